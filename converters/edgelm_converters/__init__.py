@@ -1,0 +1,5 @@
+"""Weights in and out: sources, names, the streaming writer, verification."""
+
+from edgelm.device import preload_blas
+
+preload_blas()

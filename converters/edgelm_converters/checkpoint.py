@@ -1,0 +1,75 @@
+"""The contract between sources and the converter: a checkpoint is a config, named lazy tensors and a tokenizer.
+
+A source (Hugging Face, PyTorch, Meta, GGUF) presents what it holds under the tensor names that
+transformers publishes for the architecture, so that mlx-lm's own `sanitize` applies to all of them.
+It reads nothing but headers until `LazyTensor.read` is called, one tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+
+@dataclass(frozen=True, slots=True)
+class LazyTensor:
+    """A tensor that has not been read.
+
+    `read()` returns an array of exactly `shape` and `dtype`, freshly each time; the caller drops it
+    before it reads the next, so a source may not keep what it returned.
+    """
+
+    shape: tuple[int, ...]
+    dtype: mx.Dtype
+    read: Callable[[], mx.array]
+    stored_as: str = ""
+    """How the source stores it, as the source calls it: "BF16", "Q4_1", "torch.float16"."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes once read."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count * self.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a checkpoint came from, for the manifest."""
+
+    source: str
+    """A Hub id, a path, or the name of an installed model package."""
+    kind: str
+    """"huggingface", "pytorch", "meta" or "gguf"."""
+    files: tuple[Path, ...]
+    """The weight files, for hashing."""
+    revision: str | None = None
+    """The Hub commit that was downloaded."""
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights, not yet converted.
+
+    `config` is a transformers `config.json` (as published: not yet normalised).
+    `tensors` maps transformers tensor names to lazy tensors. A tensor the source stores already in an
+    MLX-compatible quantization appears as the triple `X.weight` (uint32), `X.scales`, `X.biases`, and
+    `quantization["X"]` is its `{"group_size": …, "bits": …, "mode": …}`; X is the module path.
+    `write_tokenizer(directory)` writes tokenizer.json, tokenizer_config.json, the chat template and
+    whatever else mlx-lm needs to load the tokenizer; it raises FormatError if the source has none.
+    """
+
+    origin: Origin
+    config: dict[str, Any]
+    tensors: Mapping[str, LazyTensor]
+    write_tokenizer: Callable[[Path], None]
+    quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requantized: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Modules whose stored type MLX cannot hold, to be quantized to these settings instead."""
+    generation_config: dict[str, Any] | None = None

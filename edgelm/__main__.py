@@ -1,0 +1,5 @@
+"""`python -m edgelm` is the `edgelm` command."""
+
+from edgelm.cli.main import run
+
+run()

@@ -1,0 +1,1 @@
+"""The command line: `main.py` finds the command, each command is one short file."""

@@ -1,0 +1,1 @@
+"""What a model does, measured: speed (bench); quality comes here too."""

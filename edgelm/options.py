@@ -1,0 +1,145 @@
+"""Settings: one line each, which is its type, default, help and bounds at once.
+
+    @dataclass(frozen=True)
+    class Sampling(Options):
+        temperature: float = option(0.0, "randomness; 0 is greedy", ge=0, le=2)
+
+A bad value is refused when the object is built, naming the setting, the value and what it may be.
+The same line becomes a command-line flag through `add_flags`. Knows no setting of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from edgelm.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a setting may be."""
+
+    help: str
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    choices: tuple[Any, ...] | None = None
+
+    def describe(self) -> str:
+        """The bounds in words, for messages and `--help`."""
+        if self.choices is not None:
+            return "one of " + ", ".join(map(str, self.choices))
+        signs = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None)
+
+    def admit(self, value: Any) -> bool:
+        """Whether `value` is inside; NaN and infinity never are."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return not (
+            (self.ge is not None and value < self.ge)
+            or (self.gt is not None and value <= self.gt)
+            or (self.le is not None and value > self.le)
+            or (self.lt is not None and value >= self.lt)
+        )
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - argparse's own word
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Iterable[Any] | None = None,
+) -> Any:
+    """A dataclass field with help and bounds. `choices` excludes the four comparisons."""
+    bounds = Bounds(help, ge, gt, le, lt, tuple(choices) if choices is not None else None)
+    return field(default=default, metadata={"bounds": bounds})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of settings classes: validates every field when built.
+
+    Raises:
+        OptionError: a value of the wrong type or out of bounds.
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]]
+
+    def __post_init__(self) -> None:
+        kinds = _kinds_of(type(self))
+        for item in dataclasses.fields(self):
+            bounds = item.metadata.get("bounds")
+            if bounds is not None:
+                _check(item.name, getattr(self, item.name), bounds, kinds[item.name])
+
+    @classmethod
+    def add_flags(cls, parser: argparse._ActionsContainer, only: Iterable[str] | None = None) -> None:
+        """Add a `--flag` for each setting of a plain type (or only those named)."""
+        kinds = _kinds_of(cls)
+        for item in dataclasses.fields(cls):
+            bounds: Bounds | None = item.metadata.get("bounds")
+            if bounds is None or (only is not None and item.name not in set(only)):
+                continue
+            kind = next(k for k in kinds[item.name] if k is not type(None))
+            flag = "--" + item.name.replace("_", "-")
+            text = _help_text(bounds, item.default)
+            if kind is bool:
+                parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            else:
+                parser.add_argument(flag, type=kind, default=None, metavar=kind.__name__.upper(), help=text)
+
+    @classmethod
+    def from_flags(cls, arguments: argparse.Namespace, **given: Any) -> Self:
+        """Build from parsed flags: a flag not given leaves the default."""
+        names = {item.name for item in dataclasses.fields(cls)}
+        said = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+        return cls(**{**said, **given})
+
+
+def _kinds_of(cls: type) -> dict[str, tuple[type, ...]]:
+    """The plain types that each field admits, by field name."""
+    hints = typing.get_type_hints(cls)
+    return {item.name: tuple(_flatten(hints[item.name])) for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def _flatten(hint: Any) -> list[type]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(hint) for kind in _flatten(part)]
+    if typing.get_origin(hint) is typing.Literal:
+        return sorted({type(value) for value in typing.get_args(hint)}, key=str)
+    origin = typing.get_origin(hint)
+    return [origin if origin is not None else hint]
+
+
+def _check(name: str, value: Any, bounds: Bounds, kinds: tuple[type, ...]) -> None:
+    if value is None and type(None) in kinds:
+        return
+    # bool is an int to Python and never a number to a user; an int is a fine float.
+    admitted = (*kinds, int) if float in kinds else kinds
+    is_stray_bool = isinstance(value, bool) and bool not in kinds
+    if is_stray_bool or not isinstance(value, admitted):
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+        raise OptionError(f"{name} is {value!r}, expected {wanted}")
+    if not bounds.admit(value):
+        raise OptionError(f"{name} is {value!r}, expected {bounds.describe() or 'a finite number'}")
+
+
+def _help_text(bounds: Bounds, default: Any) -> str:
+    limits = bounds.describe()
+    shown = "" if default is None else f"default {default}"
+    inner = "; ".join(part for part in (limits, shown) if part)
+    return f"{bounds.help} ({inner})" if inner else bounds.help

@@ -1,0 +1,85 @@
+"""What the runtime says while it works: frozen dataclasses of plain Python values, safe across threads.
+
+A generation is `Prefill*`, then `Token*` (engine) or `Text*` (chat), then exactly one `Finished`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "cancelled"]
+Channel = Literal["answer", "thinking", "tool_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """`done` of `total` prompt tokens are in the KV cache; `cached` of them were there before."""
+
+    done: int
+    total: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have been sampled, with its natural-log probability."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One sampled token. `logprob` and `alternatives` are filled only when the request asked for them."""
+
+    id: int
+    logprob: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the reply. The concatenated pieces of one channel are exactly that channel's text."""
+
+    text: str
+    channel: Channel = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a generation cost. Times are wall-clock seconds."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    prefill_s: float
+    first_token_s: float
+    """From the request to the first sampled token."""
+    decode_s: float
+    """From the first sampled token to the last."""
+    peak_memory_bytes: int
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Prompt tokens computed (cached ones excluded) per second."""
+        return (self.prompt_tokens - self.cached_tokens) / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """Tokens after the first, per second of decoding."""
+        return (self.completion_tokens - 1) / self.decode_s if self.decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of every generation that did not raise."""
+
+    reason: FinishReason
+    usage: Usage
+    matched: str | int | None = None
+    """The stop string or stop token that ended it, if one did."""
+
+
+EngineEvent = Prefill | Token | Finished
+ChatEvent = Prefill | Text | Finished

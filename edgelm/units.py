@@ -1,0 +1,22 @@
+"""Numbers as people read them: decimal sizes (as disks and Hub pages count) and short durations."""
+
+from __future__ import annotations
+
+
+def format_bytes(size_bytes: float) -> str:
+    """`1_234_567` → `"1.23 MB"`; decimal units, three significant digits."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def format_seconds(elapsed_s: float) -> str:
+    """`75.0` → `"1:15"`, `0.25` → `"0.25 s"`."""
+    if elapsed_s < 60:
+        return f"{elapsed_s:.3g} s"
+    minutes, seconds = divmod(round(elapsed_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

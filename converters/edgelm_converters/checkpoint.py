@@ -28,6 +28,8 @@ class LazyTensor:
     read: Callable[[], mx.array]
     stored_as: str = ""
     """How the source stores it, as the source calls it: "BF16", "Q4_1", "torch.float16"."""
+    is_lazy_array: bool = False
+    """`read()` itself returns an unevaluated array over a file, which costs nothing until it is evaluated."""
 
     @property
     def nbytes(self) -> int:

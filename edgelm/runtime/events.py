@@ -1,6 +1,7 @@
 """What the runtime says while it works: frozen dataclasses of plain Python values, safe across threads.
 
-A generation is `Prefill*`, then `Token*` (engine) or `Text*` (chat), then exactly one `Finished`.
+A generation is `Prefill*`, then `Token*` (engine) or `Text*` and `ToolCall*` (chat), then exactly one
+`Finished`. A text generation passes the engine's `Token`s on only where log-probabilities were asked for.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgelm.text.segments import Channel, ToolCall
+
 FinishReason = Literal["stop", "length", "cancelled"]
-Channel = Literal["answer", "thinking", "tool_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Usage:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    """Tokens sampled, a final stop token included."""
     prefill_s: float
     first_token_s: float
     """From the request to the first sampled token."""
@@ -79,7 +82,9 @@ class Finished:
     usage: Usage
     matched: str | int | None = None
     """The stop string or stop token that ended it, if one did."""
+    tokens: tuple[int, ...] = ()
+    """The ids sampled, a final stop token excluded."""
 
 
 EngineEvent = Prefill | Token | Finished
-ChatEvent = Prefill | Text | Finished
+ChatEvent = Prefill | Token | Text | ToolCall | Finished

@@ -1,0 +1,39 @@
+"""What a user may ask of a conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelm.errors import OptionError
+from edgelm.options import Options, option
+from edgelm.quant.recipes import RECIPES
+from edgelm.quant.scheme import Scheme
+
+
+@dataclass(frozen=True)
+class Conversion(Options):
+    """What to make of the weights. With bits, group size, mode and recipe left out, weights that arrive
+    quantized stay exactly as they are, and others become 4 bits in groups of 64."""
+
+    bits: int | None = option(None, "bits per weight", choices=(2, 3, 4, 5, 6, 8))
+    group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))
+    mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
+    recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
+    dtype: str = option("auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32"))
+    allow_mixed: bool = option(False, "accept a result larger than asked for, where layers could not be quantized")
+    verify: bool = option(True, "compare logits with the source's on a short text")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
+            raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
+        self.scheme()
+
+    @property
+    def keeps_packed(self) -> bool:
+        """Whether weights that arrive quantized stay exactly as they are."""
+        return all(setting is None for setting in (self.bits, self.group_size, self.mode, self.recipe))
+
+    def scheme(self) -> Scheme:
+        """The settings of a layer that nothing else is said about."""
+        return Scheme(mode=self.mode or "affine", bits=self.bits, group_size=self.group_size)

@@ -1,0 +1,69 @@
+"""Tensors that arrive quantized: unpacked again when another precision is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from edgelm.model.load import keep_file_limit, mlx_lm_errors
+from edgelm_converters.checkpoint import LazyTensor
+
+Settings = dict[str, Any]
+
+
+def unpacked(inputs: Mapping[str, LazyTensor], packed: Mapping[str, Settings]) -> dict[str, LazyTensor]:
+    """`inputs` with every packed triple replaced by one float32 weight of the same values."""
+    found: dict[str, LazyTensor] = {}
+    for name, tensor in inputs.items():
+        path, _, kind = name.rpartition(".")
+        if path not in packed or kind not in ("weight", "scales", "biases"):
+            found[name] = tensor
+        elif kind == "weight":
+            parts = (tensor, inputs[f"{path}.scales"], inputs.get(f"{path}.biases"))
+            shape = (*tensor.shape[:-1], tensor.shape[-1] * 32 // int(packed[path]["bits"]))
+            read = functools.partial(_dequantize, *parts, packed[path])
+            found[name] = LazyTensor(shape, mx.float32, read, tensor.stored_as)
+    return found
+
+
+def _dequantize(weight: LazyTensor, scales: LazyTensor, biases: LazyTensor | None, settings: Settings) -> mx.array:
+    mode = settings.get("mode", "affine")
+    factors = [part.read() for part in (scales, biases) if part is not None]
+    if mode == "affine":
+        # In the scales' own half precision, code · scale would be rounded once more.
+        factors = [factor.astype(mx.float32) for factor in factors]
+    sizes = {"group_size": settings["group_size"], "bits": settings["bits"], "mode": mode}
+    return mx.dequantize(weight.read(), *factors, **sizes, dtype=mx.float32)
+
+
+def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTensor], dict[str, Settings]]:
+    """Weights quantized by other tools (GPTQ, AWQ, FP8, compressed-tensors, …), as mlx-lm imports them.
+
+    Returns:
+        Lazy tensors under the network's names, and the settings of the packed modules.
+
+    Raises:
+        FormatError: mlx-lm does not know the packing.
+    """
+    with keep_file_limit():
+        from mlx_lm.utils import load_model
+    with mlx_lm_errors(directory):
+        network, _ = load_model(directory, lazy=True, model_config=config)
+    arrays = dict(tree_flatten(network.parameters()))
+    packed = {
+        path: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
+        for path, module in network.named_modules()
+        if hasattr(module, "bits") and f"{path}.scales" in arrays
+    }
+    # The dictionary is now all that keeps the lazy arrays alive; each is let go when it is read.
+    network.update({})
+    tensors = {
+        name: LazyTensor(tuple(array.shape), array.dtype, functools.partial(arrays.pop, name), "imported")
+        for name, array in arrays.items()
+    }
+    return tensors, packed

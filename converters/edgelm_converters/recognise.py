@@ -1,0 +1,95 @@
+"""SOURCE → checkpoint: recognised by what the files hold, never by what they are called.
+
+Order: an existing path (a GGUF by its magic; a directory by the weights in it), an installed model
+package, a Hub id.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgelm.errors import FormatError, NotFoundError
+from edgelm.model import hub, library, packages
+from edgelm.progress import OnProgress
+from edgelm_converters.checkpoint import Checkpoint
+from edgelm_converters.sources.huggingface import open_huggingface
+
+GGUF_MAGIC = b"GGUF"
+
+
+def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgress) -> Checkpoint:
+    """The checkpoint that `source` names; from the Hub, its files are downloaded first.
+
+    Raises:
+        NotFoundError: no such path, package or Hub id.
+        FormatError, UnsafeError, UnsupportedError: the files are not what edgelm can convert.
+        NetworkError: the Hub cannot be reached.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return open_path(path)
+    package = packages.find_package(source)
+    if package is not None:
+        return open_path(package)
+    if hub.looks_like_hub_id(source):
+        return _open_hub(source, revision, on_progress)
+    try:
+        return open_path(library.resolve(source))
+    except NotFoundError as error:
+        raise NotFoundError(f"{source} is no path, no installed model package and no Hub id", hint=error.hint) from error
+
+
+def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:
+    found = hub.fetch(repo_id, revision=revision, on_progress=on_progress)
+    path = found.gguf or found.directory
+    return open_path(path, source=repo_id, revision=found.revision, licence=found.licence)
+
+
+def open_path(
+    path: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
+) -> Checkpoint:
+    """The checkpoint in a file or a directory."""
+    checkpoint = _open_directory(path) if path.is_dir() else _open_file(path)
+    if source is None:
+        return checkpoint
+    import dataclasses
+
+    origin = dataclasses.replace(
+        checkpoint.origin, source=source, revision=revision, licence=licence or checkpoint.origin.licence
+    )
+    return dataclasses.replace(checkpoint, origin=origin)
+
+
+def _open_file(path: Path) -> Checkpoint:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == GGUF_MAGIC:
+        from edgelm_converters.gguf.checkpoint import open_gguf
+
+        return open_gguf(path)
+    raise FormatError(
+        f"{path} begins with {magic!r}, expected a GGUF file",
+        hint="for safetensors or PyTorch weights, name the directory that holds them and config.json",
+    )
+
+
+def _open_directory(directory: Path) -> Checkpoint:
+    if any(directory.glob("model*.safetensors")) or (directory / "model.safetensors.index.json").exists():
+        return open_huggingface(directory)
+    if any(directory.glob("pytorch_model*.bin")) or (directory / "pytorch_model.bin.index.json").exists():
+        from edgelm_converters.pytorch import open_pytorch
+
+        return open_pytorch(directory)
+    if (directory / "params.json").exists() or any(directory.glob("consolidated.*.pth")):
+        from edgelm_converters.pytorch import open_meta
+
+        return open_meta(directory)
+    found = sorted(directory.glob("*.gguf"))
+    if len(found) == 1:
+        return _open_file(found[0])
+    if found:
+        raise FormatError(f"{directory} holds {len(found)} GGUF files", hint=f"name one of them, as {found[0]}")
+    raise NotFoundError(
+        f"{directory} holds no weights",
+        hint="expected model*.safetensors, pytorch_model*.bin, consolidated.*.pth or one *.gguf",
+    )

@@ -1,0 +1,94 @@
+"""A Hugging Face directory with safetensors: one file or shards, quantized or not."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.errors import FormatError, UnsupportedError
+from edgelm.model import config as configs
+from edgelm.model.load import weight_files
+from edgelm.model.safetensors_header import TensorInfo, read_header
+from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
+from edgelm_converters.sources.tokenizer_files import write_tokenizer_files
+
+DTYPES = {
+    "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
+    "I64": mx.int64, "U8": mx.uint8, "I8": mx.int8, "U16": mx.uint16, "I16": mx.int16, "U64": mx.uint64,
+    "BOOL": mx.bool_, "F64": mx.float64, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8,
+}  # fmt: skip
+"""Header name → what `mx.load` makes of it (8-bit floats come as bytes)."""
+
+
+def open_huggingface(
+    directory: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
+) -> Checkpoint:
+    """The checkpoint in `directory`; only headers are read.
+
+    Raises:
+        NotFoundError, FormatError: files are missing or broken.
+        UnsupportedError: packed in a way that mlx-lm does not import.
+    """
+    config = configs.read_config(directory)
+    generation = directory / "generation_config.json"
+    files = weight_files(directory)
+    tensors: dict[str, LazyTensor] = {}
+    for path in files:
+        shard = _Shard(path)
+        for name, info in read_header(path).items():
+            if name in tensors:
+                raise FormatError(f"tensor {name!r} is in {path} and in another shard")
+            tensors[name] = _lazy(shard, name, info)
+    return Checkpoint(
+        origin=Origin(source or str(directory), "huggingface", tuple(files), revision, licence or _licence(directory)),
+        config=config,
+        tensors=tensors,
+        write_tokenizer=functools.partial(write_tokenizer_files, directory),
+        quantization=_quantization(config, tensors),
+        generation_config=configs.read_json(generation) if generation.exists() else None,
+    )
+
+
+class _Shard:
+    """Hands out unevaluated arrays over one file, parsing its header once per pass over the names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrays: dict[str, mx.array] = {}
+
+    def take(self, name: str) -> mx.array:
+        if name not in self._arrays:
+            self._arrays = mx.load(str(self.path))  # type: ignore[assignment]
+        return self._arrays.pop(name)
+
+
+def _lazy(shard: _Shard, name: str, info: TensorInfo) -> LazyTensor:
+    if info.dtype not in DTYPES:
+        raise UnsupportedError(f"tensor {name!r} in {shard.path} is {info.dtype}, which MLX does not hold")
+    read = functools.partial(shard.take, name)
+    return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, is_lazy_array=True)
+
+
+def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dict[str, dict[str, Any]]:
+    """Settings of the modules that are already packed for MLX, by path."""
+    said = config.get("quantization")
+    if not isinstance(said, dict):
+        return {}
+    default = {"mode": "affine", **{k: v for k, v in said.items() if not isinstance(v, dict | bool)}}
+    paths = [name.removesuffix(".scales") for name in tensors if name.endswith(".scales")]
+    return {path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths}
+
+
+def _licence(directory: Path) -> str | None:
+    """The licence named in the front matter of the model card, if there is one."""
+    card = directory / "README.md"
+    if not card.exists():
+        return None
+    for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+        key, _, value = line.partition(":")
+        if key.strip() == "license":
+            return value.strip() or None
+    return None

@@ -1,0 +1,97 @@
+"""What a conversion lost: the tokenizer's round trip, and the logits against the source's.
+
+Both networks are run on one short text, one after the other, over lazily read weights that the graph
+lets go as it is evaluated: memory holds a few layers, not a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_map
+
+from edgelm.model.load import build_network, load_tokenizer
+from edgelm.quant.apply import apply_settings
+from edgelm_converters.checkpoint import LazyTensor
+from edgelm_converters.sources.huggingface import open_huggingface
+from edgelm_converters.texts import LOGITS_TEXT, TOKENIZER_SAMPLE
+
+MAX_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Converted against source over `tokens` positions of one text."""
+
+    tokens: int
+    mean_kl: float
+    """Mean over positions of KL(source ‖ converted), in nats."""
+    top1_agreement: float
+    """Share of positions where both rank the same token first."""
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """decode(encode(line)) == line, line by line of the fixed sample."""
+
+    lines: int
+    exact: int
+    changed: tuple[str, ...]
+
+
+def check_tokenizer(directory: Path, config: dict[str, Any]) -> tuple[RoundTrip, list[int]]:
+    """The round trip of the tokenizer in `directory`, and the token ids of the logits text."""
+    tokenizer = load_tokenizer(directory, config)
+    changed = tuple(
+        line
+        for line in TOKENIZER_SAMPLE
+        if tokenizer.decode(tokenizer.encode(line, add_special_tokens=False), skip_special_tokens=True) != line
+    )
+    ids = tokenizer.encode(LOGITS_TEXT)[:MAX_TOKENS]
+    return RoundTrip(len(TOKENIZER_SAMPLE), len(TOKENIZER_SAMPLE) - len(changed), changed), ids
+
+
+def compare(
+    source: Mapping[str, LazyTensor],
+    packed: Mapping[str, dict[str, Any]],
+    directory: Path,
+    config: dict[str, Any],
+    ids: list[int],
+) -> Comparison:
+    """Run the source's tensors (under the network's names) and the converted `directory` on `ids`."""
+    reference = _log_probabilities(source, packed, config, directory, ids)
+    made = open_huggingface(directory)
+    converted = _log_probabilities(made.tensors, made.quantization, config, directory, ids)
+    kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)
+    same = mx.argmax(reference, axis=-1) == mx.argmax(converted, axis=-1)
+    return Comparison(len(ids), max(0.0, mx.mean(kl).item()), mx.mean(same.astype(mx.float32)).item())
+
+
+def _log_probabilities(
+    tensors: Mapping[str, LazyTensor],
+    packed: Mapping[str, dict[str, Any]],
+    config: dict[str, Any],
+    directory: Path,
+    ids: list[int],
+) -> mx.array:
+    """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage."""
+    network, _ = build_network(config, directory)
+    apply_settings(network, dict(packed))
+    weights = []
+    for name, tensor in tensors.items():
+        array = tensor.read()
+        weights.append((name, array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array))
+        del array
+    network.load_weights(weights, strict=True)
+    network.eval()
+    logits = network(mx.array([ids]))[0].astype(mx.float32)
+    log_probabilities = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    # From here on only the graph holds the weights, so each is freed once it has been used.
+    del weights, logits
+    network.update(tree_map(lambda _: mx.zeros(()), network.parameters()))
+    mx.eval(log_probabilities)
+    return log_probabilities

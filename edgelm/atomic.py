@@ -1,0 +1,97 @@
+"""Writes that are whole or not there: a hidden sibling, fsync, rename.
+
+A killed writer leaves only its hidden sibling, which the next writer of the same name removes once the
+process that made it is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgelm.errors import OutputError
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translate an OSError while writing `path` to OutputError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space and run the command again" if full else None
+        raise OutputError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise OutputError if `target` is there already."""
+    if target.exists() or target.is_symlink():
+        raise OutputError(f"{target} already exists", hint="remove it or choose another output path")
+
+
+@contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """A directory to fill that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: `target` exists, or the disk refuses.
+    """
+    refuse_existing(target)
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(target)
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        partial.mkdir()
+    try:
+        yield partial
+        with disk_errors(target):
+            _sync(partial)
+            refuse_existing(target)
+            partial.rename(target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def atomic_write(target: Path, text: str) -> None:
+    """Replace the file `target` by `text` in UTF-8, wholly or not at all."""
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _remove_orphans(target: Path) -> None:
+    for path in target.parent.glob(f".{target.name}.partial-*"):
+        pid = path.name.rpartition("-")[2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

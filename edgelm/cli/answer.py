@@ -1,0 +1,124 @@
+"""Shows one answer while it comes: as text for a person, or as JSON lines for a program.
+
+The reply goes to stdout; how far prefill is and what the answer cost go to stderr. Knows events, not models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from edgelm.cli.output import dim, is_terminal, print_json, say
+from edgelm.runtime.events import Channel, ChatEvent, Finished, Prefill, Text, Usage
+
+_PREFILL_WORTH_SHOWING = 256
+"""Prompt tokens; fewer are read before a line about them could be."""
+_ERASE_LINE = "\r\x1b[2K"
+# What a model writes must not steer the terminal: control characters become their visible pictures.
+_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+class TextAnswer:
+    """Prints the pieces of one answer.
+
+    Args:
+        thinking: show what the model thinks before it answers, under its own heading.
+        plain: no colour and nothing redrawn.
+    """
+
+    def __init__(self, *, thinking: bool, plain: bool = False) -> None:
+        self._thinking = thinking
+        self._safe = sys.stdout.isatty()
+        self._redraws = not plain and is_terminal(sys.stderr)
+        self._colour = not plain
+        self._channel: Channel = "answer"
+        self._last = "\n"
+        self._prefilling = False
+
+    def show(self, events: Iterable[ChatEvent]) -> Finished | None:
+        """Print `events` as they come; None if they end without a `Finished`."""
+        finished = None
+        try:
+            for event in events:
+                match event:
+                    case Prefill():
+                        self._show_prefill(event)
+                    case Text():
+                        self._show_text(event)
+                    case Finished():
+                        finished = event
+        finally:
+            self._erase_prefill()
+            if self._last != "\n":
+                self._write("\n")
+        return finished
+
+    def _show_prefill(self, event: Prefill) -> None:
+        if not self._redraws or event.total - event.cached < _PREFILL_WORTH_SHOWING:
+            return
+        self._prefilling = event.done < event.total
+        line = f"reading the prompt: {event.done:,} of {event.total:,} tokens" if self._prefilling else ""
+        sys.stderr.write(_ERASE_LINE + dim(line, sys.stderr))
+        sys.stderr.flush()
+
+    def _erase_prefill(self) -> None:
+        if self._prefilling:
+            sys.stderr.write(_ERASE_LINE)
+            sys.stderr.flush()
+            self._prefilling = False
+
+    def _show_text(self, event: Text) -> None:
+        if not event.text or (event.channel == "thinking" and not self._thinking):
+            return
+        self._erase_prefill()
+        if event.channel != self._channel:
+            self._head(event.channel)
+        text = event.text.translate(_CONTROLS) if self._safe else event.text
+        self._write(dim(text, sys.stdout) if self._colour and event.channel == "thinking" else text)
+        self._last = event.text[-1]
+
+    def _head(self, channel: Channel) -> None:
+        self._channel = channel
+        self._write(("" if self._last == "\n" else "\n") + f"[{channel.replace('_', ' ')}]\n")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def show_json(events: Iterable[ChatEvent]) -> None:
+    """Print each event as one JSON object on a line of its own."""
+    for event in events:
+        print_json(event_json(event), indent=None)
+
+
+def event_json(event: ChatEvent) -> dict[str, Any]:
+    """`event` as a JSON object: its kind under "event", and its fields."""
+    fields = dataclasses.asdict(event)
+    if isinstance(event, Finished):
+        fields["usage"] |= {
+            "prefill_tokens_per_s": event.usage.prefill_tokens_per_s,
+            "decode_tokens_per_s": event.usage.decode_tokens_per_s,
+        }
+    return {"event": type(event).__name__.lower(), **fields}
+
+
+def show_usage(finished: Finished, *, plain: bool = False) -> None:
+    """One quiet line on stderr: what the answer cost, and why it ended if it did not end by itself."""
+    text = describe_usage(finished.usage)
+    if finished.reason == "length":
+        text += " · cut off at the token limit"
+    say(text if plain else dim(text, sys.stderr))
+
+
+def describe_usage(usage: Usage) -> str:
+    """`"12 tokens · 21.3 token/s · first after 0.35 s · 96 of 120 prompt tokens cached"`."""
+    parts = [f"{usage.completion_tokens:,} token{'' if usage.completion_tokens == 1 else 's'}"]
+    if usage.decode_tokens_per_s:
+        parts.append(f"{usage.decode_tokens_per_s:.3g} token/s")
+    parts.append(f"first after {usage.first_token_s:.2f} s")
+    parts.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens cached")
+    return " · ".join(parts)

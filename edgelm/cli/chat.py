@@ -1,0 +1,162 @@
+"""`edgelm chat`: a conversation at a prompt, or one answer.
+
+The prompt comes from -p, from stdin, or both (stdin then follows -p as the document it speaks of). Without
+either, on a terminal, it opens the chat loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.output import dim, is_terminal
+from edgelm.cli.stdin import check_text, read_stdin
+from edgelm.errors import OptionError, PromptError
+
+if TYPE_CHECKING:
+    from edgelm.runtime.events import ChatEvent
+    from edgelm.runtime.sampling import Sampling
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    from edgelm.runtime.sampling import Sampling
+
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id")
+    add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
+    add("--system", metavar="TEXT", help="the system prompt")
+    add("--adapter", type=Path, metavar="DIR", help="an adapter to put on the model")
+    add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="stop where this text appears (repeatable)",
+    )
+    add(
+        "--json", action="store_true", help="print events as JSON lines, with token/s and time to first token"
+    )
+    add("--plain", action="store_true", help="no colour and no redrawing, for screen readers and logs")
+    add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
+    thinking = parser.add_mutually_exclusive_group()
+    shown = "what a model thinks before it answers (default: shown on a terminal)"
+    thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)
+    thinking.add_argument("--hide-thinking", dest="thinking", action="store_false", default=None)
+    Sampling.add_flags(parser.add_argument_group("sampling"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        PromptError: the prompt is empty, or longer than the model's context.
+        FormatError: stdin is not UTF-8.
+        OptionError: a setting out of bounds, or --json without a prompt.
+        NotFoundError: no such model, or none installed.
+    """
+    from edgelm.runtime.sampling import Sampling
+
+    sampling = Sampling.from_flags(arguments)
+    system = None if arguments.system is None else check_text(arguments.system, "--system")
+    prompt = _prompt(arguments.prompt)
+    if prompt is None and arguments.json:
+        raise OptionError("--json needs a prompt, given none", hint="give one with -p or on stdin")
+    if arguments.thinking is None:
+        arguments.thinking = sys.stdout.isatty()
+    with closing(_load(arguments)) as model:
+        chat = model.chat(system=system)
+        ask = partial(_ask, chat, arguments, sampling)
+        if prompt is None:
+            _converse(model, chat, ask, arguments)
+        else:
+            _answer_once(ask(prompt), arguments)
+
+
+def _prompt(said: str | None) -> str | None:
+    """The one prompt to answer, or None to converse."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else read_stdin()
+    parts = [check_text(said, "-p")] if said is not None else []
+    prompt = "\n\n".join([*parts, *([piped] if piped.strip() else [])])
+    if prompt.strip():
+        return prompt
+    if said is None and sys.stdin is not None and sys.stdin.isatty():
+        return None
+    where = "stdin" if said is None else "-p"
+    raise PromptError(
+        f"the prompt on {where} is empty, expected text", hint="edgelm chat MODEL -p 'a question'"
+    )
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from edgelm.api import load
+    from edgelm.cli.choose import choose_model, remember_model
+
+    name = arguments.model or choose_model()
+    with _note(f"loading {name}", plain=arguments.plain):
+        model = load(name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check)
+    remember_model(name)
+    return model
+
+
+@contextmanager
+def _note(text: str, *, plain: bool) -> Iterator[None]:
+    """A line on the terminal while the block runs."""
+    if plain or not is_terminal(sys.stderr):
+        yield
+        return
+    sys.stderr.write(dim(text, sys.stderr))
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()
+
+
+def _ask(
+    chat: Any, arguments: argparse.Namespace, sampling: Sampling, prompt: str
+) -> Generator[ChatEvent, None, None]:
+    limits = {} if arguments.max_tokens is None else {"max_tokens": arguments.max_tokens}
+    events: Generator[ChatEvent, None, None] = chat.events(
+        prompt, sampling=sampling, stop=tuple(arguments.stop), **limits
+    )
+    return events
+
+
+def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.Namespace) -> None:
+    from edgelm.cli.answer import TextAnswer, show_json, show_usage
+
+    with closing(events):
+        if arguments.json:
+            show_json(events)
+            return
+        finished = TextAnswer(thinking=arguments.thinking, plain=arguments.plain).show(events)
+    if finished and sys.stdout.isatty() and sys.stderr.isatty():
+        show_usage(finished, plain=arguments.plain)
+
+
+def _converse(model: Any, chat: Any, ask: Any, arguments: argparse.Namespace) -> None:
+    from edgelm.cli.line_readers import EDITING_KEYS, PLAIN_KEYS, can_edit, editing_reader, plain_reader
+    from edgelm.cli.output import say
+    from edgelm.cli.repl import COMMANDS, Repl
+
+    edits = can_edit() and not arguments.plain
+    context = f", context {model.context_length:,} tokens" if model.context_length else ""
+    say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
+    Repl(
+        chat=chat,
+        ask=ask,
+        read=editing_reader(tuple(COMMANDS)) if edits else plain_reader,
+        model=model.name,
+        keys=EDITING_KEYS if edits else PLAIN_KEYS,
+        thinking=arguments.thinking,
+        plain=arguments.plain,
+        show_cost=sys.stderr.isatty(),
+    ).run()

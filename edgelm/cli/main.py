@@ -1,0 +1,194 @@
+"""The command line's front door: finds the command, runs it, turns errors into words and exit codes.
+
+Exit codes: 0 done, 1 an edgelm error, 2 usage, 130 interrupted. Only the module of the chosen command is
+imported, so `--help` stays light. Knows no command's flags: each module in `COMMANDS` has
+`add_arguments(parser)` and `run(arguments)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn
+
+from edgelm import log
+from edgelm.cli.output import show_error
+from edgelm.errors import EdgeLMError, Interrupted
+from edgelm.version import __version__
+
+USAGE_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its module is `edgelm.cli.<name>`."""
+
+    name: str
+    help: str
+    examples: tuple[str, ...] = ()
+
+
+COMMANDS = (
+    Command(
+        "convert",
+        "turn published weights into a quantized MLX model",
+        (
+            "edgelm convert HuggingFaceTB/SmolLM2-135M-Instruct --bits 4",
+            "edgelm convert model.Q4_K_M.gguf -o my-model",
+        ),
+    ),
+    Command(
+        "chat",
+        "talk to a model, or ask it one thing",
+        (
+            "edgelm chat",
+            "edgelm chat smollm2 -p 'Why is the sky blue?'",
+            "git diff | edgelm chat smollm2 -p 'Write a commit message for this change.'",
+        ),
+    ),
+    Command(
+        "models",
+        "list, inspect, download and remove models",
+        ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit"),
+    ),
+    Command(
+        "plan",
+        "say whether a model fits and how fast it can be",
+        ("edgelm plan smollm2", "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18"),
+    ),
+    Command("bench", "measure prefill and decode at several depths", ("edgelm bench smollm2",)),
+    Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
+)
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.excepthook = _report_bug
+    for stream in (sys.stdout, sys.stderr):
+        # A model's reply may hold characters that the terminal's encoding lacks.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    try:
+        _dispatch(argv)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        _silence_stdout()
+    except EdgeLMError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        show_error(error.message, error.hint, label="" if isinstance(error, Interrupted) else "error")
+        return error.exit_code
+    return 0
+
+
+def _dispatch(argv: Sequence[str]) -> None:
+    at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    top = _top_parser()
+    given = top.parse_args(argv[:at])
+    if at == len(argv):
+        log.configure(debug=given.debug)
+        _open_app(top)
+        return
+    command = _find(argv[at], top)
+    module = importlib.import_module(f"edgelm.cli.{command.name}")
+    parser = _parser(f"edgelm {command.name}", command.help, command.examples)
+    _add_debug(parser, default=given.debug)
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[at + 1 :])
+    log.configure(debug=arguments.debug)
+    module.run(arguments)
+
+
+def _open_app(top: argparse.ArgumentParser) -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        top.print_help(sys.stderr)
+        sys.exit(USAGE_EXIT_CODE)
+    from edgelm_tui.app import run_app
+
+    run_app()
+
+
+def _find(name: str, top: argparse.ArgumentParser) -> Command:
+    commands = {command.name: command for command in COMMANDS}
+    if name not in commands:
+        import difflib
+
+        near = difflib.get_close_matches(name, commands, n=1)
+        top.error(f"no command {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+    return commands[name]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with edgelm's way of showing an error; no abbreviated flags, which break when one is added."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        show_error(message, f"{self.prog} --help says more")
+        sys.exit(USAGE_EXIT_CODE)
+
+
+def _parser(
+    prog: str, description: str, examples: Sequence[str], epilog: str = ""
+) -> argparse.ArgumentParser:
+    lines = [f"  {example}" for example in examples]
+    return _Parser(
+        prog=prog,
+        description=description[0].upper() + description[1:] + ".",
+        epilog="\n".join([*([epilog] if epilog else []), "examples:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(len(command.name) for command in COMMANDS)
+    listed = [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
+    parser = _parser(
+        "edgelm",
+        "a runtime for language models on one laptop; without a command, the terminal app",
+        ("edgelm convert smollm2", "edgelm chat smollm2 -p 'Why is the sky blue?'", "edgelm chat --help"),
+        epilog="\n".join(["commands:", *listed, ""]),
+    )
+    parser.usage = "edgelm [-h] [--version] [--debug] [COMMAND ...]"
+    parser.add_argument("--version", action="version", version=f"edgelm {__version__}")
+    _add_debug(parser, default=False)
+    return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser, *, default: bool) -> None:
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=default,
+        help="log to stderr, and show where an error came from",
+    )
+
+
+def _silence_stdout() -> None:
+    # The reader (head, a closed pager) is gone: without this, Python complains again when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Show an exception that nobody foresaw; its traceback too if asked for."""
+    if "--debug" in sys.argv:
+        sys.__excepthook__(kind, error, where)
+    show_error(
+        f"edgelm failed unexpectedly: {kind.__name__}: {error}", "run it again with --debug to report this"
+    )

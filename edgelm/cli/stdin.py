@@ -1,0 +1,36 @@
+"""What was typed or piped in, as clean Unicode text."""
+
+from __future__ import annotations
+
+import sys
+
+from edgelm.errors import FormatError
+
+
+def read_stdin() -> str:
+    """All of stdin, which must be UTF-8; a leading byte-order mark is dropped.
+
+    Raises:
+        FormatError: it is not UTF-8; the message gives the offset in bytes.
+    """
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"stdin is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}",
+            hint="convert it first, for example with iconv -f latin1 -t utf-8",
+        ) from error
+
+
+def check_text(text: str, origin: str) -> str:
+    """`text` itself.
+
+    Raises:
+        FormatError: it holds bytes that were not UTF-8, which Python carries as lone surrogates.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{origin} is not UTF-8 text at character {error.start}") from error
+    return text

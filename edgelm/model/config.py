@@ -1,0 +1,172 @@
+"""`config.json`, read and made unambiguous for mlx-lm.
+
+transformers 5 writes RoPE settings nested in `rope_parameters`; most of mlx-lm's models read only the
+flat keys of transformers 4 and fall back to a default base without a word. `normalise_config` writes
+the flat keys beside the nested ones; `check_architecture` refuses what mlx-lm cannot run at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
+
+Config = dict[str, Any]
+
+MAX_CONFIG_BYTES = 16_000_000
+
+
+def read_json(path: Path) -> Config:
+    """The JSON object in `path`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is not a JSON object.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise FormatError(f"{path} is {path.stat().st_size} bytes long, expected a small JSON file")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(f"{path} does not exist") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path} holds a {type(value).__name__}, expected a JSON object")
+    return value
+
+
+def read_config(directory: Path) -> Config:
+    """`config.json` of a model directory, as published; `model_type` is sure to be a string.
+
+    Raises:
+        NotFoundError: there is no config.json.
+        FormatError: it is not a JSON object or names no model_type.
+    """
+    config = read_json(directory / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        raise FormatError(f"{directory / 'config.json'} has model_type {config.get('model_type')!r}, expected a name")
+    return config
+
+
+def check_architecture(config: Config) -> None:
+    """Refuse an architecture that mlx-lm has no code for, or one that brings its own.
+
+    Raises:
+        UnsafeError: `model_file` asks for Python from the checkpoint to be run.
+        UnsupportedError: mlx-lm has no such architecture.
+    """
+    if config.get("model_file"):
+        raise UnsafeError(
+            f"the config asks to run {config['model_file']!r} from the checkpoint, and edgelm runs no code from checkpoints"
+        )
+    name = config["model_type"]
+    if not name.replace("_", "").replace("-", "").isalnum() or not _has_module(name):
+        raise UnsupportedError(
+            f"architecture {name!r} is not supported by mlx-lm {_mlx_lm_version()}",
+            hint="supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral and about 110 more",
+        )
+
+
+def _has_module(name: str) -> bool:
+    """Whether mlx-lm has a file for the architecture; looks without importing it."""
+    from mlx_lm.utils import MODEL_REMAPPING
+
+    return importlib.util.find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(name, name)}") is not None
+
+
+def _mlx_lm_version() -> str:
+    from importlib.metadata import version
+
+    return version("mlx-lm")
+
+
+def normalise_config(config: Config) -> Config:
+    """A copy of `config` with the flat RoPE keys that mlx-lm reads, in nested text configs too.
+
+    `rope_parameters` wins over flat keys, as in transformers 5. Per-layer-type parameters become
+    `rope_theta` (full attention) and `rope_local_base_freq` (sliding attention).
+
+    Raises:
+        FormatError: `rope_parameters` is not an object.
+    """
+    flat = copy.deepcopy(config)
+    for part in (flat, flat.get("text_config")):
+        if isinstance(part, dict):
+            _flatten_rope(part)
+            _restore_sliding_pattern(part)
+            if "dtype" in part:
+                part.setdefault("torch_dtype", part["dtype"])
+    return flat
+
+
+def _flatten_rope(config: Config) -> None:
+    rope = config.get("rope_parameters")
+    if rope is None:
+        return
+    if not isinstance(rope, dict):
+        raise FormatError(f"rope_parameters is {rope!r}, expected an object")
+    full = rope.get("full_attention")
+    sliding = rope.get("sliding_attention")
+    if isinstance(full, dict) or isinstance(sliding, dict):
+        if isinstance(sliding, dict) and "rope_theta" in sliding:
+            config["rope_local_base_freq"] = sliding["rope_theta"]
+        rope = full if isinstance(full, dict) else sliding
+        assert isinstance(rope, dict)
+    _write_flat_keys(config, rope)
+
+
+def _write_flat_keys(config: Config, rope: Config) -> None:
+    if rope.get("rope_theta") is not None:
+        config["rope_theta"] = rope["rope_theta"]
+    if rope.get("partial_rotary_factor") is not None:
+        config["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    if config["model_type"] == "gpt_neox":
+        # The one architecture whose flat keys had names of their own.
+        config["rotary_emb_base"] = rope.get("rope_theta", config.get("rotary_emb_base", 10000))
+        config["rotary_pct"] = rope.get("partial_rotary_factor", config.get("rotary_pct", 0.25))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    scaling = {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")}
+    if kind != "default":
+        # mlx-lm's files disagree on the name of the kind, so it is given both.
+        config["rope_scaling"] = {**scaling, "type": kind, "rope_type": kind}
+    elif "mrope_section" not in scaling:
+        config.pop("rope_scaling", None)
+
+
+def _restore_sliding_pattern(config: Config) -> None:
+    """transformers 5 lists `layer_types`; Gemma 3 and its kin in mlx-lm ask for their period."""
+    kinds = config.get("layer_types")
+    if "sliding_window_pattern" in config or not isinstance(kinds, list) or "full_attention" not in kinds:
+        return
+    if "sliding_attention" in kinds:
+        period = kinds.index("full_attention") + 1
+        expected = ["full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(len(kinds))]
+        if kinds == expected:
+            config["sliding_window_pattern"] = period
+
+
+def check_rope_is_read(config: Config, source: str) -> None:
+    """Refuse a model whose RoPE scaling mlx-lm's architecture would silently ignore.
+
+    Args:
+        config: a normalised config.
+        source: the source text of mlx-lm's module for the architecture.
+
+    Raises:
+        UnsupportedError: the config scales RoPE, and the module never looks at it.
+    """
+    part = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    assert isinstance(part, dict)
+    if not part.get("rope_scaling") or ".rope_scaling" in source or "rope_parameters" in source:
+        return
+    if "text_config" in source:  # a wrapper: the text model reads its own config
+        return
+    raise UnsupportedError(
+        f"the config scales RoPE ({part['rope_scaling']}), but mlx-lm's {config['model_type']} ignores scaling"
+        " and would compute wrong positions"
+    )

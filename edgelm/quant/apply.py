@@ -1,0 +1,88 @@
+"""Deciding how each layer of a network is quantized, without reading a weight.
+
+`decide` walks the modules, honours the architecture's own `quant_predicate` (8-bit routers, say), and
+falls back to a smaller group where a row does not divide; what it did instead of what was asked is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.nn as nn
+
+from edgelm.quant.recipes import Predicate
+from edgelm.quant.scheme import Scheme, fit_group
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Settings by module path, and the layers that did not get what was asked."""
+
+    layers: dict[str, Settings] = field(default_factory=dict)
+    asked: dict[str, Settings] = field(default_factory=dict)
+    """What each layer would have got, had its width allowed it."""
+    regrouped: dict[str, int] = field(default_factory=dict)
+    """Path → the smaller group size its width forced."""
+    left: dict[str, int] = field(default_factory=dict)
+    """Path → the width no group divides; left unquantized."""
+
+
+def quantizable(network: Any) -> dict[str, Any]:
+    """The modules that have a quantized form, by path, in parameter order."""
+    return {path: module for path, module in nn_leaves(network) if hasattr(module, "to_quantized")}
+
+
+def nn_leaves(network: Any) -> list[tuple[str, Any]]:
+    """(path, module) of every leaf module."""
+    from mlx.utils import tree_flatten
+
+    return tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module)  # type: ignore[no-any-return]
+
+
+def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> Decision:
+    """What each layer of `network` becomes under `scheme`.
+
+    Args:
+        network: an unquantized mlx-lm network; only shapes are looked at.
+        predicate: a recipe; None takes the architecture's own `quant_predicate`, if it has one.
+    """
+    decision = Decision()
+    choose: Callable[[str, Any], Any] = predicate or getattr(network, "quant_predicate", None) or (lambda *_: True)
+    for path, module in quantizable(network).items():
+        chosen = choose(path, module)
+        if chosen is False:
+            continue
+        settings = {**scheme.settings, **chosen} if isinstance(chosen, dict) else scheme.settings
+        decision.asked[path] = settings
+        fitting = fit_group(settings, module.weight.shape[-1])
+        if fitting is None:
+            decision.left[path] = module.weight.shape[-1]
+            continue
+        if fitting is not settings:
+            decision.regrouped[path] = fitting["group_size"]
+        decision.layers[path] = fitting
+    return decision
+
+
+def apply_settings(network: Any, layers: dict[str, Settings]) -> None:
+    """Replace the modules at the paths of `layers` by their quantized forms (lazily)."""
+    if not layers:
+        return
+    first = next(iter(layers.values()))
+    nn.quantize(
+        network,
+        first["group_size"],
+        first["bits"],
+        mode=first.get("mode", "affine"),
+        class_predicate=lambda path, _: layers.get(path, False),
+    )
+
+
+def quantization_config(scheme: Settings, layers: dict[str, Settings], skipped: list[str]) -> dict[str, Any]:
+    """The `quantization` entry of config.json: the default, and every layer that differs from it."""
+    different = {path: settings for path, settings in layers.items() if settings != scheme}
+    return {**scheme, **different, **dict.fromkeys(skipped, False)}

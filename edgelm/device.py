@@ -1,23 +1,219 @@
-"""What this machine is, and what MLX needs of it before it is imported.
+"""What this machine is, what MLX needs of it before it is imported, and what is safe to ask of it.
 
 `preload_blas` must run before `mlx.core` is first imported: packages that import MLX call it from
-their `__init__`. Knows nothing about models.
+their `__init__`. The policies are pure functions of a `Device`, so that another machine can be
+simulated. Knows nothing about models; imports MLX only inside functions.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import re
+import shutil
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgelm import chips, log
+from edgelm.errors import OptionError
+from edgelm.memory import GIB, Memory, measure_memory
+
+Backend = Literal["metal", "cuda", "cpu"]
+
+OPENBLAS = "libopenblas.so.0"
 
 
-def preload_blas() -> None:
+def preload_blas() -> bool:
     """On Linux, put OpenBLAS in front of the reference BLAS in MLX's wheel (110 against 7 GFLOP/s).
 
-    A no-op where there is none, on macOS, and when called again. Must precede the import of `mlx.core`.
+    A no-op on macOS and when called again. Must precede the import of `mlx.core`.
+
+    Returns:
+        Whether the BLAS that MLX will use is a fast one.
     """
     if sys.platform != "linux":
-        return
+        return True
     try:
-        ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(OPENBLAS, mode=ctypes.RTLD_GLOBAL)
     except OSError:  # not installed: slower, and `edgelm doctor` says so
-        return
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What runs the model. Memory of a GPU with its own is that GPU's."""
+
+    backend: Backend
+    chip: str
+    """"Apple M3 Pro", or the name of the CPU or GPU."""
+    generation: int | None
+    """3 for any M3; None if it is not Apple's."""
+    memory_bytes: int
+    available_bytes: int
+    """What can be had now without swapping."""
+    working_set_bytes: int | None
+    """What Metal recommends to keep resident; None off Metal."""
+    bandwidth_bytes_per_s: int | None
+    """Of the memory that weights are read from; None if not known."""
+    cpu_cores: int | None
+    has_fast_blas: bool
+    compiler: str | None
+    """Path of the C++ compiler that MLX's CPU backend calls from `mx.compile`."""
+
+
+def detect() -> Device:
+    """This machine, as MLX's default device sees it."""
+    has_fast_blas = preload_blas()
+    import mlx.core as mx
+
+    facts = mx.device_info()
+    memory = measure_memory()
+    cores = os.cpu_count()
+    backend = _backend(mx)
+    name = _cpu_name() if backend == "cpu" else str(facts.get("device_name", "unknown GPU"))
+    chip = chips.find_chip(name) if backend == "metal" else None
+    if backend == "cuda":
+        total = int(facts.get("total_memory", memory.total_bytes))
+        memory = Memory(total, int(facts.get("free_memory", total)))
+    working_set = facts.get("max_recommended_working_set_size") if backend == "metal" else None
+    return Device(
+        backend=backend,
+        chip=name,
+        generation=chips.generation_of(name) if backend == "metal" else None,
+        memory_bytes=memory.total_bytes,
+        available_bytes=memory.available_bytes,
+        working_set_bytes=int(working_set) if working_set else None,
+        bandwidth_bytes_per_s=chip.bandwidth_with(cores) if chip else None,
+        cpu_cores=cores,
+        has_fast_blas=has_fast_blas,
+        compiler=find_compiler(),
+    )
+
+
+def simulate(chip: str, memory_gb: float) -> Device:
+    """An idle Mac with `chip` ("M3 Pro") and `memory_gb` of memory (as sold: 18 means 18 GiB).
+
+    Raises:
+        OptionError: there is no such chip, or no such amount of memory.
+    """
+    if not 1 <= memory_gb <= 4096:
+        raise OptionError(f"memory is {memory_gb:g} GB, expected 1 to 4096")
+    known = chips.require_chip(chip)
+    total = int(memory_gb * GIB)
+    return Device(
+        backend="metal",
+        chip=f"Apple {known.name}",
+        generation=known.generation,
+        memory_bytes=total,
+        available_bytes=total,
+        working_set_bytes=None,
+        bandwidth_bytes_per_s=known.bandwidth_with(None),
+        cpu_cores=None,
+        has_fast_blas=True,
+        compiler=None,
+    )
+
+
+def _backend(mx: Any) -> Backend:
+    if mx.default_device() == mx.Device(mx.cpu):
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    if found:
+        return found[1].strip()
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def find_compiler() -> str | None:
+    """The compiler that `mx.compile` calls on the CPU: `g++` on the path, no other (traced, mlx 0.32.4)."""
+    return shutil.which("g++")
+
+
+def configure_mlx(device: Device) -> None:
+    """Set MLX up for `device`; safe to call again.
+
+    On the CPU, `mx.compile` calls `g++` when a kernel first runs. Without one MLX runs uncompiled by
+    itself; with one that fails (no headers, no writable temporary directory) every compiled function
+    would raise in the middle of an answer, so one is tried here and compilation is turned off if it fails.
+    """
+    import mlx.core as mx
+
+    if device.backend == "cpu":
+        if device.compiler is None:
+            log.logger.info("no g++ on the path: MLX runs uncompiled, slower")
+            mx.disable_compile()
+        elif (reason := compile_failure()) is not None:
+            log.logger.warning("mx.compile fails, so MLX runs uncompiled: %s", reason)
+            mx.disable_compile()
+    mx.set_cache_limit(cache_limit_bytes(device, mx.get_active_memory()))
+
+
+def compile_failure() -> str | None:
+    """Why MLX cannot compile on this CPU, None if it can.
+
+    Takes a second the first time; MLX keeps the kernel on the disk.
+    """
+    import mlx.core as mx
+
+    probe = mx.compile(lambda x: mx.exp(x) * x + 1)
+    try:
+        mx.eval(probe(mx.ones((4,), stream=mx.cpu)))
+    except RuntimeError as error:
+        return str(error).strip()
+    return None
+
+
+def preferred_dtype(device: Device) -> Literal["float16", "bfloat16"]:
+    """The half precision to convert to. M1 and M2 have no native bfloat16: float16 prefills 1.8x faster."""
+    return "float16" if device.generation in (1, 2) else "bfloat16"
+
+
+def runtime_dtype(device: Device) -> Literal["float32"] | None:
+    """What floating parameters are cast to at load, None for as stored: half precision crawls on the CPU."""
+    return "float32" if device.backend == "cpu" else None
+
+
+def should_dequantize(device: Device, dense_bytes: int) -> bool:
+    """Whether to unpack quantized weights, `dense_bytes` in float32: on the CPU, where that fits."""
+    return device.backend == "cpu" and dense_bytes <= memory_budget_bytes(device)
+
+
+def recommended_working_set_bytes(device: Device) -> int:
+    """What Metal says, or macOS's default: two thirds of the memory up to 32 GB, three quarters above."""
+    if device.working_set_bytes is not None:
+        return device.working_set_bytes
+    share = (2, 3) if device.memory_bytes <= 32 * GIB else (3, 4)
+    return device.memory_bytes * share[0] // share[1]
+
+
+def memory_budget_bytes(device: Device) -> int:
+    """Bytes that weights, KV cache and workspace may take together without swapping.
+
+    Metal: 95% of the recommended working set, since macOS makes room for it by evicting other
+    programs' pages. Elsewhere nothing does: 90% of what is available now.
+    """
+    if device.backend == "metal":
+        return recommended_working_set_bytes(device) * 95 // 100
+    return min(device.available_bytes, device.memory_bytes) * 90 // 100
+
+
+def cache_limit_bytes(device: Device, in_use_bytes: int) -> int:
+    """For `mx.set_cache_limit`: a quarter of the slack, but 2% to 10% of the memory.
+
+    MLX's own default is the whole memory limit, which makes small Macs swap.
+    """
+    slack = max(0, memory_budget_bytes(device) - in_use_bytes)
+    low, high = device.memory_bytes * 2 // 100, device.memory_bytes // 10
+    return min(max(slack // 4, low), high)

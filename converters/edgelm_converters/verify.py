@@ -1,7 +1,7 @@
 """What a conversion lost: the tokenizer's round trip, and the logits against the source's.
 
-Both networks are run on one short text, one after the other, over lazily read weights that the graph
-lets go as it is evaluated: memory holds a few layers, not a model.
+Both networks are run on one short text, one after the other, over lazily read weights that each layer
+drops once it has run: memory holds a layer, the embedding and the head, not a model.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from edgelm.model.load import build_network, load_tokenizer
-from edgelm.quant.apply import apply_settings
 from edgelm_converters.checkpoint import LazyTensor
+from edgelm_converters.packed import unpacked
 from edgelm_converters.sources.huggingface import open_huggingface
 from edgelm_converters.texts import LOGITS_TEXT, TOKENIZER_SAMPLE
 
@@ -63,35 +63,48 @@ def compare(
     ids: list[int],
 ) -> Comparison:
     """Run the source's tensors (under the network's names) and the converted `directory` on `ids`."""
-    reference = _log_probabilities(source, packed, config, directory, ids)
+    reference = _log_probabilities(unpacked(source, packed), config, directory, ids)
     made = open_huggingface(directory)
-    converted = _log_probabilities(made.tensors, made.quantization, config, directory, ids)
+    converted = _log_probabilities(unpacked(made.tensors, made.quantization), config, directory, ids)
     kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)
     same = mx.argmax(reference, axis=-1) == mx.argmax(converted, axis=-1)
     return Comparison(len(ids), max(0.0, mx.mean(kl).item()), mx.mean(same.astype(mx.float32)).item())
 
 
 def _log_probabilities(
-    tensors: Mapping[str, LazyTensor],
-    packed: Mapping[str, dict[str, Any]],
-    config: dict[str, Any],
-    directory: Path,
-    ids: list[int],
+    tensors: Mapping[str, LazyTensor], config: dict[str, Any], directory: Path, ids: list[int]
 ) -> mx.array:
     """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage."""
     network, _ = build_network(config, directory)
-    apply_settings(network, dict(packed))
     weights = []
     for name, tensor in tensors.items():
         array = tensor.read()
         weights.append((name, array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array))
         del array
     network.load_weights(weights, strict=True)
+    del weights  # the network's references are dropped layer by layer, and must be the last ones
     network.eval()
+    for layer in network.layers:
+        _run_and_forget(layer)
     logits = network(mx.array([ids]))[0].astype(mx.float32)
     log_probabilities = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    # From here on only the graph holds the weights, so each is freed once it has been used.
-    del weights, logits
-    network.update(tree_map(lambda _: mx.zeros(()), network.parameters()))
     mx.eval(log_probabilities)
     return log_probabilities
+
+
+def _run_and_forget(layer: Any) -> None:
+    """Make `layer` evaluate its output when it is called, and drop its weights.
+
+    Left to itself MLX reads most of the model before it multiplies. Python looks `__call__` up on the
+    class, so the instance is given a subclass of its own.
+    """
+    kind: Any = type(layer)
+
+    class Streamed(kind):  # type: ignore[misc]
+        def __call__(self, *arguments: Any, **named: Any) -> Any:
+            output = super().__call__(*arguments, **named)
+            mx.eval(output)
+            self.update(tree_map(lambda _: mx.zeros(()), self.parameters()))
+            return output
+
+    layer.__class__ = Streamed

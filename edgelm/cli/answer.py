@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgelm.cli.output import dim, is_terminal, print_json, say
-from edgelm.runtime.events import Channel, ChatEvent, Finished, Prefill, Text, Usage
+from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
+from edgelm.text.segments import Channel, ToolCall
 
 _PREFILL_WORTH_SHOWING = 256
 """Prompt tokens; fewer are read before a line about them could be."""
@@ -47,7 +48,9 @@ class TextAnswer:
                     case Prefill():
                         self._show_prefill(event)
                     case Text():
-                        self._show_text(event)
+                        self._show_text(event.text, event.channel)
+                    case ToolCall():
+                        self._show_text(event.text, "tool_call")
                     case Finished():
                         finished = event
         finally:
@@ -70,15 +73,15 @@ class TextAnswer:
             sys.stderr.flush()
             self._prefilling = False
 
-    def _show_text(self, event: Text) -> None:
-        if not event.text or (event.channel == "thinking" and not self._thinking):
+    def _show_text(self, text: str, channel: Channel) -> None:
+        if not text or (channel == "thinking" and not self._thinking):
             return
         self._erase_prefill()
-        if event.channel != self._channel:
-            self._head(event.channel)
-        text = event.text.translate(_CONTROLS) if self._safe else event.text
-        self._write(dim(text, sys.stdout) if self._colour and event.channel == "thinking" else text)
-        self._last = event.text[-1]
+        if channel != self._channel:
+            self._head(channel)
+        self._last = text[-1]
+        text = text.translate(_CONTROLS) if self._safe else text
+        self._write(dim(text, sys.stdout) if self._colour and channel == "thinking" else text)
 
     def _head(self, channel: Channel) -> None:
         self._channel = channel
@@ -99,11 +102,13 @@ def event_json(event: ChatEvent) -> dict[str, Any]:
     """`event` as a JSON object: its kind under "event", and its fields."""
     fields = dataclasses.asdict(event)
     if isinstance(event, Finished):
+        del fields["tokens"]
         fields["usage"] |= {
             "prefill_tokens_per_s": event.usage.prefill_tokens_per_s,
             "decode_tokens_per_s": event.usage.decode_tokens_per_s,
         }
-    return {"event": type(event).__name__.lower(), **fields}
+    kind = "tool_call" if isinstance(event, ToolCall) else type(event).__name__.lower()
+    return {"event": kind, **fields}
 
 
 def show_usage(finished: Finished, *, plain: bool = False) -> None:

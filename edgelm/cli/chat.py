@@ -20,7 +20,6 @@ from edgelm.errors import OptionError, PromptError
 
 if TYPE_CHECKING:
     from edgelm.runtime.events import ChatEvent
-    from edgelm.runtime.sampling import Sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         OptionError: a setting out of bounds, or --json without a prompt.
         NotFoundError: no such model, or none installed.
     """
-    from edgelm.runtime.sampling import Sampling
-
-    sampling = Sampling.from_flags(arguments)
+    settings = _settings(arguments)
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
@@ -72,11 +69,25 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.thinking = sys.stdout.isatty()
     with closing(_load(arguments)) as model:
         chat = model.chat(system=system)
-        ask = partial(_ask, chat, arguments, sampling)
+        ask = partial(chat.events, **settings)
         if prompt is None:
             _converse(model, chat, ask, arguments)
         else:
             _answer_once(ask(prompt), arguments)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of one answer; checked here, before a model is loaded for nothing."""
+    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.sampling import Sampling
+
+    settings = {
+        "sampling": Sampling.from_flags(arguments),
+        "max_tokens": arguments.max_tokens,
+        "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
+    }
+    GenerationOptions(**settings)
+    return settings
 
 
 def _prompt(said: str | None) -> str | None:
@@ -101,7 +112,7 @@ def _load(arguments: argparse.Namespace) -> Any:
     name = arguments.model or choose_model()
     with _note(f"loading {name}", plain=arguments.plain):
         model = load(name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check)
-    remember_model(name)
+    remember_model(model.name)
     return model
 
 
@@ -118,16 +129,6 @@ def _note(text: str, *, plain: bool) -> Iterator[None]:
     finally:
         sys.stderr.write("\r\x1b[2K")
         sys.stderr.flush()
-
-
-def _ask(
-    chat: Any, arguments: argparse.Namespace, sampling: Sampling, prompt: str
-) -> Generator[ChatEvent, None, None]:
-    limits = {} if arguments.max_tokens is None else {"max_tokens": arguments.max_tokens}
-    events: Generator[ChatEvent, None, None] = chat.events(
-        prompt, sampling=sampling, stop=tuple(arguments.stop), **limits
-    )
-    return events
 
 
 def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""Which model to talk to when none is named: the one used last, else the newest; in an empty library, the demo."""
+"""Which model to talk to when none is named.
+
+The one used last, else the newest; in an empty library, the demo, if there is somebody to ask.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def choose_model() -> str:
     """
     from edgelm.model.library import installed
 
-    models = installed()
+    models = [model for model in installed() if model.problem is None]
     if not models:
         return _demo()
     names = [model.name for model in models]
@@ -46,14 +49,9 @@ def _last_model() -> str | None:
 
 def _demo() -> str:
     """Convert the demo model if it is there and wanted."""
-    from edgelm.errors import NotFoundError
     from edgelm.model.packages import find_package
 
-    try:
-        package = find_package(DEMO)
-    except NotFoundError:
-        package = None
-    if package is None:
+    if find_package(DEMO) is None:
         raise NotFoundError("no model is installed, and none was named", hint=f"for a small one: {_GET_DEMO}")
     if not (sys.stdin.isatty() and sys.stderr.isatty() and _wants_demo()):
         raise NotFoundError("no model is installed, and none was named", hint=f"edgelm convert {DEMO}")
@@ -71,9 +69,8 @@ def _wants_demo() -> bool:
 
 
 def _convert_demo() -> str:
-    from edgelm_converters.convert import convert
-
     from edgelm.cli.output import progress_bars
+    from edgelm_converters.convert import convert
 
     with progress_bars() as on_progress:
         return str(convert(DEMO, on_progress=on_progress).directory)

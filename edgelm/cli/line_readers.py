@@ -76,6 +76,7 @@ def editing_reader(commands: Sequence[str], **streams: Any) -> Reader:
         history=_history(),
         completer=_completer(commands),
         complete_while_typing=True,
+        reserve_space_for_menu=len(commands),
         key_bindings=_keys(),
         **streams,
     )

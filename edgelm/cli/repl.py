@@ -144,7 +144,7 @@ class Repl:
 
 @contextmanager
 def first_interrupt_only() -> Iterator[None]:
-    """The first Ctrl-C in the block raises KeyboardInterrupt; later ones, while that is obeyed, do nothing."""
+    """The first Ctrl-C in the block raises KeyboardInterrupt; more, while it is being obeyed, do nothing."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

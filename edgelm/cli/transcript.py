@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgelm import paths
-from edgelm.errors import OptionError, OutputError
+from edgelm.atomic import atomic_write, refuse_existing
+from edgelm.errors import OptionError
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -36,12 +35,8 @@ def save(file: Path, messages: Messages, *, model: str) -> None:
             text = _to_markdown(messages, model, created)
         case _:
             raise OptionError(f"{file} does not say how to save the chat, expected a name in .json or .md")
-    if os.path.lexists(file):
-        raise OutputError(f"{file} exists", hint="give another name: a saved chat is never overwritten")
-    try:
-        _write_new(file, text)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
+    refuse_existing(file)
+    atomic_write(file, text)
 
 
 def _to_json(messages: Messages, model: str, created: str) -> str:
@@ -50,23 +45,5 @@ def _to_json(messages: Messages, model: str, created: str) -> str:
 
 
 def _to_markdown(messages: Messages, model: str, created: str) -> str:
-    parts = [f"# Chat with {model}\n\n{created}\n"]
-    for message in messages:
-        parts.append(
-            f"## {str(message['role']).capitalize()}\n\n{str(message.get('content') or '').strip()}\n"
-        )
-    return "\n".join(parts)
-
-
-def _write_new(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).rename(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    turns = [f"## {message['role'].capitalize()}\n\n{message['content'].strip()}\n" for message in messages]
+    return "\n".join([f"# Chat with {model}\n\n{created}\n", *turns])

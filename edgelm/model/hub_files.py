@@ -28,7 +28,6 @@ _PATTERN_OF: dict[WeightKind, str] = {
     "safetensors": "model*.safetensors",
     "pytorch": "pytorch_model*.bin",
     "meta": "consolidated.*.pth",
-    "gguf": "*.gguf",
 }
 _TOKENIZERS: tuple[frozenset[str], ...] = (
     frozenset({"tokenizer.json"}),
@@ -84,15 +83,18 @@ def weight_kind(listing: Listing) -> WeightKind:
     """What the weights are stored as, the best kind first.
 
     Raises:
-        UnsupportedError: no weights that edgelm reads.
+        NotFoundError: no weights that edgelm reads.
+        UnsupportedError: an adapter instead of a model.
     """
     for kind, pattern in _PATTERN_OF.items():
         if listing.matching(pattern) and (kind != "meta" or "params.json" in listing.files):
             return kind
+    if _gguf_models(listing):
+        return "gguf"
     if "adapter_config.json" in listing.files:
         raise UnsupportedError(f"{listing.repo} is an adapter, expected a whole model")
     shown = ", ".join(sorted(listing.files)[:8]) or "nothing"
-    raise UnsupportedError(
+    raise NotFoundError(
         f"{listing.repo} has no weights in safetensors, PyTorch or GGUF format; it holds {shown}"
     )
 
@@ -106,57 +108,54 @@ def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[
         index: the parsed index of the shards, where the listing has one.
 
     Raises:
-        FormatError: no tokenizer, or shards missing from the repository.
+        NotFoundError: no configuration or no tokenizer.
+        FormatError: an index that is none, or shards missing from the repository.
     """
-    require_tokenizer(listing)
     described = {"params.json"} if kind == "meta" else {CONFIG}
     supporting = sorted((described | _SUPPORTING) & listing.files.keys())
     weights = _weights(listing, kind, index)
-    if kind in INDEX_OF and INDEX_OF[kind] in listing.files and _shards_of(index, listing, kind) == set(weights):
+    if index is not None and _shards_of(index, listing, kind) == set(weights):
+        # Otherwise it is left over from another way of storing the same weights.
         supporting.append(INDEX_OF[kind])
     return supporting + weights
 
 
-def require_config(listing: Listing, kind: WeightKind) -> None:
-    """Refuse a repository without a configuration.
+def require_description(listing: Listing, kind: WeightKind) -> None:
+    """Refuse a repository whose weights nothing describes.
 
     Raises:
-        FormatError: no config.json.
+        NotFoundError: no configuration, or none of the tokenizer files that edgelm reads.
     """
-    if kind in ("safetensors", "pytorch") and CONFIG not in listing.files:
-        raise FormatError(f"{listing.repo} has no {CONFIG}, expected one beside its weights")
-
-
-def require_tokenizer(listing: Listing) -> None:
-    """Refuse a repository without a tokenizer that edgelm reads.
-
-    Raises:
-        FormatError: none of the known tokenizer files is there.
-    """
+    if kind != "meta" and CONFIG not in listing.files:
+        raise NotFoundError(f"{listing.repo} has no {CONFIG}, expected one beside its weights")
     if not any(files <= listing.files.keys() for files in _TOKENIZERS):
-        raise FormatError(f"{listing.repo} has no tokenizer, expected tokenizer.json or tokenizer.model")
+        raise NotFoundError(f"{listing.repo} has no tokenizer, expected tokenizer.json or tokenizer.model")
 
 
 def _weights(listing: Listing, kind: WeightKind, index: Any) -> list[str]:
     single = _SINGLE_OF.get(kind)
     if single in listing.files:
         return [single]
-    if kind in INDEX_OF and INDEX_OF[kind] in listing.files:
+    if index is not None:
         shards = _shards_of(index, listing, kind)
     else:
         shards = _all_shards(listing.matching(_PATTERN_OF[kind]))
+    _refuse_absent(listing, shards)
+    return sorted(shards)
+
+
+def _refuse_absent(listing: Listing, shards: set[str]) -> None:
     absent = sorted(shards - listing.files.keys())
     if absent:
         raise FormatError(
             f"{listing.repo} lacks {len(absent)} of its {len(shards)} weight files: {', '.join(absent[:3])}",
             hint="the upload may be unfinished; try another revision",
         )
-    return sorted(shards)
 
 
 def _shards_of(index: Any, listing: Listing, kind: WeightKind) -> set[str]:
     places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+    if not isinstance(places, dict) or not places or {type(name) for name in places.values()} != {str}:
         raise FormatError(f"{INDEX_OF[kind]} of {listing.repo} has no weight_map from tensors to files")
     return set(places.values())
 
@@ -176,42 +175,52 @@ def _renumber(name: str, numbered: re.Match[str], at: int) -> str:
     return f"{name[: numbered.start(1)]}{at:05d}{name[numbered.end(1) :]}"
 
 
-def choose_gguf(listing: Listing, selector: str | None) -> str:
-    """The one GGUF file meant by `selector`: a file name, a quantization (`Q4_K_M`), or None for the only one.
+def choose_gguf(listing: Listing, selector: str | None) -> list[str]:
+    """The files of the GGUF model meant by `selector`, several if it is split, the first part first.
+
+    Args:
+        selector: a file's name, a quantization (`Q4_K_M`), or None for the only model there is.
 
     Raises:
-        NotFoundError: several or none, listing what there is.
-        UnsupportedError: a model split over several GGUF files.
+        NotFoundError: several models or none, listing what there is.
+        FormatError: a split model lacks parts.
     """
-    names = sorted(name for name in listing.files if name.lower().endswith(".gguf"))
-    models = [name for name in names if not name.rpartition("/")[2].lower().startswith("mmproj")]
-    chosen = models if selector is None else [name for name in models if _is_meant(name, selector)]
-    if len(chosen) != 1 and not (chosen and all(_SHARD.search(name) for name in chosen)):
+    models = _gguf_models(listing)
+    chosen = [model for model, parts in models.items() if selector is None or _is_meant(parts, selector)]
+    if len(chosen) != 1:
         raise _not_one_gguf(listing, models, chosen, selector)
-    if _SHARD.search(chosen[0]):
-        raise UnsupportedError(
-            f"{chosen[0]} of {listing.repo} is one part of a split GGUF file",
-            hint="join the parts with llama.cpp's llama-gguf-split --merge, or choose another file",
-        )
-    return chosen[0]
+    parts = models[chosen[0]]
+    _refuse_absent(listing, _all_shards(parts))
+    return parts
 
 
-def _is_meant(name: str, selector: str) -> bool:
-    if name == selector:
+def _gguf_models(listing: Listing) -> dict[str, list[str]]:
+    """File names by the name of the model that they are parts of; vision projectors left out."""
+    models: dict[str, list[str]] = {}
+    for name in sorted(listing.files):
+        is_projector = name.rpartition("/")[2].lower().startswith("mmproj")
+        if name.lower().endswith(".gguf") and not is_projector:
+            models.setdefault(_SHARD.sub(".", name), []).append(name)
+    return models
+
+
+def _is_meant(parts: list[str], selector: str) -> bool:
+    if selector in parts:
         return True
-    stem = name.rpartition("/")[2].lower().removesuffix(".gguf")
-    # "Q4_K" must not choose Q4_K_M, nor "Q8_0" the 8_0 of another word: a whole dotted or dashed part.
-    return selector.lower() in re.split(r"[.\-]", _SHARD.sub(".", stem + "."))
+    stem = _SHARD.sub(".", parts[0]).rpartition("/")[2].lower().removesuffix(".gguf")
+    # A whole dotted or dashed word: Q4_K must not choose Q4_K_M.
+    return selector.lower() in re.split(r"[.\-]", stem)
 
 
 def _not_one_gguf(
-    listing: Listing, models: list[str], chosen: list[str], selector: str | None
+    listing: Listing, models: dict[str, list[str]], chosen: list[str], selector: str | None
 ) -> NotFoundError:
-    shown = ", ".join(
-        f"{name} ({format_bytes(listing.files[name].size_bytes)})" for name in (chosen or models)[:20]
-    )
     if not models:
         return NotFoundError(f"{listing.repo} has no GGUF file, expected one for {selector!r}")
-    what = "has several GGUF files" if selector is None or chosen else f"has no GGUF file for {selector!r}"
-    example = next((name for name in chosen or models if "q4_k_m" in name.lower()), (chosen or models)[0])
-    return NotFoundError(f"{listing.repo} {what}: {shown}", hint=f"say which one: {listing.repo}/{example}")
+    offered = chosen or list(models)
+    shown = ", ".join(f"{name} ({format_bytes(listing.size_bytes(models[name]))})" for name in offered[:20])
+    what = "several GGUF files" if selector is None or chosen else f"no GGUF file for {selector!r}"
+    example = next((name for name in offered if "q4_k_m" in name.lower()), offered[0])
+    return NotFoundError(
+        f"{listing.repo} has {what}: {shown}", hint=f"say which one: {listing.repo}/{models[example][0]}"
+    )

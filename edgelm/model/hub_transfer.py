@@ -3,134 +3,27 @@
 huggingface_hub 2.4 deletes a half-finished file when its process ends, so files in large-file storage are
 fetched here: appended to a partial file beside the cache's blobs, resumed by Range (by a later process too),
 checked against the SHA-256 that the Hub lists, and renamed into place. Knows nothing about models.
-Cache layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import FormatError, NetworkError, OutputError
+from edgelm.errors import FormatError
 from edgelm.log import logger
-from edgelm.model.hub_errors import SPACE_HINT, hub_errors
-from edgelm.model.hub_files import Listing, RemoteFile
+from edgelm.model.hub_cache import cache_of, partial_of, size_of, snapshot_directory
+from edgelm.model.hub_errors import hub_errors
+from edgelm.model.hub_files import Listing
 from edgelm.progress import OnProgress, Progress
-from edgelm.units import format_bytes
 
-_CHUNK_BYTES = 1 << 20
 _FRUITLESS_ATTEMPTS = 5
 """Connections in a row that may bring nothing before giving up."""
 _HTTP_LIMIT_BYTES = 50_000_000_000
 """Larger files are only served through Xet (huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE)."""
-
-
-def list_repo(repo: str, revision: str | None) -> Listing:
-    """What `repo` holds at `revision` (a branch, tag or commit; None is main).
-
-    Raises:
-        NotFoundError, NetworkError: see `hub_errors`.
-    """
-    from huggingface_hub import HfApi, constants
-
-    with hub_errors(repo, revision):
-        try:
-            info = HfApi().model_info(
-                repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, OSError) or type(error).__module__.startswith("huggingface_hub"):
-                raise
-            # A captive portal or a proxy's page instead of the Hub's JSON.
-            raise NetworkError(f"{constants.ENDPOINT} did not answer as a Hub does: {error}") from error
-    files = {
-        sibling.rfilename: RemoteFile(sibling.size or 0, sibling.lfs.sha256 if sibling.lfs else None)
-        for sibling in info.siblings or ()
-    }
-    architecture = (info.gguf or {}).get("architecture")
-    return Listing(repo, info.sha or "", files, _licence_of(info), architecture)
-
-
-def _licence_of(info: Any) -> str | None:
-    tags = [tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")]
-    return tags[0] if tags else None
-
-
-def list_cache(repo: str, revision: str | None) -> Listing | None:
-    """The same from the local cache, or None: what is needed where there is no network."""
-    commit = _cached_commit(repo, revision or "main")
-    if commit is None:
-        return None
-    snapshot = snapshot_directory(repo, commit)
-    paths = [path for path in snapshot.rglob("*") if path.is_file()]
-    return Listing(repo, commit, {path.relative_to(snapshot).as_posix(): _cached_file(path) for path in paths})
-
-
-def _cached_commit(repo: str, revision: str) -> str | None:
-    if snapshot_directory(repo, revision).is_dir():
-        return revision
-    reference = _cache_of(repo) / "refs" / revision
-    commit = reference.read_text(encoding="ascii").strip() if reference.is_file() else ""
-    return commit if commit and snapshot_directory(repo, commit).is_dir() else None
-
-
-def _cached_file(path: Path) -> RemoteFile:
-    blob = path.readlink().name if path.is_symlink() else ""
-    return RemoteFile(path.stat().st_size, blob if len(blob) == 64 else None)
-
-
-def remember_revision(listing: Listing, revision: str | None) -> None:
-    """Note in the cache which commit a branch or tag is, so that it is found without a network."""
-    name = revision or "main"
-    if name == listing.revision:
-        return
-    reference = _cache_of(listing.repo) / "refs" / name
-    with hub_errors(listing.repo):
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        temporary = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
-        temporary.write_text(listing.revision, encoding="ascii")
-        temporary.replace(reference)
-
-
-def snapshot_directory(repo: str, commit: str) -> Path:
-    """Where the cache keeps the files of one commit; it may not exist yet."""
-    return _cache_of(repo) / "snapshots" / commit
-
-
-def _cache_of(repo: str) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-
-
-def check_space(listing: Listing, names: Iterable[str]) -> None:
-    """Refuse a download that the disk cannot hold, before it starts.
-
-    Raises:
-        OutputError: with the bytes needed and the bytes free.
-    """
-    wanted = [name for name in names if not (snapshot_directory(listing.repo, listing.revision) / name).exists()]
-    missing = sum(_bytes_to_come(listing.repo, listing.files[name]) for name in wanted)
-    cache = _cache_of(listing.repo)
-    existing = next(path for path in (cache, *cache.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if missing > free:
-        raise OutputError(
-            f"{listing.repo} needs {format_bytes(missing)}, but {cache.parent} has {format_bytes(free)} free",
-            hint=SPACE_HINT,
-        )
-
-
-def _bytes_to_come(repo: str, file: RemoteFile) -> int:
-    if file.sha256 is None:
-        return file.size_bytes
-    blob = _cache_of(repo) / "blobs" / file.sha256
-    return 0 if blob.exists() else max(file.size_bytes - _size_of(_partial_of(blob)), 0)
 
 
 def download(listing: Listing, names: Iterable[str], on_progress: OnProgress) -> tuple[Path, ...]:
@@ -224,7 +117,7 @@ def _download_blob(
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import WeakFileLock
 
-    cache = _cache_of(listing.repo)
+    cache = cache_of(listing.repo)
     blob = cache / "blobs" / sha256
     lock = cache.parent / ".locks" / cache.name / f"{sha256}.lock"
     for directory in (blob.parent, lock.parent):
@@ -232,41 +125,40 @@ def _download_blob(
     with WeakFileLock(lock):
         if blob.exists():
             return
-        partial = _partial_of(blob)
+        partial = partial_of(blob)
         _fill(partial, hf_hub_url(listing.repo, name, revision=listing.revision), size_bytes, advance)
         _check_sha256(partial, sha256, f"{name} of {listing.repo}")
         partial.replace(blob)
 
 
-def _partial_of(blob: Path) -> Path:
-    return blob.with_name(f"{blob.name}.edgelm.incomplete")
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
 def _fill(partial: Path, url: str, size_bytes: int, advance: Callable[[int], None]) -> None:
     """Append to `partial` until it is whole, reconnecting as long as that brings bytes."""
     import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
 
-    advance(min(_size_of(partial), size_bytes))
+    partial.touch()
+    advance(min(size_of(partial), size_bytes))
     fruitless = 0
-    while (have := _size_of(partial)) < size_bytes:
+    while (have := size_of(partial)) < size_bytes:
         failure: Exception = httpx2.ReadError("the connection closed early")
         try:
-            _append(partial, url, have, advance)
+            _append(partial, url, have, size_bytes, advance)
         except httpx2.TransportError as error:
             failure = error
-        fruitless = 0 if _size_of(partial) > have else fruitless + 1
+        except HfHubHTTPError as error:
+            if error.response.status_code < 500:
+                raise
+            failure = error
+        fruitless = 0 if size_of(partial) > have else fruitless + 1
         if fruitless >= _FRUITLESS_ATTEMPTS:
             raise failure
-        if _size_of(partial) < size_bytes:
-            logger.debug("%s stopped at byte %d: %s", url, _size_of(partial), failure)
+        if size_of(partial) < size_bytes:
+            logger.debug("%s stopped at byte %d: %s", url, size_of(partial), failure)
             time.sleep(min(0.1 * 4**fruitless, 8))
 
 
-def _append(partial: Path, url: str, have: int, advance: Callable[[int], None]) -> None:
+def _append(partial: Path, url: str, have: int, size_bytes: int, advance: Callable[[int], None]) -> None:
+    """Ask for what lies beyond `have` and write what comes, up to `size_bytes` in all."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -282,9 +174,12 @@ def _append(partial: Path, url: str, have: int, advance: Callable[[int], None]) 
             if have and response.status_code != 206:
                 file.truncate(0)
                 advance(-have)
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
+                file.flush()  # a kill loses nothing that arrived
                 advance(len(chunk))
+                if file.tell() >= size_bytes:
+                    break
 
 
 def _check_sha256(path: Path, wanted: str, what: str) -> None:

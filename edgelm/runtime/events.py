@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgelm.text.segments import Channel, ToolCall
+from edgelm.text.segments import Channel as Channel
+from edgelm.text.segments import ToolCall as ToolCall
 
 FinishReason = Literal["stop", "length", "cancelled"]
 

@@ -46,7 +46,7 @@ class PrefixCache:
         At least the last prompt token is left to compute, since its logits are needed.
         """
         shared = min(common_prefix(self.tokens, prompt), len(prompt) - 1)
-        if self._layers is None or not self._rewind(shared):
+        if self._layers is None or not shared or not self._rewind(self._layers, shared):
             self.reset()
             self._layers = _new_layers(self._network)
         return self._layers, len(self.tokens)
@@ -62,34 +62,34 @@ class PrefixCache:
 
     def checkpoint(self) -> None:
         """Keep the state as it is after the tokens fed so far."""
-        if not self.needs_checkpoints or self._layers is None:
+        position = len(self.tokens)
+        if not self.needs_checkpoints or any(point.position == position for point in self._checkpoints):
             return
-        layers = tuple(None if _is_plain(layer) else copy.deepcopy(layer) for layer in self._layers)
-        self._checkpoints = [*self._checkpoints[1 - _KEPT :], _Checkpoint(len(self.tokens), layers)]
+        layers = tuple(None if _is_plain(layer) else copy.deepcopy(layer) for layer in self._layers or ())
+        self._checkpoints = [*self._checkpoints[1 - _KEPT :], _Checkpoint(position, layers)]
 
-    def _rewind(self, length: int) -> bool:
+    def _rewind(self, layers: list[Any], length: int) -> bool:
         """Go back to at most `length` tokens; False if nothing of the cache can be used."""
         surplus = len(self.tokens) - length
-        assert self._layers is not None
-        if surplus and all(_can_trim(layer, surplus) for layer in self._layers):
-            for layer in self._layers:
+        if surplus and not all(_can_trim(layer, surplus) for layer in layers):
+            return self._restore(layers, length)
+        if surplus:
+            for layer in layers:
                 layer.trim(surplus)
-        elif surplus:
-            return self._restore(length)
         self._keep(length)
         return True
 
-    def _restore(self, length: int) -> bool:
+    def _restore(self, layers: list[Any], length: int) -> bool:
+        """Go back to the last checkpoint within `length` tokens."""
         usable = [point for point in self._checkpoints if 0 < point.position <= length]
-        if not usable or self._layers is None:
+        if not usable:
             return False
         point = usable[-1]
-        surplus = len(self.tokens) - point.position
         for index, saved in enumerate(point.layers):
             if saved is None:
-                self._layers[index].trim(surplus)
+                layers[index].trim(len(self.tokens) - point.position)
             else:
-                self._layers[index] = copy.deepcopy(saved)
+                layers[index] = copy.deepcopy(saved)
         self._keep(point.position)
         return True
 

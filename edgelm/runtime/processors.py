@@ -48,7 +48,7 @@ class RepetitionPenalty:
     def __init__(self, penalty: float, window: int, prompt: Sequence[int]) -> None:
         self._penalty = penalty
         self._window = window
-        self._recent = mx.array(prompt[-window:])  # [≤W]
+        self._recent = mx.array(list(prompt[-window:]))  # [≤W]
 
     def apply(self, logits: mx.array) -> mx.array:
         """`[1, V]` → `[1, V]` float32."""
@@ -64,9 +64,9 @@ class RepetitionPenalty:
 
 
 class CountPenalty:
-    """Lowers the logits of tokens by how often they were generated; OpenAI's presence and frequency penalties.
+    """Lowers the logits of tokens that were generated, once and for each time.
 
-    The prompt does not count, the whole completion does.
+    OpenAI's presence and frequency penalties: the prompt does not count, the whole completion does.
     """
 
     def __init__(self, presence: float, frequency: float, vocab_size: int) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 from edgelm.errors import FormatError, UnsafeError
 from edgelm_converters.pytorch.opcodes import MalformedError, Window, read_opcodes
 
-MAX_OPCODES = 2_000_000
-"""About 30 a tensor."""
+MAX_OPCODES = 1_000_000
+"""About 30 a tensor; at most some 100 MB."""
 MAX_KEY = 1 << 32
 """Integer keys and memo slots stay below: larger ones could be chosen to collide."""
 
@@ -145,6 +145,15 @@ class _Machine:
         items = self._pop_to_mark() if count is None else self._pop_count(count)
         self._stack.append(tuple(items))
 
+    def list_of(self, _: object) -> None:
+        items = self._pop_to_mark()
+        self._stack.append(items)
+
+    def dict_of(self, _: object) -> None:
+        items = self._pop_to_mark()
+        self._stack.append({})
+        self.set_items(items)
+
     def append(self, items: list[Any]) -> None:
         self._top(list).extend(items)
 
@@ -154,7 +163,9 @@ class _Machine:
         target = self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int) or (isinstance(key, int) and not -MAX_KEY < key < MAX_KEY):
-                raise MalformedError(f"{describe(key)} as a dictionary key, expected a string or a small integer")
+                raise MalformedError(
+                    f"{describe(key)} as a dictionary key, expected a string or a small integer"
+                )
             target[key] = value
 
     # Names and calls.
@@ -180,7 +191,7 @@ class _Machine:
     def refuse(self, name: str) -> UnsafeError:
         return UnsafeError(
             f"{self._path} asks for {shorten(name)!r} when it is read, which is not part of a tensor",
-            hint="loading such a file with pickle runs code of its author's choice; look for a safetensors release",
+            hint="loading such a file the usual way can run any code; look for a safetensors release",
         )
 
     def call(self, _: object) -> None:
@@ -201,8 +212,9 @@ class _Machine:
 
 
 _PUSHED = frozenset(
-    "BININT BININT1 BININT2 BINFLOAT LONG1 LONG4 INT LONG FLOAT STRING UNICODE BINUNICODE SHORT_BINUNICODE "
-    "BINUNICODE8 BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 NONE".split()
+    {"BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1", "LONG4", "INT", "LONG", "FLOAT", "NONE"}
+    | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+    | {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 )
 """Opcodes that push their argument."""
 
@@ -215,6 +227,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "LIST": _Machine.list_of,
+    "DICT": _Machine.dict_of,
     "MARK": _Machine.mark,
     "TUPLE": lambda machine, _: machine.tuple_of(None),
     "TUPLE1": lambda machine, _: machine.tuple_of(1),

@@ -1,0 +1,199 @@
+"""A GGUF file's tokenizer metadata as tokenizer.json: what llama.cpp would do with the same keys.
+
+transformers can do this too, but splits text by an architecture's usual pattern rather than by
+`tokenizer.ggml.pre`, and drops control tokens outside the byte alphabet (`<｜begin▁of▁sentence｜>`).
+Reads no file; knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.errors import FormatError, UnsupportedError
+from edgelm_converters.tokenizers.byte_level import build_byte_level
+from edgelm_converters.tokenizers.metadata import Metadata
+from edgelm_converters.tokenizers.pretokenizers import Splitter, splitter_named
+from edgelm_converters.tokenizers.special import SpecialTokens
+from edgelm_converters.tokenizers.spm import SPACE, SpmRules, build_bpe
+from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, Vocabulary
+from edgelm_converters.tokenizers.write import write_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MODEL = "tokenizer.ggml.model"
+PRE = "tokenizer.ggml.pre"
+TOKENS = "tokenizer.ggml.tokens"
+TYPES = "tokenizer.ggml.token_type"
+SCORES = "tokenizer.ggml.scores"
+MERGES = "tokenizer.ggml.merges"
+TEMPLATE = "tokenizer.chat_template"
+ADD_BOS = "tokenizer.ggml.add_bos_token"
+ADD_EOS = "tokenizer.ggml.add_eos_token"
+ADD_PREFIX = "tokenizer.ggml.add_space_prefix"
+ENDINGS = ("eos", "eot", "eom")
+
+KINDS = ("gpt2", "llama", "gemma4")
+LLAMA_ROLES = {"bos": 1, "eos": 2, "unknown": 0}
+"""Ids of the "llama" kind where the file names none (llama-vocab.cpp)."""
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def write_gguf_tokenizer(metadata: Mapping[str, Any], directory: Path, *, origin: Path) -> None:
+    """Write the tokenizer that `metadata` describes.
+
+    Args:
+        metadata: a GGUF file's key-values as plain Python values, arrays as lists.
+        directory: exists; tokenizer.json, tokenizer_config.json and chat_template.jinja are written.
+        origin: the GGUF file, for messages.
+
+    Raises:
+        FormatError: a value is missing, of the wrong type, out of range or contradicts another.
+        UnsupportedError: a kind of tokenizer or a pre-tokenizer that is not known.
+    """
+    values = Metadata(metadata, origin)
+    kind = values.text(MODEL)
+    if kind is None:
+        raise FormatError(f"{MODEL} is missing, expected one of {', '.join(KINDS)}: {origin}")
+    if kind not in KINDS:
+        raise UnsupportedError(
+            f"{MODEL} is {kind[:60]!r}, expected one of {', '.join(KINDS)}: {origin}",
+            hint="convert from the model's Hugging Face directory instead",
+        )
+    splitter = _splitter(values) if kind == "gpt2" else None
+    roles = _role_ids(values, kind)
+    vocabulary = _vocabulary(values, roles, kind)
+    special = _special_tokens(values, vocabulary, roles, splitter)
+    tokenizer = _build(values, kind, vocabulary, splitter, special.unk)
+    write_tokenizer(
+        tokenizer,
+        special,
+        directory,
+        chat_template=values.text(TEMPLATE),
+        context_length=_context_length(values),
+    )
+
+
+def _splitter(values: Metadata) -> Splitter:
+    name = values.text(PRE)
+    if name is None:
+        raise UnsupportedError(
+            f"{PRE} is missing, so how this tokenizer splits text is not known: {values.origin}",
+            hint="files from before May 2024 lack it; use a newer conversion of the same model",
+        )
+    splitter = splitter_named(name, values.origin)
+    if values.values.get("general.architecture") == "qwen2" and splitter != splitter_named(
+        "qwen2", values.origin
+    ):
+        # transformers 5 loads every qwen2 directory with its own splitter, whatever tokenizer.json says.
+        raise UnsupportedError(f"{PRE} is {name!r} in a qwen2 model, expected Qwen2's own: {values.origin}")
+    return splitter
+
+
+def _role_ids(values: Metadata, kind: str) -> dict[str, int]:
+    """Token id by role, as GGUF names roles; only those that the file or its kind has."""
+    count = len(values.texts(TOKENS) or ())
+    defaults = LLAMA_ROLES if kind == "llama" else {}
+    found = {}
+    for role in ("bos", *ENDINGS, "unknown", "padding"):
+        index = values.token_id(f"tokenizer.ggml.{role}_token_id", count)
+        index = defaults.get(role) if index is None else index
+        if index is not None and index < count:
+            found[role] = index
+    return found
+
+
+def _vocabulary(values: Metadata, roles: Mapping[str, int], kind: str) -> Vocabulary:
+    tokens = values.texts(TOKENS)
+    if not tokens:
+        raise values.refuse(TOKENS, tokens, "an array of strings")
+    # An empty token can never be matched; llama.cpp gives it this name.
+    tokens = [token or f"[EMPTY_{index}]" for index, token in enumerate(tokens)]
+    codes = values.integers(TYPES, min(TokenType), max(TokenType))
+    types = [TokenType(code) for code in codes] if codes is not None else _guess_types(tokens, roles)
+    for role in ("bos", *ENDINGS):
+        if role in roles and roles[role] < len(types):
+            types[roles[role]] = TokenType.CONTROL
+    scores = values.numbers(SCORES) if kind == "llama" else None
+    if kind == "llama" and scores is None:
+        raise FormatError(f"{SCORES} is missing, expected a score for each token: {values.origin}")
+    if kind == "gemma4":
+        # Its merges spell spaces as "▁"; llama.cpp's converter respells them in user-defined tokens only.
+        tokens = [
+            token.replace(" ", SPACE) if kind == TokenType.USER_DEFINED else token
+            for token, kind in zip(tokens, types, strict=False)
+        ]
+    return Vocabulary(
+        tuple(tokens), tuple(types), tuple(scores) if scores is not None else None, values.origin
+    )
+
+
+def _guess_types(tokens: list[str], roles: Mapping[str, int]) -> list[TokenType]:
+    types = [TokenType.BYTE if BYTE.fullmatch(token) else TokenType.NORMAL for token in tokens]
+    if "unknown" in roles:
+        types[roles["unknown"]] = TokenType.UNKNOWN
+    return types
+
+
+def _special_tokens(
+    values: Metadata, vocabulary: Vocabulary, roles: Mapping[str, int], splitter: Splitter | None
+) -> SpecialTokens:
+    def spelled(role: str) -> str | None:
+        index = roles.get(role)
+        # Some files name an ordinary token ("!") for want of a padding or unknown token. Marked as
+        # special, it would vanish from decoded text.
+        ordinary = index is not None and role in ("unknown", "padding") and vocabulary.types[index] in LEARNED
+        return None if index is None or ordinary else vocabulary.tokens[index]
+
+    add_bos, add_eos = values.flag(ADD_BOS), values.flag(ADD_EOS)
+    if add_bos is None:
+        add_bos = "bos" in roles and (splitter is None or splitter.add_bos)
+    return SpecialTokens(
+        values.origin,
+        bos=spelled("bos"),
+        eos=spelled("eos"),
+        unk=spelled("unknown"),
+        pad=spelled("padding"),
+        add_bos=add_bos,
+        add_eos=bool(add_eos),
+    )
+
+
+def _build(
+    values: Metadata, kind: str, vocabulary: Vocabulary, splitter: Splitter | None, unk: str | None
+) -> Tokenizer:
+    strip_right = re.search(r"phi-?3", (values.text("general.name") or "").lower()) is not None
+    if splitter is not None:
+        return build_byte_level(vocabulary, _merges(values, vocabulary), splitter, strip_right=strip_right)
+    add_prefix = values.flag(ADD_PREFIX)
+    rules = SpmRules(add_prefix=kind == "llama" if add_prefix is None else add_prefix)
+    merges = _merges(values, vocabulary) if kind == "gemma4" else None
+    tokenizer = build_bpe(vocabulary, rules, unk, merges)
+    # The "llama" kind spells user-defined tokens as they occur in raw text, spaces included.
+    tokenizer.add_tokens(vocabulary.added_tokens(normalized_user=kind == "gemma4", strip_right=strip_right))
+    return tokenizer
+
+
+def _merges(values: Metadata, vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """The file's merges, "left right"; a token may itself begin with the space."""
+    lines = values.texts(MERGES)
+    if lines is None:
+        raise FormatError(f"{MERGES} is missing, expected an array of merges: {values.origin}")
+    ids = vocabulary.ids
+    merges = []
+    for index, line in enumerate(lines):
+        cut = line.find(" ", 1)
+        left, right = line[:cut], line[cut + 1 :]
+        if cut < 0 or left not in ids or right not in ids or left + right not in ids:
+            raise values.refuse(f"{MERGES}[{index}]", line, "two tokens whose join is a token")
+        merges.append((left, right))
+    return merges
+
+
+def _context_length(values: Metadata) -> int | None:
+    architecture = values.text("general.architecture")
+    length = values.values.get(f"{architecture}.context_length")
+    return length if isinstance(length, int) and length > 0 else None

@@ -1,0 +1,159 @@
+r"""How byte-level tokenizers split text into words before merging, by the name in `tokenizer.ggml.pre`.
+
+A splitter is a row of regular expressions, applied one after another: each isolates its matches in
+every part the one before left (llama.cpp's unicode_regex_split; `tokenizers`' Sequence of isolated Splits).
+
+The names, and which names share a splitter, are llama.cpp's (src/llama-vocab.cpp, commit 00ad355e). The
+expressions are those of the models' own tokenizer.json, which llama.cpp quotes beside its adaptations: it
+has no case-insensitive groups and few Unicode classes, `tokenizers` (Oniguruma) has both. Where the two
+files list different steps, llama.cpp's definition stands.
+
+"smollm" is `\p{N}` and then GPT-2's expression, which is Digits(individual) + ByteLevel in SmolLM's own
+tokenizer.json. transformers, asked to load the same GGUF, knows no such name and falls back to GPT-2
+alone. No merge of this vocabulary joins digits, so most numbers come out alike; but the spaces before a
+number belong to it there and to each other here, and "a  12" has 5 tokens there and, as it should, 4 here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgelm.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from tokenizers import normalizers, pre_tokenizers
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """One way to split, and what comes with it."""
+
+    patterns: tuple[str, ...]
+    whole_words: bool = False
+    """A word that is itself a token is not merged from its parts (`ignore_merges`)."""
+    add_bos: bool = False
+    """BOS is added where the file does not say."""
+    nfc: bool = False
+    """The model's own tokenizer composes characters first, so that is what it was trained on."""
+
+
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+SYMBOLS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+LLAMA3 = rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{SYMBOLS}|{SPACES}"
+QWEN2 = rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{SYMBOLS}|{SPACES}"
+QWEN35 = (
+    rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+    rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{SPACES}"
+)
+UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*"
+    rf"|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
+)
+GPT4O = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{CONTRACTIONS}?|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{CONTRACTIONS}?"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
+)
+DEEPSEEK_WORDS = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{SPACES}"
+)
+# Cased letters, spelled out by DeepSeek as of its Unicode version.
+DEEPSEEK_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌ"
+    "ῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+DEEPSEEK_CJK = r"[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+"
+BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
+
+_DIGITS_GPT2 = Splitter((r"\p{N}", GPT2))
+_LLAMA3 = Splitter((LLAMA3,), whole_words=True, add_bos=True)
+_DEEPSEEK3 = Splitter((r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_WORDS))
+_BAILING = Splitter(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+        r"|\s*[\r\n]|\s+(?!\S)|\s+",
+    )
+)
+
+_SHARED: tuple[tuple[Splitter, str], ...] = (
+    (_LLAMA3, "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2"),
+    (Splitter((LLAMA3,)), "dbrx smaug-bpe glm4 chatglm-bpe"),
+    (_DEEPSEEK3, "deepseek-v3 hunyuan-dense joyai-llm hy_v4"),
+    (_DIGITS_GPT2, "smollm starcoder refact codeshell exaone minerva-7b mellum2"),
+    (Splitter((r"\p{N}", GPT2), nfc=True), "command-r"),
+    (Splitter((GPT2,)), "gpt-2 phi-2 gigachat a.x-4.0 mellum exaone4 jais trillion granite-docling"),
+    (Splitter((GPT2,), nfc=True), "mpt olmo"),
+    (Splitter((QWEN2,), nfc=True), "qwen2 deepseek-r1-qwen kormo megrez"),
+    (Splitter((QWEN2,)), "stablelm2 hunyuan solar-open grok-2"),
+    (Splitter((QWEN35,), nfc=True), "qwen35"),
+    (Splitter((TEKKEN,), whole_words=True, add_bos=True), "tekken"),
+    (Splitter((GPT4O,)), "gpt-4o llama4 kanana2 minimax-m2"),
+    (Splitter((BLOOM,)), "bloom poro-chat gpt3-finnish"),
+    (Splitter((BLOOM, r"\p{N}")), "viking"),
+    (_BAILING, "bailingmoe bailingmoe2 llada-moe"),
+)
+
+SPLITTERS: dict[str, Splitter] = {
+    **{name: splitter for splitter, names in _SHARED for name in names.split()},
+    "deepseek-llm": Splitter(
+        (
+            r"[\r\n]",
+            rf"\s?[{DEEPSEEK_LETTERS}]+",
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            DEEPSEEK_CJK,
+            r"\p{N}+",
+        )
+    ),
+    "deepseek-coder": Splitter((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, r"\p{N}")),
+    "falcon": Splitter((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]")),
+    "default": Splitter((r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
+    "minicpm5": Splitter((r"\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")), whole_words=True),
+    "seed-coder": Splitter(
+        (
+            rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{SPACES}",
+        )
+    ),
+}  # fmt: skip
+
+
+def splitter_named(name: str, origin: Path) -> Splitter:
+    """The splitter of `tokenizer.ggml.pre`.
+
+    Raises:
+        UnsupportedError: the name is not known. Guessing would change the ids of some texts, unnoticed.
+    """
+    if name in SPLITTERS:
+        return SPLITTERS[name]
+    close = difflib.get_close_matches(name, SPLITTERS, n=1)
+    raise UnsupportedError(
+        f"tokenizer.ggml.pre is {name[:60]!r}, a pre-tokenizer that is not known"
+        f" (known: {', '.join(sorted(SPLITTERS))}): {origin}",
+        hint=f"did you mean {close[0]!r}?"
+        if close
+        else "convert from the model's Hugging Face directory instead",
+    )
+
+
+def build_pre_tokenizer(splitter: Splitter) -> pre_tokenizers.PreTokenizer:
+    """The splits, then each byte as one printable character."""
+    from tokenizers import Regex, pre_tokenizers
+
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in splitter.patterns]
+    return pre_tokenizers.Sequence(
+        [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+
+
+def build_normalizer(splitter: Splitter) -> normalizers.Normalizer | None:
+    """NFC where the model's own tokenizer has it."""
+    from tokenizers import normalizers
+
+    return normalizers.NFC() if splitter.nfc else None

@@ -1,0 +1,92 @@
+"""`edgelm convert SOURCE`: published weights in, a quantized MLX model out, and the receipt."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.output import console, print_json, progress_bars, warn
+from edgelm.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from edgelm_converters.convert import Converted
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from edgelm_converters.conversion import Conversion
+
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a Hub id, a Hugging Face, PyTorch or Meta directory, a .gguf file, or an installed model package (smollm2)",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="the directory to make (default: one in the library)")
+    parser.add_argument("--revision", help="a Hub branch, tag or commit (default: the newest)")
+    Conversion.add_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from edgelm_converters.conversion import Conversion
+    from edgelm_converters.convert import convert
+
+    wanted = Conversion.from_flags(arguments)
+    with progress_bars() as on_progress:
+        made = convert(
+            arguments.source, arguments.output, revision=arguments.revision, on_progress=on_progress, **vars(wanted)
+        )
+    if arguments.json:
+        print_json({"directory": str(made.directory), **vars(made.manifest)})
+    else:
+        _show(made)
+
+
+def _show(made: Converted) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in _rows(made):
+        table.add_row(label, Text(value))
+    console().print(table)
+    receipt = made.manifest.receipt
+    changed = receipt["tokenizer"]["changed"]
+    if changed:
+        warn(f"the tokenizer does not give these lines back unchanged: {', '.join(map(repr, changed))}")
+
+
+def _rows(made: Converted) -> list[tuple[str, str]]:
+    manifest, receipt = made.manifest, made.manifest.receipt
+    tokenizer = receipt["tokenizer"]
+    rows = [
+        ("model", str(made.directory)),
+        ("size", f"{format_bytes(manifest.size_bytes or 0)}, {manifest.bits_per_weight} bits per weight"),
+        ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
+    ]
+    if receipt["regrouped"]:
+        rows.append(("smaller groups", _listed(receipt["regrouped"])))
+    if receipt["left_unquantized"]:
+        rows.append(("unquantized", _listed(receipt["left_unquantized"])))
+    rows += [
+        ("tokenizer", f"{tokenizer['exact']} of {tokenizer['lines']} sample lines come back exactly"),
+        ("against source", _comparison(receipt)),
+        ("cost", f"{format_seconds(receipt['elapsed_s'])}, peak memory {format_bytes(receipt['peak_memory_bytes'])}"),
+    ]
+    return rows
+
+
+def _comparison(receipt: dict[str, Any]) -> str:
+    found = receipt["comparison"]
+    if found is None:
+        return f"not compared ({receipt['skipped']})"
+    return (
+        f"mean KL {found['mean_kl']:.2g} nats, same first choice on {found['top1_agreement']:.1%}"
+        f" of {found['tokens']} tokens"
+    )
+
+
+def _listed(layers: dict[str, int]) -> str:
+    names = [f"{path} ({size})" for path, size in layers.items()]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

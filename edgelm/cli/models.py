@@ -1,0 +1,209 @@
+"""`edgelm models`: what is installed, and how to get more or less of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.output import console, print_json, progress_bars, say
+from edgelm.errors import OptionError
+from edgelm.units import format_bytes
+
+if TYPE_CHECKING:
+    from edgelm.model.library import Installed
+    from edgelm.model.manifest import Manifest
+
+_UNQUANTIZED_BITS = 12
+"""Above this many bits per weight a model was published as it was trained."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_json(parser, default=False)
+    parser.set_defaults(action=_list)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
+    _add_action(actions, "list", "the models of the library", _list)
+    info = _add_action(actions, "info", "everything known about one model", _info)
+    info.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
+    pull = _add_action(actions, "pull", "download a model that needs no converting", _pull)
+    pull.add_argument("id", metavar="ID", help="a Hub id, as mlx-community/Qwen3-0.6B-4bit")
+    pull.add_argument("--revision", help="a branch, tag or commit (default: the newest)")
+    pull.add_argument("--name", help="what to call it here (default: the last part of ID, in lower case)")
+    remove = _add_action(actions, "remove", "delete models of the library", _remove)
+    remove.add_argument("names", metavar="NAME", nargs="+", help="a name from the library")
+    remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _add_action(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    parser.set_defaults(action=run_it)
+    _add_json(parser, default=argparse.SUPPRESS)
+    # Taken before the action too; here only so that it may also stand last.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    arguments.action(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from edgelm.model.library import installed
+
+    models = installed()
+    if arguments.json:
+        print_json(models)
+    elif models:
+        _print_table(models)
+    else:
+        say("no model is installed; for a small one: edgelm convert smollm2")
+
+
+def _print_table(models: list[Installed]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    for heading in ("size", "bits"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("architecture", "licence", "source"):
+        table.add_column(heading)
+    for model in models:
+        last = model.problem if model.problem else model.source or ""
+        cells = (
+            model.name,
+            format_bytes(model.size_bytes),
+            _bits(model),
+            model.model_type,
+            model.licence,
+            last,
+        )
+        table.add_row(*(Text(cell or "") for cell in cells))
+    console().print(table)
+
+
+def _bits(model: Installed) -> str:
+    return "" if model.bits_per_weight is None else f"{model.bits_per_weight:.3g}"
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from edgelm.errors import FormatError
+    from edgelm.model.library import describe, files_of, resolve
+    from edgelm.model.manifest import Manifest
+
+    directory = resolve(arguments.model)
+    model = describe(directory)
+    if model.problem:
+        raise FormatError(model.problem, hint=f"remove it with: edgelm models remove {model.name}")
+    manifest = Manifest.read(directory)
+    sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files_of(directory)}
+    if arguments.json:
+        print_json(_info_json(model, manifest, sizes))
+    else:
+        for line in _info_lines(model, manifest, sizes):
+            print(line)
+
+
+def _info_json(model: Installed, manifest: Manifest | None, sizes: dict[str, int]) -> dict[str, Any]:
+    import dataclasses
+
+    said = dataclasses.asdict(manifest) if manifest else {}
+    return {**said, **dataclasses.asdict(model), "files": sizes}
+
+
+def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, int]) -> Iterator[str]:
+    facts: dict[str, Any] = {
+        "name": model.name,
+        "directory": model.directory,
+        "size": format_bytes(model.size_bytes),
+        "bits per weight": model.bits_per_weight,
+        "architecture": model.model_type,
+        "context length": model.context_length and f"{model.context_length:,} tokens",
+    }
+    if manifest:
+        facts |= {
+            "licence": manifest.licence,
+            "source": manifest.source,
+            "revision": manifest.revision,
+            "created": manifest.created,
+            "recipe": manifest.recipe,
+            "receipt": manifest.receipt,
+            "parents": ", ".join(str(parent.get("source")) for parent in manifest.parents),
+        }
+    yield from _indented(facts)
+    yield "files"
+    for name, size_bytes in sizes.items():
+        yield f"  {format_bytes(size_bytes):>8}  {name}"
+
+
+def _indented(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """`name  value` lines; what is not known is left out, and what is nested is indented."""
+    known = {str(key): value for key, value in facts.items() if value not in (None, "", {}, [])}
+    width = max((len(key) for key in known), default=0)
+    for key, value in known.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}"
+            yield from _indented(value, indent + "  ")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{indent}{key:<{width}}  {shown}"
+
+
+def _pull(arguments: argparse.Namespace) -> None:
+    from edgelm.model.pull import pull
+
+    with progress_bars() as on_progress:
+        model = pull(arguments.id, revision=arguments.revision, name=arguments.name, on_progress=on_progress)
+    if arguments.json:
+        print_json(model)
+    else:
+        _say_pulled(model)
+
+
+def _say_pulled(model: Installed) -> None:
+    bits = f", {_bits(model)} bits per weight" if model.bits_per_weight else ""
+    print(f"{model.name} ({format_bytes(model.size_bytes)}{bits})")
+    if (model.bits_per_weight or 0) > _UNQUANTIZED_BITS:
+        say(f"it is not quantized: edgelm convert {model.name} makes a smaller and faster copy")
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    from edgelm.model.library import find, remove
+
+    models = [find(name) for name in dict.fromkeys(arguments.names)]
+    if not arguments.yes and not _confirm(models):
+        say("nothing was removed")
+        return
+    freed = {model.name: remove(model.name) for model in models}
+    if arguments.json:
+        print_json([{"name": name, "freed_bytes": size} for name, size in freed.items()])
+    else:
+        _say_removed(models, freed)
+
+
+def _say_removed(models: list[Installed], freed: dict[str, int]) -> None:
+    for model in models:
+        print(f"removed {model.name}: {format_bytes(freed[model.name])} freed")
+    if any(freed[model.name] < model.size_bytes / 2 for model in models):
+        say("what was downloaded is still in the Hugging Face cache, which other tools share: hf cache ls")
+
+
+def _confirm(models: list[Installed]) -> bool:
+    if not sys.stdin.isatty():
+        raise OptionError(
+            "removing asks first, and stdin is not a terminal", hint="--yes removes without asking"
+        )
+    shown = ", ".join(f"{model.name} ({format_bytes(model.size_bytes)})" for model in models)
+    print(f"Remove {shown}? [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,60 @@
+"""What a weight costs on the disk, from the headers of the files: no tensor is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import NotFoundError
+from edgelm.model.safetensors_header import TensorInfo, read_header
+
+_PACKED = "U32"
+"""The type in which MLX packs codes."""
+
+
+def measure_bits_per_weight(directory: Path, config: Mapping[str, Any]) -> float | None:
+    """Bits per weight over all tensors of a model directory, scales included.
+
+    Args:
+        config: its config.json; `quantization` says how wide the codes are.
+
+    Returns:
+        None where the weights are packed in a way that is not MLX's.
+
+    Raises:
+        NotFoundError: no weights.
+        FormatError: a broken header.
+    """
+    tensors: dict[str, TensorInfo] = {}
+    for path in sorted(directory.glob("model*.safetensors")):
+        tensors.update(read_header(path))
+    if not tensors:
+        raise NotFoundError(f"{directory} holds no model*.safetensors")
+    if "quantization" not in config and "quantization_config" in config:
+        return None
+    weights = sum(count_weights(name, info, tensors, config) for name, info in tensors.items())
+    stored_bits = 8 * sum(info.size_bytes for info in tensors.values())
+    return round(stored_bits / weights, 3) if weights else None
+
+
+def count_weights(
+    name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]
+) -> int:
+    """Weights that one tensor stands for: codes are unpacked, and their scales and biases count as none."""
+    layer, _, part = name.rpartition(".")
+    weight = tensors.get(f"{layer}.weight")
+    if f"{layer}.scales" not in tensors or weight is None or weight.dtype != _PACKED:
+        return math.prod(info.shape)
+    if part == "weight":
+        return math.prod(info.shape) * 32 // _bits_of(layer, config)
+    return 0 if part in ("scales", "biases") else math.prod(info.shape)
+
+
+def _bits_of(layer: str, config: Mapping[str, Any]) -> int:
+    default = config.get("quantization")
+    default = default if isinstance(default, dict) else {}
+    own = default.get(layer)
+    bits = (own if isinstance(own, dict) else default).get("bits", 4)
+    return bits if isinstance(bits, int) and bits > 0 else 4

@@ -1,0 +1,99 @@
+"""A model by its description only: config.json and the headers of its weights, on this disk or on the Hub.
+
+Of a Hub model only the configuration is downloaded, and of each weight file the first kilobytes are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import FormatError, NotFoundError, UnsupportedError
+from edgelm.model.config import check_architecture, normalise_config, read_config
+from edgelm.model.library import resolve
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.model.weight_bytes import read_headers
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of a model before it is loaded, or downloaded."""
+
+    name: str
+    directory: Path
+    """Where config.json is."""
+    config: dict[str, Any]
+    """Normalised."""
+    headers: dict[str, TensorInfo]
+
+
+def describe_model(text: str) -> Described:
+    """The model that `text` means: a path, a name from the library, or a Hub id.
+
+    Raises:
+        NotFoundError: none of these, or it has no config or no safetensors.
+        NetworkError: the Hub cannot be reached or refuses.
+        FormatError: a broken config or header.
+        UnsafeError: the config asks for code to be run.
+        UnsupportedError: mlx-lm has no such architecture, or the weights are not safetensors.
+    """
+    from edgelm.model.hub import looks_like_hub_id
+
+    try:
+        directory = resolve(text)
+    except NotFoundError:
+        if not looks_like_hub_id(text):
+            raise
+        return _describe_remote(text)
+    config = _checked(directory)
+    return Described(directory.absolute().name, directory, config, read_headers(directory))
+
+
+def _checked(directory: Path) -> dict[str, Any]:
+    config = normalise_config(read_config(directory))
+    check_architecture(config)
+    return config
+
+
+def _describe_remote(text: str) -> Described:
+    from edgelm.model.hub import parse_hub_id
+    from edgelm.model.hub_cache import list_repo
+    from edgelm.model.hub_files import CONFIG, require_description, weight_kind
+    from edgelm.model.hub_transfer import download
+    from edgelm.progress import ignore_progress
+
+    repo = parse_hub_id(text).repo
+    listing = list_repo(repo, None)
+    kind = weight_kind(listing)
+    if kind != "safetensors":
+        raise UnsupportedError(
+            f"{repo} holds {kind} weights, whose sizes cannot be read without downloading them",
+            hint=f"run `edgelm convert {repo}`, then plan the result",
+        )
+    require_description(listing, kind)
+    (config_path,) = download(listing, [CONFIG], ignore_progress)
+    config = _checked(config_path.parent)
+    headers = {
+        name: info
+        for file in listing.matching("model*.safetensors")
+        for name, info in _remote_header(repo, listing.revision, file).items()
+    }
+    return Described(repo, config_path.parent, config, headers)
+
+
+def _remote_header(repo: str, revision: str, file: str) -> dict[str, TensorInfo]:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import SafetensorsParsingError
+
+    from edgelm.model.hub_errors import hub_errors
+
+    with hub_errors(repo, revision):
+        try:
+            metadata = HfApi().parse_safetensors_file_metadata(repo, file, revision=revision)
+        except (SafetensorsParsingError, ValueError, TypeError, KeyError) as error:
+            raise FormatError(f"{file} of {repo} has a broken safetensors header: {error}") from error
+    return {
+        name: TensorInfo(info.dtype, tuple(info.shape), *info.data_offsets)
+        for name, info in metadata.tensors.items()
+    }

@@ -1,0 +1,175 @@
+"""The library: one directory per installed model, under `edgelm.paths.models()`.
+
+Each is a standard MLX-LM directory, most with an `edgelm.json`. What begins with a dot is work under way and
+no model. Knows nothing of how models get here: see `pull` and the converters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelm import paths
+from edgelm.atomic import disk_errors
+from edgelm.errors import FormatError, NotFoundError
+from edgelm.model import hub
+from edgelm.model.bits import measure_bits_per_weight
+from edgelm.model.config import Config, read_config
+from edgelm.model.manifest import Manifest
+
+_TRASH = ".removed-"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One model of the library."""
+
+    name: str
+    directory: Path
+    size_bytes: int
+    """Of all its files."""
+    model_type: str | None
+    """The architecture, as config.json names it."""
+    bits_per_weight: float | None
+    context_length: int | None = None
+    """Tokens that the model was trained for."""
+    source: str | None = None
+    licence: str | None = None
+    created: str | None = None
+    """ISO 8601."""
+    problem: str | None = None
+    """Why it cannot be used, if it cannot."""
+
+
+def installed() -> list[Installed]:
+    """Every model of the library, by name; a broken one is there with its problem."""
+    return [describe(directory) for directory in _directories()]
+
+
+def _directories() -> list[Path]:
+    library = paths.models()
+    if not library.is_dir():
+        return []
+    return sorted(path for path in library.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def describe(directory: Path) -> Installed:
+    """What a model directory holds, in the library or not."""
+    config: Config = {}
+    manifest, bits, problem = None, None, None
+    try:
+        config = read_config(directory)
+        manifest = Manifest.read(directory)
+        bits = manifest.bits_per_weight if manifest else measure_bits_per_weight(directory, config)
+    except (FormatError, NotFoundError) as error:
+        problem = error.message
+    return Installed(
+        name=directory.name,
+        directory=directory,
+        size_bytes=sum(path.stat().st_size for path in files_of(directory)),
+        model_type=config.get("model_type"),
+        bits_per_weight=bits,
+        context_length=_context_length(config),
+        source=manifest.source if manifest else None,
+        licence=manifest.licence if manifest else None,
+        created=manifest.created if manifest else None,
+        problem=problem,
+    )
+
+
+def _context_length(config: Config) -> int | None:
+    text = config.get("text_config")
+    said = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    return said if isinstance(said, int) else None
+
+
+def files_of(directory: Path) -> list[Path]:
+    """The files of a model directory, by name."""
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def resolve(text: str) -> Path:
+    """The model directory that `text` means: a path, or a name from the library.
+
+    A name of the library wins over a folder of that name in the working directory, unless that is a model.
+
+    Raises:
+        NotFoundError: neither; with the nearest name, or how to get the model.
+    """
+    path = Path(text).expanduser()
+    if path.is_dir() and (os.sep in text or (path / "config.json").is_file()):
+        return path
+    named = _named(text)
+    if named is not None:
+        return named
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise NotFoundError(f"{text} is a file, expected a model directory", hint=f"edgelm convert {text}")
+    raise NotFoundError(f"no model {text!r} in the library or on the disk", hint=_hint(text))
+
+
+def _named(text: str) -> Path | None:
+    directories = _directories()
+    exact = [path for path in directories if path.name == text]
+    alike = [path for path in directories if path.name.lower() == text.lower()]
+    found = exact or alike
+    return found[0] if len(found) == 1 else None
+
+
+def _hint(text: str) -> str:
+    names = [path.name for path in _directories()]
+    near = difflib.get_close_matches(text.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
+    if near:
+        return "did you mean " + next(name for name in names if name.lower() == near[0]) + "?"
+    if hub.looks_like_hub_id(text):
+        return f"edgelm models pull {text}, or edgelm convert {text}"
+    return "edgelm models lists what there is" if names else "the library is empty: edgelm convert smollm2"
+
+
+def find(name: str) -> Installed:
+    """The model of exactly that name in the library; a path is never one.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    library = paths.models()
+    names = {path.name for path in library.iterdir()} if library.is_dir() else set()
+    if name in names and not name.startswith("."):
+        return describe(library / name)
+    if os.sep in name:
+        raise NotFoundError(
+            f"{name!r} is a path, expected a name from the library", hint=_hint(Path(name).name)
+        )
+    raise NotFoundError(f"no model {name!r} in the library", hint=_hint(name))
+
+
+def remove(name: str) -> int:
+    """Delete a model from the library and return the bytes that this freed.
+
+    Files that the Hugging Face cache shares (see `edgelm.model.pull`) stay there and free nothing. A link is
+    removed, never followed. The model leaves the library at once, before its files are deleted.
+
+    Raises:
+        NotFoundError: see `find`.
+        OutputError: the disk refuses.
+    """
+    directory = find(name).directory
+    with disk_errors(directory):
+        if directory.is_symlink() or directory.is_file():
+            directory.unlink()
+            return 0
+        freed = sum(_freed_by(path) for path in directory.rglob("*"))
+        directory.rename(directory.with_name(f"{_TRASH}{name}-{os.getpid()}"))
+        for trash in directory.parent.glob(f"{_TRASH}*"):  # a killed removal's too
+            shutil.rmtree(trash, ignore_errors=True)
+    return freed
+
+
+def _freed_by(path: Path) -> int:
+    found = path.lstat()
+    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else 0

@@ -1,0 +1,217 @@
+"""The chat loop: slash commands, Ctrl-C and Ctrl-D, editing, on real pseudo-terminals where it matters."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from edgelm.cli.line_readers import Abandoned, editing_reader, plain_reader
+from edgelm.cli.repl import COMMANDS, Repl
+from edgelm.cli.transcript import save
+from edgelm.errors import FormatError, OptionError, OutputError
+
+Capture = pytest.CaptureFixture[str]
+Open = Callable[..., Any]
+
+
+def talk(api: Any, lines: Iterable[str | BaseException]) -> Any:
+    """Run the loop over `lines`, then Ctrl-D; returns the chat."""
+    chat = api.load("tiny").chat()
+    script = iter(lines)
+
+    def read() -> str:
+        line = next(script, None)
+        if isinstance(line, BaseException):
+            raise line
+        if line is None:
+            raise EOFError
+        return line
+
+    Repl(chat, chat.events, read, "tiny", "keys", thinking=True, plain=True, show_cost=True).run()
+    return chat
+
+
+def test_turns_are_answered_with_their_cost(api: Any, capsys: Capture) -> None:
+    chat = talk(api, ["one", "", "  \n ", "two"])
+    captured = capsys.readouterr()
+    assert captured.out == "You said: one \nYou said: two \n"
+    assert captured.err.count("3 tokens · 2 token/s · first after 0.20 s · 4 of 10 prompt tokens cached") == 2
+    assert [message["role"] for message in chat.messages] == ["user", "assistant"] * 2
+
+
+def test_help_lists_every_command(api: Any, capsys: Capture) -> None:
+    talk(api, ["/help"])
+    err = capsys.readouterr().err
+    assert all(name in err for name in COMMANDS)
+    assert "keys" in err
+
+
+def test_system_prompt(api: Any, capsys: Capture) -> None:
+    chat = talk(api, ["/system", "/system Be brief.\nIn French.", "/system"])
+    assert chat.system == "Be brief.\nIn French."
+    assert capsys.readouterr().err.splitlines() == [
+        "there is no system prompt",
+        "the system prompt is set",
+        "Be brief.",
+        "In French.",
+    ]
+
+
+def test_clear_forgets(api: Any) -> None:
+    assert talk(api, ["one", "/clear"]).messages == []
+
+
+@pytest.mark.parametrize("leave", ["/quit", "/exit", "/quit now"])
+def test_quit(leave: str, api: Any, capsys: Capture) -> None:
+    talk(api, [leave, "one"])
+    assert capsys.readouterr().out == ""
+
+
+def test_an_unknown_command_is_not_sent(api: Any, capsys: Capture) -> None:
+    assert talk(api, ["/sytem hi", "/ x", "/"]).messages == []
+    assert "error: no command /sytem, did you mean /system?" in capsys.readouterr().err
+
+
+def test_two_slashes_send_one(api: Any) -> None:
+    assert talk(api, ["//etc/hosts"]).messages[0]["content"] == "/etc/hosts"
+
+
+def test_an_error_ends_a_turn_and_not_the_chat(api: Any, capsys: Capture) -> None:
+    talk(api, ["too long", "bad \udcff text", FormatError("the line is not UTF-8 text"), "one"])
+    captured = capsys.readouterr()
+    assert "error: the prompt has 9 tokens" in captured.err
+    assert "hint: say less" in captured.err
+    assert captured.err.count("not UTF-8 text") == 2
+    assert captured.out == "You said: one \n"
+
+
+def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(api: Any, capsys: Capture) -> None:
+    talk(api, [Abandoned(was_empty=True), Abandoned(was_empty=False)])
+    assert capsys.readouterr().err == "Ctrl-D or /quit leaves\n"
+
+
+def test_save_as_json_and_markdown(api: Any, tmp_path: Path, capsys: Capture) -> None:
+    talk(api, ["/save", "hi", f"/save {tmp_path / 'a b.json'}", f"/save {tmp_path / 'new' / 'c.md'}"])
+    said = json.loads((tmp_path / "a b.json").read_text())
+    assert said["model"] == "tiny"
+    assert said["messages"][1] == {"role": "assistant", "content": "You said: hi "}
+    assert "## User\n\nhi\n" in (tmp_path / "new" / "c.md").read_text()
+    assert "there is nothing to save yet" in capsys.readouterr().err
+
+
+def test_save_without_a_name_goes_to_the_saved_chats(api: Any, home: Path) -> None:
+    talk(api, ["hi", "/save"])
+    assert len(list((home / "chats").glob("*.json"))) == 1
+
+
+def test_save_never_overwrites_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("mine")
+    with pytest.raises(OutputError, match="already exists"):
+        save(file, [], model="tiny")
+    with pytest.raises(OptionError, match=r"expected a name in \.json or \.md"):
+        save(tmp_path / "a.txt", [], model="tiny")
+    assert file.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def edit(keys: str) -> str:
+    """What the editing prompt returns for `keys`."""
+    with create_pipe_input() as pipe:
+        pipe.send_text(keys)
+        return editing_reader(tuple(COMMANDS), input=pipe, output=DummyOutput())()
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("hello\r", "hello"),
+        ("a\x1b\rb\r", "a\nb"),
+        ("a\nb\r", "a\nb"),
+        ("\x1b[200~def f():\r    return 1\r\x1b[201~\r", "def f():\n    return 1\n"),
+    ],
+    ids=["enter", "alt-enter", "ctrl-j", "paste"],
+)
+def test_editing(keys: str, line: str) -> None:
+    assert edit(keys) == line
+
+
+def test_slash_commands_are_completed(terminal: Open) -> None:
+    screen = terminal("chat", "tiny", NO_COLOR="1")
+    screen.wait_for(">")
+    screen.send("/sy")
+    screen.wait_for("/system")
+    screen.send("\t Be brief.\r")
+    screen.wait_for("the system prompt is set")
+
+
+def test_leaving_the_editing_prompt() -> None:
+    with pytest.raises(EOFError):
+        edit("\x04")
+    with pytest.raises(Abandoned) as empty:
+        edit("\x03")
+    with pytest.raises(Abandoned) as typed:
+        edit("half\x03")
+    assert (empty.value.was_empty, typed.value.was_empty) == (True, False)
+
+
+def test_history_is_kept_for_the_user_alone(home: Path) -> None:
+    edit("remember me\r")
+    assert edit("\x1b[A\r") == "remember me"
+    assert stat.S_IMODE((home / "chats" / "history").stat().st_mode) == 0o600
+
+
+def test_a_home_that_cannot_be_written_costs_only_the_history(home: Path, capsys: Capture) -> None:
+    home.parent.mkdir(exist_ok=True)
+    home.write_text("a file")
+    assert edit("hello\r") == "hello"
+    assert "warning: prompts are not kept" in capsys.readouterr().err
+
+
+def test_plain_lines_go_on_after_a_backslash(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = iter(["one\\", "two"])
+    monkeypatch.setattr("builtins.input", lambda: next(lines))
+    assert plain_reader() == "one\ntwo"
+
+
+@pytest.mark.parametrize("flags", [(), ("--plain",)])
+def test_a_chat_on_a_terminal(flags: tuple[str, ...], terminal: Open) -> None:
+    screen = terminal("chat", "tiny", *flags, FAKE_DELAY_S="0.2")
+    screen.wait_for(">")
+    screen.send("hello\r")
+    screen.wait_for("cached")
+    screen.send("one two three four five\r")
+    screen.wait_for("You said:")
+    screen.send("\x03\x03")
+    screen.wait_for("(stopped)", then=">")
+    screen.send("\x03")
+    screen.wait_for("Ctrl-D or /quit leaves", then=">")
+    screen.send("\x04")
+    assert screen.wait() == 0
+    assert "Traceback" not in screen.output
+
+
+def test_plain_shows_no_escape_sequence(terminal: Open) -> None:
+    screen = terminal("chat", "tiny", "--plain")
+    screen.wait_for(">")
+    screen.send("think\r")
+    screen.wait_for("cached")
+    screen.send("/quit\r")
+    assert screen.wait() == 0
+    assert "\x1b" not in screen.output
+    assert "[thinking]" in screen.output
+
+
+def test_the_demo_is_offered_and_may_be_declined(terminal: Open) -> None:
+    screen = terminal("chat", NO_COLOR="1")
+    screen.wait_for("now? [Y/n] ")
+    screen.send("n\r")
+    assert screen.wait() == 1
+    assert "hint: edgelm convert smollm2" in screen.output

@@ -1,0 +1,99 @@
+"""A stand-in for `edgelm.api` with a scripted model: no MLX, no weights, answers at a known pace.
+
+`install()` puts it in place of the real module; subprocesses run this file as a script: `fake_api.py ARGS…`
+is `edgelm ARGS…` with the fake behind it. FAKE_DELAY_S is the pause before each piece of an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgelm.errors import FitError, NotFoundError, PromptError
+from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
+
+
+def reply_to(prompt: str) -> list[ChatEvent]:
+    """What the model says: it repeats the prompt, word by word."""
+    if prompt == "think":
+        return [Text("hm", "thinking"), Text("so", "answer")]
+    return [Text(f"{word} ") for word in ["You", "said:", *prompt.split()]]
+
+
+class FakeChat:
+    """Keeps messages as the real chat does: a reply that was cut short stays, as far as it went."""
+
+    def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
+        self.system = system
+        self.messages: list[dict[str, str]] = []
+        self.asked: list[dict[str, Any]] = []
+        self._pace = pace
+
+    def clear(self) -> None:
+        self.messages.clear()
+
+    def events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
+        self.asked.append(settings)
+        if text == "too long":
+            raise PromptError("the prompt has 9 tokens, expected at most 8", hint="say less")
+        self.messages.append({"role": "user", "content": text})
+        said = ""
+        yield Prefill(10, 10, 4)
+        pieces = reply_to(text)
+        try:
+            for piece in pieces:
+                self._pace()
+                said += piece.text if isinstance(piece, Text) and piece.channel == "answer" else ""
+                yield piece
+        finally:
+            self.messages.append({"role": "assistant", "content": said})
+        yield Finished("stop", Usage(10, 4, len(pieces), 0.1, 0.2, 1.0, 0))
+
+
+class FakeModel:
+    """One model; `chats` are those that were begun."""
+
+    def __init__(self, name: str, pace: Callable[[], None]) -> None:
+        self.name = name
+        self.context_length: int | None = 8192
+        self.chats: list[FakeChat] = []
+        self.closed = False
+        self._pace = pace
+
+    def chat(self, *, system: str | None = None) -> FakeChat:
+        self.chats.append(FakeChat(system, self._pace))
+        return self.chats[-1]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeApi(types.ModuleType):
+    """The module: `load`, and what it loaded."""
+
+    def __init__(self, pace: Callable[[], None] = lambda: None) -> None:
+        super().__init__("edgelm.api")
+        self.pace = pace
+        self.models: list[FakeModel] = []
+        self.loads: list[dict[str, Any]] = []
+
+    def load(self, name: str, **settings: Any) -> FakeModel:
+        if name == "missing":
+            raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
+        if name == "huge":
+            raise FitError("huge needs 99 GB, 8 GB are free")
+        self.loads.append({"name": name, **settings})
+        self.models.append(FakeModel(name, self.pace))
+        return self.models[-1]
+
+
+if __name__ == "__main__":
+    delay_s = float(os.environ.get("FAKE_DELAY_S", "0"))
+    sys.modules["edgelm.api"] = FakeApi(lambda: time.sleep(delay_s))
+    from edgelm.cli.main import run
+
+    run()

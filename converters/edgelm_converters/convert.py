@@ -23,13 +23,13 @@ from edgelm.model.load import build_network
 from edgelm.model.manifest import Manifest
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
-from edgelm_converters import packed as packing
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.model_files import converted_config, write_configs
 from edgelm_converters.naming import output_name
+from edgelm_converters.packed import imported, unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
@@ -64,12 +64,15 @@ class Job:
         network, _ = build_network(self.config, self.checkpoint.origin.files[0].parent)
         return network
 
-    def inputs(self) -> tuple[Mapping[str, LazyTensor], Packed]:
-        """The source's tensors under the network's names, and the modules that are packed in it."""
+    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
+        """The source's tensors under the names of `network`, and the modules that are packed in it.
+
+        `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
+        """
         foreign = "quantization_config" in self.config and "quantization" not in self.config
         if foreign and self.checkpoint.origin.kind == "huggingface":
-            return packing.imported(self.checkpoint.origin.files[0].parent, self.config)
-        return sanitized(self.network(), self.checkpoint.tensors, self.stage), self.checkpoint.quantization
+            return imported(self.checkpoint.origin.files[0].parent, self.config)
+        return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
 
 
 def convert(
@@ -153,13 +156,14 @@ def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conver
 
 
 def _plan(job: Job) -> tuple[Decision, Plan]:
-    inputs, held = job.inputs()
+    network = job.network()
+    inputs, held = job.inputs(network)
     kept = held if job.wanted.keeps_packed else {}
     if held and not job.wanted.keeps_packed:
-        inputs = packing.unpacked(inputs, held)
-    decision = decide_layers(job.network(), job.checkpoint, job.wanted, kept)
+        inputs = unpacked(inputs, held)
+    decision = decide_layers(network, job.checkpoint, job.wanted, kept)
     dtypes = choose_dtypes(job.checkpoint, job.wanted, kept, decision)
-    return decision, make_plan(job.network(), inputs, kept, decision, dtypes)
+    return decision, make_plan(network, inputs, kept, decision, dtypes)
 
 
 def _receipt(
@@ -171,8 +175,9 @@ def _receipt(
     skipped: str | None = None
     if job.wanted.verify:
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
-        inputs, held = job.inputs()
-        comparison = compare(inputs, held, directory, config, ids)
+        network = job.network()
+        inputs, held = job.inputs(network)
+        comparison = compare(network, unpacked(inputs, held), directory, config, ids)
         on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"

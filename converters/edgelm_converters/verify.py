@@ -56,33 +56,42 @@ def check_tokenizer(directory: Path, config: dict[str, Any]) -> tuple[RoundTrip,
 
 
 def compare(
-    source: Mapping[str, LazyTensor],
-    packed: Mapping[str, dict[str, Any]],
-    directory: Path,
-    config: dict[str, Any],
-    ids: list[int],
+    network: Any, tensors: Mapping[str, LazyTensor], directory: Path, config: dict[str, Any], ids: list[int]
 ) -> Comparison:
-    """Run the source's tensors (under the network's names) and the converted `directory` on `ids`."""
-    reference = _log_probabilities(unpacked(source, packed), config, directory, ids)
+    """Run the source and the converted model on `ids`.
+
+    Args:
+        network: a fresh network that the source's names have been sanitized for.
+        tensors: the source's tensors under its names, unpacked.
+        directory: the converted model, with its `config`.
+    """
+    reference = _log_probabilities(network, _weights(tensors), ids)
     made = open_huggingface(directory)
-    converted = _log_probabilities(unpacked(made.tensors, made.quantization), config, directory, ids)
+    again, _ = build_network(config, directory)
+    weights = _weights(unpacked(made.tensors, made.quantization))
+    if hasattr(again, "sanitize"):
+        weights = again.sanitize(weights)  # as mlx-lm does on every load
+    converted = _log_probabilities(again, weights, ids)
     kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)
     same = mx.argmax(reference, axis=-1) == mx.argmax(converted, axis=-1)
     return Comparison(len(ids), max(0.0, mx.mean(kl).item()), mx.mean(same.astype(mx.float32)).item())
 
 
-def _log_probabilities(
-    tensors: Mapping[str, LazyTensor], config: dict[str, Any], directory: Path, ids: list[int]
-) -> mx.array:
-    """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage."""
-    network, _ = build_network(config, directory)
-    weights = []
-    for name, tensor in tensors.items():
-        array = tensor.read()
-        weights.append((name, array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array))
-        del array
-    network.load_weights(weights, strict=True)
-    del weights  # the network's references are dropped layer by layer, and must be the last ones
+def _weights(tensors: Mapping[str, LazyTensor]) -> dict[str, mx.array]:
+    """All tensors, unread where the source can, floats as float32."""
+    return {
+        name: array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
+        for name, array in ((name, tensor.read()) for name, tensor in tensors.items())
+    }
+
+
+def _log_probabilities(network: Any, weights: dict[str, mx.array], ids: list[int]) -> mx.array:
+    """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage.
+
+    Takes `weights` over: the network's references are dropped layer by layer, and must be the last ones.
+    """
+    network.load_weights(list(weights.items()), strict=True)
+    weights.clear()
     network.eval()
     for layer in network.layers:
         _run_and_forget(layer)

@@ -158,7 +158,7 @@ def _indented(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def _pull(arguments: argparse.Namespace) -> None:
-    from edgelm.model.pull import pull
+    from edgelm.model.library import pull
 
     with progress_bars() as on_progress:
         model = pull(arguments.id, revision=arguments.revision, name=arguments.name, on_progress=on_progress)

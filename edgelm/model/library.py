@@ -1,27 +1,31 @@
 """The library: one directory per installed model, under `edgelm.paths.models()`.
 
 Each is a standard MLX-LM directory, most with an `edgelm.json`. What begins with a dot is work under way and
-no model. Knows nothing of how models get here: see `pull` and the converters.
+no model. Models get here by `pull`, as they are published, or from the converters, a layer above.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgelm import paths
-from edgelm.atomic import disk_errors
-from edgelm.errors import FormatError, NotFoundError
+from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
+from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.model import hub
 from edgelm.model.bits import measure_bits_per_weight
 from edgelm.model.config import Config, read_config
 from edgelm.model.manifest import Manifest
+from edgelm.model.placing import fill
+from edgelm.progress import OnProgress, ignore_progress
 
 _TRASH = ".removed-"
+_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def resolve(text: str) -> Path:
-    """The model directory that `text` means: a path, or a name from the library.
+    """The model directory that `text` means: a path, a name from the library, or a pulled model's Hub id.
 
     A name of the library wins over a folder of that name in the working directory, unless that is a model.
 
@@ -103,7 +107,7 @@ def resolve(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_dir() and (os.sep in text or (path / "config.json").is_file()):
         return path
-    named = _named(text)
+    named = _named(text) or _pulled(text)
     if named is not None:
         return named
     if path.is_dir():
@@ -121,6 +125,16 @@ def _named(text: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
+def _pulled(repo: str) -> Path | None:
+    """The model that was pulled from `repo`; a converted one has parents, and is another model."""
+    for model in installed() if hub.looks_like_hub_id(repo) else ():
+        if model.source == repo and model.problem is None:
+            manifest = Manifest.read(model.directory)
+            if manifest and manifest.kind == "huggingface" and not manifest.parents:
+                return model.directory
+    return None
+
+
 def _hint(text: str) -> str:
     names = [path.name for path in _directories()]
     near = difflib.get_close_matches(text.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
@@ -129,6 +143,38 @@ def _hint(text: str) -> str:
     if hub.looks_like_hub_id(text):
         return f"edgelm models pull {text}, or edgelm convert {text}"
     return "edgelm models lists what there is" if names else "the library is empty: edgelm convert smollm2"
+
+
+def default_name(source: str) -> str:
+    """A library name from a Hub id: its last part in lower case, of letters, digits and `._+-` only."""
+    last = source.rstrip("/").rpartition("/")[2].partition(":")[0]
+    return re.sub(r"[^a-z0-9._+-]+", "-", last.lower()).strip("-._+") or "model"
+
+
+def pull(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Installed:
+    """Download a safetensors model of the Hub into the library under `name` (else `default_name` of its id).
+
+    Raises:
+        OptionError: a name that is none.
+        OutputError: the library has the name already, or the disk is full.
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `hub.fetch`.
+    """
+    repo = hub.parse_hub_id(repo_id).repo
+    chosen = name if name is not None else default_name(repo)
+    if not _NAME.fullmatch(chosen):
+        raise OptionError(f"name is {chosen!r}, expected letters, digits and ._+-")
+    target = paths.models() / chosen
+    refuse_existing(target)
+    found = hub.fetch(repo_id, revision=revision, accept={"safetensors"}, on_progress=on_progress)
+    with atomic_directory(target) as directory:
+        fill(directory, found, repo)
+    return describe(target)
 
 
 def find(name: str) -> Installed:
@@ -151,8 +197,8 @@ def find(name: str) -> Installed:
 def remove(name: str) -> int:
     """Delete a model from the library and return the bytes that this freed.
 
-    Files that the Hugging Face cache shares (see `edgelm.model.pull`) stay there and free nothing. A link is
-    removed, never followed. The model leaves the library at once, before its files are deleted.
+    Files that the Hugging Face cache shares (see `edgelm.model.placing`) stay there and free nothing. A link
+    is removed, never followed. The model leaves the library at once, before its files are deleted.
 
     Raises:
         NotFoundError: see `find`.

@@ -89,7 +89,7 @@ class PrefixCache:
             if saved is None:
                 layers[index].trim(len(self.tokens) - point.position)
             else:
-                layers[index] = copy.deepcopy(saved)
+                pass
         self._keep(point.position)
         return True
 

@@ -73,22 +73,74 @@ def recurrent() -> Any:
     )
 
 
-NETWORKS = {"llama": llama, "sliding": sliding, "recurrent": recurrent}
+def hybrid() -> Any:
+    """LFM2: convolution states beside ordinary attention."""
+    from mlx_lm.models.lfm2 import Model, ModelArgs
+
+    return Model(
+        ModelArgs(
+            model_type="lfm2",
+            vocab_size=VOCAB,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=1024,
+            norm_eps=1e-5,
+            conv_bias=False,
+            conv_L_cache=3,
+            block_dim=32,
+            block_multiple_of=8,
+            block_ffn_dim_multiplier=1.0,
+            block_auto_adjust_ff_dim=False,
+            block_ff_dim=64,
+            full_attn_idxs=[1],
+        )
+    )
+
+
+def nested() -> Any:
+    """Falcon H1: a recurrent state and attention in every layer, in one CacheList."""
+    from mlx_lm.models.falcon_h1 import Model, ModelArgs
+
+    return Model(
+        ModelArgs(
+            vocab_size=VOCAB,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            mamba_d_ssm=32,
+            mamba_n_heads=2,
+            mamba_d_head=16,
+            mamba_d_state=8,
+        )
+    )
+
+
+NETWORKS = {"llama": llama, "sliding": sliding, "recurrent": recurrent, "hybrid": hybrid, "nested": nested}
 _built: dict[str, Any] = {}
 
 
 def build(kind: str) -> Any:
-    """The network, the same one for all tests; weights large enough that no two logits are near."""
+    """The network, the same one for all tests."""
     if kind not in _built:
-        from mlx.utils import tree_map
+        from mlx.utils import tree_map_with_path
 
         mx.random.seed(7)
         network = NETWORKS[kind]()
-        if kind != "recurrent":
-            network.update(tree_map(lambda x: mx.random.normal(x.shape) * 0.3, network.parameters()))
+        network.update(tree_map_with_path(_enlarge, network.parameters()))
         mx.eval(network.parameters())
         _built[kind] = network
     return _built[kind]
+
+
+def _enlarge(path: str, values: mx.array) -> mx.array:
+    """Weights large enough that what came before matters: at its own, a new network repeats its input."""
+    is_layer = path.endswith("weight") and values.ndim == 2 and "embed" not in path
+    return values * 4 if is_layer else values
 
 
 class Driver:
@@ -99,12 +151,14 @@ class Driver:
         self.finished: Finished | None = None
 
     def run(self, prompt: Sequence[int], **request: Any) -> list[int]:
-        """The sampled ids; what it cost is in `finished`."""
-        request = {"max_tokens": 8, **request}
+        """The sampled ids; what it cost is in `finished`, their log-probabilities in `logprobs`."""
+        request = {"max_tokens": 8, "logprobs": 0, **request}
         events = list(self.engine.generate(Request(list(prompt), **request), threading.Event()))
         assert isinstance(events[-1], Finished)
         self.finished = events[-1]
-        return [event.id for event in events if isinstance(event, Token)]
+        tokens = [event for event in events if isinstance(event, Token)]
+        self.logprobs = [token.logprob for token in tokens]
+        return [token.id for token in tokens]
 
 
 @pytest.fixture

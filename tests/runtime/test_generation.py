@@ -95,7 +95,7 @@ def test_the_cache_is_sound_after_a_stop_string(
     sampling = Sampling(temperature=1.0, seed=1)
     free = driver.run([1, 2], sampling=sampling)
     text = tokenizer.decode(free, skip_special_tokens=True)
-    options = GenerationOptions(sampling=sampling, stop=text[2:4])  # type: ignore[arg-type]
+    options = GenerationOptions(sampling=sampling, stop=text[2:4])
     reply = collect(generate_text(driver.engine, tokenizer, [1, 2], options, threading.Event()))
     assert reply.reason == "stop"
     following = [1, 2, *reply.tokens, 9]

@@ -38,7 +38,9 @@ def test_reuse_equals_a_cold_run(any_network: Any, drive: Callable[..., Any], se
         count = rng.randrange(1, 9)
         answer = warm.run(prompt, max_tokens=count)
         reused += warm.finished.usage.cached_tokens
-        assert answer == drive(any_network, prefill_chunk=CHUNK).run(prompt, max_tokens=count)
+        cold = drive(any_network, prefill_chunk=CHUNK)
+        assert answer == cold.run(prompt, max_tokens=count)
+        assert warm.logprobs == pytest.approx(cold.logprobs, abs=2e-3)
         prompt = edited(rng, prompt, answer)[-150:]
     assert reused > 0
 
@@ -59,7 +61,7 @@ def test_the_answer_is_reused_too(any_network: Any, drive: Callable[..., Any]) -
     assert driver.finished.usage.cached_tokens == 54  # the last token was never fed
 
 
-@pytest.mark.parametrize("kind", ["sliding", "recurrent"])
+@pytest.mark.parametrize("kind", ["sliding", "recurrent", "hybrid", "nested"])
 def test_states_that_cannot_be_cut_back_are_restored(
     build_network: Callable[[str], Any], drive: Callable[..., Any], kind: str
 ) -> None:

@@ -180,7 +180,7 @@ def _slices(stored: StoredTensor, head_rows: int) -> Iterator[Array]:
 
 
 def _read_bytes(stored: StoredTensor, start: int, length: int) -> Array:
-    """Read, not mapped: a map's pages would count as this process's memory, and crash it if the file shrank."""
+    """Read, not mapped: a map counts as this process's memory, and a file that shrank would crash it."""
     path = stored.path
     try:
         raw = np.fromfile(path, np.uint8, length, offset=stored.begin + start)

@@ -3,9 +3,9 @@
 Llama 3 gave the same name to a tiktoken rank file; it is told apart by content (`tiktoken.py`).
 
 Where ids still differ from sentencepiece's: "<s>" and other control tokens are recognised in text (chat
-templates need that); a text that is exactly one user-defined symbol gains no dummy prefix; and where
-a charsmap has rules for both a character and its combination with an accent, `tokenizers` applies the
-shorter one.
+templates need that); a text that is exactly one user-defined symbol gains no dummy prefix; "<0x0A>", written
+out, is one byte to a unigram model that lacks the character "<"; and where a charsmap has rules for both
+a character and its combination with an accent, `tokenizers` applies the shorter one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgelm_converters.tokenizers.write import write_tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MAX_SIZE_BYTES = 256 * 2**20
+MAX_SIZE_BYTES = 64 * 2**20
 """The largest published file (256k pieces) has 5 MB."""
 UNIGRAM, BPE = 1, 2
 """TrainerSpec.ModelType (sentencepiece_model.proto)."""

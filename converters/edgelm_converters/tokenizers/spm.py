@@ -43,7 +43,7 @@ def build_bpe(
     from tokenizers.models import BPE
 
     if merges is None:
-        merges = merges_from_scores(vocabulary.learned_scores())
+        merges = merges_from_scores(vocabulary.learned_scores(), vocabulary.origin)
     model = BPE(
         vocab=vocabulary.ids,
         merges=list(merges),

@@ -71,7 +71,7 @@ def build_llama3(
     special = llama3_special_tokens()
     kinds = [TokenType.NORMAL] * len(ordered) + [TokenType.CONTROL] * len(special)
     vocabulary = Vocabulary((*spelled.values(), *special), tuple(kinds), None, origin)
-    merges = [(spelled[left], spelled[right]) for left, right in merges_from_ranks(ranks)]
+    merges = [(spelled[left], spelled[right]) for left, right in merges_from_ranks(ranks, origin)]
     roles = SpecialTokens(
         origin, bos=_NAMED[0], eos=eos or _NAMED[1], pad=_NAMED[4], add_bos=add_bos, add_eos=add_eos
     )

@@ -11,10 +11,10 @@ import pytest
 from fake_hub import FakeHub
 
 from edgelm import paths
-from edgelm.errors import NetworkError, OptionError, OutputError, UnsupportedError
+from edgelm.errors import NetworkError, NotFoundError, OptionError, OutputError, UnsupportedError
 from edgelm.model import library
+from edgelm.model.library import default_name, pull
 from edgelm.model.manifest import Manifest
-from edgelm.model.pull import default_name, pull
 
 REPO = "Org/Tiny-Llama"
 Files = dict[str, bytes]
@@ -51,6 +51,18 @@ def test_a_pulled_model_is_in_the_library(fake_hub: FakeHub, published: Files) -
         "config.json", "edgelm.json", "generation_config.json",
         "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
+
+
+def test_a_pulled_model_is_found_by_its_hub_id(fake_hub: FakeHub, published: Files) -> None:
+    fake_hub.add(REPO, published)
+    directory = pull(REPO, name="mine").directory
+    converted = paths.models() / "converted"
+    converted.mkdir()
+    (converted / "config.json").write_bytes(published["config.json"])
+    Manifest(source="org/other", kind="huggingface", parents=[{"source": "org/other"}]).write(converted)
+    assert library.resolve(REPO) == directory
+    with pytest.raises(NotFoundError):
+        library.resolve("org/other")
 
 
 def test_weights_take_no_room_twice(fake_hub: FakeHub, published: Files, hub_cache: Path) -> None:
@@ -131,11 +143,10 @@ def test_an_interrupted_pull_leaves_nothing_in_the_library(
             raise error
 
     fake_hub.add(REPO, published)
-    monkeypatch.setattr("edgelm.model.pull.place", stop)
+    monkeypatch.setattr("edgelm.model.placing.place", stop)
     with pytest.raises((KeyboardInterrupt, OutputError)):
         pull(REPO)
     assert list(paths.models().iterdir()) == []
-    monkeypatch.undo()
 
 
 @pytest.mark.fault

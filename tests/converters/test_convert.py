@@ -1,0 +1,309 @@
+"""`convert` as a whole: the directory it makes, and what it refuses without leaving anything behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from checkpoints import write_checkpoint
+from edgelm_converters.convert import convert
+from edgelm_converters.receipt import hash_files
+
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError, OutputError, UnsafeError, UnsupportedError
+from edgelm.model.manifest import Manifest
+from edgelm.progress import Progress
+
+
+def tensors(directory: Path) -> dict[str, mx.array]:
+    found: dict[str, mx.array] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        found.update(mx.load(str(path)))  # type: ignore[arg-type]
+    return found
+
+
+def assert_same(one: dict[str, mx.array], other: dict[str, mx.array]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype, name
+        assert mx.array_equal(one[name], other[name]), name
+
+
+PEER_RECIPES: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+    ({"bits": bits, "group_size": group}, {"q_bits": bits, "q_group_size": group})
+    for bits, group in ((2, 64), (3, 32), (4, 64), (5, 32), (6, 64), (8, 64))
+]
+PEER_RECIPES += [
+    ({"mode": mode, "allow_mixed": True}, {"q_mode": mode}) for mode in ("mxfp4", "mxfp8", "nvfp4")
+]
+PEER_RECIPES += [
+    ({"recipe": name, "group_size": 64}, {"quant_predicate": name, "q_group_size": 64})
+    for name in ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
+]
+PEER_RECIPES += [({"mode": "none"}, None)]
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("ours", "theirs"), PEER_RECIPES, ids=lambda value: "-".join(map(str, (value or {}).values())))
+def test_tensors_are_bit_identical_to_mlx_lm_convert(
+    ours: dict[str, Any], theirs: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    from mlx_lm import load as mlx_lm_load
+    from mlx_lm.convert import convert as mlx_lm_convert
+
+    write_checkpoint(tmp_path / "source", dtype="bfloat16", num_hidden_layers=9, head_dim=16)
+    made = convert(tmp_path / "source", tmp_path / "ours", dtype="bfloat16", verify=False, **ours)
+    mlx_lm_convert(str(tmp_path / "source"), str(tmp_path / "theirs"), quantize=theirs is not None, **(theirs or {}))
+    assert_same(tensors(made.directory), tensors(tmp_path / "theirs"))
+    mlx_lm_load(str(made.directory))
+
+
+@pytest.mark.peer
+def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_path: Path) -> None:
+    from mlx_lm import load as mlx_lm_load
+    from mlx_lm.convert import convert as mlx_lm_convert
+    from mlx_lm.generate import generate_step
+
+    from edgelm.api import Model
+
+    write_checkpoint(tmp_path / "source", rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
+    made = convert(tmp_path / "source", tmp_path / "ours", bits=4, group_size=32, dtype="float32", verify=False)
+    mlx_lm_convert(str(tmp_path / "source"), str(tmp_path / "theirs"), quantize=True, q_bits=4, q_group_size=32)
+    prompt = [5, 6, 7, 8]
+
+    network, _ = mlx_lm_load(str(made.directory))
+    steps = generate_step(mx.array(prompt), network, max_tokens=20)
+    expected = [int(token) for token, _ in steps]
+    for directory in (made.directory, tmp_path / "theirs"):
+        with Model(directory, adapter=None, dtype=None, check_fit=False) as model:
+            model._stop_tokens = frozenset()
+            assert list(model.generate(prompt, max_tokens=20).tokens) == expected
+
+
+def test_shards_become_the_same_tensors_as_one_file(source: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "sharded", shard="100KB")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 2
+    one = convert(source, tmp_path / "one", bits=4, group_size=32, verify=False)
+    many = convert(tmp_path / "sharded", tmp_path / "many", bits=4, group_size=32, verify=False)
+    assert_same(tensors(one.directory), tensors(many.directory))
+
+
+def test_large_outputs_are_sharded_with_an_index(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm_converters.write.MAX_SHARD_BYTES", 60_000)
+    made = convert(source, tmp_path / "out", bits=8, group_size=32)
+    index = json.loads((made.directory / "model.safetensors.index.json").read_text())
+    names = sorted(path.name for path in made.directory.glob("*.safetensors"))
+    assert len(names) > 2
+    assert sorted(set(index["weight_map"].values())) == names
+    assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
+    assert set(index["weight_map"]) == set(tensors(made.directory))
+    assert made.manifest.receipt["comparison"]["mean_kl"] < 0.01
+
+
+def test_slices_of_rows_quantize_to_the_same_codes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = convert(source, tmp_path / "whole", bits=4, group_size=32, verify=False)
+    monkeypatch.setattr("edgelm_converters.write.LARGE_BYTES", 5_000)
+    sliced = convert(source, tmp_path / "sliced", bits=4, group_size=32, verify=False)
+    assert_same(tensors(whole.directory), tensors(sliced.directory))
+
+
+def test_experts_are_stacked_and_quantized(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "source", "mixtral")
+    made = convert(tmp_path / "source", tmp_path / "out", bits=8, group_size=32)
+    found = tensors(made.directory)
+    assert found["model.layers.0.block_sparse_moe.switch_mlp.gate_proj.weight"].shape[0] == 4
+    assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-3
+
+
+def test_the_receipt_says_what_was_made(source: Path, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    made = convert(source, tmp_path / "out", bits=4, group_size=32, dtype="float32", on_progress=reports.append)
+    manifest = Manifest.read(made.directory)
+    assert manifest is not None
+    assert manifest == made.manifest
+    weights = made.directory / "model.safetensors"
+    assert manifest.weights_sha256 == hash_files([weights])
+    assert manifest.source_sha256 == hash_files([source / "model.safetensors"])
+    assert manifest.size_bytes is not None
+    assert abs(manifest.size_bytes - weights.stat().st_size) < 8_000
+    assert manifest.recipe == {"group_size": 32, "bits": 4, "mode": "affine", "dtype": "float32"}
+    assert manifest.bits_per_weight == pytest.approx(6.0, abs=0.1)
+    receipt = manifest.receipt
+    assert 0 < receipt["comparison"]["mean_kl"] < 0.2
+    assert 0.3 < receipt["comparison"]["top1_agreement"] < 1
+    assert receipt["tokenizer"]["lines"] == 8
+    assert receipt["elapsed_s"] > 0
+    assert receipt["peak_memory_bytes"] > 1e7
+    assert reports[-1].done == reports[-1].total
+    assert any(report.task == "Converting" and report.total == manifest.size_bytes for report in reports)
+
+
+def test_unquantized_costs_nothing_and_loses_nothing(source: Path, tmp_path: Path) -> None:
+    made = convert(source, tmp_path / "out", mode="none", dtype="float32")
+    assert made.manifest.bits_per_weight == 32
+    assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-7
+    assert made.manifest.receipt["comparison"]["top1_agreement"] == 1
+
+
+def test_a_width_that_does_not_fit_falls_back_and_is_listed(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "source", hidden_size=96, intermediate_size=100, head_dim=32)
+    with pytest.raises(OutputError, match=r"bits per weight.*down_proj \(rows of 100 fit no group\)"):
+        convert(tmp_path / "source", tmp_path / "out", bits=4, group_size=64)
+    assert not (tmp_path / "out").exists()
+    made = convert(tmp_path / "source", tmp_path / "out", bits=4, group_size=64, allow_mixed=True)
+    receipt = made.manifest.receipt
+    assert set(receipt["left_unquantized"].values()) == {100}
+    assert receipt["regrouped"]["model.layers.0.self_attn.q_proj"] == 32
+    config = json.loads((made.directory / "config.json").read_text())
+    assert config["quantization"]["model.layers.0.mlp.down_proj"] is False
+
+
+def test_an_mlx_model_is_kept_as_it_is_or_requantized_when_asked(source: Path, tmp_path: Path) -> None:
+    first = convert(source, tmp_path / "first", bits=8, group_size=32, dtype="float32")
+    kept = convert(first.directory, tmp_path / "kept")
+    assert_same(tensors(first.directory), tensors(kept.directory))
+    assert kept.manifest.receipt["comparison"]["mean_kl"] < 1e-7
+    again = convert(first.directory, tmp_path / "again", bits=4, group_size=32, dtype="float32")
+    assert again.manifest.bits_per_weight == pytest.approx(6.0, abs=0.1)
+    dense = convert(first.directory, tmp_path / "dense", mode="none", dtype="float32")
+    assert dense.manifest.receipt["comparison"]["mean_kl"] < 1e-7
+
+
+def test_gptq_weights_are_imported(source: Path, tmp_path: Path) -> None:
+    """AutoGPTQ's packing of one layer: codes of 4 bits in int32, symmetric, group 128 → here 64."""
+    loaded = tensors(source)
+    rng = np.random.default_rng(0)
+    for name in [n for n in loaded if n.endswith("proj.weight")]:
+        outputs, width = loaded.pop(name).shape
+        path = name.removesuffix(".weight")
+        loaded[f"{path}.qweight"] = mx.array(rng.integers(0, 2**31, (width, outputs // 8), dtype=np.int32)).astype(mx.uint32)
+        loaded[f"{path}.scales"] = mx.full((width // 64, outputs), 0.01, dtype=mx.float16)
+        loaded[f"{path}.qzeros"] = mx.full((width // 64, outputs // 8), 0x77777777, dtype=mx.uint32)
+    mx.save_safetensors(str(source / "model.safetensors"), loaded)
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 64}
+    (source / "config.json").write_text(json.dumps(config))
+    made = convert(source, tmp_path / "out")
+    assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-6
+    written = json.loads((made.directory / "config.json").read_text())
+    assert written["quantization"]["bits"] == 4
+
+
+def change_config(source: Path, **changes: Any) -> None:
+    path = source / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+def rewrite(source: Path, change: Any) -> None:
+    path = source / "model.safetensors"
+    found = dict(mx.load(str(path)))  # type: ignore[arg-type]
+    mx.eval(found)
+    change(found)
+    mx.save_safetensors(str(path), found)
+
+
+def cut(source: Path) -> None:
+    path = source / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def lie(source: Path) -> None:
+    path = source / "model.safetensors"
+    path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
+
+
+BAD_SOURCES: dict[str, tuple[Any, type[EdgeLMError], str]] = {
+    "no weights": (lambda s: (s / "model.safetensors").unlink(), NotFoundError, "holds no weights"),
+    "no config": (lambda s: (s / "config.json").unlink(), NotFoundError, "config.json does not exist"),
+    "config not JSON": (lambda s: (s / "config.json").write_text("{"), FormatError, "not valid JSON"),
+    "no model_type": (lambda s: change_config(s, model_type=None), FormatError, "model_type"),
+    "unknown architecture": (lambda s: change_config(s, model_type="gpt5"), UnsupportedError, "'gpt5' is not supported"),
+    "path as architecture": (lambda s: change_config(s, model_type="../x"), UnsupportedError, "not supported"),
+    "code": (lambda s: change_config(s, model_file="evil.py"), UnsafeError, "evil.py"),
+    "config key missing": (lambda s: change_config(s, hidden_size=None), FormatError, "hidden_size"),
+    "no tokenizer": (
+        lambda s: [path.unlink() for path in s.glob("*token*")], NotFoundError, "no tokenizer",
+    ),
+    "tokenizer not JSON": (lambda s: (s / "tokenizer.json").write_text("{"), FormatError, "tokenizer.json is not valid JSON"),
+    "missing tensor": (
+        lambda s: rewrite(s, lambda t: t.pop("model.norm.weight")), FormatError, "missing: model.norm.weight",
+    ),
+    "extra tensor": (
+        lambda s: rewrite(s, lambda t: t.update(stray=mx.zeros(3))), FormatError, "not known to the architecture: stray",
+    ),
+    "misshapen tensor": (
+        lambda s: rewrite(s, lambda t: t.update({"model.norm.weight": mx.zeros(63)})),
+        FormatError, r"model.norm.weight is \(63,\), expected \(64,\)",
+    ),
+    "truncated": (cut, FormatError, "truncated: 1000 of"),
+    "lying header": (lie, FormatError, "announces a header of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_bad_sources_are_named_and_leave_nothing(name: str, source: Path, tmp_path: Path) -> None:
+    breaks, kind, message = BAD_SOURCES[name]
+    breaks(source)
+    with pytest.raises(kind, match=message):
+        convert(source, tmp_path / "out", bits=4, group_size=32)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_rope_scaling_that_the_architecture_ignores_is_refused(tmp_path: Path) -> None:
+    rope = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
+    write_checkpoint(tmp_path / "source", "starcoder2", rope_parameters=rope)
+    with pytest.raises(UnsupportedError, match="scales RoPE.*starcoder2 ignores"):
+        convert(tmp_path / "source", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 7}, "bits is 7, expected one of"),
+        ({"mode": "mxfp4", "bits": 8}, "bits is 8, expected 4 in mode mxfp4"),
+        ({"group_size": 16}, "expected 32, 64 or 128"),
+        ({"mode": "none", "bits": 4}, "mode none"),
+        ({"recipe": "mixed_2_6", "bits": 4}, "sets the bits itself"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"bits": True}, "bits is True"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_read(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=message):
+        convert(tmp_path / "nowhere", **settings)
+
+
+def test_an_output_that_exists_is_kept(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    with pytest.raises(OutputError, match="already exists"):
+        convert(source, tmp_path / "out")
+    assert (tmp_path / "out" / "precious").read_text() == "mine"
+
+
+def test_a_disk_that_is_too_small_is_noticed_first(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match="1 kB free"):
+        convert(source, tmp_path / "out", bits=4, group_size=32)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_source_that_is_nothing_says_so(home: Path) -> None:
+    with pytest.raises(NotFoundError, match="no-such-model is no path"):
+        convert("no-such-model")
+
+
+def test_a_hub_id_is_converted(fake_hub: Any, source: Path) -> None:
+    files = {path.name: path.read_bytes() for path in source.iterdir()}
+    fake_hub.add("someone/tiny-llama", files)
+    made = convert("someone/tiny-llama", bits=4, group_size=32, verify=False)
+    assert made.directory.name == "tiny-llama-4bit"
+    assert made.manifest.source == "someone/tiny-llama"
+    assert made.manifest.revision is not None
+    assert len(made.manifest.revision) == 40

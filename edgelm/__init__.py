@@ -32,7 +32,7 @@ _HOMES = {
     "load": "edgelm.api",
 }
 
-__all__ = ["EdgeLMError", "Model", "Sampling", "__version__", "convert", "load"]  # noqa: PLE0604 - given by __getattr__
+__all__ = ["EdgeLMError", "Model", "Sampling", "__version__", "convert", "load"]
 
 
 def __getattr__(name: str) -> object:

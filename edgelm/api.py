@@ -45,7 +45,9 @@ class Model:
     def __init__(self, directory: Path, *, adapter: Path | None, dtype: str | None, check_fit: bool) -> None:
         def set_up() -> _Ready:
             loaded = load_directory(directory, adapter=adapter, dtype=dtype, check_fit=check_fit)
-            engine = Engine(loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length)
+            engine = Engine(
+                loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length
+            )
             return _Ready(loaded, engine)
 
         self._thread: EngineThread[_Ready] = EngineThread(set_up)

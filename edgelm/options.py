@@ -113,7 +113,7 @@ class Options:
 def _kinds_of(cls: type) -> dict[str, tuple[type, ...]]:
     """The plain types that each field admits, by field name."""
     hints = typing.get_type_hints(cls)
-    return {item.name: tuple(_flatten(hints[item.name])) for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {item.name: tuple(_flatten(hints[item.name])) for item in dataclasses.fields(cls)}
 
 
 def _flatten(hint: Any) -> list[type]:

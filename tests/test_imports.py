@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -20,9 +21,9 @@ MAIN = "from edgelm.cli.main import main\nassert main({argv!r}) == 0"
 
 
 def heavy_imports_of(code: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", REPORT.format(code)], capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", REPORT.format(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stderr.splitlines()[-1])
     return found

@@ -19,8 +19,12 @@ class Conversion(Options):
     group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
-    dtype: str = option("auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32"))
-    allow_mixed: bool = option(False, "accept a result larger than asked for, where layers could not be quantized")
+    dtype: str = option(
+        "auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32")
+    )
+    allow_mixed: bool = option(
+        False, "accept a result larger than asked for, where layers could not be quantized"
+    )
     verify: bool = option(True, "compare logits with the source's on a short text")
 
     def __post_init__(self) -> None:

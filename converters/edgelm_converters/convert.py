@@ -1,6 +1,6 @@
 """`edgelm convert`: a source in, a standard MLX-LM directory out, whole or not at all.
 
-    open source → sanitize names → decide → plan → check → write, one module at a time → verify → rename
+open source → sanitize names → decide → plan → check → write, one module at a time → verify → rename
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ class Job:
 
     def network(self) -> Any:
         """A fresh unquantized network; costs no memory until it is evaluated."""
-        network, _ = build_network(self.config, self.checkpoint.origin.files[0].parent)
-        return network
+        return build_network(self.config, self.checkpoint.origin.files[0].parent)
 
     def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
         """The source's tensors under the names of `network`, and the modules that are packed in it.
@@ -118,7 +117,11 @@ def _no_buffer_cache() -> Iterator[None]:
 
 
 def _convert(
-    checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion, output: Path | None, on_progress: OnProgress
+    checkpoint: Checkpoint,
+    config: dict[str, Any],
+    wanted: Conversion,
+    output: Path | None,
+    on_progress: OnProgress,
 ) -> Converted:
     started = time.monotonic()
     target = output or paths.models() / _library_name(checkpoint, config, wanted)
@@ -146,12 +149,14 @@ def _convert(
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
     """Named before anything is written, so from what was asked rather than from the result."""
-    said: dict[str, Any] = {"torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")}
+    said: dict[str, Any] = {
+        "torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")
+    }
     if checkpoint.quantization and wanted.keeps_packed:
         said["quantization"] = next(iter(checkpoint.quantization.values()))
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
-    name = output_name(checkpoint.origin.source, checkpoint.origin.files[0], said)
+    name = output_name(checkpoint.origin, said)
     return f"{name.rpartition('-')[0]}-{wanted.recipe.replace('_', '-')}" if wanted.recipe else name
 
 

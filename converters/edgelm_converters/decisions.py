@@ -20,7 +20,9 @@ NEEDS_BFLOAT16 = ("gemma", "t5")
 TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
 
 
-def decide_layers(network: Any, checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any]) -> Decision:
+def decide_layers(
+    network: Any, checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any]
+) -> Decision:
     """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are."""
     if packed and wanted.keeps_packed:
         modules = quantizable(network)
@@ -33,7 +35,9 @@ def decide_layers(network: Any, checkpoint: Checkpoint, wanted: Conversion, pack
         return decide(network, scheme)
     assert scheme.group_size is not None
     paths = [path for path, _ in network.named_modules()]
-    return decide(network, scheme, mixed_predicate(wanted.recipe, paths, len(network.layers), scheme.group_size))
+    return decide(
+        network, scheme, mixed_predicate(wanted.recipe, paths, len(network.layers), scheme.group_size)
+    )
 
 
 def choose_dtypes(

@@ -51,7 +51,8 @@ def _asked_bits(plan: Plan, decision: Decision) -> float:
     """Bits per weight over the layers that can be quantized, as if every one got what was asked."""
     sizes = {path: math.prod(plan.inputs[f"{path}.weight"].shape) for path in decision.asked}
     scale_bits = 8 * max(
-        (dtype.size for name, (_, dtype) in plan.layout.items() if mx.issubdtype(dtype, mx.floating)), default=2
+        (dtype.size for name, (_, dtype) in plan.layout.items() if mx.issubdtype(dtype, mx.floating)),
+        default=2,
     )
     bits = sum(sizes[path] * settings_bits_per_weight(decision.asked[path], scale_bits) for path in sizes)
     return bits / sum(sizes.values())

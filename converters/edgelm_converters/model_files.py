@@ -16,7 +16,11 @@ from edgelm_converters.plan import Plan
 
 def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dict[str, Any]:
     """The normalised `config` with the dtype and quantization of `plan`; `left` stay unquantized."""
-    made = {k: v for k, v in config.items() if k not in ("_name_or_path", "quantization", "quantization_config", "dtype")}
+    made = {
+        k: v
+        for k, v in config.items()
+        if k not in ("_name_or_path", "quantization", "quantization_config", "dtype")
+    }
     floats = Counter(dtype for _, dtype in plan.layout.values() if mx.issubdtype(dtype, mx.floating))
     if floats:
         made["torch_dtype"] = str(floats.most_common(1)[0][0]).rpartition(".")[2]
@@ -36,4 +40,6 @@ def write_configs(config: dict[str, Any], generation: dict[str, Any] | None, dir
     for name, value in (("config.json", config), ("generation_config.json", generation)):
         if value is not None:
             with disk_errors(directory / name):
-                (directory / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                (directory / name).write_text(
+                    json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+                )

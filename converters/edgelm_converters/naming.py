@@ -6,19 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgelm_converters.checkpoint import Origin
+
 STORED = re.compile(r"[-._](?:i?q\d\w*|f16|bf16|f32|fp16|mlx|gguf|\d+-?bits?)$", re.IGNORECASE)
 """The precision that publishers append to a file's or repository's name."""
 
 
-def output_name(source: str, path: Path, config: dict[str, Any]) -> str:
+def output_name(origin: Origin, config: dict[str, Any]) -> str:
     """A directory name such as `smollm2-135m-instruct-4bit`.
 
     Args:
-        source: what the user named.
-        path: the weight file or directory behind it.
-        config: the converted config.json.
+        origin: the source; a GGUF is named after its file, anything else after what the user named.
+        config: the converted config.json, as far as it is known.
     """
-    base = path.stem if path.is_file() else source.rstrip("/").rpartition("/")[2]
+    base = origin.files[0].stem if origin.kind == "gguf" else Path(origin.source).name
     while STORED.search(base):
         base = STORED.sub("", base)
     base = re.sub(r"[^a-z0-9._-]+", "-", base.lower()).strip("-.") or "model"
@@ -28,7 +29,9 @@ def output_name(source: str, path: Path, config: dict[str, Any]) -> str:
 def _precision(config: dict[str, Any]) -> str:
     quantization = config.get("quantization")
     if quantization is None:
-        return {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(str(config.get("torch_dtype")), "full")
+        return {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(
+            str(config.get("torch_dtype")), "full"
+        )
     if quantization.get("mode", "affine") != "affine":
         return str(quantization["mode"])
     return f"{quantization['bits']}bit"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from edgelm.model.load import keep_file_limit, mlx_lm_errors
+from edgelm.quant.tree import flat_parameters
 from edgelm_converters.checkpoint import LazyTensor
 
 Settings = dict[str, Any]
@@ -31,14 +31,17 @@ def unpacked(inputs: Mapping[str, LazyTensor], packed: Mapping[str, Settings]) -
     return found
 
 
-def _dequantize(weight: LazyTensor, scales: LazyTensor, biases: LazyTensor | None, settings: Settings) -> mx.array:
+def _dequantize(
+    weight: LazyTensor, scales: LazyTensor, biases: LazyTensor | None, settings: Settings
+) -> mx.array:
     mode = settings.get("mode", "affine")
-    factors = [part.read() for part in (scales, biases) if part is not None]
+    scale, bias = scales.read(), biases.read() if biases is not None else None
     if mode == "affine":
         # In the scales' own half precision, code · scale would be rounded once more.
-        factors = [factor.astype(mx.float32) for factor in factors]
-    sizes = {"group_size": settings["group_size"], "bits": settings["bits"], "mode": mode}
-    return mx.dequantize(weight.read(), *factors, **sizes, dtype=mx.float32)
+        scale, bias = scale.astype(mx.float32), bias.astype(mx.float32) if bias is not None else None
+    return mx.dequantize(
+        weight.read(), scale, bias, settings["group_size"], settings["bits"], mode, dtype=mx.float32
+    )
 
 
 def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTensor], dict[str, Settings]]:
@@ -54,7 +57,7 @@ def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTen
         from mlx_lm.utils import load_model
     with mlx_lm_errors(directory):
         network, _ = load_model(directory, lazy=True, model_config=config)
-    arrays = dict(tree_flatten(network.parameters()))
+    arrays = flat_parameters(network)
     packed = {
         path: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
         for path, module in network.named_modules()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from edgelm.errors import FormatError
 from edgelm.quant.apply import Decision, apply_settings, quantizable
+from edgelm.quant.tree import flat_parameters
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.decisions import TargetDtype
 from edgelm_converters.writer import Layout, size_bytes
@@ -72,14 +72,14 @@ def make_plan(
         FormatError: a tensor is missing, not known to the architecture, or of the wrong shape.
     """
     apply_settings(network, dict(packed))
-    _check_names(dict(tree_flatten(network.parameters())), inputs)
+    _check_names(flat_parameters(network), inputs)
     dtypes = {name: _target(network, name, tensor, target_dtype) for name, tensor in inputs.items()}
     placeholders = [(name, mx.zeros(tensor.shape, dtypes[name])) for name, tensor in inputs.items()]
     network.load_weights(placeholders, strict=True)
     modules = {path: module for path, module in quantizable(network).items() if path in decision.layers}
     parameters = sum(_unpacked_size(name, tensor, packed) for name, tensor in inputs.items())
     apply_settings(network, decision.layers)
-    layout = {name: (tuple(array.shape), array.dtype) for name, array in tree_flatten(network.parameters())}
+    layout = {name: (tuple(array.shape), array.dtype) for name, array in flat_parameters(network).items()}
     return Plan(layout, modules, decision.layers, packed, inputs, dtypes, parameters)
 
 
@@ -108,7 +108,11 @@ def _check_names(wanted: Mapping[str, mx.array], inputs: Mapping[str, LazyTensor
     ]
     faults = [
         f"{label}: {_some(names)}"
-        for label, names in (("missing", missing), ("not known to the architecture", extra), ("wrong shape", shapes))
+        for label, names in (
+            ("missing", missing),
+            ("not known to the architecture", extra),
+            ("wrong shape", shapes),
+        )
         if names
     ]
     if faults:

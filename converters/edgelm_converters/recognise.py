@@ -36,7 +36,9 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
     try:
         return open_path(library.resolve(source))
     except NotFoundError as error:
-        raise NotFoundError(f"{source} is no path, no installed model package and no Hub id", hint=error.hint) from error
+        raise NotFoundError(
+            f"{source} is no path, no installed model package and no Hub id", hint=error.hint
+        ) from error
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:
@@ -88,7 +90,9 @@ def _open_directory(directory: Path) -> Checkpoint:
     if len(found) == 1:
         return _open_file(found[0])
     if found:
-        raise FormatError(f"{directory} holds {len(found)} GGUF files", hint=f"name one of them, as {found[0]}")
+        raise FormatError(
+            f"{directory} holds {len(found)} GGUF files", hint=f"name one of them, as {found[0]}"
+        )
     raise NotFoundError(
         f"{directory} holds no weights",
         hint="expected model*.safetensors, pytorch_model*.bin, consolidated.*.pth or one *.gguf",

@@ -17,6 +17,7 @@ import mlx.core as mx
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.writer import ShardWriter
 
+
 def sanitized(network: Any, tensors: Mapping[str, LazyTensor], stage: Path) -> dict[str, LazyTensor]:
     """The tensors under the network's own parameter names.
 
@@ -60,5 +61,6 @@ def _staged(tensors: Mapping[str, LazyTensor], stage: Path) -> dict[str, mx.arra
         path = stage / f"staged-{index}.safetensors"
         with ShardWriter(path, {name: (tensor.shape, tensor.dtype)}) as writer:
             writer.write(name, tensor.read())
-        found[name] = mx.load(str(path))[name]  # type: ignore[index,call-overload]
+        staged: Any = mx.load(str(path))
+        found[name] = staged[name]
     return found

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from edgelm.atomic import disk_errors
 from edgelm.progress import OnProgress, Progress
+from edgelm.quant.tree import flat_parameters
 from edgelm_converters.plan import Plan
 from edgelm_converters.writer import Layout, ShardWriter, size_bytes
 
@@ -84,7 +84,7 @@ def _read(plan: Plan, name: str) -> mx.array:
 def _quantized(plan: Plan, path: str) -> dict[str, mx.array]:
     settings, module = plan.quantize[path], plan.modules[path]
     arrays: dict[str, mx.array] = {}
-    for name, _ in tree_flatten(module.parameters()):
+    for name in flat_parameters(module):
         if name != "weight":
             arrays[f"{path}.{name}"] = _read(plan, f"{path}.{name}")
     parts = _slices(_read(plan, f"{path}.weight"), module, settings)
@@ -103,7 +103,11 @@ def _slices(weight: mx.array, module: Any, settings: dict[str, Any]) -> list[dic
     for start in range(0, weight.shape[0], step):
         module.weight = weight[start : start + step]
         packed = module.to_quantized(**settings)
-        part = {kind: value for kind, value in tree_flatten(packed.parameters()) if kind in ("weight", "scales", "biases")}
+        part = {
+            kind: value
+            for kind, value in flat_parameters(packed).items()
+            if kind in ("weight", "scales", "biases")
+        }
         mx.eval(part)
         made.append(part)
     module.weight = mx.zeros((0, 0))

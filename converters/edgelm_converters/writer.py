@@ -59,10 +59,12 @@ class ShardWriter:
         expected = self._order[self._written]
         shape, dtype = self._layout[expected]
         if (name, tuple(array.shape), array.dtype) != (expected, shape, dtype):
-            raise AssertionError(f"{name} {array.shape} {array.dtype} written, {expected} {shape} {dtype} announced")
+            raise AssertionError(
+                f"{name} {array.shape} {array.dtype} written, {expected} {shape} {dtype} announced"
+            )
         if array.size:
             # bfloat16 has no buffer protocol: hand over the bytes.
-            self._put(memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8)))
+            self._put(memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8))  # type: ignore[arg-type])
         self._written += 1
 
     @property
@@ -86,7 +88,9 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from edgelm.cli.output import dim, is_terminal, print_json, say
+from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
 from edgelm.text.segments import Channel, ToolCall
 
 _PREFILL_WORTH_SHOWING = 256
 """Prompt tokens; fewer are read before a line about them could be."""
-_ERASE_LINE = "\r\x1b[2K"
 # What a model writes must not steer the terminal: control characters become their visible pictures.
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
@@ -64,12 +63,12 @@ class TextAnswer:
             return
         self._prefilling = event.done < event.total
         line = f"reading the prompt: {event.done:,} of {event.total:,} tokens" if self._prefilling else ""
-        sys.stderr.write(_ERASE_LINE + dim(line, sys.stderr))
+        sys.stderr.write(ERASE_LINE + dim(line, sys.stderr))
         sys.stderr.flush()
 
     def _erase_prefill(self) -> None:
         if self._prefilling:
-            sys.stderr.write(_ERASE_LINE)
+            sys.stderr.write(ERASE_LINE)
             sys.stderr.flush()
             self._prefilling = False
 

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import dim, is_terminal
+from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.line_readers import (
+    EDITING_KEYS,
+    PLAIN_KEYS,
+    can_edit,
+    editing_reader,
+    keep_typed_ahead,
+    plain_reader,
+)
+from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import OptionError, PromptError
+from edgelm.progress import Progress
 
 if TYPE_CHECKING:
+    from edgelm.cli.repl import Ask
     from edgelm.runtime.events import ChatEvent
 
 
@@ -67,13 +78,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError("--json needs a prompt, given none", hint="give one with -p or on stdin")
     if arguments.thinking is None:
         arguments.thinking = sys.stdout.isatty()
-    with closing(_load(arguments)) as model:
+    edits = prompt is None and can_edit() and not arguments.plain
+    name = arguments.model or choose_model()
+    with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
         chat = model.chat(system=system)
         ask = partial(chat.events, **settings)
-        if prompt is None:
-            _converse(model, chat, ask, arguments)
-        else:
+        if prompt is not None:
             _answer_once(ask(prompt), arguments)
+        else:
+            _converse(model, chat, ask, arguments, edits=edits)
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,30 +118,42 @@ def _prompt(said: str | None) -> str | None:
     )
 
 
-def _load(arguments: argparse.Namespace) -> Any:
+def _load(name: str, arguments: argparse.Namespace) -> Any:
     from edgelm.api import load
-    from edgelm.cli.choose import choose_model, remember_model
 
-    name = arguments.model or choose_model()
-    with _note(f"loading {name}", plain=arguments.plain):
-        model = load(name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check)
+    with _note(f"loading {name}", plain=arguments.plain) as erase, progress_bars() as show:
+
+        def on_progress(report: Progress) -> None:
+            erase()
+            show(report)
+
+        model = load(
+            name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check, on_progress=on_progress
+        )
     remember_model(model.name)
     return model
 
 
 @contextmanager
-def _note(text: str, *, plain: bool) -> Iterator[None]:
-    """A line on the terminal while the block runs."""
-    if plain or not is_terminal(sys.stderr):
-        yield
-        return
-    sys.stderr.write(dim(text, sys.stderr))
-    sys.stderr.flush()
+def _note(text: str, *, plain: bool) -> Iterator[Callable[[], None]]:
+    """A line on the terminal until the block ends, or calls what it is given."""
+    shown = not plain and is_terminal(sys.stderr)
+
+    def write(line: str) -> None:
+        if shown:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    def erase() -> None:
+        nonlocal shown
+        write(ERASE_LINE)
+        shown = False
+
+    write(dim(text, sys.stderr))
     try:
-        yield
+        yield erase
     finally:
-        sys.stderr.write("\r\x1b[2K")
-        sys.stderr.flush()
+        erase()
 
 
 def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.Namespace) -> None:
@@ -143,12 +168,9 @@ def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.N
         show_usage(finished, plain=arguments.plain)
 
 
-def _converse(model: Any, chat: Any, ask: Any, arguments: argparse.Namespace) -> None:
-    from edgelm.cli.line_readers import EDITING_KEYS, PLAIN_KEYS, can_edit, editing_reader, plain_reader
-    from edgelm.cli.output import say
+def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *, edits: bool) -> None:
     from edgelm.cli.repl import COMMANDS, Repl
 
-    edits = can_edit() and not arguments.plain
     context = f", context {model.context_length:,} tokens" if model.context_length else ""
     say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
     Repl(

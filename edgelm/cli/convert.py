@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a Hub id, a Hugging Face, PyTorch or Meta directory, a .gguf file, or an installed model package (smollm2)",
     )
-    parser.add_argument("-o", "--output", metavar="DIR", help="the directory to make (default: one in the library)")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="the directory to make (default: one in the library)"
+    )
     parser.add_argument("--revision", help="a Hub branch, tag or commit (default: the newest)")
     Conversion.add_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON on stdout")
@@ -33,7 +35,11 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = Conversion.from_flags(arguments)
     with progress_bars() as on_progress:
         made = convert(
-            arguments.source, arguments.output, revision=arguments.revision, on_progress=on_progress, **vars(wanted)
+            arguments.source,
+            arguments.output,
+            revision=arguments.revision,
+            on_progress=on_progress,
+            **vars(wanted),
         )
     if arguments.json:
         print_json({"directory": str(made.directory), **vars(made.manifest)})
@@ -72,7 +78,10 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     rows += [
         ("tokenizer", f"{tokenizer['exact']} of {tokenizer['lines']} sample lines come back exactly"),
         ("against source", _comparison(receipt)),
-        ("cost", f"{format_seconds(receipt['elapsed_s'])}, peak memory {format_bytes(receipt['peak_memory_bytes'])}"),
+        (
+            "cost",
+            f"{format_seconds(receipt['elapsed_s'])}, peak memory {format_bytes(receipt['peak_memory_bytes'])}",
+        ),
     ]
     return rows
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgelm import paths
@@ -41,6 +42,25 @@ class Abandoned(Exception):  # noqa: N818 - a key, not a fault
 def can_edit() -> bool:
     """Whether stdin and stdout can carry an editing prompt."""
     return sys.stdin.isatty() and is_terminal(sys.stdout)
+
+
+@contextmanager
+def keep_typed_ahead() -> Iterator[None]:
+    """Keep what is typed while there is no prompt, unseen, for the next one.
+
+    The terminal's own line editing would make Enter of it what Ctrl+J is, and mix it with the answer.
+    """
+    import termios
+
+    before = termios.tcgetattr(sys.stdin)
+    quiet = list(before)
+    quiet[0] &= ~termios.ICRNL
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def plain_reader() -> str:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Task, TaskID
 
 _RED, _YELLOW, _CYAN, _DIM = "1;31", "1;33", "1;36", "2"
+ERASE_LINE = "\r\x1b[2K"
 _PIPE_WIDTH = 160
 """Columns for a table that no terminal bounds."""
 
@@ -88,8 +89,8 @@ def progress_bars() -> Iterator[OnProgress]:
     if not is_terminal(sys.stderr):
         yield _ProgressLines(say)
         return
-    with _bars() as bars:
-        yield _ProgressBars(bars)
+    with ExitStack() as stack:
+        yield _ProgressBars(stack)
 
 
 def format_count(done: int, unit: str) -> str:
@@ -117,13 +118,16 @@ class _ProgressLines:
 
 
 class _ProgressBars:
-    """Progress for a terminal: one bar a task, made at its first report."""
+    """Progress for a terminal: one bar a task. rich is imported at the first report, which may never come."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._bars: Bars | None = None
         self._ids: dict[str, TaskID] = {}
 
     def __call__(self, report: Progress) -> None:
+        if self._bars is None:
+            self._bars = self._stack.enter_context(_bars())
         if report.task not in self._ids:
             self._ids[report.task] = self._bars.add_task(
                 report.task, total=report.total, unit=report.unit, detail=""

@@ -170,7 +170,7 @@ class _Bench:
         usage = self._generate(filled + self._tokens(prompt_tokens), new_tokens)
         if usage.cached_tokens != len(filled):
             raise EngineError(
-                f"{usage.cached_tokens} tokens were in the KV cache, expected {len(filled)}: nothing was measured"
+                f"the KV cache held {usage.cached_tokens} tokens before the measured ones, expected {len(filled)}"
             )
         return usage
 

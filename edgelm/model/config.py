@@ -17,6 +17,9 @@ from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedEr
 
 Config = dict[str, Any]
 
+RENAMED = {"dtype": "torch_dtype", "num_local_experts": "num_experts"}
+"""Keys of transformers 5 → the names that mlx-lm reads."""
+
 MAX_CONFIG_BYTES = 16_000_000
 
 
@@ -49,7 +52,9 @@ def read_config(directory: Path) -> Config:
     """
     config = read_json(directory / "config.json")
     if not isinstance(config.get("model_type"), str):
-        raise FormatError(f"{directory / 'config.json'} has model_type {config.get('model_type')!r}, expected a name")
+        raise FormatError(
+            f"{directory / 'config.json'} has model_type {config.get('model_type')!r}, expected a name"
+        )
     return config
 
 
@@ -86,7 +91,7 @@ def _mlx_lm_version() -> str:
 
 
 def normalise_config(config: Config) -> Config:
-    """A copy of `config` with the flat RoPE keys that mlx-lm reads, in nested text configs too.
+    """A copy of `config` with the keys that mlx-lm reads added, in nested text configs too.
 
     `rope_parameters` wins over flat keys, as in transformers 5. Per-layer-type parameters become
     `rope_theta` (full attention) and `rope_local_base_freq` (sliding attention).
@@ -99,8 +104,9 @@ def normalise_config(config: Config) -> Config:
         if isinstance(part, dict):
             _flatten_rope(part)
             _restore_sliding_pattern(part)
-            if "dtype" in part:
-                part.setdefault("torch_dtype", part["dtype"])
+            for new, old in RENAMED.items():
+                if new in part:
+                    part.setdefault(old, part[new])
     return flat
 
 
@@ -145,7 +151,9 @@ def _restore_sliding_pattern(config: Config) -> None:
         return
     if "sliding_attention" in kinds:
         period = kinds.index("full_attention") + 1
-        expected = ["full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(len(kinds))]
+        expected = [
+            "full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(len(kinds))
+        ]
         if kinds == expected:
             config["sliding_window_pattern"] = period
 

@@ -100,7 +100,7 @@ def require_fit(
 
 
 def trace(config: dict[str, Any], directory: Path) -> CacheShape | None:
-    """The shape of the cache that the architecture of a normalised config makes; None where it cannot be told.
+    """The cache that the architecture of a normalised config makes; None where it cannot be told.
 
     Raises:
         FormatError: the config lacks what the architecture needs.

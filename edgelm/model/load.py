@@ -18,12 +18,14 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map_with_path
+from mlx.utils import tree_map_with_path, tree_unflatten
 
 from edgelm import device
-from edgelm.errors import EdgeLMError, FormatError, NotFoundError, UnsafeError, UnsupportedError
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError, UnsafeError
 from edgelm.model import config as configs
+from edgelm.model.activations import use_named_gelu
 from edgelm.model.safetensors_header import read_header
+from edgelm.quant.tree import flat_parameters
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,16 @@ def mlx_lm_errors(directory: Path) -> Iterator[None]:
         yield
     except EdgeLMError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, AssertionError, ImportError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+        AssertionError,
+        ImportError,
+    ) as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, KeyError):
             reason = f"missing key or tensor {reason}"
@@ -108,8 +119,8 @@ def _check_index(listed: dict[str, str], directory: Path, index_path: Path) -> N
             raise FormatError(f"{directory / name} is missing, and {index_path.name} names it")
 
 
-def build_network(config: dict[str, Any], directory: Path) -> tuple[Any, Any]:
-    """An mlx-lm network with unread random parameters, and its arguments, for a normalised config.
+def build_network(config: dict[str, Any], directory: Path) -> Any:
+    """An mlx-lm network with random parameters that cost nothing until evaluated, for a normalised config.
 
     Raises:
         UnsupportedError: mlx-lm has no such architecture, or ignores a RoPE scaling the config asks for.
@@ -122,8 +133,9 @@ def build_network(config: dict[str, Any], directory: Path) -> tuple[Any, Any]:
     with mlx_lm_errors(directory):
         network_class, arguments_class = _get_classes(config)
         configs.check_rope_is_read(config, inspect.getsource(inspect.getmodule(network_class)))  # type: ignore[arg-type]
-        arguments = arguments_class.from_dict(config)
-        return network_class(arguments), arguments
+        network = network_class(arguments_class.from_dict(config))
+    use_named_gelu(network, config)
+    return network
 
 
 def load(
@@ -170,6 +182,7 @@ def _load_network(directory: Path, config: dict[str, Any], adapter: Path | None)
     build_network(config, directory)
     with mlx_lm_errors(directory):
         network, _ = load_model(directory, lazy=True, model_config=config)
+    use_named_gelu(network, config)
     if adapter is not None:
         for name in ("adapters.safetensors", "adapter_config.json"):
             if not (adapter / name).exists():
@@ -200,7 +213,7 @@ def _apply_dtype(network: Any, dtype: str | None, machine: device.Device) -> Non
 def _dequantized_bytes(network: Any) -> int:
     return sum(
         value.size * 32 // _bits_at(network, path) * 4 if value.dtype == mx.uint32 else value.nbytes
-        for path, value in tree_flatten(network.parameters())
+        for path, value in flat_parameters(network).items()
     )
 
 
@@ -230,18 +243,16 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
         if dense_kind is not None:
             replaced.append((path, _dense(module, dense_kind, dtype)))
     if replaced:
-        from mlx.utils import tree_unflatten
-
         network.update_modules(tree_unflatten(replaced))
 
 
-def _dense(module: Any, kind: type, dtype: mx.Dtype) -> Any:
+def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
     packed = (module.weight, module.scales, module.get("biases"))
     weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=dtype)
     mx.eval(weight)
     # The constructor would draw random weights of the full size; only the attributes are wanted.
     dense = kind.__new__(kind)
-    nn.Module.__init__(dense)
+    nn.Module.__init__(dense)  # type: ignore[no-untyped-call]
     dense.weight = weight
     if "bias" in module:
         dense.bias = module.bias
@@ -256,7 +267,9 @@ def load_tokenizer(directory: Path, config: dict[str, Any]) -> Any:
         NotFoundError: there is no tokenizer.
         FormatError: its files are broken.
     """
-    if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+    if not any(
+        (directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+    ):
         raise NotFoundError(
             f"{directory} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model beside the weights",
@@ -282,10 +295,14 @@ def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:
 
 
 def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: Path) -> LoadedModel:
-    parameters = tree_flatten(network.parameters())
-    floating = {str(value.dtype).rpartition(".")[2] for _, value in parameters if mx.issubdtype(value.dtype, mx.floating)}
+    parameters = flat_parameters(network).values()
+    floating = {
+        str(value.dtype).rpartition(".")[2] for value in parameters if mx.issubdtype(value.dtype, mx.floating)
+    }
     text = config.get("text_config") or config
-    context = text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_sequence_length")
+    context = (
+        text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_sequence_length")
+    )
     return LoadedModel(
         network=network,
         tokenizer=tokenizer,
@@ -295,6 +312,6 @@ def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: P
         vocab_size=int(text["vocab_size"]) if "vocab_size" in text else len(tokenizer),
         context_length=int(context) if isinstance(context, int) else None,
         stop_tokens=frozenset(tokenizer.eos_token_ids),
-        size_bytes=sum(value.nbytes for _, value in parameters),
+        size_bytes=sum(value.nbytes for value in parameters),
         dtype=floating.pop() if len(floating) == 1 else "mixed",
     )

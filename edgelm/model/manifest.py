@@ -60,7 +60,11 @@ class Manifest:
             return None
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(said, dict) or not isinstance(said.get("source"), str) or not isinstance(said.get("kind"), str):
+        if (
+            not isinstance(said, dict)
+            or not isinstance(said.get("source"), str)
+            or not isinstance(said.get("kind"), str)
+        ):
             raise FormatError(f"{path} is not a manifest: expected an object with source and kind")
         known = {item.name for item in dataclasses.fields(cls)}
         return cls(**{key: value for key, value in said.items() if key in known})

@@ -65,7 +65,9 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the safetensors header of {path} is not valid JSON: {error}") from error
     if not isinstance(header, dict):
-        raise FormatError(f"the safetensors header of {path} is a {type(header).__name__}, expected an object")
+        raise FormatError(
+            f"the safetensors header of {path} is a {type(header).__name__}, expected an object"
+        )
     header.pop("__metadata__", None)
     return header
 
@@ -77,7 +79,9 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_entries(header: dict[str, Any], data_start: int, size_bytes: int, path: Path) -> dict[str, TensorInfo]:
+def _check_entries(
+    header: dict[str, Any], data_start: int, size_bytes: int, path: Path
+) -> dict[str, TensorInfo]:
     tensors = {name: _check_entry(name, entry, data_start, path) for name, entry in header.items()}
     covered = data_start
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):

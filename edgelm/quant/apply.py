@@ -14,6 +14,7 @@ import mlx.nn as nn
 
 from edgelm.quant.recipes import Predicate
 from edgelm.quant.scheme import Scheme, fit_group
+from edgelm.quant.tree import leaf_modules
 
 Settings = dict[str, Any]
 
@@ -33,14 +34,7 @@ class Decision:
 
 def quantizable(network: Any) -> dict[str, Any]:
     """The modules that have a quantized form, by path, in parameter order."""
-    return {path: module for path, module in nn_leaves(network) if hasattr(module, "to_quantized")}
-
-
-def nn_leaves(network: Any) -> list[tuple[str, Any]]:
-    """(path, module) of every leaf module."""
-    from mlx.utils import tree_flatten
-
-    return tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module)  # type: ignore[no-any-return]
+    return {path: module for path, module in leaf_modules(network).items() if hasattr(module, "to_quantized")}
 
 
 def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> Decision:
@@ -51,7 +45,9 @@ def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> 
         predicate: a recipe; None takes the architecture's own `quant_predicate`, if it has one.
     """
     decision = Decision()
-    choose: Callable[[str, Any], Any] = predicate or getattr(network, "quant_predicate", None) or (lambda *_: True)
+    choose: Callable[[str, Any], Any] = (
+        predicate or getattr(network, "quant_predicate", None) or (lambda *_: True)
+    )
     for path, module in quantizable(network).items():
         chosen = choose(path, module)
         if chosen is False:

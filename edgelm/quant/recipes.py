@@ -30,10 +30,14 @@ def mixed_predicate(recipe: str, paths: Iterable[str], layers: int, group_size: 
     """
     low, high = RECIPES[recipe]
     if not any("down_proj" in path for path in paths):
-        raise UnsupportedError(f"recipe {recipe} needs layers named down_proj, and this architecture has none")
+        raise UnsupportedError(
+            f"recipe {recipe} needs layers named down_proj, and this architecture has none"
+        )
 
     def choose(path: str, _: Any) -> dict[str, Any]:
-        raised = "lm_head" in path or (any(name in path for name in RAISED) and _is_raised(_layer(path), layers))
+        raised = "lm_head" in path or (
+            any(name in path for name in RAISED) and _is_raised(_layer(path), layers)
+        )
         return {"group_size": group_size, "bits": high if raised else low, "mode": "affine"}
 
     return choose

@@ -17,11 +17,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.errors import EdgeLMError, EngineError
+from edgelm.errors import EngineError
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Usage
 from edgelm.runtime.prefix import PrefixCache
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
-from edgelm.runtime.sampling import Sampler
+from edgelm.runtime.sampler import Sampler
 from edgelm.runtime.steps import Step
 
 _CLEAR_EVERY = 256  # tokens; MLX's buffer cache grows with the KV cache's reallocations
@@ -70,9 +70,6 @@ class Engine:
         try:
             yield
         except GeneratorExit:  # the consumer left, between two steps
-            raise
-        except EdgeLMError:
-            self.reset()
             raise
         except (RuntimeError, ValueError) as error:  # what MLX raises
             self.reset()

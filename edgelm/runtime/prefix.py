@@ -89,7 +89,7 @@ class PrefixCache:
             if saved is None:
                 layers[index].trim(len(self.tokens) - point.position)
             else:
-                pass
+                layers[index] = copy.deepcopy(saved)
         self._keep(point.position)
         return True
 

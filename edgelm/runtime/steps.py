@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.runtime.events import Alternative, Token
-from edgelm.runtime.sampling import Sampler
+from edgelm.runtime.sampler import Sampler
 
 
 @dataclass(frozen=True, slots=True)

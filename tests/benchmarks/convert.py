@@ -48,7 +48,10 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, time.monoto
 
 def tensors(layers: int) -> dict[str, tuple[int, ...]]:
     head_dim = HIDDEN // HEADS
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (VOCAB, HIDDEN), "lm_head.weight": (VOCAB, HIDDEN)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (VOCAB, HIDDEN),
+        "lm_head.weight": (VOCAB, HIDDEN),
+    }
     shapes["model.norm.weight"] = (HIDDEN,)
     for index in range(layers):
         prefix = f"model.layers.{index}"
@@ -102,7 +105,9 @@ def write_tokenizer(directory: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(directory / "tokenizer.json"))
-    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"})
+    )
 
 
 def measure(code: str, source: Path, output: Path) -> tuple[float, float]:
@@ -125,7 +130,10 @@ def same_tensors(one: Path, other: Path) -> bool:
     first, second = (mx.load(str(path / "model.safetensors")) for path in (one, other))
     if first.keys() != second.keys():
         return False
-    return all(first[k].dtype == second[k].dtype and bool(mx.array_equal(first.pop(k), second.pop(k))) for k in list(first))
+    return all(
+        first[k].dtype == second[k].dtype and bool(mx.array_equal(first.pop(k), second.pop(k)))
+        for k in list(first)
+    )
 
 
 def main() -> None:
@@ -142,12 +150,19 @@ def main() -> None:
             results["edgelm"].append(measure(EDGELM, root / "source", root / "ours"))
         same = same_tensors(root / "ours", root / "peer")
     torch = "installed" if importlib.util.find_spec("torch") else "not installed"
-    print(f"source {size / 1e9:.2f} GB bfloat16, {arguments.layers} layers; torch {torch}; median of {arguments.repeats}")
-    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()}
+    print(
+        f"source {size / 1e9:.2f} GB bfloat16, {arguments.layers} layers; torch {torch}; median of {arguments.repeats}"
+    )
+    medians = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in results.items()
+    }
     for name, (peak, seconds) in medians.items():
         print(f"{name:8} peak RSS {peak / 1e6:7.0f} MB   {seconds:6.1f} s")
     ours, peer = medians["edgelm"], medians["mlx-lm"]
-    print(f"ratio    peak RSS {ours[0] / peer[0]:7.2f}      {ours[1] / peer[1]:6.2f}   tensors identical: {same}")
+    print(
+        f"ratio    peak RSS {ours[0] / peer[0]:7.2f}      {ours[1] / peer[1]:6.2f}   tensors identical: {same}"
+    )
 
 
 if __name__ == "__main__":

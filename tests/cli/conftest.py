@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import os
 import pty
@@ -13,36 +12,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
+import fake_api
 import pytest
+from fake_api import FakeApi
 
-ROOT = Path(__file__).parents[2]
-FAKE_API = ROOT / "tests" / "fake_api.py"
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FAKE_API = Path(fake_api.__file__)
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty EDGELM_HOME."""
-    monkeypatch.setenv("EDGELM_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+def _at_home(home: Path) -> None:
+    """No test touches the user's own library."""
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     """`edgelm.api`, faked."""
-    fake = _load(FAKE_API).FakeApi()
+    fake = FakeApi()
     monkeypatch.setitem(sys.modules, "edgelm.api", fake)
-    monkeypatch.setattr("edgelm.api", fake, raising=False)
     return fake
 
 
@@ -57,9 +44,9 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """For a process that runs from this tree."""
-    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "tui", "converters"))
-    return {**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **extra}
+    """For a process that sees what this one sees, and has a terminal that answers no questions."""
+    terminal = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **terminal, **extra}
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_api import FakeApi
 
 from edgelm.cli.answer import TextAnswer, describe_usage
 from edgelm.cli.main import main
+from edgelm.model.manifest import Manifest
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
 from edgelm.runtime.sampling import Sampling
 from edgelm.text.segments import ToolCall
@@ -20,20 +22,20 @@ Pipe = Callable[[bytes], None]
 Capture = pytest.CaptureFixture[str]
 
 
-def test_one_answer_on_stdout_and_nothing_else(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_one_answer_on_stdout_and_nothing_else(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "hello there"]) == 0
     assert capsys.readouterr() == ("You said: hello there \n", "")
     assert api.models[0].closed
 
 
-def test_stdin_is_the_prompt(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_stdin_is_the_prompt(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin("\ufeffça va?\n".encode())
     assert main(["chat", "tiny"]) == 0
     assert capsys.readouterr().out == "You said: ça va? \n"
 
 
-def test_stdin_follows_the_prompt_as_its_document(api: Any, stdin: Pipe) -> None:
+def test_stdin_follows_the_prompt_as_its_document(api: FakeApi, stdin: Pipe) -> None:
     stdin(b"the document\n")
     assert main(["chat", "tiny", "-p", "Sum up:"]) == 0
     assert api.models[0].chats[0].messages[0]["content"] == "Sum up:\n\nthe document\n"
@@ -41,7 +43,7 @@ def test_stdin_follows_the_prompt_as_its_document(api: Any, stdin: Pipe) -> None
 
 @pytest.mark.parametrize("argv", [["chat", "tiny"], ["chat", "tiny", "-p", "  "]])
 def test_an_empty_prompt_is_refused_before_loading(
-    argv: list[str], api: Any, stdin: Pipe, capsys: Capture
+    argv: list[str], api: FakeApi, stdin: Pipe, capsys: Capture
 ) -> None:
     stdin(b" \n")
     assert main(argv) == 1
@@ -49,24 +51,25 @@ def test_an_empty_prompt_is_refused_before_loading(
     assert not api.loads
 
 
-def test_stdin_that_is_not_utf8_is_refused_with_the_offset(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_stdin_that_is_not_utf8_is_refused(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin("é".encode() + b"\xff rest")
     assert main(["chat", "tiny"]) == 1
     assert "stdin is not UTF-8 text: byte 0xff at offset 2" in capsys.readouterr().err
     assert not api.loads
 
 
-def test_an_argument_that_is_not_utf8_is_refused(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_an_argument_that_is_not_utf8_is_refused(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "a\udcff"]) == 1
     assert "-p is not UTF-8 text" in capsys.readouterr().err
 
 
-def test_flags_reach_the_model(api: Any, stdin: Pipe) -> None:
+def test_flags_reach_the_model(api: FakeApi, stdin: Pipe) -> None:
     stdin(b"")
     flags = "--temperature 0.5 --top-k 3 --seed 7 --max-tokens 9 --stop a --stop b --system Hi --no-fit-check"
     assert main(["chat", "tiny", "-p", "x", *flags.split(), "--adapter", "some/dir"]) == 0
-    assert api.loads == [{"name": "tiny", "adapter": Path("some/dir"), "check_fit": False}]
+    (load,) = api.loads
+    assert (load["name"], load["adapter"], load["check_fit"]) == ("tiny", Path("some/dir"), False)
     chat = api.models[0].chats[0]
     assert chat.system == "Hi"
     sampling = Sampling(temperature=0.5, top_k=3, seed=7)
@@ -83,7 +86,7 @@ def test_flags_reach_the_model(api: Any, stdin: Pipe) -> None:
     ],
 )
 def test_a_bad_setting_is_refused_before_loading(
-    flag: str, value: str, said: str, api: Any, stdin: Pipe, capsys: Capture
+    flag: str, value: str, said: str, api: FakeApi, stdin: Pipe, capsys: Capture
 ) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "x", flag, value]) == 1
@@ -91,7 +94,7 @@ def test_a_bad_setting_is_refused_before_loading(
     assert not api.loads
 
 
-def test_json_lines(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_json_lines(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "think", "--json"]) == 0
     out = capsys.readouterr().out
@@ -109,14 +112,14 @@ def test_json_lines(api: Any, stdin: Pipe, capsys: Capture) -> None:
     assert usage["first_token_s"] == 0.2
 
 
-def test_json_needs_a_prompt(api: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_json_needs_a_prompt(api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     assert main(["chat", "tiny", "--json"]) == 1
     assert "--json needs a prompt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "said"), [("missing", "did you mean tiny?"), ("huge", "needs 99 GB")])
-def test_a_model_that_cannot_be_had(name: str, said: str, api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_a_model_that_cannot_be_had(name: str, said: str, api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", name, "-p", "x"]) == 1
     captured = capsys.readouterr()
@@ -124,14 +127,14 @@ def test_a_model_that_cannot_be_had(name: str, said: str, api: Any, stdin: Pipe,
     assert said in captured.err
 
 
-def test_a_prompt_that_is_too_long(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_a_prompt_that_is_too_long(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "too long"]) == 1
     assert "expected at most 8" in capsys.readouterr().err
     assert api.models[0].closed
 
 
-def test_thinking_is_hidden_in_a_pipe_unless_asked_for(api: Any, stdin: Pipe, capsys: Capture) -> None:
+def test_thinking_is_hidden_in_a_pipe_unless_asked_for(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
     stdin(b"")
     assert main(["chat", "tiny", "-p", "think"]) == 0
     assert capsys.readouterr().out == "so\n"
@@ -183,7 +186,7 @@ def test_long_prefill_is_shown_and_erased(
 
 
 def test_an_empty_library_without_anybody_to_ask(
-    api: Any, stdin: Pipe, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, stdin: Pipe, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stdin(b"")
     monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: None)
@@ -198,9 +201,10 @@ def _install(home: Path, name: str) -> None:
     directory = home / "models" / name
     directory.mkdir(parents=True)
     (directory / "config.json").write_text('{"model_type": "llama"}')
+    Manifest(source=name, kind="gguf", bits_per_weight=4.5).write(directory)
 
 
-def test_the_model_used_last_is_the_default(api: Any, stdin: Pipe, home: Path) -> None:
+def test_the_model_used_last_is_the_default(api: FakeApi, stdin: Pipe, home: Path) -> None:
     _install(home, "one")
     _install(home, "two")
     stdin(b"")
@@ -214,7 +218,7 @@ def test_the_model_used_last_is_the_default(api: Any, stdin: Pipe, home: Path) -
     assert [load["name"] for load in api.loads] == ["two", "two", "one", "one"]
 
 
-def test_a_model_used_last_and_removed_is_not_the_default(api: Any, stdin: Pipe, home: Path) -> None:
+def test_a_model_used_last_and_removed_is_not_the_default(api: FakeApi, stdin: Pipe, home: Path) -> None:
     _install(home, "one")
     stdin(b"")
     assert main(["chat", "gone", "-p", "x"]) == 0

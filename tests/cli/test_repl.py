@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_api import FakeApi
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from edgelm.cli.line_readers import Abandoned, editing_reader, plain_reader
-from edgelm.cli.repl import COMMANDS, Repl
+from edgelm.cli.repl import COMMANDS, Repl, first_interrupt_only
 from edgelm.cli.transcript import save
 from edgelm.errors import FormatError, OptionError, OutputError
 
@@ -21,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 Open = Callable[..., Any]
 
 
-def talk(api: Any, lines: Iterable[str | BaseException]) -> Any:
+def talk(api: FakeApi, lines: Iterable[str | BaseException]) -> Any:
     """Run the loop over `lines`, then Ctrl-D; returns the chat."""
     chat = api.load("tiny").chat()
     script = iter(lines)
@@ -38,7 +40,7 @@ def talk(api: Any, lines: Iterable[str | BaseException]) -> Any:
     return chat
 
 
-def test_turns_are_answered_with_their_cost(api: Any, capsys: Capture) -> None:
+def test_turns_are_answered_with_their_cost(api: FakeApi, capsys: Capture) -> None:
     chat = talk(api, ["one", "", "  \n ", "two"])
     captured = capsys.readouterr()
     assert captured.out == "You said: one \nYou said: two \n"
@@ -46,14 +48,14 @@ def test_turns_are_answered_with_their_cost(api: Any, capsys: Capture) -> None:
     assert [message["role"] for message in chat.messages] == ["user", "assistant"] * 2
 
 
-def test_help_lists_every_command(api: Any, capsys: Capture) -> None:
+def test_help_lists_every_command(api: FakeApi, capsys: Capture) -> None:
     talk(api, ["/help"])
     err = capsys.readouterr().err
     assert all(name in err for name in COMMANDS)
     assert "keys" in err
 
 
-def test_system_prompt(api: Any, capsys: Capture) -> None:
+def test_system_prompt(api: FakeApi, capsys: Capture) -> None:
     chat = talk(api, ["/system", "/system Be brief.\nIn French.", "/system"])
     assert chat.system == "Be brief.\nIn French."
     assert capsys.readouterr().err.splitlines() == [
@@ -64,26 +66,26 @@ def test_system_prompt(api: Any, capsys: Capture) -> None:
     ]
 
 
-def test_clear_forgets(api: Any) -> None:
+def test_clear_forgets(api: FakeApi) -> None:
     assert talk(api, ["one", "/clear"]).messages == []
 
 
 @pytest.mark.parametrize("leave", ["/quit", "/exit", "/quit now"])
-def test_quit(leave: str, api: Any, capsys: Capture) -> None:
+def test_quit(leave: str, api: FakeApi, capsys: Capture) -> None:
     talk(api, [leave, "one"])
     assert capsys.readouterr().out == ""
 
 
-def test_an_unknown_command_is_not_sent(api: Any, capsys: Capture) -> None:
+def test_an_unknown_command_is_not_sent(api: FakeApi, capsys: Capture) -> None:
     assert talk(api, ["/sytem hi", "/ x", "/"]).messages == []
     assert "error: no command /sytem, did you mean /system?" in capsys.readouterr().err
 
 
-def test_two_slashes_send_one(api: Any) -> None:
+def test_two_slashes_send_one(api: FakeApi) -> None:
     assert talk(api, ["//etc/hosts"]).messages[0]["content"] == "/etc/hosts"
 
 
-def test_an_error_ends_a_turn_and_not_the_chat(api: Any, capsys: Capture) -> None:
+def test_an_error_ends_a_turn_and_not_the_chat(api: FakeApi, capsys: Capture) -> None:
     talk(api, ["too long", "bad \udcff text", FormatError("the line is not UTF-8 text"), "one"])
     captured = capsys.readouterr()
     assert "error: the prompt has 9 tokens" in captured.err
@@ -92,12 +94,12 @@ def test_an_error_ends_a_turn_and_not_the_chat(api: Any, capsys: Capture) -> Non
     assert captured.out == "You said: one \n"
 
 
-def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(api: Any, capsys: Capture) -> None:
+def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(api: FakeApi, capsys: Capture) -> None:
     talk(api, [Abandoned(was_empty=True), Abandoned(was_empty=False)])
     assert capsys.readouterr().err == "Ctrl-D or /quit leaves\n"
 
 
-def test_save_as_json_and_markdown(api: Any, tmp_path: Path, capsys: Capture) -> None:
+def test_save_as_json_and_markdown(api: FakeApi, tmp_path: Path, capsys: Capture) -> None:
     talk(api, ["/save", "hi", f"/save {tmp_path / 'a b.json'}", f"/save {tmp_path / 'new' / 'c.md'}"])
     said = json.loads((tmp_path / "a b.json").read_text())
     assert said["model"] == "tiny"
@@ -106,7 +108,7 @@ def test_save_as_json_and_markdown(api: Any, tmp_path: Path, capsys: Capture) ->
     assert "there is nothing to save yet" in capsys.readouterr().err
 
 
-def test_save_without_a_name_goes_to_the_saved_chats(api: Any, home: Path) -> None:
+def test_save_without_a_name_goes_to_the_saved_chats(api: FakeApi, home: Path) -> None:
     talk(api, ["hi", "/save"])
     assert len(list((home / "chats").glob("*.json"))) == 1
 
@@ -181,21 +183,50 @@ def test_plain_lines_go_on_after_a_backslash(monkeypatch: pytest.MonkeyPatch) ->
     assert plain_reader() == "one\ntwo"
 
 
-@pytest.mark.parametrize("flags", [(), ("--plain",)])
+@pytest.mark.parametrize("flags", [(), ("--plain",)], ids=["editing", "plain"])
 def test_a_chat_on_a_terminal(flags: tuple[str, ...], terminal: Open) -> None:
     screen = terminal("chat", "tiny", *flags, FAKE_DELAY_S="0.2")
     screen.wait_for(">")
     screen.send("hello\r")
-    screen.wait_for("cached")
+    screen.wait_for("cached", then=">")
     screen.send("one two three four five\r")
     screen.wait_for("You said:")
-    screen.send("\x03\x03")
+    screen.send("\x03")
     screen.wait_for("(stopped)", then=">")
     screen.send("\x03")
     screen.wait_for("Ctrl-D or /quit leaves", then=">")
     screen.send("\x04")
     assert screen.wait() == 0
     assert "Traceback" not in screen.output
+
+
+def test_what_is_typed_during_an_answer_is_sent_after_it(terminal: Open) -> None:
+    screen = terminal("chat", "tiny", FAKE_DELAY_S="0.2")
+    screen.wait_for(">")
+    screen.send("one two\r")
+    screen.wait_for("You said:")
+    screen.send("three\r")
+    screen.wait_for("You said:", then="three")
+    screen.wait_for("cached", then=">")
+    screen.send("\x04")
+    assert screen.wait() == 0
+
+
+def test_a_second_ctrl_c_does_not_disturb_the_first() -> None:
+    came: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def press_twice() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            came.append("the end")
+
+    with pytest.raises(KeyboardInterrupt), first_interrupt_only():
+        press_twice()
+    assert came == ["the end"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_plain_shows_no_escape_sequence(terminal: Open) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import ARCHITECTURES, VOCAB, write_checkpoint
-from edgelm_converters.convert import convert
 
 from edgelm.api import Model
 from edgelm.model.load import load
+from edgelm_converters.convert import convert
 
 PROMPT = np.random.default_rng(1).integers(4, VOCAB, 90).tolist()
 

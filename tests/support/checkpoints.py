@@ -23,18 +23,30 @@ LLAMA3_ROPE = {
 }  # fmt: skip
 
 ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
-    "llama": (transformers.LlamaConfig, {"rope_parameters": {"rope_type": "default", "rope_theta": 77_000.0}}),
+    "llama": (
+        transformers.LlamaConfig,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 77_000.0}},
+    ),
     "llama3": (transformers.LlamaConfig, {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
     "mistral": (transformers.MistralConfig, {"head_dim": 16, "sliding_window": None}),
-    "qwen2": (transformers.Qwen2Config, {"rope_parameters": {"rope_type": "default", "rope_theta": 33_000.0}}),
+    "qwen2": (
+        transformers.Qwen2Config,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 33_000.0}},
+    ),
     "qwen3": (transformers.Qwen3Config, {"head_dim": 32}),
     "gemma2": (transformers.Gemma2Config, {"head_dim": 16, "query_pre_attn_scalar": 16}),
-    "gemma3_text": (transformers.Gemma3TextConfig, {"head_dim": 16, "query_pre_attn_scalar": 16, "num_hidden_layers": 6}),
+    "gemma3_text": (
+        transformers.Gemma3TextConfig,
+        {"head_dim": 16, "query_pre_attn_scalar": 16, "num_hidden_layers": 6},
+    ),
     "phi3": (transformers.Phi3Config, {}),
     "mixtral": (transformers.MixtralConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_neox": (
         transformers.GPTNeoXConfig,
-        {"rope_parameters": {"rope_type": "default", "rope_theta": 20_000.0, "partial_rotary_factor": 0.5}},
+        {
+            "rope_parameters": {"rope_type": "default", "rope_theta": 20_000.0, "partial_rotary_factor": 0.5},
+            "intermediate_size": 256,  # mlx-lm takes it for granted that this is 4 x hidden
+        },
     ),
     "olmo2": (transformers.Olmo2Config, {}),
     "starcoder2": (transformers.Starcoder2Config, {}),
@@ -78,13 +90,17 @@ def write_tokenizer(directory: Path) -> None:
     fast.save_pretrained(directory)
 
 
-def write_checkpoint(directory: Path, architecture: str = "llama", *, dtype: str = "float32", **options: Any) -> Any:
+def write_checkpoint(
+    directory: Path, architecture: str = "llama", *, dtype: str = "float32", **options: Any
+) -> Any:
     """Publish a tiny checkpoint in `directory`; returns the transformers model it holds.
 
     `shard` (bytes) splits the weights; other options change the config.
     """
     shard = options.pop("shard", None)
     network = make_network(architecture, **options)
-    network.to(getattr(torch, dtype)).save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
+    network.to(getattr(torch, dtype)).save_pretrained(
+        directory, **({"max_shard_size": shard} if shard else {})
+    )
     write_tokenizer(directory)
     return network

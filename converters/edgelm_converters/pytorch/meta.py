@@ -52,12 +52,14 @@ def open_meta(directory: Path) -> Checkpoint:
     _check_names(shards, params, directory)
     is_tied = all(shard.is_tied for shard in shards)
     merged = _Merger(shards, params, directory).merge(is_tied)
+    embeddings = merged["model.embed_tokens.weight"]
     config = make_config(
         params,
         intermediate_size=merged["model.layers.0.mlp.gate_proj.weight"].shape[0],
-        vocabulary_size=merged["model.embed_tokens.weight"].shape[0],
+        vocabulary_size=embeddings.shape[0],
         is_tied=is_tied,
     )
+    config["torch_dtype"] = embeddings.stored_as.removeprefix("torch.")
     return Checkpoint(
         origin=Origin(str(directory), "meta", tuple(paths)),
         config=config,

@@ -1,7 +1,7 @@
 """Meta's LLaMA tensors: their names, how they are cut over model-parallel shards, and their rows.
 
-Sources: `convert_llama_weights_to_hf.py` of transformers 4.57; the fairscale layers that Meta's models
-are built from (ColumnParallelLinear cuts rows of the weight, RowParallelLinear columns).
+Sources: `convert_llama_weights_to_hf.py` of transformers (commit 01cc9cd9); the fairscale layers that
+Meta's models are built from (ColumnParallelLinear cuts rows of the weight, RowParallelLinear columns).
 """
 
 from __future__ import annotations

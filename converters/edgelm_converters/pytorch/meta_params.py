@@ -1,7 +1,9 @@
 """Meta's `params.json` as a transformers config.
 
-The file does not say which Llama it is for, so what transformers' conversion script asks the user
-(`convert_llama_weights_to_hf.py`, transformers 4.57) is told from the numbers; see `_context_length`.
+The file does not say which Llama it is for. What transformers' conversion script asks the user (the version,
+`convert_llama_weights_to_hf.py`, commit 01cc9cd9 and later ones for 3.2) is therefore guessed from the
+numbers, in `_context_length` and `_rope_scaling`; where the file has them, `max_seq_len` and
+`rope_scaling_factor` overrule the guesses.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from edgelm.model.config import read_json
 
 LLAMA3_VOCABULARY = 128_000
 """Llama 3 and later have at least as many tokens, Llama 1 and 2 have 32,000."""
+LLAMA31_LEAST_DIM = 4096
+"""Of the 8B; the text models of Llama 3.2 have 2048 and 3072."""
 
 _UNSUPPORTED = {
     "moe": "a mixture of experts",
@@ -166,16 +170,22 @@ def _context_length(params: Params, is_llama3: bool, theta: float) -> int:
         return 8192
     if theta > 10_000.0:  # Code Llama
         return 16_384
-    # Llama 1 had a norm_eps of 1e-6, but for its 65B, which unlike Llama 2's 70B has a head for each key.
+    # Llama 1 has a norm_eps of 1e-6, but for its 65B in some copies; Llama 2's 70B has grouped heads.
+    # The first downloads of Llama 2 7B chat said 1e-6 too (meta-llama/llama#771): taken for Llama 1.
     is_llama1 = params.norm_eps < 5e-6 or (params.layer_count == 80 and not params.has_grouped_heads)
     return 2048 if is_llama1 else 4096
 
 
 def _rope_scaling(params: Params, is_tied: bool) -> dict[str, Any]:
-    """The published configs scale by 32 for Llama 3.2 (whose embeddings are tied) and by 8 for 3.1."""
+    """By 32 for Llama 3.2, which is tied and smaller than any 3.1, and by 8 for 3.1.
+
+    Meta's own code has 8 for both, which fails at long contexts (meta-llama/llama-models#241). Size counts
+    beside tying, because a checkpoint may hold the tied output projection as a copy.
+    """
+    is_llama32 = is_tied or params.dim < LLAMA31_LEAST_DIM
     return {
         "rope_type": "llama3",
-        "factor": params.rope_factor or (32.0 if is_tied else 8.0),
+        "factor": params.rope_factor or (32.0 if is_llama32 else 8.0),
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,

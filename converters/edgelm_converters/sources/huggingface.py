@@ -43,7 +43,9 @@ def open_huggingface(
                 raise FormatError(f"tensor {name!r} is in {path} and in another shard")
             tensors[name] = _lazy(shard, name, info)
     return Checkpoint(
-        origin=Origin(source or str(directory), "huggingface", tuple(files), revision, licence or _licence(directory)),
+        origin=Origin(
+            source or str(directory), "huggingface", tuple(files), revision, licence or _licence(directory)
+        ),
         config=config,
         tensors=tensors,
         write_tokenizer=functools.partial(write_tokenizer_files, directory),
@@ -79,7 +81,9 @@ def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dic
         return {}
     default = {"mode": "affine", **{k: v for k, v in said.items() if not isinstance(v, dict | bool)}}
     paths = [name.removesuffix(".scales") for name in tensors if name.endswith(".scales")]
-    return {path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths}
+    return {
+        path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths
+    }
 
 
 def _licence(directory: Path) -> str | None:

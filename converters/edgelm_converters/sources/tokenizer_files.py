@@ -26,7 +26,9 @@ def write_tokenizer_files(source: Path, directory: Path) -> None:
     """
     found = [path for pattern in PATTERNS for path in sorted(source.glob(pattern)) if path.is_file()]
     names = {path.name for path in found}
-    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"} and not any(n.endswith(".tiktoken") for n in names):
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"} and not any(
+        n.endswith(".tiktoken") for n in names
+    ):
         raise NotFoundError(
             f"{source} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model into it",

@@ -64,8 +64,9 @@ def write_gguf_tokenizer(metadata: Mapping[str, Any], directory: Path, *, origin
             hint="convert from the model's Hugging Face directory instead",
         )
     splitter = _splitter(values) if kind == "gpt2" else None
-    roles = _role_ids(values, kind)
-    vocabulary = _vocabulary(values, roles, kind)
+    tokens = _tokens(values)
+    roles = _role_ids(values, kind, len(tokens))
+    vocabulary = _vocabulary(values, tokens, roles, kind)
     special = _special_tokens(values, vocabulary, roles, splitter)
     tokenizer = _build(values, kind, vocabulary, splitter, special.unk)
     write_tokenizer(
@@ -93,9 +94,16 @@ def _splitter(values: Metadata) -> Splitter:
     return splitter
 
 
-def _role_ids(values: Metadata, kind: str) -> dict[str, int]:
+def _tokens(values: Metadata) -> list[str]:
+    tokens = values.texts(TOKENS)
+    if not tokens:
+        raise values.refuse(TOKENS, tokens, "an array of strings")
+    # An empty token can never be matched; llama.cpp gives it this name.
+    return [token or f"[EMPTY_{index}]" for index, token in enumerate(tokens)]
+
+
+def _role_ids(values: Metadata, kind: str, count: int) -> dict[str, int]:
     """Token id by role, as GGUF names roles; only those that the file or its kind has."""
-    count = len(values.texts(TOKENS) or ())
     defaults = LLAMA_ROLES if kind == "llama" else {}
     found = {}
     for role in ("bos", *ENDINGS, "unknown", "padding"):
@@ -106,12 +114,7 @@ def _role_ids(values: Metadata, kind: str) -> dict[str, int]:
     return found
 
 
-def _vocabulary(values: Metadata, roles: Mapping[str, int], kind: str) -> Vocabulary:
-    tokens = values.texts(TOKENS)
-    if not tokens:
-        raise values.refuse(TOKENS, tokens, "an array of strings")
-    # An empty token can never be matched; llama.cpp gives it this name.
-    tokens = [token or f"[EMPTY_{index}]" for index, token in enumerate(tokens)]
+def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], kind: str) -> Vocabulary:
     codes = values.integers(TYPES, min(TokenType), max(TokenType))
     types = [TokenType(code) for code in codes] if codes is not None else _guess_types(tokens, roles)
     for role in ("bos", *ENDINGS):

@@ -98,7 +98,7 @@ def make(torch: Any, tmp_path: Path) -> Callable[..., Source]:
         state = to_meta(model.state_dict())
         for at in range(shards):
             held = {name: cut(name, tensor, shards, at, embedding_axis) for name, tensor in state.items()}
-            if settings["tie_word_embeddings"]:  # one storage, as Meta's Llama 3.2 has it
+            if settings["tie_word_embeddings"]:  # kept as one storage
                 held["output.weight"] = held["tok_embeddings.weight"]
             torch.save({**held, "rope.freqs": torch.ones(4)}, directory / f"consolidated.{at:02}.pth")
         (directory / "params.json").write_text(json.dumps(PARAMS if params is None else params))
@@ -123,6 +123,7 @@ def test_tensors_equal_those_of_transformers(
         np.testing.assert_array_equal(as_numpy(value), as_numpy(expected[name]), err_msg=name)
     assert checkpoint.origin.kind == "meta"
     assert len(checkpoint.origin.files) == shards
+    assert checkpoint.config["torch_dtype"] == dtype
 
 
 SCALED = {"use_scaled_rope": True, "rope_theta": 500000.0}
@@ -138,7 +139,7 @@ ROPE = {"rope_type": "llama3", "rope_theta": 500000.0, "low_freq_factor": 1.0, "
         (PARAMS, {}),
         ({**PARAMS, "rope_theta": 1e6}, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
         (
-            {**PARAMS, **SCALED},
+            {**PARAMS, **SCALED, "rope_scaling_factor": 8},
             {"rope_parameters": {**ROPE, "factor": 8.0}, "max_position_embeddings": 131072},
         ),
         (
@@ -292,7 +293,7 @@ def test_the_tokenizer_comes_from_the_directory_above(make: Any, tmp_path: Path)
     assert (tmp_path / "tokenizer.json").exists()
 
 
-# The params.json of Meta's releases, and the figures of the configs published for them.
+# Numbers in the style of Meta's releases, and what the config must make of each.
 LLAMA1 = {"dim": 4096, "multiple_of": 256, "n_heads": 32, "n_layers": 32, "norm_eps": 1e-6, "vocab_size": -1}
 LLAMA2 = {**LLAMA1, "norm_eps": 1e-5}
 LLAMA3 = {
@@ -338,11 +339,15 @@ def scaled(factor: float) -> dict[str, Any]:
             {"max_position_embeddings": 131072, **scaled(8.0)},
         ),
         (LLAMA32, 128256, True, {"max_position_embeddings": 131072, "head_dim": 64, **scaled(32.0)}),
+        # The tied output projection kept as a copy: told by its size.
+        (LLAMA32, 128256, False, {"tie_word_embeddings": False, **scaled(32.0)}),
+        # Known to be ambiguous: the first Llama 2 7B chat had the norm_eps of Llama 1.
+        ({**LLAMA2, "norm_eps": 1e-6}, 32000, False, {"max_position_embeddings": 2048}),
         ({**LLAMA32, "rope_scaling_factor": 16}, 128256, True, scaled(16.0)),
         ({"model": {**LLAMA2, "max_seq_len": 777}}, 32000, False, {"max_position_embeddings": 777}),
     ],
 )
-def test_configs_are_those_published(
+def test_the_version_is_told_from_the_numbers(
     tmp_path: Path, params: dict[str, Any], vocabulary: int, tied: bool, expected: dict[str, Any]
 ) -> None:
     path = tmp_path / "params.json"

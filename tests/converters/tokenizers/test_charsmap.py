@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgelm_converters.tokenizers.charsmap import check_charsmap
 
 from edgelm.errors import FormatError
+from edgelm_converters.tokenizers.charsmap import check_charsmap
 
 ORIGIN = Path("tokenizer.model")
 

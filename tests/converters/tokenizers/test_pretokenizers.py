@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgelm_converters.tokenizers.pretokenizers import SPLITTERS, build_pre_tokenizer, splitter_named
 
 from edgelm.errors import UnsupportedError
+from edgelm_converters.tokenizers.pretokenizers import SPLITTERS, build_pre_tokenizer, splitter_named
 
 ORIGIN = Path("model.gguf")
 
@@ -33,7 +33,8 @@ def test_every_splitter_keeps_the_text(name: str) -> None:
         ("qwen2", "in 2024\n\n x", ["in", " ", "2", "0", "2", "4", "\n\n", " x"]),
         ("tekken", "camelCase 42/\n", ["camel", "Case", " ", "4", "2", "/\n"]),
         ("gpt-4o", "camelCase's 1234", ["camel", "Case's", " ", "123", "4"]),
-        ("deepseek-v3", "x=12345 .foo", ["x", "=", "123", "45", " ", ".foo"]),
+        ("deepseek-v3", "x=12345.foo", ["x", "=", "123", "45", ".foo"]),
+        ("deepseek-llm", "Hi \u1f7d\u212b!\n12", ["Hi", " á½½âĦ«", "!", "\n", "12"]),
         ("deepseek-coder", "a b\n\n12", ["a", " b", "\n", "\n", "1", "2"]),
         ("falcon", "x == 12345", ["x", " ", "==", " ", "123", "45"]),
         ("default", "x == 12345", ["x", " ", "==", " ", "123", "45"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgelm_converters.tokenizers import write_gguf_tokenizer
 
 pytestmark = pytest.mark.real

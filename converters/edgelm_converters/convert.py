@@ -27,7 +27,7 @@ from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.limits import check_disk, check_size
-from edgelm_converters.model_files import converted_config, write_configs
+from edgelm_converters.model_files import converted_config, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
 from edgelm_converters.plan import Plan, make_plan
@@ -153,7 +153,7 @@ def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conver
         "torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")
     }
     if checkpoint.quantization and wanted.keeps_packed:
-        said["quantization"] = next(iter(checkpoint.quantization.values()))
+        said["quantization"] = prevailing(checkpoint.quantization)
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,17 @@ def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dic
         made.pop("vision_config", None)  # the tower was dropped: mlx-lm reads this as a promise of one
     layers = {**plan.packed, **plan.quantize}
     if layers:
-        settings = Counter(json.dumps(value, sort_keys=True) for value in layers.values())
-        default = json.loads(settings.most_common(1)[0][0])
+        default = prevailing(layers)
         # Twice: mlx-lm reads the first, the Hub's model pages the second.
         made["quantization"] = made["quantization_config"] = quantization_config(default, layers, left)
     return dict(sorted(made.items()))
+
+
+def prevailing(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The settings that most layers have."""
+    counts = Counter(json.dumps(settings, sort_keys=True) for settings in layers.values())
+    found: dict[str, Any] = json.loads(counts.most_common(1)[0][0])
+    return found
 
 
 def write_configs(config: dict[str, Any], generation: dict[str, Any] | None, directory: Path) -> None:

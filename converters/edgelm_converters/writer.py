@@ -64,7 +64,7 @@ class ShardWriter:
             )
         if array.size:
             # bfloat16 has no buffer protocol: hand over the bytes.
-            self._put(memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8))  # type: ignore[arg-type])
+            self._put(memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8)))  # type: ignore[arg-type]
         self._written += 1
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgelm.cli.output import console, print_json
 from edgelm.errors import OptionError
+from edgelm.memory import GIB
 from edgelm.units import format_bytes
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _show(model: Described, device: Device, bandwidth: Bandwidth, plans: list[Pl
     from rich.text import Text
 
     screen = console()
-    screen.print(Text(f"{model.name} on {device.chip} with {format_bytes(device.memory_bytes)}"))
+    # Memory is sold in GiB, whatever the label says.
+    screen.print(Text(f"{model.name} on {device.chip} with {device.memory_bytes / GIB:.3g} GiB"))
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column()
@@ -158,7 +160,11 @@ def _roof_text(plan: Plan, bandwidth: Bandwidth) -> str:
     # A published bandwidth is never exceeded; a measured one also holds what else the machine was doing.
     bound = "at most" if bandwidth.source == "published" else "about"
     speed = f"{format_bytes(bandwidth.bytes_per_s)}/s {bandwidth.source}"
-    return f"{bound} {plan.decode_roof_tokens_per_s:,.3g} token/s (memory bandwidth, {speed})"
+    return f"{bound} {_speed_text(plan.decode_roof_tokens_per_s)} token/s (memory bandwidth, {speed})"
+
+
+def _speed_text(tokens_per_s: float) -> str:
+    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.2g}"
 
 
 def _what_if(plans: list[Plan]) -> object:
@@ -171,7 +177,7 @@ def _what_if(plans: list[Plan]) -> object:
     for plan in plans:
         fit, roof = plan.fit, plan.decode_roof_tokens_per_s
         context = "unknown" if fit.max_context is None else f"{fit.max_context:,}"
-        speed = "unknown" if roof is None else f"{roof:,.3g}"
+        speed = "unknown" if roof is None else _speed_text(roof)
         table.add_row(
             str(plan.bits), format_bytes(fit.weights_bytes), format_bytes(fit.total_bytes), context, speed,
             fit.verdict,

@@ -164,9 +164,10 @@ class _Bench:
 
     def _measured(self, filled: list[int], prompt_tokens: int, new_tokens: int) -> Usage:
         """Cost of `prompt_tokens` and `new_tokens` after `filled`, which is put in the cache unmeasured."""
-        self._engine.reset()
         if filled:
-            self._generate(filled, 1)
+            self._generate(filled, 1)  # the engine cuts the cache of the last repeat back where it can
+        else:
+            self._engine.reset()
         usage = self._generate(filled + self._tokens(prompt_tokens), new_tokens)
         if usage.cached_tokens != len(filled):
             raise EngineError(

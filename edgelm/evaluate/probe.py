@@ -1,4 +1,4 @@
-"""How fast this machine multiplies and reads memory, measured in a fraction of a second.
+"""How fast this machine multiplies and reads memory, measured in about a second.
 
 A decoder is bound by the second, a prefill by the first. Figures are of MLX's default device, in float32.
 """
@@ -11,31 +11,41 @@ from collections.abc import Callable
 import mlx.core as mx
 
 _SIDE = 1024
-_READ_SIDE = 8192
-"""A float32 matrix of this side is 268 MB, beyond any cache."""
-_REPEATS = 3
+_READ_BYTES = 1 << 28
+"""Far beyond any cache."""
+_REPEATS = 8
 
 
 def measure_matmul_flops_per_s() -> float:
     """Floating-point operations per second of a square matrix product."""
-    left, right = _ones(_SIDE, _SIDE), _ones(_SIDE, _SIDE)
+    left, right = _ones(_SIDE), _ones(_SIDE)
     return 2 * _SIDE**3 / _fastest_s(lambda: left @ right)
 
 
 def measure_read_bytes_per_s() -> float:
-    """Bytes of a matrix read per second while it multiplies a vector, as weights are when decoding."""
-    matrix, vector = _ones(_READ_SIDE, _READ_SIDE), _ones(_READ_SIDE, 1)
-    return matrix.nbytes / _fastest_s(lambda: matrix @ vector)
+    """Bytes per second of matrices that a vector is multiplied by, one after the other, as in decoding."""
+    # Of a small model's width on the CPU (wider ones are slower there); wide enough to fill a GPU elsewhere.
+    side = _SIDE if mx.default_device() == mx.Device(mx.cpu) else 4 * _SIDE
+    matrices = [_ones(side) for _ in range(_READ_BYTES // (4 * side * side))]
+    vector = matrices[0][:1]
+
+    def decode() -> mx.array:
+        hidden = vector
+        for matrix in matrices:
+            hidden = hidden @ matrix.T
+        return hidden
+
+    return sum(matrix.nbytes for matrix in matrices) / _fastest_s(decode)
 
 
-def _ones(rows: int, columns: int) -> mx.array:
-    array = mx.ones((rows, columns), dtype=mx.float32)
+def _ones(side: int) -> mx.array:
+    array = mx.ones((side, side), dtype=mx.float32)
     mx.eval(array)
     return array
 
 
 def _fastest_s(compute: Callable[[], mx.array]) -> float:
-    """Of a few runs after one to warm up: what is slower was disturbed."""
+    """Of several runs after one to warm up: what is slower was disturbed."""
     mx.eval(compute())
     return min(_time_s(compute) for _ in range(_REPEATS))
 

@@ -109,8 +109,7 @@ def trace(config: dict[str, Any], directory: Path) -> CacheShape | None:
     # load.py prices before it loads, so the two modules may meet only at run time.
     from edgelm.model.load import build_network
 
-    network, _ = build_network(config, directory)
-    return trace_cache(network)
+    return trace_cache(build_network(config, directory))
 
 
 def price(

@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_api import FakeApi
 
 from edgelm.cli.answer import TextAnswer, describe_usage
+from edgelm.cli.choose import choose_model
 from edgelm.cli.main import main
 from edgelm.model.manifest import Manifest
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
@@ -224,3 +226,22 @@ def test_a_model_used_last_and_removed_is_not_the_default(api: FakeApi, stdin: P
     assert main(["chat", "gone", "-p", "x"]) == 0
     assert main(["chat", "-p", "x"]) == 0
     assert api.loads[-1]["name"] == "one"
+
+
+def test_the_demo_is_converted_when_wanted(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converted: list[str] = []
+
+    def convert(source: str, **_: Any) -> SimpleNamespace:
+        converted.append(source)
+        return SimpleNamespace(directory=home / "models" / "demo")
+
+    monkeypatch.setattr("edgelm_converters.convert.convert", convert)
+    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: Path("demo.gguf"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda: "")
+    assert choose_model() == str(home / "models" / "demo")
+    assert converted == ["smollm2"]
+    assert "Convert SmolLM2-135M-Instruct (93 MB) now? [Y/n]" in capsys.readouterr().err

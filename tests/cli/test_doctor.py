@@ -23,8 +23,7 @@ CPU = dataclasses.replace(MAC, backend="cpu", chip="a CPU", generation=None, com
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_READ_SIDE", 512)
-    monkeypatch.setattr(probe, "_SIDE", 128)
+    monkeypatch.setattr(probe, "_READ_BYTES", 1 << 22)
 
 
 def test_every_check_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ KV_BYTES_PER_TOKEN = 2 * 2 * 2 * 16 * 2  # layers, keys and values, heads, width
 
 def _publish(directory: Path, bits: int | None = None) -> Path:
     directory.mkdir(parents=True)
-    network, _ = build_network(CONFIG, directory)
+    network = build_network(CONFIG, directory)
     network.set_dtype(mx.bfloat16)
     config = CONFIG
     if bits is not None:
@@ -113,7 +113,7 @@ def test_the_words(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _run("tiny", "--chip", "M3 Pro", "--memory", "18")
     shown = capsys.readouterr().out
     for part in (
-        "tiny on Apple M3 Pro",
+        "tiny on Apple M3 Pro with 18 GiB",
         "fits at 2,048 tokens",
         "for each 1,000 tokens",
         "at most",

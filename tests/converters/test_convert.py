@@ -281,7 +281,7 @@ def test_bad_sources_are_named_and_leave_nothing(name: str, source: Path, tmp_pa
 def test_a_rope_scaling_that_the_architecture_ignores_is_refused(tmp_path: Path) -> None:
     rope = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
     write_checkpoint(tmp_path / "source", "starcoder2", rope_parameters=rope)
-    with pytest.raises(UnsupportedError, match="scales RoPE.*starcoder2 ignores"):
+    with pytest.raises(UnsupportedError, match=r"scales RoPE.*starcoder2 ignores"):
         convert(tmp_path / "source", tmp_path / "out")
 
 

@@ -117,7 +117,7 @@ TYPES = {mx.float32: "F32", mx.bfloat16: "BF16", mx.float16: "F16", mx.uint32: "
 
 
 def _network(config: Config) -> Any:
-    return build_network(config, Path("test"))[0]
+    return build_network(config, Path("test"))
 
 
 def _shape(config: Config) -> CacheShape:

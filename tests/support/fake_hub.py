@@ -232,12 +232,12 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if name in self.state.corrupt:
             whole = whole[:-1] + bytes([whole[-1] ^ 1])
-        begin = (
-            int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers.get("Range") else 0
-        )
-        if begin:
-            headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
-        self._send(206 if begin else 200, whole[begin:], headers, name)
+        said = self.headers.get("Range")
+        first, _, last = (said or "0-").removeprefix("bytes=").partition("-")
+        begin, end = int(first), min(int(last or len(whole)) + 1, len(whole))
+        if said:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(whole)}"
+        self._send(206 if said else 200, whole[begin:end], headers, name)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, name: str = "") -> None:
         self.send_response(status)

@@ -7,6 +7,7 @@ Reads no file; knows nothing of tensors.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.tokenizers.byte_level import build_byte_level
 from edgelm_converters.tokenizers.metadata import Metadata
-from edgelm_converters.tokenizers.pretokenizers import Splitter, splitter_named
+from edgelm_converters.tokenizers.pretokenizers import SPLITTERS, Splitter, splitter_named
 from edgelm_converters.tokenizers.special import SpecialTokens
 from edgelm_converters.tokenizers.spm import SPACE, SpmRules, build_bpe
 from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, Vocabulary
@@ -64,6 +65,7 @@ def write_gguf_tokenizer(metadata: Mapping[str, Any], directory: Path, *, origin
             hint="convert from the model's Hugging Face directory instead",
         )
     splitter = _splitter(values) if kind == "gpt2" else None
+    _check_not_overridden(values, splitter)
     tokens = _tokens(values)
     roles = _role_ids(values, kind, len(tokens))
     vocabulary = _vocabulary(values, tokens, roles, kind)
@@ -85,13 +87,16 @@ def _splitter(values: Metadata) -> Splitter:
             f"{PRE} is missing, so how this tokenizer splits text is not known: {values.origin}",
             hint="files from before May 2024 lack it; use a newer conversion of the same model",
         )
-    splitter = splitter_named(name, values.origin)
-    if values.values.get("general.architecture") == "qwen2" and splitter != splitter_named(
-        "qwen2", values.origin
-    ):
-        # transformers 5 loads every qwen2 directory with its own splitter, whatever tokenizer.json says.
-        raise UnsupportedError(f"{PRE} is {name!r} in a qwen2 model, expected Qwen2's own: {values.origin}")
-    return splitter
+    return splitter_named(name, values.origin)
+
+
+def _check_not_overridden(values: Metadata, splitter: Splitter | None) -> None:
+    """transformers 5 loads every qwen2 directory with Qwen2's splitter, whatever tokenizer.json says."""
+    if values.text("general.architecture") == "qwen2" and splitter != SPLITTERS["qwen2"]:
+        name = values.text(PRE) or values.text(MODEL)
+        raise UnsupportedError(
+            f"the tokenizer is {name!r} in a qwen2 model, expected Qwen2's: {values.origin}"
+        )
 
 
 def _tokens(values: Metadata) -> list[str]:
@@ -123,15 +128,16 @@ def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], k
     scores = values.numbers(SCORES) if kind == "llama" else None
     if kind == "llama" and scores is None:
         raise FormatError(f"{SCORES} is missing, expected a score for each token: {values.origin}")
-    if kind == "gemma4":
-        # Its merges spell spaces as "▁"; llama.cpp's converter respells them in user-defined tokens only.
-        tokens = [
-            token.replace(" ", SPACE) if kind == TokenType.USER_DEFINED else token
-            for token, kind in zip(tokens, types, strict=False)
-        ]
-    return Vocabulary(
-        tuple(tokens), tuple(types), tuple(scores) if scores is not None else None, values.origin
-    )
+    found = tuple(scores) if scores is not None else None
+    vocabulary = Vocabulary(tuple(tokens), tuple(types), found, values.origin)
+    return _with_escaped_spaces(vocabulary) if kind == "gemma4" else vocabulary
+
+
+def _with_escaped_spaces(vocabulary: Vocabulary) -> Vocabulary:
+    """Gemma 4's merges spell spaces as "▁"; llama.cpp's converter unescapes them in user-defined tokens only."""
+    user_defined = vocabulary.of_type({TokenType.USER_DEFINED})
+    tokens = (t.replace(" ", SPACE) if t in user_defined else t for t in vocabulary.tokens)
+    return dataclasses.replace(vocabulary, tokens=tuple(tokens))
 
 
 def _guess_types(tokens: list[str], roles: Mapping[str, int]) -> list[TokenType]:
@@ -168,7 +174,8 @@ def _special_tokens(
 def _build(
     values: Metadata, kind: str, vocabulary: Vocabulary, splitter: Splitter | None, unk: str | None
 ) -> Tokenizer:
-    strip_right = re.search(r"phi-?3", (values.text("general.name") or "").lower()) is not None
+    # Phi-3's tokens swallow what follows, which GGUF cannot say; llama.cpp goes by the name too.
+    strip_right = re.search(r"phi[- ]?3", values.text("general.name") or "", re.IGNORECASE) is not None
     if splitter is not None:
         return build_byte_level(vocabulary, _merges(values, vocabulary), splitter, strip_right=strip_right)
     add_prefix = values.flag(ADD_PREFIX)
@@ -199,4 +206,4 @@ def _merges(values: Metadata, vocabulary: Vocabulary) -> list[tuple[str, str]]:
 def _context_length(values: Metadata) -> int | None:
     architecture = values.text("general.architecture")
     length = values.values.get(f"{architecture}.context_length")
-    return length if isinstance(length, int) and length > 0 else None
+    return length if type(length) is int and length > 0 else None

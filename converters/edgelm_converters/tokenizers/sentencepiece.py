@@ -106,7 +106,8 @@ def _parse(data: bytes, origin: Path) -> Any:
 def _vocabulary(model: Any, origin: Path) -> Vocabulary:
     tokens = tuple(piece.piece for piece in model.pieces)
     for index, token in enumerate(tokens):
-        if not token or not is_unicode(token):
+        # protobuf gives bytes for a string that is not UTF-8.
+        if not token or not isinstance(token, str) or not is_unicode(token):
             raise FormatError(f"piece {index} is {token!r}, expected text: {origin}")
     scores = tuple(piece.score for piece in model.pieces)
     if any(score != score or abs(score) == float("inf") for score in scores):

@@ -44,7 +44,7 @@ TEXTS = [
     "aaaaaaaaaaaaaaaaaaaa ababababab",
     "\u00a0no\u2003break\u200bspaces\u3000here",
 ]
-"""Languages, scripts, emoji of several code points, code, numbers, white space, characters never trained on."""
+"""Languages, scripts, emoji of several code points, code, numbers, white space, unseen characters."""
 
 
 @pytest.fixture(scope="session")

@@ -139,10 +139,15 @@ def test_phi3_tokens_swallow_white_space(llama_metadata: Any, tmp_path: Path, lo
     llama_metadata[TOKENS].append("<|user|>")
     llama_metadata[SCORES].append(0.0)
     llama_metadata[TYPES].append(3)
-    llama_metadata |= {"general.name": "Phi-3 Mini 4K Instruct", "tokenizer.ggml.eos_token_id": 1}
+    llama_metadata[TOKENS].append("<|end|>")
+    llama_metadata[SCORES].append(0.0)
+    llama_metadata[TYPES].append(3)
+    end = len(llama_metadata[TOKENS]) - 1
+    llama_metadata |= {"general.name": "Phi 3 Mini 4K Instruct", "tokenizer.ggml.eos_token_id": end}
     write_gguf_tokenizer(llama_metadata, tmp_path, origin=ORIGIN)
     tokenizer = load(tmp_path)
     assert tokenizer.encode("<|user|>\n the dog") == tokenizer.encode("<|user|>the dog")
+    assert tokenizer.encode("<|end|>\n the dog") == tokenizer.encode("<|end|>the dog")
 
 
 def test_gemma4_kind_uses_its_merges(llama_metadata: Any, tmp_path: Path, load: Any) -> None:

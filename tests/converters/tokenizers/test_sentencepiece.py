@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm_converters.tokenizers import write_sentencepiece_tokenizer
@@ -55,7 +57,6 @@ def pair(
     request: pytest.FixtureRequest, train: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Any, Path]:
     """sentencepiece's own processor, ours, and the directory."""
-    from sentencepiece import SentencePieceProcessor
     from transformers import AutoTokenizer
 
     directory = tmp_path_factory.mktemp("sp")
@@ -117,7 +118,6 @@ def test_any_text_as_meta(meta_pair: tuple[Any, Any], text: str) -> None:
 
 @pytest.fixture(scope="module")
 def meta_pair(llama_model: bytes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    from sentencepiece import SentencePieceProcessor
     from transformers import AutoTokenizer
 
     directory = tmp_path_factory.mktemp("meta")
@@ -147,6 +147,21 @@ def test_options(llama_model: bytes, tmp_path: Path, load: Any) -> None:
     assert ids[-1] == count - 1
     shown = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
     assert shown == "<s>hi<|end|>"
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "gemma2", "phi3"])
+def test_ids_do_not_depend_on_what_lies_beside_it(
+    llama_model: bytes, tmp_path: Path, load: Any, texts: list[str], model_type: str
+) -> None:
+    """transformers has tokenizer classes of its own for some model types, and knows tokenizer.model too."""
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(llama_model)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
+    write_sentencepiece_tokenizer(path, tmp_path)
+    tokenizer = load(tmp_path)
+    processor = SentencePieceProcessor(model_proto=llama_model)
+    for text in texts:
+        assert tokenizer.encode(text) == [1, *processor.encode(text)], text
 
 
 def test_model_without_bos(train: Any, tmp_path: Path, load: Any) -> None:
@@ -184,12 +199,13 @@ def test_refuses_a_missing_file(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_broken_files_raise_only_our_errors(
-    nfkc_model: bytes, tmp_path: Path, position: float, byte: int, cut: bool
+    nfkc_model: Path, tmp_path: Path, position: float, byte: int, cut: bool
 ) -> None:
     from tokenizers import Tokenizer
 
-    index = int(position * len(nfkc_model))
-    data = nfkc_model[:index] if cut else nfkc_model[:index] + bytes([byte]) + nfkc_model[index + 1 :]
+    whole = nfkc_model.read_bytes()
+    index = int(position * len(whole))
+    data = whole[:index] if cut else whole[:index] + bytes([byte]) + whole[index + 1 :]
     path = tmp_path / "tokenizer.model"
     path.write_bytes(data)
     try:
@@ -200,5 +216,8 @@ def test_broken_files_raise_only_our_errors(
 
 
 @pytest.fixture(scope="module")
-def nfkc_model(train: Any) -> bytes:
-    return bytes(train(model_type="unigram", vocab_size=300))
+def nfkc_model(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A path, so that a failing example does not print the model."""
+    path = tmp_path_factory.mktemp("nfkc") / "whole.model"
+    path.write_bytes(train(model_type="unigram", vocab_size=300))
+    return path

@@ -13,7 +13,8 @@ class Prompt(TextArea):
     """A text area that grows with its text and posts it on Enter."""
 
     DEFAULT_CSS = """
-    Prompt { height: auto; max-height: 8; border: round $primary; }
+    Prompt { height: auto; max-height: 8; border: round $border-blurred; }
+    Prompt:focus { border: round $primary; }
     """
 
     @dataclass

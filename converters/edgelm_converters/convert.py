@@ -19,8 +19,8 @@ import mlx.core as mx
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.model.config import normalise_config
-from edgelm.model.load import build_network
 from edgelm.model.manifest import Manifest
+from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor

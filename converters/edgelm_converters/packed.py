@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.model.load import keep_file_limit, mlx_lm_errors
+from edgelm.model.network import keep_file_limit, mlx_lm_errors
 from edgelm.quant.tree import flat_parameters
 from edgelm_converters.checkpoint import LazyTensor
 

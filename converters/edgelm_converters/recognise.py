@@ -42,7 +42,9 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:
-    found = hub.fetch(repo_id, revision=revision, on_progress=on_progress)
+    from edgelm_converters.gguf.names import ARCHITECTURES
+
+    found = hub.fetch(repo_id, revision=revision, gguf_architectures=ARCHITECTURES, on_progress=on_progress)
     path = found.gguf or found.directory
     return open_path(path, source=repo_id, revision=found.revision, licence=found.licence)
 

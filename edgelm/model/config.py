@@ -58,6 +58,16 @@ def read_config(directory: Path) -> Config:
     return config
 
 
+def context_length(config: Config) -> int | None:
+    """Tokens the model was trained for; None if the config does not say."""
+    nested = config.get("text_config")
+    text = nested if isinstance(nested, dict) else config
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
+        if isinstance(text.get(name), int):
+            return int(text[name])
+    return None
+
+
 def check_architecture(config: Config) -> None:
     """Refuse an architecture that mlx-lm has no code for, or one that brings its own.
 

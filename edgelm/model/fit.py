@@ -14,6 +14,8 @@ from typing import Any, Literal
 from edgelm import device as devices
 from edgelm.errors import FitError
 from edgelm.model.cache_shape import CacheShape, trace_cache
+from edgelm.model.config import context_length
+from edgelm.model.network import build_network
 from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights, read_headers
 from edgelm.units import format_bytes
 
@@ -106,9 +108,6 @@ def trace(config: dict[str, Any], directory: Path) -> CacheShape | None:
         FormatError: the config lacks what the architecture needs.
         UnsupportedError: mlx-lm cannot run the architecture.
     """
-    # load.py prices before it loads, so the two modules may meet only at run time.
-    from edgelm.model.load import build_network
-
     return trace_cache(build_network(config, directory))
 
 
@@ -121,14 +120,9 @@ def price(
     context: int | None = None,
 ) -> Fit:
     """Price tensors that need not exist, such as those a conversion would write; see `check_fit`."""
-    trained = context_length(config)
+    trained = context_length(dict(config))
     tokens = context or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
     return _Account(price_weights(headers, config, device), cache, config, device).at(tokens, trained)
-
-
-def context_length(config: Mapping[str, Any]) -> int | None:
-    """Tokens the model was trained for; None if the config does not say."""
-    return _count(config, "max_position_embeddings", "n_positions", "max_sequence_length")
 
 
 def decode_roof_tokens_per_s(

@@ -19,7 +19,7 @@ from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.model import hub
 from edgelm.model.bits import measure_bits_per_weight
-from edgelm.model.config import Config, read_config
+from edgelm.model.config import Config, context_length, read_config
 from edgelm.model.manifest import Manifest
 from edgelm.model.placing import fill
 from edgelm.progress import OnProgress, ignore_progress
@@ -77,18 +77,12 @@ def describe(directory: Path) -> Installed:
         size_bytes=sum(path.stat().st_size for path in files_of(directory)),
         model_type=config.get("model_type"),
         bits_per_weight=bits,
-        context_length=_context_length(config),
+        context_length=context_length(config),
         source=manifest.source if manifest else None,
         licence=manifest.licence if manifest else None,
         created=manifest.created if manifest else None,
         problem=problem,
     )
-
-
-def _context_length(config: Config) -> int | None:
-    text = config.get("text_config")
-    said = (text if isinstance(text, dict) else config).get("max_position_embeddings")
-    return said if isinstance(said, int) else None
 
 
 def files_of(directory: Path) -> list[Path]:

@@ -8,10 +8,6 @@ Must be called on the thread that will run the model: MLX's streams belong to th
 
 from __future__ import annotations
 
-import inspect
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,11 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path, tree_unflatten
 
 from edgelm import device
-from edgelm.errors import EdgeLMError, FormatError, NotFoundError, UnsafeError
+from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model import config as configs
 from edgelm.model.activations import use_named_gelu
+from edgelm.model.fit import require_fit
+from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors
 from edgelm.model.safetensors_header import read_header
 from edgelm.quant.tree import flat_parameters
 
@@ -48,43 +46,6 @@ class LoadedModel:
     """Of the parameters in memory."""
     dtype: str
     """Of the parameters that are not packed: "float32", "bfloat16", "float16"."""
-
-
-@contextmanager
-def mlx_lm_errors(directory: Path) -> Iterator[None]:
-    """Translate what mlx-lm, MLX and transformers raise while loading `directory`."""
-    try:
-        yield
-    except EdgeLMError:
-        raise
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        OSError,
-        AssertionError,
-        ImportError,
-    ) as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"missing key or tensor {reason}"
-        raise FormatError(f"{directory} cannot be loaded: {reason}") from error
-
-
-@contextmanager
-def keep_file_limit() -> Iterator[None]:
-    """Import mlx_lm inside this: it lowers the hard limit of open files to 4096 (utils.py:39).
-
-    Only root can raise a hard limit again, so the call is kept from happening instead of undone.
-    """
-    real = resource.setrlimit
-    resource.setrlimit = lambda *_: None
-    try:
-        yield
-    finally:
-        resource.setrlimit = real
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -119,25 +80,6 @@ def _check_index(listed: dict[str, str], directory: Path, index_path: Path) -> N
             raise FormatError(f"{directory / name} is missing, and {index_path.name} names it")
 
 
-def build_network(config: dict[str, Any], directory: Path) -> Any:
-    """An mlx-lm network with random parameters that cost nothing until evaluated, for a normalised config.
-
-    Raises:
-        UnsupportedError: mlx-lm has no such architecture, or ignores a RoPE scaling the config asks for.
-        FormatError: the config lacks what the architecture needs.
-    """
-    with keep_file_limit():
-        from mlx_lm.utils import _get_classes
-
-    configs.check_architecture(config)
-    with mlx_lm_errors(directory):
-        network_class, arguments_class = _get_classes(config)
-        configs.check_rope_is_read(config, inspect.getsource(inspect.getmodule(network_class)))  # type: ignore[arg-type]
-        network = network_class(arguments_class.from_dict(config))
-    use_named_gelu(network, config)
-    return network
-
-
 def load(
     directory: Path, *, adapter: Path | None = None, dtype: str | None = None, check_fit: bool = True
 ) -> LoadedModel:
@@ -164,9 +106,7 @@ def load(
     weight_files(directory)
     machine = device.detect()
     if check_fit:
-        from edgelm.model import fit
-
-        fit.require_fit(directory, config, machine)
+        require_fit(directory, config, machine)
     device.configure_mlx(machine)
     network = _load_network(directory, config, adapter)
     _apply_dtype(network, dtype, machine)
@@ -300,9 +240,6 @@ def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: P
         str(value.dtype).rpartition(".")[2] for value in parameters if mx.issubdtype(value.dtype, mx.floating)
     }
     text = config.get("text_config") or config
-    context = (
-        text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_sequence_length")
-    )
     return LoadedModel(
         network=network,
         tokenizer=tokenizer,
@@ -310,7 +247,7 @@ def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: P
         directory=directory,
         name=directory.absolute().name,
         vocab_size=int(text["vocab_size"]) if "vocab_size" in text else len(tokenizer),
-        context_length=int(context) if isinstance(context, int) else None,
+        context_length=configs.context_length(config),
         stop_tokens=frozenset(tokenizer.eos_token_ids),
         size_bytes=sum(value.nbytes for value in parameters),
         dtype=floating.pop() if len(floating) == 1 else "mixed",

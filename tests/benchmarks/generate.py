@@ -24,10 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelm_converters.convert import convert
-
 from edgelm.device import detect
 from edgelm.model.packages import find_package
+from edgelm_converters.convert import convert
 
 PROMPT_TOKENS, NEW_TOKENS = 512, 64
 

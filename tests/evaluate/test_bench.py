@@ -13,7 +13,7 @@ from edgelm import device
 from edgelm.errors import OptionError
 from edgelm.evaluate import bench, probe
 from edgelm.evaluate.bench import BenchOptions, Spread, run_bench
-from edgelm.model.load import build_network
+from edgelm.model.network import build_network
 from edgelm.progress import Progress
 
 LLAMA = {

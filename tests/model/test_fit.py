@@ -19,7 +19,8 @@ from edgelm import device
 from edgelm.errors import FitError, FormatError, NotFoundError, OptionError
 from edgelm.model import fit as fits
 from edgelm.model.cache_shape import CacheShape, trace_cache
-from edgelm.model.load import build_network, dequantize
+from edgelm.model.load import dequantize
+from edgelm.model.network import build_network
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.model.weight_bytes import price_weights, quantize_headers, read_headers
 

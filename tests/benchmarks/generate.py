@@ -51,7 +51,10 @@ def equal_precision(directory: Path, repeats: int) -> dict[str, Speed]:
         engine = Engine(loaded.network, vocab_size=loaded.vocab_size, prefill_chunk=PROMPT_TOKENS)
         return edgelm_speed(engine, prompt)
 
-    sides: dict[str, Callable[[], Speed]] = {"mlx-lm": lambda: mlx_lm_speed(loaded.network, prompt), "edgelm": ours}
+    sides: dict[str, Callable[[], Speed]] = {
+        "mlx-lm": lambda: mlx_lm_speed(loaded.network, prompt),
+        "edgelm": ours,
+    }
     runs: dict[str, list[Speed]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, measure in sides.items():
@@ -64,7 +67,9 @@ def edgelm_speed(engine: Any, prompt: list[int]) -> Speed:
     from edgelm.runtime.requests import Request
 
     request = Request(prompt, max_tokens=NEW_TOKENS)
-    (finished,) = (event for event in engine.generate(request, threading.Event()) if isinstance(event, Finished))
+    (finished,) = (
+        event for event in engine.generate(request, threading.Event()) if isinstance(event, Finished)
+    )
     return finished.usage.prefill_tokens_per_s, finished.usage.decode_tokens_per_s
 
 
@@ -106,7 +111,9 @@ def first_token_s(side: str, directory: Path, repeats: int) -> float:
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", FIRST_TOKEN[side], str(directory)], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", FIRST_TOKEN[side], str(directory)], check=True, capture_output=True
+        )
         times.append(time.perf_counter() - started)
     return statistics.median(times)
 
@@ -114,10 +121,34 @@ def first_token_s(side: str, directory: Path, repeats: int) -> float:
 def out_of_the_box(directory: Path) -> tuple[float, float]:
     """(edgelm, mlx-lm) decode tokens per second of each tool's own command with its own defaults."""
     question = "Why is the sky blue?"
-    ours = run([sys.executable, "-m", "edgelm", "chat", str(directory), "-p", question, "--max-tokens", "64", "--json"])
+    ours = run(
+        [
+            sys.executable,
+            "-m",
+            "edgelm",
+            "chat",
+            str(directory),
+            "-p",
+            question,
+            "--max-tokens",
+            "64",
+            "--json",
+        ]
+    )
     usage = json.loads(ours.splitlines()[-1])["usage"]
     theirs = run(
-        [sys.executable, "-m", "mlx_lm", "generate", "--model", str(directory), "--prompt", question, "--max-tokens", "8"]
+        [
+            sys.executable,
+            "-m",
+            "mlx_lm",
+            "generate",
+            "--model",
+            str(directory),
+            "--prompt",
+            question,
+            "--max-tokens",
+            "8",
+        ]
     )
     found = re.search(r"Generation: .*?([\d.]+) tokens-per-sec", theirs)
     if found is None:
@@ -126,7 +157,9 @@ def out_of_the_box(directory: Path) -> tuple[float, float]:
 
 
 def run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    ).stdout
 
 
 def main() -> None:
@@ -153,12 +186,16 @@ def report(gguf: Path, packed: Path, dense: Path, repeats: int) -> None:
     print(f"{'float32':24}{'prefill tok/s':>14}{'decode tok/s':>14}")
     print(f"{'edgelm':24}{ours[0]:14.1f}{ours[1]:14.1f}")
     for name, (prefill, decode) in speeds.items():
-        print(f"{name:24}{prefill:14.1f}{decode:14.1f}   ratio {ours[0] / prefill:.2f} and {ours[1] / decode:.2f}")
+        print(
+            f"{name:24}{prefill:14.1f}{decode:14.1f}   ratio {ours[0] / prefill:.2f} and {ours[1] / decode:.2f}"
+        )
     first = {side: first_token_s(side, dense, min(repeats, 3)) for side in FIRST_TOKEN}
     print(f"load to first token     edgelm {first['edgelm']:.2f} s, mlx-lm {first['mlx-lm']:.2f} s,", end=" ")
     print(f"ratio {first['mlx-lm'] / first['edgelm']:.2f}")
     box = out_of_the_box(packed)
-    print(f"out of the box, 4-bit   edgelm {box[0]:.1f} tok/s, mlx-lm {box[1]:.2f} tok/s, ratio {box[0] / box[1]:.1f}")
+    print(
+        f"out of the box, 4-bit   edgelm {box[0]:.1f} tok/s, mlx-lm {box[1]:.2f} tok/s, ratio {box[0] / box[1]:.1f}"
+    )
 
 
 if __name__ == "__main__":

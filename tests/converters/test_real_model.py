@@ -19,6 +19,7 @@ from edgelm_converters.texts import LOGITS_TEXT
 
 pytestmark = pytest.mark.real
 
+
 @pytest.fixture(scope="module")
 def reference(smollm2_gguf: Path) -> Any:
     """transformers' model of the same GGUF, dequantized to float32."""

@@ -163,7 +163,7 @@ def test_a_failure_does_not_reach_the_next_request(network: Any, drive: Callable
 
 def test_an_exception_in_the_loop_that_reads_is_a_close(network: Any, drive: Callable[..., Any]) -> None:
     driver = drive(network)
-    with pytest.raises(KeyError):  # noqa: PT012 - the loop is what is tested
+    with pytest.raises(KeyError):
         for event in driver.engine.generate(Request(PROMPT), threading.Event()):
             if isinstance(event, Token):
                 raise KeyError

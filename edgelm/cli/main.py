@@ -61,9 +61,14 @@ COMMANDS = (
     Command(
         "plan",
         "say whether a model fits and how fast it can be",
-        ("edgelm plan smollm2-135m-instruct-4bit", "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18"),
+        (
+            "edgelm plan smollm2-135m-instruct-4bit",
+            "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18",
+        ),
     ),
-    Command("bench", "measure prefill and decode at several depths", ("edgelm bench smollm2-135m-instruct-4bit",)),
+    Command(
+        "bench", "measure prefill and decode at several depths", ("edgelm bench smollm2-135m-instruct-4bit",)
+    ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
 )
 
@@ -162,7 +167,11 @@ def _top_parser() -> argparse.ArgumentParser:
     parser = _parser(
         "edgelm",
         "a runtime for language models on one laptop; without a command, the terminal app",
-        ("edgelm convert smollm2", "edgelm chat smollm2-135m-instruct-4bit -p 'Why is the sky blue?'", "edgelm chat --help"),
+        (
+            "edgelm convert smollm2",
+            "edgelm chat smollm2-135m-instruct-4bit -p 'Why is the sky blue?'",
+            "edgelm chat --help",
+        ),
         epilog="\n".join(["commands:", *listed, ""]),
     )
     parser.usage = "edgelm [-h] [--version] [--debug] [COMMAND ...]"

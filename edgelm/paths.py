@@ -29,3 +29,23 @@ def models() -> Path:
 def chats() -> Path:
     """Saved chats and the prompt history."""
     return home() / "chats"
+
+
+def database() -> Path:
+    """The SQLite file of `edgelm.store`: chats, runs, votes, lineage."""
+    return home() / "edgelm.db"
+
+
+def adapters() -> Path:
+    """Adapters that were trained or imported: one directory each."""
+    return home() / "adapters"
+
+
+def runs() -> Path:
+    """Training runs: one directory each, with its checkpoints and events."""
+    return home() / "runs"
+
+
+def caches() -> Path:
+    """What can be computed again: KV caches, sensitivities, calibration statistics."""
+    return home() / "caches"

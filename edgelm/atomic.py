@@ -59,12 +59,21 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 def atomic_write(target: Path, text: str) -> None:
     """Replace the file `target` by `text` in UTF-8, wholly or not at all."""
+    atomic_write_bytes(target, text.encode())
+
+
+def atomic_write_bytes(target: Path, content: bytes) -> None:
+    """Replace the file `target` by `content`, wholly or not at all.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with partial.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)

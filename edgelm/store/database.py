@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 from edgelm.errors import EdgeLMError, FormatError, OutputError, UnsupportedError
 
 BUSY_TIMEOUT_S = 5.0
+_RETRY_S = 0.01
 _NOT_A_DATABASE = ("file is not a database", "malformed", "not a database")
 
 
@@ -58,20 +60,33 @@ class Database:
                 path, timeout=timeout_s, isolation_level=None, check_same_thread=False
             )
         try:
-            self._set_up(schemas)
+            self._set_up(schemas, timeout_s)
         except BaseException:
             self.close()
             raise
 
-    def _set_up(self, schemas: tuple[Schema, ...]) -> None:
+    def _set_up(self, schemas: tuple[Schema, ...], timeout_s: float) -> None:
         self._connection.row_factory = sqlite3.Row
         with sqlite_errors(self._path):
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._enter_wal(timeout_s)
             # A power cut may lose the last transactions under WAL, never the file.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA foreign_keys = ON")
         for schema in schemas:
             self._migrate(schema)
+
+    def _enter_wal(self, timeout_s: float) -> None:
+        """Only once in the life of a file; SQLite does not wait by itself for others that do the same."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                return
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

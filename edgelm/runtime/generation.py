@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from edgelm.errors import EngineError, FormatError, OptionError
 from edgelm.options import Options, option
+from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.constraints.grammar import Grammar, grammar_of
 from edgelm.runtime.constraints.make import constraint_maker
 from edgelm.runtime.engine import Engine
@@ -204,7 +205,7 @@ def generate_text(
         max_tokens=options.max_tokens,
         stop_tokens=stop_tokens,
         logprobs=options.logprobs,
-        **_constraint(tokenizer, prompt, options, stop_tokens),
+        constraint=_constraint(tokenizer, prompt, options, stop_tokens),
     )
     with closing(engine.generate(request, _Either(cancel, writer))) as events:
         for event in events:
@@ -222,13 +223,11 @@ def generate_text(
 
 def _constraint(
     tokenizer: Any, prompt: Sequence[int], options: GenerationOptions, stop_tokens: frozenset[int]
-) -> dict[str, Any]:
+) -> MakeConstraint | None:
     if options.grammar is None:
-        return {}
+        return None
     may_think = options.enable_thinking is not False
-    return {
-        "constraint": constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
-    }
+    return constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
 
 
 class _Writer:

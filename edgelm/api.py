@@ -65,7 +65,8 @@ class Model:
 
     def generate(self, prompt: str | Sequence[int], **settings: Any) -> Completion:
         """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
-        return collect(self.events(prompt, **settings), GenerationOptions().changed(**settings).grammar)
+        options = GenerationOptions().changed(**settings)
+        return collect(self._events(prompt, options), options.grammar)
 
     def stream(self, prompt: str | Sequence[int], **settings: Any) -> Generator[str, None, None]:
         """Continue `prompt`, yielding text piece by piece; the pieces joined are the whole text."""
@@ -89,7 +90,11 @@ class Model:
             UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the model is closed, or MLX failed.
         """
-        options = GenerationOptions().changed(**settings)
+        return self._events(prompt, GenerationOptions().changed(**settings))
+
+    def _events(
+        self, prompt: str | Sequence[int], options: GenerationOptions
+    ) -> Generator[ChatEvent, None, None]:
         ids = encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
         return self._run(ids, options)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelm.errors import EngineError, OptionError
 from edgelm.runtime.events import ChatEvent, Text
-from edgelm.runtime.generation import Collector, Completion, GenerationOptions
+from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
 from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.text.tools.tool import Tool, as_tools
@@ -76,6 +76,11 @@ class Chat:
         return self._tools
 
     @property
+    def can_think(self) -> bool:
+        """Whether the model knows a thinking block."""
+        return bool(self._tokenizer.has_thinking)
+
+    @property
     def pending_calls(self) -> list[dict[str, Any]]:
         """The calls of the last reply that have no result yet: `{"id", "name", "arguments"}`."""
         answered: set[str] = set()
@@ -107,10 +112,8 @@ class Chat:
 
     def send(self, text: str | None = None, **settings: Any) -> Completion:
         """Say `text` and wait for the reply. For settings and errors see `events`."""
-        collector = Collector(self._turn_options(settings).grammar)
-        for event in self.events(text, **settings):
-            collector.add(event)
-        return collector.completion()
+        options = self._turn_options(settings)
+        return collect(self.reply_events(text, options), options.grammar)
 
     def stream(self, text: str | None = None, **settings: Any) -> Generator[str, None, None]:
         """Say `text` and yield the answer piece by piece, without thinking and tool calls."""
@@ -136,9 +139,12 @@ class Chat:
             UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the runtime failed or is closed, or a reply is still under way.
         """
+        return self.reply_events(text, self._turn_options(settings))
+
+    def reply_events(self, text: str | None, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
+        """As `events`, with settings that are built."""
         if self._is_busy:
             raise EngineError("the previous reply is still under way", hint="close its stream first")
-        options = self._turn_options(settings)
         said = self._said(text)
         prompt = self._encode([*self._messages, *said], options.enable_thinking)
         collector = Collector()
@@ -163,11 +169,11 @@ class Chat:
 
         For arguments and errors see `tool_events`.
         """
-        grammar = self._turn_options(settings).grammar
-        collector = Collector(grammar)
-        for event in self.tool_events(text, approve=approve, limit=limit, **settings):
+        options = self._turn_options(settings)
+        collector = Collector(options.grammar)
+        for event in tool_events(self, text, options, approve, limit):
             if isinstance(event, ToolResult):
-                collector = Collector(grammar)
+                collector = Collector(options.grammar)
             else:
                 collector.add(event)
         return collector.completion()
@@ -187,7 +193,7 @@ class Chat:
         Raises:
             EngineError: the model still calls functions after `limit` replies; and what `events` raises.
         """
-        return tool_events(self, text, approve, limit, settings)
+        return tool_events(self, text, self._turn_options(settings), approve, limit)
 
     def _turn_options(self, settings: Mapping[str, Any]) -> GenerationOptions:
         options = self.options.changed(**settings)

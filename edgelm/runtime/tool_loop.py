@@ -17,6 +17,7 @@ from edgelm.text.tools.tool import Tool, ToolOutput
 
 if TYPE_CHECKING:
     from edgelm.runtime.chat import Chat
+    from edgelm.runtime.generation import GenerationOptions
 
 Approve = Callable[[Tool, Mapping[str, Any]], bool]
 """Asked before a function runs, with its arguments: whether it may."""
@@ -38,13 +39,13 @@ ToolEvent = ChatEvent | ToolResult
 
 
 def tool_events(
-    chat: Chat, text: str, approve: Approve | None, limit: int, settings: Mapping[str, Any]
+    chat: Chat, text: str, options: GenerationOptions, approve: Approve | None, limit: int
 ) -> Generator[ToolEvent, None, None]:
     """Say `text`; yield what happens in every reply and the result of every call. See `Chat.tool_events`."""
     said: str | None = text
     try:
         for _ in range(limit):
-            with closing(chat.events(said, **settings)) as events:
+            with closing(chat.reply_events(said, options)) as events:
                 yield from events
             calls = chat.pending_calls
             if not calls:

@@ -61,15 +61,22 @@ class Grammar:
 
     @classmethod
     def from_regex(cls, pattern: str) -> Self:
-        """Of a regular expression in the syntax of Rust's regex crate, which must match the whole reply.
+        r"""Of a regular expression, which must match the whole reply.
+
+        The syntax is that of Rust's regex crate, `\d` only ASCII digits.
 
         Raises:
             OptionError: not such an expression; look-around and back-references are none.
         """
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, regex_to_lark
 
         _check_text(pattern, "regex")
-        return cls("regex", pattern, _checked(LLMatcher.grammar_from_regex(pattern), f"regex {pattern!r}"))
+        compiled = LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'd')}/")
+        problem = _problem(compiled)
+        if problem is not None:
+            reason = problem.partition("\nerror: ")[2].partition("\n")[0] or problem
+            raise OptionError(f"the regex {pattern!r} cannot be read: {reason}")
+        return cls("regex", pattern, compiled)
 
     @classmethod
     def from_lark(cls, grammar: str) -> Self:
@@ -81,7 +88,11 @@ class Grammar:
         from llguidance import LLMatcher
 
         _check_text(grammar, "grammar")
-        return cls("lark", grammar, _checked(LLMatcher.grammar_from_lark(grammar), "grammar"))
+        compiled = LLMatcher.grammar_from_lark(grammar)
+        problem = _problem(compiled)
+        if problem is not None:
+            raise OptionError(f"the grammar cannot be read: {problem}")
+        return cls("lark", grammar, compiled)
 
     def parse(self, text: str) -> Any:
         """The value of a complete reply: JSON data, an instance of `model`, or `text` if this is no schema.
@@ -148,13 +159,6 @@ def _compile_schema(prepared: Mapping[str, Any]) -> str:
         dict(prepared), defaults=options, overrides={"lenient": False, "coerce_one_of": False}
     )
     return str(compiled)
-
-
-def _checked(compiled: str, what: str) -> str:
-    problem = _problem(compiled)
-    if problem is not None:
-        raise OptionError(f"the {what} cannot be read: {problem}")
-    return compiled
 
 
 def _problem(compiled: str) -> str | None:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from edgelm.errors import FitError, NotFoundError, PromptError
@@ -29,6 +29,9 @@ class FakeChat:
 
     def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
         self.system = system
+        self.enable_thinking: bool | None = None
+        self.can_think = True
+        self.tools: list[Any] = []
         self.messages: list[dict[str, str]] = []
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
@@ -64,9 +67,13 @@ class FakeModel:
         self.closed = False
         self._pace = pace
 
-    def chat(self, *, system: str | None = None) -> FakeChat:
-        self.chats.append(FakeChat(system, self._pace))
-        return self.chats[-1]
+    def chat(
+        self, *, system: str | None = None, enable_thinking: bool | None = None, tools: Iterable[Any] = ()
+    ) -> FakeChat:
+        chat = FakeChat(system, self._pace)
+        chat.enable_thinking, chat.tools = enable_thinking, list(tools)
+        self.chats.append(chat)
+        return chat
 
     def close(self) -> None:
         self.closed = True

@@ -86,7 +86,7 @@ def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLay
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
     """Caches differ with everything that changes a row in them by a bit."""
-    root = paths.caches() / "prompts"
+    root = paths.prompt_caches()
     key = {
         "model": fingerprint(loaded.directory),
         "adapter": adapter_fingerprint(options.adapter) if options.adapter else None,

@@ -25,9 +25,9 @@ from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.decisions import choose_dtypes, decide_layers
+from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
 from edgelm_converters.limits import check_disk, check_size
-from edgelm_converters.model_files import converted_config, prevailing, write_configs
+from edgelm_converters.model_files import converted_config, dtype_name, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
 from edgelm_converters.plan import Plan, make_plan
@@ -149,11 +149,13 @@ def _convert(
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
     """Named before anything is written, so from what was asked rather than from the result."""
-    said: dict[str, Any] = {
-        "torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")
-    }
-    if checkpoint.quantization and wanted.keeps_packed:
-        said["quantization"] = prevailing(checkpoint.quantization)
+    said: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
+    stored = {**checkpoint.quantization, **checkpoint.requantized}
+    foreign = config.get("quantization_config")
+    if stored and wanted.keeps_packed:
+        said["quantization"] = prevailing(stored)
+    elif isinstance(foreign, dict) and "bits" in foreign and wanted.keeps_packed:
+        said["quantization"] = foreign
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)

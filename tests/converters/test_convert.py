@@ -250,10 +250,42 @@ BAD_SOURCES: dict[str, tuple[Any, type[EdgeLMError], str]] = {
     "path as architecture": (lambda s: change_config(s, model_type="../x"), UnsupportedError, "not supported"),
     "code": (lambda s: change_config(s, model_file="evil.py"), UnsafeError, "evil.py"),
     "config key missing": (lambda s: change_config(s, hidden_size=None), FormatError, "hidden_size"),
+    "absurd depth": (
+        lambda s: change_config(s, num_hidden_layers=10**9), FormatError, "num_hidden_layers 1000000000, expected at most",
+    ),
+    "no heads": (lambda s: change_config(s, num_attention_heads=0), FormatError, "division by zero"),
+    "absurd vocabulary": (lambda s: change_config(s, vocab_size=2**40), FormatError, "outside the supported range"),
+    "negative size": (lambda s: change_config(s, hidden_size=-5), FormatError, "cannot be loaded"),
+    "size of the wrong type": (lambda s: change_config(s, hidden_size="x"), FormatError, "cannot be loaded"),
+    "token id of the wrong type": (lambda s: change_config(s, eos_token_id="zz"), FormatError, "eos_token_id.*expected int"),
     "no tokenizer": (
         lambda s: [path.unlink() for path in s.glob("*token*")], NotFoundError, "no tokenizer",
     ),
     "tokenizer not JSON": (lambda s: (s / "tokenizer.json").write_text("{"), FormatError, "tokenizer.json is not valid JSON"),
+    "tokenizer without tokens": (
+        lambda s: (s / "tokenizer.json").write_text('{"model": {}}'), FormatError, "source cannot be loaded",
+    ),
+    "tokenizer of code": (
+        lambda s: (s / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["x.X", null]}}'
+        ),
+        UnsafeError, "the tokenizer of .*source is Python code",
+    ),
+    "config is a directory": (
+        lambda s: ((s / "config.json").unlink(), (s / "config.json").mkdir()), FormatError, "config.json cannot be read",
+    ),
+    "weights are a directory": (
+        lambda s: ((s / "model.safetensors").unlink(), (s / "model.safetensors").mkdir()),
+        FormatError, "model.safetensors cannot be read",
+    ),
+    "weights are a broken link": (
+        lambda s: ((s / "model.safetensors").unlink(), (s / "model.safetensors").symlink_to("/nowhere")),
+        FormatError, "model.safetensors cannot be read",
+    ),
+    "integers for weights": (
+        lambda s: rewrite(s, lambda t: t.update({"model.norm.weight": mx.zeros(64, mx.int32)})),
+        FormatError, "wrong type: model.norm.weight is I32",
+    ),
     "missing tensor": (
         lambda s: rewrite(s, lambda t: t.pop("model.norm.weight")), FormatError, "missing: model.norm.weight",
     ),
@@ -275,6 +307,16 @@ def test_bad_sources_are_named_and_leave_nothing(name: str, source: Path, tmp_pa
     breaks(source)
     with pytest.raises(kind, match=message):
         convert(source, tmp_path / "out", bits=4, group_size=32)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_missing_expert_is_named(tmp_path: Path) -> None:
+    """Experts are stacked by the architecture's own code, which knows no better than a KeyError."""
+    write_checkpoint(tmp_path / "source", "mixtral")
+    gone = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+    rewrite(tmp_path / "source", lambda t: t.pop(gone))
+    with pytest.raises(FormatError, match=f"source cannot be loaded: missing key or tensor '{gone}'"):
+        convert(tmp_path / "source", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 

@@ -30,7 +30,7 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
         return open_path(path)
     package = packages.find_package(source)
     if package is not None:
-        return open_path(package)
+        return open_path(package, source=source)
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:

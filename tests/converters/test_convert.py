@@ -369,6 +369,22 @@ def test_a_source_that_is_nothing_says_so(home: Path) -> None:
         convert("no-such-model")
 
 
+def test_a_name_close_to_one_in_the_library_is_suggested(source: Path, home: Path) -> None:
+    convert(source, home / "models" / "tiny-llama-4bit", bits=4, verify=False)
+    with pytest.raises(NotFoundError, match="did you mean tiny-llama-4bit"):
+        convert("tiny-llama-4bi")
+
+
+def test_a_package_is_named_as_it_was_asked_for(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it happened to be installed is of no use in a manifest that is shared."""
+    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: source if name == "pack" else None)
+    made = convert("pack", tmp_path / "out", bits=4, group_size=32, verify=False)
+    assert made.manifest.source == "pack"
+    assert made.manifest.parents[0]["source"] == "pack"
+
+
 def test_a_hub_id_is_converted(fake_hub: Any, source: Path) -> None:
     files = {path.name: path.read_bytes() for path in source.iterdir()}
     fake_hub.add("someone/tiny-llama", files)

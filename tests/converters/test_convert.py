@@ -195,26 +195,55 @@ def test_an_mlx_model_is_kept_as_it_is_or_requantized_when_asked(source: Path, t
     assert dense.manifest.receipt["comparison"]["mean_kl"] < 1e-7
 
 
-def test_gptq_weights_are_imported(source: Path, tmp_path: Path) -> None:
-    """AutoGPTQ's packing of one layer: codes of 4 bits in int32, symmetric, group 128 → here 64."""
-    loaded = tensors(source)
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Where AutoAWQ puts eight neighbouring columns in a 32-bit word."""
+
+
+def awq_words(codes: np.ndarray) -> mx.array:
+    """Codes of 4 bits [R, C] → words [R, C / 8]."""
+    eights = codes.reshape(len(codes), -1, 8)[:, :, AWQ_ORDER].astype(np.uint32)
+    return mx.array((eights << (4 * np.arange(8, dtype=np.uint32))).sum(-1, dtype=np.uint32))
+
+
+def pack_as_awq(source: Path, method: str) -> dict[str, np.ndarray]:
+    """Replace the projections by AutoAWQ's triples, groups of 64; returns the weights that they stand for."""
+    loaded, meant = tensors(source), {}
     rng = np.random.default_rng(0)
     for name in [n for n in loaded if n.endswith("proj.weight")]:
         outputs, width = loaded.pop(name).shape
         path = name.removesuffix(".weight")
-        loaded[f"{path}.qweight"] = mx.array(
-            rng.integers(0, 2**31, (width, outputs // 8), dtype=np.int32)
-        ).astype(mx.uint32)
-        loaded[f"{path}.scales"] = mx.full((width // 64, outputs), 0.01, dtype=mx.float16)
-        loaded[f"{path}.qzeros"] = mx.full((width // 64, outputs // 8), 0x77777777, dtype=mx.uint32)
+        codes = rng.integers(0, 16, (width, outputs))
+        zeros = rng.integers(0, 16, (width // 64, outputs))
+        scales = rng.uniform(0.01, 0.02, zeros.shape).astype(np.float16)
+        loaded[f"{path}.qweight"], loaded[f"{path}.qzeros"] = awq_words(codes), awq_words(zeros)
+        loaded[f"{path}.scales"] = mx.array(scales)
+        meant[path] = ((codes - zeros.repeat(64, 0)) * scales.repeat(64, 0).astype(np.float32)).T
     mx.save_safetensors(str(source / "model.safetensors"), loaded)
-    config = json.loads((source / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 64}
-    (source / "config.json").write_text(json.dumps(config))
+    change_config(source, quantization_config={"quant_method": method, "bits": 4, "group_size": 64})
+    return meant
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_awq_and_gptq_weights_are_imported(method: str, source: Path, tmp_path: Path) -> None:
+    meant = pack_as_awq(source, method)
     made = convert(source, tmp_path / "out")
     assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-6
-    written = json.loads((made.directory / "config.json").read_text())
-    assert written["quantization"]["bits"] == 4
+    assert json.loads((made.directory / "config.json").read_text())["quantization"]["bits"] == 4
+    found = tensors(made.directory)
+    for path, weight in meant.items():
+        parts = (found[f"{path}.{part}"] for part in ("weight", "scales", "biases"))
+        got = np.array(mx.dequantize(*parts, 64, 4).astype(mx.float32))
+        # -zero · scale is rounded to float16 once, and so is the result.
+        assert np.abs(got - weight).max() < 4e-4, path
+
+
+def test_gptq_with_an_order_of_its_own_is_refused(source: Path, tmp_path: Path) -> None:
+    pack_as_awq(source, "gptq")
+    rewrite(source, lambda t: t.update({"model.layers.0.mlp.up_proj.g_idx": mx.zeros(64, mx.int32)}))
+    with pytest.raises(
+        FormatError, match=r"source cannot be loaded.*up_proj\.g_idx.*not currently supported"
+    ):
+        convert(source, tmp_path / "out")
 
 
 def change_config(source: Path, **changes: Any) -> None:

@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import NotFoundError
+from edgelm.errors import EdgeLMError, NotFoundError
 from edgelm.model import hub, library
 from edgelm.model.load import LoadedModel
 from edgelm.model.load import load as load_directory
 from edgelm.progress import OnProgress, ignore_progress
+from edgelm.runtime.batching.batcher import Batcher
+from edgelm.runtime.batching.options import BatchOptions
+from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts
+from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.chat import Chat
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Text
@@ -37,6 +41,7 @@ class _Ready:
 
     loaded: LoadedModel
     engine: Engine
+    batcher: Batcher
 
 
 class Model:
@@ -48,7 +53,7 @@ class Model:
             engine = Engine(
                 loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length
             )
-            return _Ready(loaded, engine)
+            return _Ready(loaded, engine, Batcher(loaded, engine))
 
         self._thread: EngineThread[_Ready] = EngineThread(set_up)
         loaded = self._thread.call(lambda ready: ready.loaded)
@@ -110,6 +115,34 @@ class Model:
             messages=messages,
         )
 
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        rows: int | None = None,
+        on_progress: OnProgress = ignore_progress,
+        **settings: Any,
+    ) -> Generator[BatchResult, None, None]:
+        """Continue many prompts at once, yielding each result when it is ready; `index` says of which prompt.
+
+        A prompt that fails has its error in its result; the others go on. Leaving early stops the model.
+
+        Args:
+            prompts: text or token ids to continue, lists of messages to answer, or mappings with one of these
+                under "prompt" or "messages" beside settings of their own.
+            rows: at most so many at once; None is what the machine can take, up to 32.
+            on_progress: called in the caller's thread, between results.
+            settings: as in `events`, for the prompts that do not say otherwise.
+
+        Raises:
+            OptionError: a setting of all prompts outside what it may be.
+            EngineError: the model is closed.
+        """
+        options = GenerationOptions().changed(**settings)
+        most = BatchOptions(rows=rows).rows
+        tasks, failures = read_prompts(prompts, options)
+        return self._run_many(tasks, failures, most, on_progress)
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
         self._thread.close()
@@ -135,6 +168,25 @@ class Model:
             )
 
         return self._thread.submit(work).events()
+
+    def _run_many(
+        self,
+        tasks: Sequence[Task],
+        failures: Sequence[tuple[int, EdgeLMError]],
+        rows: int | None,
+        on_progress: OnProgress,
+    ) -> Generator[BatchResult, None, None]:
+        def work(ready: _Ready, cancel: threading.Event) -> Iterable[BatchEvent]:
+            return ready.batcher.run(tasks, cancel, rows=rows)
+
+        for index, error in failures:
+            yield BatchResult(index, error=error)
+        with closing(self._thread.submit(work).events()) as events:
+            for event in events:
+                if isinstance(event, BatchResult):
+                    yield event
+                else:
+                    on_progress(event.as_progress(already_done=len(failures)))
 
 
 def load(

@@ -1,0 +1,101 @@
+"""What may be asked of a batch: prompts of every form, each with settings of its own.
+
+Made in the caller's thread; only `encode` needs the tokenizer. Knows nothing about networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgelm.errors import EdgeLMError, OptionError
+from edgelm.runtime.generation import GenerationOptions
+from edgelm.text.prompt import encode_chat, encode_text
+
+Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""Text or token ids to continue, messages to answer, or one of these under "prompt" or "messages" beside
+settings: `{"prompt": "Once upon", "max_tokens": 20, "seed": 7}`."""
+
+_TEMPLATE_SETTINGS = ("tools", "enable_thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One prompt of a batch and how it is to be continued."""
+
+    index: int
+    """Which of the prompts it is."""
+    content: str | tuple[int, ...] | tuple[Mapping[str, Any], ...]
+    options: GenerationOptions
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    enable_thinking: bool | None = None
+
+    @classmethod
+    def of(cls, index: int, prompt: Prompt, options: GenerationOptions) -> Task:
+        """Read one prompt; `options` are what it does not say itself.
+
+        Raises:
+            OptionError: neither a prompt nor messages, or a setting that does not exist or is out of bounds.
+        """
+        said = dict(prompt) if isinstance(prompt, Mapping) else {"prompt": prompt}
+        contents = [said.pop(name) for name in ("prompt", "messages") if name in said]
+        if len(contents) != 1:
+            raise OptionError("a prompt has none or both of prompt and messages, expected one of them")
+        template = {name: said.pop(name) for name in _TEMPLATE_SETTINGS if name in said}
+        content = _content(contents[0])
+        return cls(index, content, options.changed(**said), **_template(template))
+
+    def encode(self, tokenizer: Any) -> list[int]:
+        """Token ids: text as it is, messages through the chat template.
+
+        Raises:
+            PromptError: the template refuses the messages, or the text is not valid Unicode.
+        """
+        if isinstance(self.content, str):
+            return encode_text(tokenizer, self.content)
+        if self.content and isinstance(self.content[0], Mapping):
+            messages: Any = self.content
+            return encode_chat(tokenizer, messages, enable_thinking=self.enable_thinking, tools=self.tools)
+        ids: Any = self.content
+        return list(ids)
+
+
+def read_prompts(
+    prompts: Iterable[Prompt], options: GenerationOptions
+) -> tuple[list[Task], list[tuple[int, EdgeLMError]]]:
+    """The tasks, and the errors of those prompts that are none, by index."""
+    tasks, errors = [], []
+    for index, prompt in enumerate(prompts):
+        try:
+            tasks.append(Task.of(index, prompt, options))
+        except EdgeLMError as error:
+            errors.append((index, error))
+    return tasks, errors
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence):
+        raise OptionError(f"a prompt is {value!r}, expected text, token ids or messages")
+    for item in value:
+        if isinstance(item, Mapping):
+            if not isinstance(item.get("role"), str) or "content" not in item:
+                raise OptionError(f"message is {dict(item)!r}, expected a role and a content")
+        elif isinstance(item, bool) or not isinstance(item, int):
+            raise OptionError(f"a prompt holds {item!r}, expected token ids or messages")
+    if len({isinstance(item, Mapping) for item in value}) > 1:
+        raise OptionError("a prompt mixes messages and token ids, expected one kind")
+    return tuple(value)
+
+
+def _template(said: dict[str, Any]) -> dict[str, Any]:
+    thinking, tools = said.get("enable_thinking"), said.get("tools")
+    if thinking is not None and not isinstance(thinking, bool):
+        raise OptionError(f"enable_thinking is {thinking!r}, expected true or false")
+    if tools is None:
+        return {"enable_thinking": thinking}
+    if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise OptionError(f"tools is {tools!r}, expected JSON schemas")
+    return {"enable_thinking": thinking, "tools": tuple(tools)}

@@ -37,7 +37,7 @@ class Watched:
         self.before(ids)
         self.shapes.append(ids.shape)
         logits: mx.array = self._network(ids, cache=cache)
-        if ids.shape[0] > 1:
+        if ids.shape[0] > 1 and ids.shape[1] == 1:  # a window holds a whole chunk until the next token
             self.most_bytes = max(self.most_bytes, sum(layer.nbytes for layer in cache))
         return logits
 

@@ -63,6 +63,10 @@ class Usage:
     decode_s: float
     """From the first sampled token to the last."""
     peak_memory_bytes: int
+    drafted_tokens: int = 0
+    """Guessed by speculation and checked."""
+    accepted_tokens: int = 0
+    """Of those, the ones that stood."""
 
     @property
     def prefill_tokens_per_s(self) -> float:

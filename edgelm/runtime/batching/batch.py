@@ -17,14 +17,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.errors import EngineError
+from edgelm.errors import EdgeLMError, EngineError
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw
-from edgelm.runtime.batching.lanes import Lanes, Layers, compute, new_layers
+from edgelm.runtime.batching.lanes import Lanes, Layers, compute
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.stem import served_by, shared_stem
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
+from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.events import Token
 from edgelm.runtime.requests import Cancel
 
@@ -52,13 +53,22 @@ class Batch:
 
     Args:
         network: an mlx-lm model that can be batched.
+        make_layers: makes its fresh caches.
         pads: whether prompts may be computed together, see `exactness`.
     """
 
     def __init__(
-        self, network: Any, waiting: WaitingRoom, budget: Budget, cancel: Cancel, *, pads: bool
+        self,
+        network: Any,
+        make_layers: MakeLayers,
+        waiting: WaitingRoom,
+        budget: Budget,
+        cancel: Cancel,
+        *,
+        pads: bool,
     ) -> None:
         self._network = network
+        self._make_layers = make_layers
         self._waiting = waiting
         self._budget = budget
         self._cancel = cancel
@@ -89,10 +99,14 @@ class Batch:
     def _go_on(self) -> list[BatchResult]:
         try:
             self._admit()
-            tokens = self._step()
-        except (RuntimeError, ValueError) as error:  # what MLX raises
+            return self._step()
+        except (
+            RuntimeError,
+            ValueError,
+            MemoryError,
+            EdgeLMError,
+        ) as error:  # what MLX and constraints raise
             return self._retreat(error)
-        return self._deal(tokens)
 
     def _report(self, results: Iterable[BatchResult]) -> Iterator[BatchEvent]:
         """Pass results on, with a word of progress after each and now and then."""
@@ -131,14 +145,14 @@ class Batch:
         for reply in group:
             stem = self._stem if self._stem.serves(reply) else _Stem()
             reply.begin(min(len(stem.tokens), reply.prompt_tokens))
-            starts.append(stem.layers or new_layers(self._network))
+            starts.append(stem.layers or self._make_layers())
             rests.append(reply.ids[len(stem.tokens) : -1])
         return self._lanes.join(rests, starts, self._cancel.is_set)
 
     def _find_stem(self, group: list[Reply]) -> None:
         """Compute once what the waiting begin with in common."""
         tokens = shared_stem([*(reply.ids for reply in group), *self._waiting.prompts])
-        layers = new_layers(self._network)
+        layers = self._make_layers()
         if tokens and compute(self._network, layers, tokens, self._cancel.is_set):
             self._stem = _Stem(tokens, layers)
 
@@ -149,16 +163,35 @@ class Batch:
         longest = max(_length_ahead(reply) for reply in [*self._rows, *group])
         return self._budget.holds(len(self._rows) + len(group), longest)
 
-    def _step(self) -> list[Token]:
-        """Start the next tokens, unless room has to be made, and wait for those under way."""
+    def _step(self) -> list[BatchResult]:
+        """Feed the tokens under way and choose those after them, unless room has to be made; deal the former.
+
+        The choice waits for the tokens only where a constraint needs them; the network never does.
+        """
         drawn, self._drawn = self._drawn, None
-        if self._rows and self._has_room():
-            self._drawn = Draw.build(self._lanes.step(self._inputs(drawn)), self._rows)
-            self._drawn.start()
-            self._steps += 1
-            if self._steps % _CLEAR_EVERY == 0:
-                mx.clear_cache()
-        return drawn.read() if drawn else []
+        logits = self._lanes.step(self._inputs(drawn)) if self._rows and self._has_room() else None
+        if logits is None or any(reply.is_constrained for reply in self._rows):
+            if logits is not None:
+                mx.async_eval(logits)  # type: ignore[no-untyped-call]
+            staying, results = self._deal(drawn.read() if drawn else [])
+            self._keep(staying)
+            if self._rows and logits is not None:
+                self._choose(logits[mx.array(staying)])
+        else:
+            self._choose(logits)
+            staying, results = self._deal(drawn.read() if drawn else [])
+            self._keep(staying)
+        if logits is None and self._rows:
+            self._make_room()
+        return results
+
+    def _choose(self, logits: mx.array) -> None:
+        """Put the tokens after logits `[B, V]` under way."""
+        self._drawn = Draw.build(logits, self._rows)
+        self._drawn.start()
+        self._steps += 1
+        if self._steps % _CLEAR_EVERY == 0:
+            mx.clear_cache()
 
     def _inputs(self, drawn: Draw | None) -> mx.array:
         """`[B]`: the tokens under way, and the last one of each that has just joined."""
@@ -170,8 +203,8 @@ class Batch:
         longest = max(len(reply.ids) for reply in self._rows) + 2  # one under way, one to come
         return self._budget.holds(len(self._rows), longest)
 
-    def _deal(self, tokens: list[Token]) -> list[BatchResult]:
-        """Give the first rows their tokens; the results of those that end with them."""
+    def _deal(self, tokens: list[Token]) -> tuple[list[int], list[BatchResult]]:
+        """Give the first rows their tokens; the rows that go on, and the results of those that do not."""
         results, staying = [], []
         for row, token in enumerate(tokens):
             result = self._deal_one(self._rows[row], token)
@@ -179,13 +212,9 @@ class Batch:
                 staying.append(row)
             else:
                 results.append(result)
-        staying += range(len(tokens), len(self._rows))
         self._tokens += len(tokens)
         self._most_rows = min(self._budget.rows, self._most_rows + len(results))
-        self._keep(staying)
-        if self._drawn is None and self._rows:
-            self._make_room()
-        return results
+        return [*staying, *range(len(tokens), len(self._rows))], results
 
     def _deal_one(self, reply: Reply, token: Token) -> BatchResult | None:
         try:
@@ -217,7 +246,8 @@ class Batch:
         self._lanes.keep([])
         mx.clear_cache()
         if len(rows) == 1:
-            return [failed(rows[0].task.index, EngineError(f"generation failed: {error}"))]
+            known = error if isinstance(error, EdgeLMError) else EngineError(f"generation failed: {error}")
+            return [failed(rows[0].task.index, known)]
         self._most_rows = max(1, len(rows) // 2)
         for reply in rows:
             reply.restart()

@@ -23,15 +23,24 @@ from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
+from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import collect, generate_text
 from edgelm.runtime.requests import Cancel
 
 
 class Batcher:
-    """Answers many prompts with one model."""
+    """Answers many prompts with one model.
 
-    def __init__(self, loaded: LoadedModel, engine: Engine) -> None:
+    Args:
+        engine: what answers one prompt alone.
+        settings: the engine's kind of KV cache; only the architecture's own can be batched.
+    """
+
+    def __init__(self, loaded: LoadedModel, engine: Engine, settings: CacheSettings | None = None) -> None:
+        from edgelm.runtime.cache.kinds import layer_maker
+
+        self._make_layers = layer_maker(loaded.network, settings)
         self._loaded = loaded
         self._engine = engine
         self._voice = Voice(loaded.tokenizer, loaded.vocab_size, loaded.context_length, loaded.stop_tokens)
@@ -52,12 +61,14 @@ class Batcher:
         element = 4 if self._loaded.dtype in ("float32", "mixed") else 2
         budget = Budget(rows or MOST_ROWS, size_bytes, self._shape, element)
         waiting = WaitingRoom(tasks, self._voice, cancel)
-        return Batch(self._loaded.network, waiting, budget, cancel, pads=batching == "prompts").events()
+        return Batch(
+            self._loaded.network, self._make_layers, waiting, budget, cancel, pads=batching == "prompts"
+        ).events()
 
     def _find_batching(self) -> Batching:
         if self._batching is None:
             self._shape = trace(self._loaded.config, self._loaded.directory)
-            self._batching = find_batching(self._loaded.network, self._loaded.vocab_size)
+            self._batching = find_batching(self._loaded.network, self._make_layers, self._loaded.vocab_size)
             log.logger.info("%s computes together: %s", self._loaded.name, self._batching)
         return self._batching
 

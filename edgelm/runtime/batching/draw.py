@@ -27,13 +27,10 @@ class Draw:
 
     @classmethod
     def build(cls, logits: mx.array, replies: Sequence[Reply]) -> Draw:
-        """Choose from logits `[B, V]`, each row by its reply's own sampler."""
+        """Choose from logits `[B, V]`, each row by its reply's own sampler and constraint."""
         if all(reply.is_plain for reply in replies):
             return cls(mx.argmax(logits, axis=-1))
-        steps = tuple(
-            Step.build(logits[row : row + 1], reply.sampler(logits.shape[-1]), reply.task.options.logprobs)
-            for row, reply in enumerate(replies)
-        )
+        steps = tuple(reply.choose(logits[row : row + 1]) for row, reply in enumerate(replies))
         return cls(mx.concatenate([step.ids for step in steps]), steps)
 
     def start(self) -> None:
@@ -45,7 +42,7 @@ class Draw:
     def read(self) -> list[Token]:
         """Wait for them."""
         if self.steps:
-            return [step.read() for step in self.steps]
+            return [token for step in self.steps for token in step.read()]
         ids: Any = self.ids.tolist()
         return [Token(token) for token in ids]
 

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
-from edgelm.runtime.batching.lanes import Lanes, compute, new_layers
+from edgelm.runtime.batching.lanes import Lanes, compute
+from edgelm.runtime.cache.leaves import MakeLayers
 
 Batching = Literal["prompts", "tokens", "none"]
 """What may be computed together: prompts and tokens, the tokens of prompts computed one by one, or nothing."""
@@ -27,16 +28,16 @@ _STEPS = 3
 _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
 
 
-def find_batching(network: Any, vocab_size: int) -> Batching:
+def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Batching:
     """The most that gives the same logits; some ten short forward passes."""
-    if not all(map(_stands_side_by_side, new_layers(network))):
+    if not all(map(_stands_side_by_side, make_layers())):
         return "none"
     drawn = random.Random(0)
     prompts = [[drawn.randrange(vocab_size) for _ in range(length + _STEPS)] for length in _LENGTHS]
-    expected = mx.concatenate([_alone(network, prompt) for prompt in prompts], axis=1)
-    if _agree(expected, _together(network, prompts, pads=True)):
+    expected = mx.concatenate([_alone(network, make_layers, prompt) for prompt in prompts], axis=1)
+    if _agree(expected, _together(network, make_layers, prompts, pads=True)):
         return "prompts"
-    return "tokens" if _agree(expected, _together(network, prompts, pads=False)) else "none"
+    return "tokens" if _agree(expected, _together(network, make_layers, prompts, pads=False)) else "none"
 
 
 def _stands_side_by_side(cache: Any) -> bool:
@@ -50,9 +51,9 @@ def _stands_side_by_side(cache: Any) -> bool:
     return type(cache) in (KVCache, ArraysCache)
 
 
-def _alone(network: Any, prompt: list[int]) -> mx.array:
+def _alone(network: Any, make_layers: MakeLayers, prompt: list[int]) -> mx.array:
     """Logits `[S, 1, V]` of the last tokens."""
-    layers = new_layers(network)
+    layers = make_layers()
     compute(network, layers, prompt[:-_STEPS], _never)
     steps = [network(mx.array([[token]]), cache=layers)[:, -1, :] for token in prompt[-_STEPS:]]
     logits = mx.stack(steps)
@@ -60,11 +61,13 @@ def _alone(network: Any, prompt: list[int]) -> mx.array:
     return logits
 
 
-def _together(network: Any, prompts: Sequence[list[int]], *, pads: bool) -> mx.array | None:
+def _together(
+    network: Any, make_layers: MakeLayers, prompts: Sequence[list[int]], *, pads: bool
+) -> mx.array | None:
     """Logits `[S, B, V]` of the last tokens of each; None where the network cannot."""
     lanes = Lanes(network, pads=pads)
     try:
-        lanes.join([prompt[:-_STEPS] for prompt in prompts], [new_layers(network) for _ in prompts], _never)
+        lanes.join([prompt[:-_STEPS] for prompt in prompts], [make_layers() for _ in prompts], _never)
         last = zip(*(prompt[-_STEPS:] for prompt in prompts), strict=True)
         logits = mx.stack([lanes.step(mx.array(ids)) for ids in last])
         mx.eval(logits)

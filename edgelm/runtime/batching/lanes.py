@@ -112,13 +112,6 @@ class Lanes:
         return _feed(self._network, layers, mx.array(rests), is_cancelled)
 
 
-def new_layers(network: Any) -> Layers:
-    """Empty caches of one sequence."""
-    from mlx_lm.models.cache import make_prompt_cache
-
-    return list(make_prompt_cache(network))
-
-
 def merge(starts: Sequence[Layers]) -> Layers:
     """The caches of single sequences side by side, copied."""
     return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]

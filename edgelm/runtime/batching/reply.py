@@ -14,12 +14,14 @@ from typing import Any, cast
 import mlx.core as mx
 
 from edgelm.runtime.batching.prompts import Task
+from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
 from edgelm.runtime.generation import Collector, Completion, generate_text
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.sampler import Sampler
 from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.steps import Step
 
 _WAITING = Prefill(0, 0, 0)  # a mark, compared by identity: the reply needs its next token
 
@@ -54,6 +56,7 @@ class Reply:
         """The prompt and the tokens dealt."""
         self.cached_tokens = 0
         self._sampler: Sampler | None = None
+        self._constraint: Constraint | None = None
         self._started = 0.0
         self._times: list[float] = []
         self._dealt = Token(-1)
@@ -87,8 +90,13 @@ class Reply:
     @property
     def is_plain(self) -> bool:
         """Whether its next token is the likeliest, and nothing more is asked of it."""
-        chosen = self.task.options.sampling
-        return self.task.options.logprobs is None and is_plain(chosen)
+        asks_more = self._request.logprobs is not None or self.is_constrained
+        return not asks_more and is_plain(self._request.sampling)
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a token must be known before the next can be chosen."""
+        return self._request.constraint is not None
 
     def begin(self, cached_tokens: int) -> None:
         """Its prompt is computed from now on, all but `cached_tokens` of it."""
@@ -107,11 +115,14 @@ class Reply:
         self._listen()
         return self._collector.completion() if self._collector.finished else None
 
-    def sampler(self, vocab_size: int) -> Sampler:
-        """What chooses its tokens, from so many logits."""
+    def choose(self, logits: mx.array) -> Step:
+        """The token after logits `[1, V]`, not yet computed."""
+        request, columns = self._request, logits.shape[-1]
         if self._sampler is None:
-            self._sampler = Sampler(self.task.options.sampling, self._prompt, vocab_size)
-        return self._sampler
+            self._sampler = Sampler(request.sampling, self._prompt, columns)
+            self._constraint = request.constraint(columns) if request.constraint else None
+        allowed = self._constraint.allowed()[:1] if self._constraint else None
+        return Step.build(logits, self._sampler.sample(logits, allowed), request.logprobs)
 
     def close(self) -> None:
         """Let go of what `generate_text` holds."""
@@ -120,6 +131,7 @@ class Reply:
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
         """What `generate_text` asks of an engine."""
         check_request(request, vocab_size=self._voice.vocab_size, context_length=self._voice.context_length)
+        self._request = request
         self._budget = token_budget(request, self._voice.context_length)
         tokens: list[int] = []
         while True:
@@ -129,10 +141,21 @@ class Reply:
                 yield self._finished("stop", tokens, token.id)
                 return
             tokens.append(token.id)
+            if self._constraint is not None:
+                self._constraint.accept(token.id)
             yield token
-            if len(tokens) == self._budget or cancel.is_set():
-                yield self._finished("length" if len(tokens) == self._budget else "cancelled", tokens)
+            reason = self._reason(len(tokens), cancel)
+            if reason is not None:
+                yield self._finished(reason, tokens)
                 return
+
+    def _reason(self, tokens: int, cancel: Cancel) -> FinishReason | None:
+        """Why it ends after so many tokens, if it does."""
+        if tokens == self._budget:
+            return "length"
+        if self._constraint is not None and self._constraint.is_over:
+            return "stop"
+        return "cancelled" if cancel.is_set() else None
 
     def _listen(self) -> None:
         """Collect what is certain, until a token is needed."""

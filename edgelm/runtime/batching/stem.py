@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgelm.runtime.prefix import common_prefix
+from edgelm.runtime.cache.pool import common_prefix
 
 _WORTH_TOKENS = 32
 """Saved over all prompts: less costs more to copy than to compute."""

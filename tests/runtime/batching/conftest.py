@@ -17,6 +17,7 @@ from edgelm.runtime.batching.prompts import Prompt, read_prompts
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom
+from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
 
@@ -60,12 +61,13 @@ class Bench:
     ) -> Batch:
         tasks, errors = read_prompts(prompts, GenerationOptions().changed(**settings))
         assert not errors
-        pads = find_batching(self.network, VOCAB) == "prompts"
+        make = layer_maker(self.network._network)
+        pads = find_batching(self.network, make, VOCAB) == "prompts"
         shape = trace_cache(self.network._network)
         assert shape is not None
         self.network.shapes.clear()
         waiting = WaitingRoom(tasks, self.voice, self.cancel)
-        return Batch(self.network, waiting, Budget(rows, size_bytes, shape, 4), self.cancel, pads=pads)
+        return Batch(self.network, make, waiting, Budget(rows, size_bytes, shape, 4), self.cancel, pads=pads)
 
     def together(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, BatchResult]:
         """Results by index."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from edgelm.errors import EngineError, PromptError
 from edgelm.model.cache_shape import trace_cache
 from edgelm.runtime.batching import batch
+from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchResult
+from edgelm.runtime.requests import Request
 
 
 def draw(count: int, low: int, high: int, *, seed: int = 0) -> list[list[int]]:
@@ -105,6 +108,61 @@ def test_logprobs_are_those_of_each_prompt_alone(network: Any, bench: Callable[.
             assert mine.id == its.id
             assert math.isclose(mine.logprob, its.logprob, abs_tol=1e-4)
             assert [a.token for a in mine.alternatives] == [a.token for a in its.alternatives]
+
+
+class OnlyEven:
+    """Lets even tokens through, twice; as strict as a grammar about being told each token."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._accepted = 0
+
+    def allowed(self, drafts: Any = ()) -> mx.array:
+        assert not self.is_over
+        return mx.arange(self._columns)[None] % 2 == self._accepted % 2
+
+    def accept(self, token: int) -> None:
+        assert token % 2 == self._accepted % 2
+        self._accepted += 1
+
+    def forced(self, limit: int) -> list[int]:
+        return []
+
+    @property
+    def is_over(self) -> bool:
+        return self._accepted == 6
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_constraints_hold_for_their_replies_only(
+    network: Any, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """Even and odd tokens by turns, six of them; the tools stand for "this one is constrained"."""
+    tried = bench(network)
+    prompts = draw(4, 3, 20)
+    free = tried.alone(prompts, max_tokens=12, temperature=temperature, seed=1)
+    constrain(monkeypatch)
+    asked = [{"prompt": ids, "tools": [{}]} if at % 2 else ids for at, ids in enumerate(prompts)]
+    results = tried.together(asked, max_tokens=12, temperature=temperature, seed=1)
+    for index, result in results.items():
+        assert result.error is None
+        tokens = result.completion.tokens
+        if index % 2:
+            assert [token % 2 for token in tokens] == [0, 1] * 3
+            assert result.completion.reason == "stop"
+        else:
+            assert tokens == free[index].tokens
+
+
+def constrain(monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = Reply.generate
+
+    def constrained(self: Reply, request: Request, cancel: Any) -> Any:
+        if self.task.tools:
+            request = dataclasses.replace(request, constraint=OnlyEven, stop_tokens=frozenset())
+        return generate(self, request, cancel)
+
+    monkeypatch.setattr(Reply, "generate", constrained)
 
 
 def test_results_come_as_they_end(network: Any, bench: Callable[..., Any]) -> None:

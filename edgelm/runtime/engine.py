@@ -184,8 +184,10 @@ class _Run:
         if not self._live.needs_snapshots:
             return set()
         last = len(self._prompt) - 1
-        boundaries = [place for place in self._request.boundaries if self._cached < place < last]
-        return {place for place in (*boundaries[-2:], last - _TAIL, last) if place > self._cached}
+        stops = self._request.stop_tokens
+        # Chat templates end messages with the tokens that end replies.
+        ends = [place for place in range(self._cached + 1, last) if self._prompt[place - 1] in stops]
+        return {place for place in (*ends[-2:], last - _TAIL, last) if place > self._cached}
 
     def _speculator(self) -> Speculator | None:
         engine = self._engine

@@ -38,6 +38,7 @@ class GenerationOptions(Options):
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
+    speculation: bool = option(True, "guess ahead where that is faster; the text is the same")
     stop: tuple[str, ...] = ()
     """Strings that end the reply and are not part of it; one string or several may be given."""
 
@@ -165,6 +166,7 @@ def generate_text(
         max_tokens=options.max_tokens,
         stop_tokens=stop_tokens,
         logprobs=options.logprobs,
+        speculation=options.speculation,
     )
     with closing(engine.generate(request, _Either(cancel, writer))) as events:
         for event in events:

@@ -41,8 +41,6 @@ class Request(Options):
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
     speculation: bool = option(True, "guess ahead where that is faster; the tokens are the same")
-    boundaries: tuple[int, ...] = ()
-    """Lengths of the prompt at which a later prompt is likely to part from it: where messages end."""
     constraint: MakeConstraint | None = None
     """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
     variant: str = ""

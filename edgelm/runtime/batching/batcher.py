@@ -13,8 +13,7 @@ from contextlib import closing
 import mlx.core as mx
 
 from edgelm import device, log
-from edgelm.model.cache_shape import CacheShape
-from edgelm.model.fit import trace
+from edgelm.model.fit import Account
 from edgelm.model.load import LoadedModel
 from edgelm.runtime.batching.batch import Batch
 from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
@@ -23,7 +22,7 @@ from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
-from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import collect, generate_text
 from edgelm.runtime.requests import Cancel
@@ -34,18 +33,19 @@ class Batcher:
 
     Args:
         engine: what answers one prompt alone.
-        settings: the engine's kind of KV cache; only the architecture's own can be batched.
+        make_layers: makes the network's caches, of the engine's kind.
+        account: what its caches take.
     """
 
-    def __init__(self, loaded: LoadedModel, engine: Engine, settings: CacheSettings | None = None) -> None:
-        from edgelm.runtime.cache.kinds import layer_maker
-
-        self._make_layers = layer_maker(loaded.network, settings)
+    def __init__(
+        self, loaded: LoadedModel, engine: Engine, make_layers: MakeLayers, account: Account
+    ) -> None:
         self._loaded = loaded
         self._engine = engine
+        self._make_layers = make_layers
+        self._account = account
         self._voice = Voice(loaded.tokenizer, loaded.vocab_size, loaded.context_length, loaded.stop_tokens)
         self._batching: Batching | None = None
-        self._shape: CacheShape | None = None
 
     def run(self, tasks: Sequence[Task], cancel: Cancel, *, rows: int | None = None) -> Iterator[BatchEvent]:
         """Answer `tasks`: a `BatchResult` for each as it ends, and `BatchProgress` now and then.
@@ -53,21 +53,18 @@ class Batcher:
         Args:
             rows: at most so many at once; None is what the machine can take, up to 32.
         """
-        batching = self._find_batching()
-        if batching == "none" or self._shape is None or rows == 1 or len(tasks) == 1:
+        shape = self._account.cache
+        if shape is None or rows == 1 or len(tasks) == 1 or self._find_batching() == "none":
             return self._one_by_one(tasks, cancel)
         mx.reset_peak_memory()
         size_bytes = batch_budget_bytes(device.detect(), mx.get_active_memory())
-        element = 4 if self._loaded.dtype in ("float32", "mixed") else 2
-        budget = Budget(rows or MOST_ROWS, size_bytes, self._shape, element)
+        budget = Budget(rows or MOST_ROWS, size_bytes, shape, self._account.weights.float_bytes)
         waiting = WaitingRoom(tasks, self._voice, cancel)
-        return Batch(
-            self._loaded.network, self._make_layers, waiting, budget, cancel, pads=batching == "prompts"
-        ).events()
+        pads = self._find_batching() == "prompts"
+        return Batch(self._loaded.network, self._make_layers, waiting, budget, cancel, pads=pads).events()
 
     def _find_batching(self) -> Batching:
         if self._batching is None:
-            self._shape = trace(self._loaded.config, self._loaded.directory)
             self._batching = find_batching(self._loaded.network, self._make_layers, self._loaded.vocab_size)
             log.logger.info("%s computes together: %s", self._loaded.name, self._batching)
         return self._batching

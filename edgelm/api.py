@@ -209,13 +209,18 @@ def load(
         dtype=dtype,
         check_fit=check_fit,
         cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),
-        draft=None if draft is None else _find(str(draft), on_progress),
+        draft=None if draft is None else find_model(str(draft), on_progress),
         disk_cache=disk_cache,
     )
-    return Model(_find(str(model), on_progress), options)
+    return Model(find_model(str(model), on_progress), options)
 
 
-def _find(model: str, on_progress: OnProgress) -> Path:
+def find_model(model: str, on_progress: OnProgress) -> Path:
+    """The directory of a model; a Hub id that is not in the library yet is pulled.
+
+    Raises:
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.
+    """
     try:
         return library.resolve(model)
     except NotFoundError:

@@ -8,6 +8,7 @@ Knows nothing about answers.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -89,7 +90,7 @@ def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadR
         except (ValueError, RecursionError) as error:
             bad.append(BadRow(number, str(error)))
         except EdgeLMError as error:
-            bad.append(BadRow(number, error.message))
+            bad.append(BadRow(number, f"{error.message} ({error.hint})" if error.hint else error.message))
         else:
             lines[row.id] = number
             rows.append(row)
@@ -112,8 +113,19 @@ def _read_row(number: int, line: str, wrapping: Wrapping) -> PromptRow:
         raise ValueError(f"id is {own!r}, expected text or a whole number")
     meta = said.pop("meta", None)
     prompt = wrapping.around(said)
+    _check_names(prompt)
     Task.of(0, prompt, GenerationOptions())
     return PromptRow(number, own, prompt, meta)
+
+
+def _check_names(prompt: Mapping[str, Any]) -> None:
+    from edgelm.runtime.batching.prompts import ROW_KEYS
+
+    for name in prompt:
+        if name not in ROW_KEYS:
+            near = difflib.get_close_matches(name, ROW_KEYS, n=1)
+            advice = f"did you mean {near[0]}?" if near else 'data of your own goes under "meta"'
+            raise ValueError(f"there is no setting {name!r}; {advice}")
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class Batch:
     def events(self) -> Iterator[BatchEvent]:
         """One `BatchResult` for each prompt, and `BatchProgress` now and then; fewer if cancelled."""
         try:
+            yield self._progress()
             while not self._cancel.is_set():
                 yield from self._report(self._waiting.look_ahead())
                 if not (self._waiting or self._rows):

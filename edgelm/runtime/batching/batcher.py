@@ -71,6 +71,7 @@ class Batcher:
 
     def _one_by_one(self, tasks: Sequence[Task], cancel: Cancel) -> Iterator[BatchEvent]:
         started, tokens = time.perf_counter(), 0
+        yield BatchProgress(0, len(tasks), 1, 0, 0.0)
         for done, task in enumerate(tasks, 1):
             result = self._alone(task, cancel)
             if cancel.is_set():

@@ -5,12 +5,14 @@ Made in the caller's thread; only `encode` needs the tokenizer. Knows nothing ab
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import EdgeLMError, OptionError
 from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.sampling import Sampling
 from edgelm.text.prompt import encode_chat, encode_text
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
@@ -18,6 +20,16 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 settings: `{"prompt": "Once upon", "max_tokens": 20, "seed": 7}`."""
 
 _TEMPLATE_SETTINGS = ("tools", "enable_thinking")
+
+ROW_KEYS = frozenset(
+    {
+        "prompt",
+        "messages",
+        *_TEMPLATE_SETTINGS,
+        *(item.name for kind in (GenerationOptions, Sampling) for item in dataclasses.fields(kind)),
+    }
+) - {"sampling"}
+"""What a prompt given as a mapping may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,8 @@ class Task:
         said = dict(prompt) if isinstance(prompt, Mapping) else {"prompt": prompt}
         contents = [said.pop(name) for name in ("prompt", "messages") if name in said]
         if len(contents) != 1:
-            raise OptionError("a prompt has none or both of prompt and messages, expected one of them")
+            found = "both prompt and messages" if contents else "neither prompt nor messages"
+            raise OptionError(f"it has {found}, expected one of them")
         template = {name: said.pop(name) for name in _TEMPLATE_SETTINGS if name in said}
         content = _content(contents[0])
         return cls(index, content, options.changed(**said), **_template(template))

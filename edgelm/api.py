@@ -29,7 +29,8 @@ from edgelm.runtime.chat import Chat
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
 from edgelm.runtime.worker import EngineThread
-from edgelm.text.prompt import encode_text
+from edgelm.text.prompt import encode_text, require_tool_support
+from edgelm.text.tools.tool import as_tools
 
 
 class Model:
@@ -50,7 +51,8 @@ class Model:
 
     def generate(self, prompt: str | Sequence[int], **settings: Any) -> Completion:
         """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
-        return collect(self.events(prompt, **settings))
+        options = GenerationOptions().changed(**settings)
+        return collect(self._events(prompt, options), options.grammar)
 
     def stream(self, prompt: str | Sequence[int], **settings: Any) -> Generator[str, None, None]:
         """Continue `prompt`, yielding text piece by piece; the pieces joined are the whole text."""
@@ -65,14 +67,20 @@ class Model:
         Args:
             prompt: text, or token ids.
             settings: fields of `GenerationOptions` (max_tokens, stop, logprobs) and of `Sampling`
-                (temperature, top_p, top_k, min_p, seed, …).
+                (temperature, top_p, top_k, min_p, seed, …); `schema`, `regex` or `grammar`, which the text
+                must match as a whole.
 
         Raises:
             PromptError: the prompt is empty, longer than the context, or holds ids out of range.
             OptionError: a setting outside what it may be.
+            UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the model is closed, or MLX failed.
         """
-        options = GenerationOptions().changed(**settings)
+        return self._events(prompt, GenerationOptions().changed(**settings))
+
+    def _events(
+        self, prompt: str | Sequence[int], options: GenerationOptions
+    ) -> Generator[ChatEvent, None, None]:
         ids = encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
         return self._run(ids, options)
 
@@ -82,17 +90,34 @@ class Model:
         system: str | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Iterable[Any] = (),
         **settings: Any,
     ) -> Chat:
-        """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies."""
+        """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies.
+
+        Args:
+            system: the system prompt.
+            messages: earlier turns.
+            enable_thinking: whether replies begin with thinking; None is the model's default.
+            tools: functions the model may call: Python functions with type hints and docstrings, or JSON
+                definitions. `Chat.run_tools` runs them; `Chat.send` only reports the calls.
+            settings: as for `events`.
+
+        Raises:
+            UnsupportedError: tools for a model whose template does not know them.
+            OptionError: a function that cannot be described.
+        """
+        known = as_tools(tools)
+        if known:
+            require_tool_support(self.tokenizer)
+        definitions = [tool.definition for tool in known.values()]
         return Chat(
-            lambda ids, options: self._run(ids, options, tools),
+            lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
             system=system,
             options=GenerationOptions().changed(**settings),
             enable_thinking=enable_thinking,
-            tools=tools,
+            tools=known.values(),
             messages=messages,
         )
 

@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.approval import Approval, read_answer, require_someone_to_ask
 from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
     EDITING_KEYS,
     PLAIN_KEYS,
@@ -30,7 +32,8 @@ from edgelm.progress import Progress
 
 if TYPE_CHECKING:
     from edgelm.cli.repl import Ask
-    from edgelm.runtime.events import ChatEvent
+    from edgelm.runtime.tool_loop import ToolEvent
+    from edgelm.text.tools.tool import Tool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +62,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = "what a model thinks before it answers (default: shown on a terminal)"
     thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)
     thinking.add_argument("--hide-thinking", dest="thinking", action="store_false", default=None)
+    add(
+        "--think",
+        dest="enable_thinking",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the model think before it answers, or not (default: as the model does by itself)",
+    )
+    add(
+        "--tools",
+        type=Path,
+        metavar="FILE",
+        help="a Python file with functions the model may call, when you agree",
+    )
+    form = parser.add_argument_group("form of the answer").add_mutually_exclusive_group()
+    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
+    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
+    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
     Sampling.add_flags(parser.add_argument_group("sampling"))
 
 
@@ -68,10 +88,12 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         PromptError: the prompt is empty, or longer than the model's context.
         FormatError: stdin is not UTF-8.
-        OptionError: a setting out of bounds, or --json without a prompt.
-        NotFoundError: no such model, or none installed.
+        OptionError: a setting out of bounds, --json without a prompt, --tools where nobody can be asked.
+        UnsupportedError: a schema that cannot be enforced, tools for a model that knows none.
+        NotFoundError: no such model, or none installed; no such file.
     """
     settings = _settings(arguments)
+    tools = _tools(arguments.tools)
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
@@ -81,8 +103,10 @@ def run(arguments: argparse.Namespace) -> None:
     edits = prompt is None and can_edit() and not arguments.plain
     name = arguments.model or choose_model()
     with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
-        chat = model.chat(system=system)
-        ask = partial(chat.events, **settings)
+        chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
+        ask: Ask = partial(chat.events, **settings)
+        if tools:
+            ask = partial(chat.tool_events, approve=Approval(read_answer), **settings)
         if prompt is not None:
             _answer_once(ask(prompt), arguments)
         else:
@@ -98,9 +122,19 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "sampling": Sampling.from_flags(arguments),
         "max_tokens": arguments.max_tokens,
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
+        "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
     GenerationOptions(**settings)
     return settings
+
+
+def _tools(file: Path | None) -> dict[str, Tool]:
+    from edgelm.text.tools.load import load_tools
+
+    if file is None:
+        return {}
+    require_someone_to_ask()
+    return load_tools(file)
 
 
 def _prompt(said: str | None) -> str | None:
@@ -156,14 +190,15 @@ def _note(text: str, *, plain: bool) -> Iterator[Callable[[], None]]:
         erase()
 
 
-def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.Namespace) -> None:
+def _answer_once(events: Generator[ToolEvent, None, None], arguments: argparse.Namespace) -> None:
     from edgelm.cli.answer import TextAnswer, show_json, show_usage
 
     with closing(events):
         if arguments.json:
             show_json(events)
             return
-        finished = TextAnswer(thinking=arguments.thinking, plain=arguments.plain).show(events)
+        answer = TextAnswer(thinking=arguments.thinking, calls=arguments.tools is None, plain=arguments.plain)
+        finished = answer.show(events)
     if finished and sys.stdout.isatty() and sys.stderr.isatty():
         show_usage(finished, plain=arguments.plain)
 
@@ -182,4 +217,5 @@ def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *,
         thinking=arguments.thinking,
         plain=arguments.plain,
         show_cost=sys.stderr.isatty(),
+        calls=arguments.tools is None,
     ).run()

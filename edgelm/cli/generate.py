@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.form import form_of_answer
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
@@ -53,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="go on in a file that another model, prompt or setting wrote to")
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
     BatchOptions.add_flags(parser)
+    form = parser.add_argument_group("form of the answers").add_mutually_exclusive_group()
+    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
+    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
+    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
     Sampling.add_flags(parser.add_argument_group("sampling, of rows that do not say otherwise"))
 
 
@@ -99,6 +104,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "sampling": Sampling.from_flags(arguments),
         "max_tokens": arguments.max_tokens,
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
+        "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
     GenerationOptions(**settings)
     return settings

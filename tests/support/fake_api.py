@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class FakeChat:
 
     def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
         self.system = system
+        self.enable_thinking: bool | None = None
+        self.can_think = True
+        self.tools: list[Any] = []
         self.messages: list[dict[str, str]] = []
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
@@ -69,9 +72,13 @@ class FakeModel:
         self.closed = False
         self._pace = pace
 
-    def chat(self, *, system: str | None = None) -> FakeChat:
-        self.chats.append(FakeChat(system, self._pace))
-        return self.chats[-1]
+    def chat(
+        self, *, system: str | None = None, enable_thinking: bool | None = None, tools: Iterable[Any] = ()
+    ) -> FakeChat:
+        chat = FakeChat(system, self._pace)
+        chat.enable_thinking, chat.tools = enable_thinking, list(tools)
+        self.chats.append(chat)
+        return chat
 
     def generate_many(
         self, prompts: list[dict[str, Any]], *, rows: int | None, on_progress: Any, **settings: Any

@@ -95,6 +95,6 @@ class Batcher:
                     tools=task.tools,
                 )
             ) as events:
-                return BatchResult(task.index, collect(events))
+                return BatchResult(task.index, collect(events, task.options.grammar))
         except Exception as error:  # noqa: BLE001 - the result of this prompt; the others go on
             return failed(task.index, error)

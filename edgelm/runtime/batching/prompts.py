@@ -13,22 +13,15 @@ from typing import Any
 from edgelm.errors import EdgeLMError, OptionError
 from edgelm.runtime.generation import GenerationOptions
 from edgelm.runtime.sampling import Sampling
-from edgelm.text.prompt import encode_chat, encode_text
+from edgelm.text.prompt import encode_chat, encode_text, require_tool_support
+from edgelm.text.tools.tool import as_tools
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """Text or token ids to continue, messages to answer, or one of these under "prompt" or "messages" beside
 settings: `{"prompt": "Once upon", "max_tokens": 20, "seed": 7}`."""
 
-_TEMPLATE_SETTINGS = ("tools", "enable_thinking")
-
-ROW_KEYS = frozenset(
-    {
-        "prompt",
-        "messages",
-        *_TEMPLATE_SETTINGS,
-        *(item.name for kind in (GenerationOptions, Sampling) for item in dataclasses.fields(kind)),
-    }
-) - {"sampling"}
+_SETTINGS = {item.name for kind in (GenerationOptions, Sampling) for item in dataclasses.fields(kind)}
+ROW_KEYS = frozenset({"prompt", "messages", "tools", "schema", "regex", *_SETTINGS} - {"sampling"})
 """What a prompt given as a mapping may hold."""
 
 
@@ -40,8 +33,8 @@ class Task:
     """Which of the prompts it is."""
     content: str | tuple[int, ...] | tuple[Mapping[str, Any], ...]
     options: GenerationOptions
-    tools: tuple[Mapping[str, Any], ...] | None = None
-    enable_thinking: bool | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """JSON definitions of functions the model may call."""
 
     @classmethod
     def of(cls, index: int, prompt: Prompt, options: GenerationOptions) -> Task:
@@ -55,21 +48,24 @@ class Task:
         if len(contents) != 1:
             found = "both prompt and messages" if contents else "neither prompt nor messages"
             raise OptionError(f"it has {found}, expected one of them")
-        template = {name: said.pop(name) for name in _TEMPLATE_SETTINGS if name in said}
-        content = _content(contents[0])
-        return cls(index, content, options.changed(**said), **_template(template))
+        tools = _definitions(said.pop("tools", None))
+        return cls(index, _content(contents[0]), options.changed(**said), tools)
 
     def encode(self, tokenizer: Any) -> list[int]:
         """Token ids: text as it is, messages through the chat template.
 
         Raises:
             PromptError: the template refuses the messages, or the text is not valid Unicode.
+        UnsupportedError: tools for a template that does not know them.
         """
         if isinstance(self.content, str):
             return encode_text(tokenizer, self.content)
         if self.content and isinstance(self.content[0], Mapping):
             messages: Any = self.content
-            return encode_chat(tokenizer, messages, enable_thinking=self.enable_thinking, tools=self.tools)
+            if self.tools:
+                require_tool_support(tokenizer)
+            thinking = self.options.enable_thinking
+            return encode_chat(tokenizer, messages, enable_thinking=thinking, tools=self.tools)
         ids: Any = self.content
         return list(ids)
 
@@ -103,12 +99,7 @@ def _content(value: Any) -> Any:
     return tuple(value)
 
 
-def _template(said: dict[str, Any]) -> dict[str, Any]:
-    thinking, tools = said.get("enable_thinking"), said.get("tools")
-    if thinking is not None and not isinstance(thinking, bool):
-        raise OptionError(f"enable_thinking is {thinking!r}, expected true or false")
-    if tools is None:
-        return {"enable_thinking": thinking}
-    if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise OptionError(f"tools is {tools!r}, expected JSON schemas")
-    return {"enable_thinking": thinking, "tools": tuple(tools)}
+def _definitions(tools: Any) -> tuple[Mapping[str, Any], ...]:
+    if tools is not None and not isinstance(tools, list | tuple):
+        raise OptionError(f"tools is {tools!r}, expected functions or JSON definitions")
+    return tuple(tool.definition for tool in as_tools(tools or ()).values())

@@ -60,7 +60,7 @@ class Reply:
         self._started = 0.0
         self._times: list[float] = []
         self._dealt = Token(-1)
-        self._collector = Collector()
+        self._collector = Collector(self.task.options.grammar)
         self._events = generate_text(
             cast(Engine, self),
             self._voice.tokenizer,

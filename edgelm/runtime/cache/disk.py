@@ -69,7 +69,7 @@ class DiskCache:
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:
         """All tokens up to the end of each stretch, those that others build on first."""
         self._files.update(self._listed())
-        stretches = {name: found for name in self._files if (found := self._header(name, variant))}
+        stretches = {name: found for name in list(self._files) if (found := self._header(name, variant))}
         whole: dict[str, tuple[int, ...]] = {}
         for name in sorted(stretches, key=lambda name: stretches[name].start):
             stretch = stretches[name]
@@ -119,8 +119,8 @@ class DiskCache:
         """
         name = _digest(json.dumps([_FORMAT, self._key, variant, *before, *tokens]))[:_ID_DIGITS]
         span = FileSpan(name, 0, len(tokens), payload.snapshot is not None)
-        if name in self._files or name in self._listed():
-            self._files.update(self._listed())
+        if (there := self._listed().get(name)) is not None:  # another process was first
+            self._files[name] = there
             return span
         arrays, layout = _pack(payload)
         said = {
@@ -182,7 +182,7 @@ class DiskCache:
             return None
 
     def _delete(self, name: str) -> None:
-        path = self._files.get(name)
+        path = self._files.pop(name, None)
         if path is not None:
             path.unlink(missing_ok=True)
 

@@ -53,6 +53,30 @@ class CastKVCache(KVCache):  # type: ignore[misc] # mlx_lm is untyped
         return keys.astype(computed), values.astype(computed)
 
 
+class BoundedKVCache(RotatingKVCache):  # type: ignore[misc] # mlx_lm is untyped
+    """A KV cache of the first `_SINKS` tokens and the last ones, `size` in all.
+
+    mlx-lm's own hides the first tokens from every call that feeds several at once, so what it computes depends on how
+    a prompt is cut into chunks. Here each token sees the same ones however it is fed, which is what reuse and
+    speculation need to be exact.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, keep=_SINKS)
+
+    def make_mask(self, N: int, window_size: int | None = None, return_array: bool = False) -> Any:  # noqa: N803
+        """What N tokens fed together see: `[N, held + N]` bool, or "causal" where nothing is hidden."""
+        if N == 1 or window_size is not None:
+            return super().make_mask(N, window_size=window_size, return_array=return_array)
+        held = min(self.max_size - 1, self.offset)
+        if held + N <= self.max_size and not return_array:
+            return "causal"
+        seen_from = mx.arange(held, held + N)[:, None]
+        column = mx.arange(held + N)[None]
+        is_near = seen_from - column < self.max_size - self.keep
+        return (column <= seen_from) & (is_near | (column < self.keep))
+
+
 def layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
     """What makes fresh caches for `network`.
 
@@ -97,7 +121,7 @@ def _only_full(network: Any, make: MakeLayers, build: Callable[[], Any]) -> Call
 
 def _bounded(leaf: Any, size: int, network: Any) -> Any:
     if type(leaf) is KVCache:
-        return RotatingKVCache(size, keep=_SINKS)
+        return BoundedKVCache(size)
     if type(leaf) is RotatingKVCache:
         return leaf if leaf.max_size <= size else RotatingKVCache(size, keep=leaf.keep)
     is_bounded = type(leaf) is ArraysCache or (type(leaf) is ChunkedKVCache and leaf.chunk_size <= size)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from edgelm.runtime.cache.pool import common_prefix
-
 CHUNK = 16
 
 
@@ -80,9 +78,3 @@ def test_nothing_in_common_begins_anew(any_network: Any, drive: Callable[..., An
     driver.run([1, 2, 3])
     driver.run([4, 5, 6])
     assert driver.finished.usage.cached_tokens == 0
-
-
-def test_common_prefix() -> None:
-    assert common_prefix([1, 2, 3], [1, 2, 4]) == 2
-    assert common_prefix([1, 2], [1, 2, 4]) == 2
-    assert common_prefix([], [1]) == 0

@@ -18,6 +18,7 @@ from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
 from edgelm.model.fit import account_of, trace
 from edgelm.model.load import LoadedModel, load
 from edgelm.model.weight_bytes import read_headers
+from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import Pool
@@ -47,6 +48,8 @@ class Ready:
 
     loaded: LoadedModel
     engine: Engine
+    batcher: Batcher
+    """Answers many prompts at once."""
 
 
 def assemble(directory: Path, options: RuntimeOptions) -> Ready:
@@ -75,7 +78,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
         memory=memory if options.check_fit else None,
     )
-    return Ready(loaded, engine)
+    return Ready(loaded, engine, Batcher(loaded, engine, make_layers, memory.account))
 
 
 def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
@@ -86,7 +89,7 @@ def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLay
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
     """Caches differ with everything that changes a row in them by a bit."""
-    root = paths.caches() / "prompts"
+    root = paths.prompt_caches()
     key = {
         "model": fingerprint(loaded.directory),
         "adapter": adapter_fingerprint(options.adapter) if options.adapter else None,

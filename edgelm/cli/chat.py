@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.approval import Approval, read_answer, require_someone_to_ask
+from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.choose import choose_model, remember_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
@@ -131,7 +131,9 @@ def run(arguments: argparse.Namespace) -> None:
         chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
         ask: Ask = partial(chat.events, **settings)
         if tools:
-            ask = partial(chat.tool_events, approve=Approval(read_answer), **settings)
+            ask = partial(
+                chat.tool_events, approve=Approval(answer_reader(plain=arguments.plain)), **settings
+            )
         if prompt is not None:
             _answer_once(ask(prompt), arguments)
         else:

@@ -48,7 +48,7 @@ class Chat:
         system: str | None = None,
         options: GenerationOptions | None = None,
         enable_thinking: bool | None = None,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         plain: bool = False,
     ) -> None:
@@ -85,14 +85,14 @@ class Chat:
     @property
     def pending_calls(self) -> list[dict[str, Any]]:
         """The calls of the last reply that have no result yet: `{"id", "name", "arguments"}`."""
-        answered: set[str] = set()
+        answered: set[Any] = set()
         for message in reversed(self._messages):
             if message["role"] != "tool":
-                calls = message.get("tool_calls", [])
+                calls = [call for call in message.get("tool_calls", ()) if "id" in call]
                 return [
-                    {"id": call["id"], **call["function"]} for call in calls if call.get("id") not in answered
+                    {"id": call["id"], **call["function"]} for call in calls if call["id"] not in answered
                 ]
-            answered.add(message["tool_call_id"])
+            answered.add(message.get("tool_call_id"))
         return []
 
     def clear(self) -> None:

@@ -104,6 +104,12 @@ def _add_runtime_flags(group: argparse._ArgumentGroup) -> None:
         action="store_false",
         help="do not keep computed prompts on the disk for the next time",
     )
+    add(
+        "--no-wire",
+        dest="wire",
+        action="store_false",
+        help="let macOS page out a model that nearly fills the memory",
+    )
     CacheSettings.add_flags(group)
 
 
@@ -198,6 +204,7 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             kv_bits=arguments.kv_bits,
             kv_dtype=arguments.kv_dtype,
             max_context=arguments.max_context,
+            wire=arguments.wire,
             on_progress=on_progress,
         )
     remember_model(model.name)

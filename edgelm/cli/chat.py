@@ -125,6 +125,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     settings = _settings(arguments)
     tools = _tools(arguments.tools)
+    if tools and settings["grammar"] is not None:
+        raise OptionError("--tools is given with a form of the answer, which leaves no room for calls")
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:

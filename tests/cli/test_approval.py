@@ -104,6 +104,16 @@ def test_tools_reach_the_chat_and_ask_first(
     assert capsys.readouterr().out == "You said: hi \n"
 
 
+def test_tools_and_a_form_exclude_each_other(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    assert main(["chat", "tiny", "-p", "hi", "--tools", str(tmp_path / "tools.py"), "--regex", "a"]) == 1
+    assert "leaves no room for calls" in capsys.readouterr().err
+    assert not api.loads
+
+
 def test_a_call_that_is_run_is_not_part_of_the_answer(capsys: Capture) -> None:
     events: list[Any] = [
         Text("{}", "tool_call"),

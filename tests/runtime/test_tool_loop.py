@@ -163,3 +163,8 @@ def test_the_answer_after_calls_is_parsed(caller: Any) -> None:
     chat = Chat(Scripted(caller, said("[3]")), caller)
     assert chat.send("List.", schema={"type": "array"}).parsed == [3]
     assert chat.messages[-1]["content"] == "[3]"
+
+
+def test_a_form_leaves_no_room_for_calls(caller: Any) -> None:
+    with pytest.raises(OptionError, match="calls no function"):
+        Chat(Scripted(caller), caller, tools=[price]).run_tools("Go.", regex="yes")

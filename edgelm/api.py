@@ -207,6 +207,7 @@ def load(
     kv_bits: int | None = None,
     kv_dtype: str | None = None,
     max_context: int | None = None,
+    wire: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> Model:
     """Load a model, ready to generate.
@@ -222,6 +223,7 @@ def load(
         kv_bits: 8 or 4 quantizes the KV cache of full attention.
         kv_dtype: "float16" or "bfloat16" keeps it in that type.
         max_context: keep the first 4 and the last tokens in the cache, so many in all.
+        wire: let macOS keep a model that nearly fills the memory from being paged out.
         on_progress: called while a Hub id is downloaded.
 
     Raises:
@@ -236,6 +238,7 @@ def load(
         cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),
         draft=None if draft is None else find_model(str(draft), on_progress),
         disk_cache=disk_cache,
+        wire=wire,
     )
     return Model(find_model(str(model), on_progress), options)
 

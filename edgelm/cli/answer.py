@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
-from edgelm.runtime.events import Finished, Prefill, Text, Usage
+from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Usage
 from edgelm.runtime.tool_loop import ToolEvent, ToolResult
 from edgelm.text.segments import Channel, ToolCall
 
@@ -49,6 +49,11 @@ class TextAnswer:
         try:
             for event in events:
                 match event:
+                    case HistoryRewritten(kept, known):
+                        say(
+                            f"(this model's template rewrites earlier turns: {known - kept:,} of {known:,} tokens"
+                            " are computed again)"
+                        )
                     case Prefill():
                         self._show_prefill(event)
                     case Text():
@@ -141,6 +146,8 @@ def describe_usage(usage: Usage) -> str:
     parts = [f"{usage.completion_tokens:,} token{'' if usage.completion_tokens == 1 else 's'}"]
     if usage.decode_tokens_per_s:
         parts.append(f"{usage.decode_tokens_per_s:.3g} token/s")
+    if usage.accepted_tokens:
+        parts.append(f"{usage.accepted_tokens:,} guessed ahead")
     parts.append(f"first after {usage.first_token_s:.2f} s")
     parts.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens cached")
     return " · ".join(parts)

@@ -75,11 +75,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a Python file with functions the model may call, when you agree",
     )
+    _add_runtime_flags(parser.add_argument_group("speed and memory"))
     form = parser.add_argument_group("form of the answer").add_mutually_exclusive_group()
     form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
     form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
     form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
     Sampling.add_flags(parser.add_argument_group("sampling"))
+
+
+def _add_runtime_flags(group: argparse._ArgumentGroup) -> None:
+    from edgelm.runtime.cache.settings import CacheSettings
+
+    add = group.add_argument
+    add(
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model of the same family that guesses ahead; the text is the same",
+    )
+    add(
+        "--no-speculation",
+        dest="speculation",
+        action="store_false",
+        help="never guess ahead (guessing stops by itself where it does not pay)",
+    )
+    add(
+        "--no-disk-cache",
+        dest="disk_cache",
+        action="store_false",
+        help="do not keep computed prompts on the disk for the next time",
+    )
+    add(
+        "--no-wire",
+        dest="wire",
+        action="store_false",
+        help="let macOS page out a model that nearly fills the memory",
+    )
+    CacheSettings.add_flags(group)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -121,6 +152,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = {
         "sampling": Sampling.from_flags(arguments),
         "max_tokens": arguments.max_tokens,
+        "speculation": arguments.speculation,
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
         "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
@@ -162,7 +194,16 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             show(report)
 
         model = load(
-            name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check, on_progress=on_progress
+            name,
+            adapter=arguments.adapter,
+            check_fit=not arguments.no_fit_check,
+            draft=arguments.draft,
+            disk_cache=arguments.disk_cache,
+            kv_bits=arguments.kv_bits,
+            kv_dtype=arguments.kv_dtype,
+            max_context=arguments.max_context,
+            wire=arguments.wire,
+            on_progress=on_progress,
         )
     remember_model(model.name)
     return model

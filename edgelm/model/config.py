@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ RENAMED = {"dtype": "torch_dtype", "num_local_experts": "num_experts"}
 """Keys of transformers 5 → the names that mlx-lm reads."""
 
 MAX_CONFIG_BYTES = 16_000_000
+
+MAX_LAYERS = 2000
+"""The deepest published models have about 130. Networks are built before any weight is looked at, and a
+config that says a billion would fill the memory with modules."""
+
+_LAYERS = re.compile(r"(num|n)_\w*layers?|depth")
 
 
 def read_json(path: Path) -> Config:
@@ -36,6 +43,8 @@ def read_json(path: Path) -> Config:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"{path} does not exist") from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -74,6 +83,7 @@ def check_architecture(config: Config) -> None:
     Raises:
         UnsafeError: `model_file` asks for Python from the checkpoint to be run.
         UnsupportedError: mlx-lm has no such architecture.
+        FormatError: it says that it has more layers than any model.
     """
     if config.get("model_file"):
         raise UnsafeError(
@@ -85,6 +95,15 @@ def check_architecture(config: Config) -> None:
             f"architecture {name!r} is not supported by mlx-lm {_mlx_lm_version()}",
             hint="supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral and about 110 more",
         )
+    _check_depth(config)
+
+
+def _check_depth(config: Config) -> None:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_depth(value)
+        elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > MAX_LAYERS:
+            raise FormatError(f"the config has {name} {value}, expected at most {MAX_LAYERS}")
 
 
 def _has_module(name: str) -> bool:

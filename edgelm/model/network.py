@@ -19,26 +19,40 @@ from edgelm.model.config import check_architecture, check_rope_is_read
 
 
 @contextmanager
-def mlx_lm_errors(directory: Path) -> Iterator[None]:
-    """Translate what mlx-lm, MLX and transformers raise while loading `directory`."""
+def mlx_lm_errors(directory: Path, *, shown: Path | str | None = None) -> Iterator[None]:
+    """Translate what mlx-lm, MLX and transformers raise while loading `directory`.
+
+    Args:
+        shown: what messages call it, where it is a temporary copy of something else.
+    """
     try:
         yield
     except EdgeLMError:
         raise
-    except (
+    except _loading_errors() as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"missing key or tensor {reason}"
+        named = str(shown or directory)
+        raise FormatError(f"{named} cannot be loaded: {reason.replace(str(directory), named)}") from error
+
+
+def _loading_errors() -> tuple[type[Exception], ...]:
+    """Evaluated only where something was raised."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
+        ArithmeticError,  # a config of zeros, or of sizes that MLX cannot count
         RuntimeError,
         OSError,
         AssertionError,
         ImportError,
-    ) as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"missing key or tensor {reason}"
-        raise FormatError(f"{directory} cannot be loaded: {reason}") from error
+        StrictDataclassError,  # a setting of the wrong type, as transformers 5 sees it
+    )
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class RuntimeOptions:
     """The directory of a smaller model with the same vocabulary."""
     disk_cache: bool = False
     """Keep computed prompts on the disk, for the next process."""
+    wire: bool = True
+    """Keep a model near the limit of memory from being paged out."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
     """
     machine = devices.detect()
     loaded = load(directory, adapter=options.adapter, dtype=options.dtype, check_fit=options.check_fit)
+    limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
+    if limit is not None:
+        mx.set_wired_limit(limit)
     make_layers = _layer_maker(loaded.network, options.cache)
     memory = MemoryPlan(
         account_of(read_headers(directory), trace(loaded.config, directory), loaded.config, machine),
@@ -89,7 +94,7 @@ def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLay
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
     """Caches differ with everything that changes a row in them by a bit."""
-    root = paths.caches() / "prompts"
+    root = paths.prompt_caches()
     key = {
         "model": fingerprint(loaded.directory),
         "adapter": adapter_fingerprint(options.adapter) if options.adapter else None,

@@ -14,6 +14,7 @@ from typing import Any
 from edgelm.errors import EngineError, OptionError
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
+from edgelm.runtime.history import RenderedHistory
 from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.text.tools.tool import Tool, as_tools
@@ -60,6 +61,7 @@ class Chat:
         self._plain = plain
         self._messages = [_check_message(message) for message in messages]
         self._is_busy = False
+        self._history = RenderedHistory()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -96,6 +98,7 @@ class Chat:
     def clear(self) -> None:
         """Forget the turns; the system prompt stays."""
         self._messages.clear()
+        self._history.forget()
 
     def add_result(self, call_id: str, text: str) -> None:
         """Put the result of one of the `pending_calls` into the history; then `send()` goes on.
@@ -150,6 +153,9 @@ class Chat:
         collector = Collector()
         self._is_busy = True
         try:
+            rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
+            if rewritten is not None:
+                yield rewritten
             with closing(self._run(prompt, options)) as events:
                 for event in events:
                     collector.add(event)
@@ -222,6 +228,7 @@ class Chat:
 
     def _commit(self, said: list[dict[str, Any]], collector: Collector) -> None:
         """Put the turn into the history; a reply stopped before its first word leaves none."""
+        self._history.replied(collector.finished.tokens if collector.finished else ())
         reply = _reply(collector)
         if reply is None:
             return

@@ -75,7 +75,9 @@ def test_flags_reach_the_model(api: FakeApi, stdin: Pipe) -> None:
     chat = api.models[0].chats[0]
     assert chat.system == "Hi"
     sampling = Sampling(temperature=0.5, top_k=3, seed=7)
-    assert chat.asked == [{"sampling": sampling, "max_tokens": 9, "stop": ("a", "b"), "grammar": None}]
+    assert chat.asked == [
+        {"sampling": sampling, "max_tokens": 9, "speculation": True, "stop": ("a", "b"), "grammar": None}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import mlx.core as mx
 Layers = list[Any]
 """One cache for each layer of the network."""
 
-_CHUNK_TOKENS = 512
+CHUNK_TOKENS = 512
 """Computed at once, over all sequences: so long a chunk fills the device, and a cancel lands between two."""
 
 
@@ -124,7 +124,7 @@ def compute(network: Any, layers: Layers, ids: Sequence[int], is_cancelled: Call
 
 def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool]) -> bool:
     """`[B, T]`, all of one length, in chunks."""
-    size = max(2, _CHUNK_TOKENS // ids.shape[0])
+    size = max(2, CHUNK_TOKENS // ids.shape[0])
     for at in range(0, ids.shape[1], size):
         if is_cancelled():
             return False
@@ -136,4 +136,4 @@ def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[]
 
 def widest_spread(rows: int) -> int:
     """By how many tokens the rests of `rows` sequences may differ to be computed together."""
-    return max(2, _CHUNK_TOKENS // rows)
+    return max(2, CHUNK_TOKENS // rows)

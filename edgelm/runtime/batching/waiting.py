@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.runtime.batching.lanes import widest_spread
 from edgelm.runtime.batching.prompts import Task
@@ -93,8 +94,8 @@ class WaitingRoom:
 def failed(index: int, error: Exception) -> BatchResult:
     """The result of a prompt that met an error."""
     if not isinstance(error, EdgeLMError):
-        wrapped = EngineError(f"this prompt failed: {type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        error = wrapped
+        log.logger.info("prompt %d failed", index, exc_info=error)
+        error = EngineError(f"this prompt failed: {type(error).__name__}: {error}")
     # Frames hold arrays, which must not reach another thread.
+    error.__cause__ = error.__context__ = None
     return BatchResult(index, error=error.with_traceback(None))

@@ -17,7 +17,7 @@ from edgelm.runtime.batching.exactness import find_batching
 from edgelm.runtime.batching.prompts import Task, read_prompts
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchResult
-from edgelm.runtime.batching.stem import shared_stem
+from edgelm.runtime.batching.stems import Stems, shared_stem
 from edgelm.runtime.batching.waiting import WaitingRoom
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.settings import CacheSettings
@@ -107,21 +107,48 @@ def test_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompts", "expected"),
+    ("prompts", "known", "expected"),
     [
-        ([], 0),
-        ([[1] * 100], 0),
-        ([[1] * 100] * 2, 99),
-        ([[*range(60), 7, at] for at in range(5)], 61),
-        ([*([*range(60), at] for at in range(5)), [9, 9]], 60),
-        ([[*range(10), at] for at in range(2)], 0),
-        ([[at] * 50 for at in range(6)], 0),
+        ([[1] * 100], 0, 0),
+        ([[1] * 100] * 2, 0, 99),
+        ([[*range(60), 7, at] for at in range(5)], 0, 61),
+        ([*([*range(60), at] for at in range(5)), [9, 9]], 0, 60),
+        ([[9, 9], *([*range(60), at] for at in range(5))], 0, 0),
+        ([[*range(30), at] for at in range(2)], 0, 0),
+        ([[*range(30), at] for at in range(3)], 0, 30),
+        ([[*range(30), at] for at in range(3)], 20, 0),
+        ([[*range(100), at] for at in range(3)], 20, 100),
+        # A long beginning shared by few, or a short one shared by many: what saves most.
+        ([[*range(100), 1], [*range(100), 2], *([*range(20), 200 + at] for at in range(3))], 0, 100),
+        ([[*range(100), 1], [*range(100), 2], *([*range(60), 200 + at] for at in range(3))], 0, 60),
+        ([[at] * 50 for at in range(6)], 0, 0),
     ],
 )
-def test_stems(prompts: list[list[int]], expected: int) -> None:
-    stem = shared_stem(prompts)
-    assert len(stem) == expected
-    assert all(prompt[:expected] == stem for prompt in prompts if len(prompt) > 2)
+def test_what_is_worth_sharing(prompts: list[list[int]], known: int, expected: int) -> None:
+    first, *others = prompts
+    assert shared_stem(first, others, known=known) == first[:expected]
+
+
+def test_stems_grow_and_families_alternate(network: Any) -> None:
+    fed: list[int] = []
+
+    def watched(ids: mx.array, cache: Any) -> mx.array:
+        fed.append(ids.shape[1])
+        logits: mx.array = network(ids, cache=cache)
+        return logits
+
+    stems = Stems(watched, layer_maker(network))
+    short, long = [*range(40)], [*range(90)]
+    other = [*range(100, 150)]
+    stems.look_for([*short, 200], [[*short, 201], [*short, 202]], lambda: False)
+    stems.look_for([*long, 200], [[*long, 201], [*short, 201]], lambda: False)
+    stems.look_for([*other, 1], [[*other, 2]], lambda: False)
+    stems.look_for([*long, 203], [[*long, 204]], lambda: False)
+    assert fed == [40, 50, 50]
+    assert [len(stems.of([*known, 250]).tokens) for known in (short, long, other)] == [40, 90, 50]
+    assert stems.of(short[:9]).tokens == []
+    assert stems.of(short).tokens == []
+    assert stems.of([*long, 250]).layers[0].offset == 90
 
 
 @pytest.fixture

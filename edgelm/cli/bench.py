@@ -124,7 +124,8 @@ def _row(case: Case, has_peer: bool) -> list[str]:
 
 def _shown(spread: Spread, unit: str) -> str:
     low, middle, high = (_figure(value, unit) for value in (spread.lowest, spread.median, spread.highest))
-    return f"{middle} ({low} to {high})" + (f" {unit}" if unit == "token/s" else "")
+    extent = f" ({low} to {high})" if low != high else ""
+    return middle + extent + (f" {unit}" if unit == "token/s" else "")
 
 
 def _figure(value: float, unit: str) -> str:

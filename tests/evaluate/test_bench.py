@@ -63,8 +63,8 @@ def test_every_case_is_measured_on_every_side(llama: Ready) -> None:
         "prefill 24 at depth 0",
         "decode 4 at depth 48",
         "prefill 24 at depth 48",
-        "next turn",
-        "chat reopened from disk",
+        "first token of next turn",
+        "first token of reopened chat",
         "decode 128",
         "decode 128",
         "16 prompts at once",
@@ -74,7 +74,7 @@ def test_every_case_is_measured_on_every_side(llama: Ready) -> None:
             assert spread is not None
             assert 0 < spread.lowest <= spread.median <= spread.highest
     assert [case.without is not None for case in report.cases] == [False] * 4 + [True] * 5
-    assert [case.note for case in report.cases[6:8]] == ["the same text"] * 2
+    assert not any(case.note for case in report.cases)
     assert report.peak_memory_bytes > 0
     assert report.skipped == ()
 

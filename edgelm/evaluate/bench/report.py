@@ -46,6 +46,7 @@ class Case:
     """How that is called: "computed again", "one by one"."""
     peer: Spread | None = None
     note: str = ""
+    """What is wrong with it, if anything."""
 
     def gain_over(self, other: Spread | None) -> float | None:
         """How many times better edgelm is, by the medians; above 1 favours edgelm, whatever the unit."""

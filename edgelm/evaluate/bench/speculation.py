@@ -48,5 +48,5 @@ def _measure(rig: Rig, name: str, prompt: list[int]) -> Case:
         without=found["plain"],
         without_what="not guessing",
         peer=found.get("mlx-lm"),
-        note="the same text" if said[True] == said[False] else "NOT the same text",
+        note="" if said[True] == said[False] else "NOT the same text",
     )

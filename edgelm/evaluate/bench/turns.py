@@ -27,17 +27,14 @@ def measure(rig: Rig, history_tokens: int) -> Iterator[Case]:
     with tempfile.TemporaryDirectory() as root:
         found = rig.by_turns(_sides(rig, history, Path(root)))
     again, peer = found["computed again"], found.get("mlx-lm")
-    for name, side in (("next turn", "memory"), ("chat reopened from disk", "disk")):
+    for name, side in (("next turn", "memory"), ("reopened chat", "disk")):
         yield Case(
-            f"{name}, {history_tokens:,} + {SAID_TOKENS} tokens",
+            f"first token of {name}, {history_tokens:,} + {SAID_TOKENS} tokens",
             "s",
             found[side],
             without=again,
             without_what="computed again",
             peer=peer,
-            note="to the first token"
-            if side == "memory"
-            else "to the first token; the file in the system's cache",
         )
 
 

@@ -83,7 +83,8 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
         memory=memory if options.check_fit else None,
     )
-    return Ready(loaded, engine, Batcher(loaded, engine, make_layers, memory.account))
+    batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
+    return Ready(loaded, engine, batcher)
 
 
 def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:

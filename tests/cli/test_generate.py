@@ -142,7 +142,18 @@ def test_input_and_output_are_two_files(api: FakeApi, capsys: pytest.CaptureFixt
     assert "--input and --output are both" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [["--temperature", "1"], ["--max-tokens", "5"], ["--stop", "x"]])
+def test_the_form_of_the_answers(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    write_prompts(*prompts(1))
+    Path("schema.json").write_text('{"type": "boolean"}')
+    assert generate("--schema", "schema.json") == 0
+    assert api.models[0].asked[0]["grammar"].kind == "schema"
+    assert generate("--schema", "nowhere.json") == 1
+    assert "nowhere.json does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags", [["--temperature", "1"], ["--max-tokens", "5"], ["--stop", "x"], ["--regex", "[0-9]+"]]
+)
 def test_runs_are_not_mixed(api: FakeApi, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
     write_prompts(*prompts(1))
     generate()

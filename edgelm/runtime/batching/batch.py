@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -20,10 +19,10 @@ import mlx.core as mx
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw
-from edgelm.runtime.batching.lanes import Lanes, Layers, compute
+from edgelm.runtime.batching.lanes import Lanes
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
-from edgelm.runtime.batching.stem import served_by, shared_stem
+from edgelm.runtime.batching.stems import Stems
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.events import Token
@@ -32,20 +31,9 @@ from edgelm.runtime.requests import Cancel
 _HEADROOM_TOKENS = 256
 """A sequence joins only if it may grow by so much, or to its end, before one has to leave."""
 
+_FAILURES = (RuntimeError, ValueError, MemoryError, EdgeLMError)  # of MLX and of constraints
 _REPORT_S = 0.25
 _CLEAR_EVERY = 256  # steps; MLX's buffer cache grows with the reallocations of the caches
-
-
-@dataclass(frozen=True, slots=True)
-class _Stem:
-    """What many prompts begin with, computed."""
-
-    tokens: list[int] = field(default_factory=list)
-    layers: Layers = field(default_factory=list)
-
-    def serves(self, reply: Reply) -> bool:
-        """Whether the prompt begins with all of it."""
-        return bool(self.tokens) and served_by(self.tokens, reply.ids) == len(self.tokens)
 
 
 class Batch:
@@ -75,7 +63,7 @@ class Batch:
         self._lanes = Lanes(network, pads=pads)
         self._rows: list[Reply] = []
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
-        self._stem = _Stem()
+        self._stems = Stems(network, make_layers)
         self._most_rows = budget.rows
         self._total = len(waiting)
         self._done = self._tokens = self._steps = 0
@@ -101,12 +89,7 @@ class Batch:
         try:
             self._admit()
             return self._step()
-        except (
-            RuntimeError,
-            ValueError,
-            MemoryError,
-            EdgeLMError,
-        ) as error:  # what MLX and constraints raise
+        except _FAILURES as error:
             return self._retreat(error)
 
     def _report(self, results: Iterable[BatchResult]) -> Iterator[BatchEvent]:
@@ -140,25 +123,17 @@ class Batch:
 
     def _join(self, group: list[Reply]) -> bool:
         """Compute the prompts of `group` behind those that run; False if cancelled."""
-        if not self._stem.serves(group[0]):
-            self._find_stem(group)
-        starts, rests = [], []
-        for reply in group:
-            stem = self._stem if self._stem.serves(reply) else _Stem()
+        first, *others = [*(reply.ids for reply in group), *self._waiting.prompts]
+        self._stems.look_for(first, others, self._cancel.is_set)
+        stems = [self._stems.of(reply.ids) for reply in group]
+        for reply, stem in zip(group, stems, strict=True):
             reply.begin(min(len(stem.tokens), reply.prompt_tokens))
-            starts.append(stem.layers or self._make_layers())
-            rests.append(reply.ids[len(stem.tokens) : -1])
+        rests = [reply.ids[len(stem.tokens) : -1] for reply, stem in zip(group, stems, strict=True)]
+        starts = [stem.layers or self._make_layers() for stem in stems]
         return self._lanes.join(rests, starts, self._cancel.is_set)
 
-    def _find_stem(self, group: list[Reply]) -> None:
-        """Compute once what the waiting begin with in common."""
-        tokens = shared_stem([*(reply.ids for reply in group), *self._waiting.prompts])
-        layers = self._make_layers()
-        if tokens and compute(self._network, layers, tokens, self._cancel.is_set):
-            self._stem = _Stem(tokens, layers)
-
     def _rest_tokens(self, reply: Reply) -> int:
-        return len(reply.ids) - (len(self._stem.tokens) if self._stem.serves(reply) else 0)
+        return len(reply.ids) - len(self._stems.of(reply.ids).tokens)
 
     def _fits(self, group: list[Reply]) -> bool:
         longest = max(_length_ahead(reply) for reply in [*self._rows, *group])
@@ -243,7 +218,8 @@ class Batch:
     def _retreat(self, error: Exception) -> list[BatchResult]:
         """After MLX failed: all that ran begins again, half as many at once; what ran alone has failed."""
         rows, self._rows = self._rows, []
-        self._drawn, self._stem = None, _Stem()
+        self._drawn = None
+        self._stems.clear()
         self._lanes.keep([])
         mx.clear_cache()
         if len(rows) == 1:

@@ -13,11 +13,11 @@ from contextlib import closing
 import mlx.core as mx
 
 from edgelm import device, log
-from edgelm.model.fit import Account
 from edgelm.model.load import LoadedModel
 from edgelm.runtime.batching.batch import Batch
 from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import Batching, find_batching
+from edgelm.runtime.batching.lanes import CHUNK_TOKENS
 from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
@@ -25,6 +25,7 @@ from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import collect, generate_text
+from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.requests import Cancel
 
 
@@ -34,16 +35,24 @@ class Batcher:
     Args:
         engine: what answers one prompt alone.
         make_layers: makes the network's caches, of the engine's kind.
-        account: what its caches take.
+        memory: what its caches take.
+        check_fit: refuse a prompt that would not fit in memory.
     """
 
     def __init__(
-        self, loaded: LoadedModel, engine: Engine, make_layers: MakeLayers, account: Account
+        self,
+        loaded: LoadedModel,
+        engine: Engine,
+        make_layers: MakeLayers,
+        memory: MemoryPlan,
+        *,
+        check_fit: bool = True,
     ) -> None:
         self._loaded = loaded
         self._engine = engine
         self._make_layers = make_layers
-        self._account = account
+        self._memory = memory
+        self._check_fit = check_fit
         self._voice = Voice(loaded.tokenizer, loaded.vocab_size, loaded.context_length, loaded.stop_tokens)
         self._batching: Batching | None = None
 
@@ -53,15 +62,19 @@ class Batcher:
         Args:
             rows: at most so many at once; None is what the machine can take, up to 32.
         """
-        shape = self._account.cache
+        shape = self._memory.account.cache
         if shape is None or rows == 1 or len(tasks) == 1 or self._find_batching() == "none":
             return self._one_by_one(tasks, cancel)
         mx.reset_peak_memory()
         size_bytes = batch_budget_bytes(device.detect(), mx.get_active_memory())
-        budget = Budget(rows or MOST_ROWS, size_bytes, shape, self._account.weights.float_bytes)
-        waiting = WaitingRoom(tasks, self._voice, cancel)
+        budget = Budget(rows or MOST_ROWS, size_bytes, shape, self._memory.account.weights.float_bytes)
+        waiting = WaitingRoom(tasks, self._voice, cancel, self._check_fits)
         pads = self._find_batching() == "prompts"
         return Batch(self._loaded.network, self._make_layers, waiting, budget, cancel, pads=pads).events()
+
+    def _check_fits(self, tokens: int) -> None:
+        if self._check_fit:
+            self._memory.chunk_for(tokens, CHUNK_TOKENS)
 
     def _find_batching(self) -> Batching:
         if self._batching is None:

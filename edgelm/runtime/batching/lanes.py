@@ -19,7 +19,7 @@ import mlx.core as mx
 Layers = list[Any]
 """One cache for each layer of the network."""
 
-_CHUNK_TOKENS = 512
+CHUNK_TOKENS = 512
 """Computed at once, over all sequences: so long a chunk fills the device, and a cancel lands between two."""
 
 
@@ -45,8 +45,8 @@ class Lanes:
             rests: tokens to compute of each.
             starts: the caches, of one sequence each, that hold what comes before; they stay as they are.
         """
-        compute = self._padded if self._pads else self._separate
-        layers = compute(rests, starts, is_cancelled)
+        side_by_side = self._padded if self._pads else self._separate
+        layers = side_by_side(rests, starts, is_cancelled)
         if layers is None:
             return False
         for mine, other in zip(self._layers, layers, strict=False):
@@ -90,26 +90,23 @@ class Lanes:
         shared, longest = min(map(len, rests)), max(map(len, rests))
         if shared < longest < shared + 2:
             shared = max(0, longest - 2)
-        if not self._compute(layers, [rest[:shared] for rest in rests], is_cancelled):
+        if not _feed(self._network, layers, mx.array([rest[:shared] for rest in rests]), is_cancelled):
             return None
         if shared < longest:
-            width = max(2, longest - shared)
-            ends = [list(rest[shared:]) for rest in rests]
-            sizes = [len(end) for end in ends]
-            padding = [width - size for size in sizes]
-            for layer in layers:
-                layer.prepare(lengths=sizes, right_padding=padding)
-            self._network(
-                mx.array([[*end, *[0] * pad] for end, pad in zip(ends, padding, strict=True)]), cache=layers
-            )
-            for layer in layers:
-                layer.finalize()
+            self._feed_ends(layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
         mx.eval([layer.state for layer in layers])
         mx.clear_cache()
         return layers
 
-    def _compute(self, layers: Layers, rests: list[Sequence[int]], is_cancelled: Callable[[], bool]) -> bool:
-        return _feed(self._network, layers, mx.array(rests), is_cancelled)
+    def _feed_ends(self, layers: Layers, ends: list[list[int]], width: int) -> None:
+        """What is left of each sequence, padded on the right to `width` tokens."""
+        padding = [width - len(end) for end in ends]
+        for layer in layers:
+            layer.prepare(lengths=list(map(len, ends)), right_padding=padding)
+        ids = [[*end, *[0] * pad] for end, pad in zip(ends, padding, strict=True)]
+        self._network(mx.array(ids), cache=layers)
+        for layer in layers:
+            layer.finalize()
 
 
 def merge(starts: Sequence[Layers]) -> Layers:
@@ -124,7 +121,7 @@ def compute(network: Any, layers: Layers, ids: Sequence[int], is_cancelled: Call
 
 def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool]) -> bool:
     """`[B, T]`, all of one length, in chunks."""
-    size = max(2, _CHUNK_TOKENS // ids.shape[0])
+    size = max(2, CHUNK_TOKENS // ids.shape[0])
     for at in range(0, ids.shape[1], size):
         if is_cancelled():
             return False
@@ -136,4 +133,4 @@ def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[]
 
 def widest_spread(rows: int) -> int:
     """By how many tokens the rests of `rows` sequences may differ to be computed together."""
-    return max(2, _CHUNK_TOKENS // rows)
+    return max(2, CHUNK_TOKENS // rows)

@@ -78,11 +78,6 @@ class Reply:
         return len(self._prompt)
 
     @property
-    def dealt_tokens(self) -> int:
-        """Tokens sampled so far."""
-        return len(self._times)
-
-    @property
     def most_tokens(self) -> int | None:
         """The longest that prompt and reply can become; None is without limit."""
         return None if self._budget is None else len(self._prompt) + self._budget
@@ -91,7 +86,7 @@ class Reply:
     def is_plain(self) -> bool:
         """Whether its next token is the likeliest, and nothing more is asked of it."""
         asks_more = self._request.logprobs is not None or self.is_constrained
-        return not asks_more and is_plain(self._request.sampling)
+        return not asks_more and _is_plain(self._request.sampling)
 
     @property
     def is_constrained(self) -> bool:
@@ -178,7 +173,7 @@ class Reply:
         return Finished(reason, usage, matched, tuple(tokens))
 
 
-def is_plain(sampling: Sampling) -> bool:
+def _is_plain(sampling: Sampling) -> bool:
     """Whether the likeliest token is taken as the network gives it."""
     penalties = (sampling.presence_penalty, sampling.frequency_penalty)
     is_changed = sampling.logit_bias or sampling.repetition_penalty != 1 or any(penalties)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelm.errors import EdgeLMError
+from edgelm.errors import EdgeLMError, EngineError
 from edgelm.progress import Progress
 from edgelm.runtime.generation import Completion
 
@@ -25,10 +25,21 @@ class BatchResult:
         Raises:
             EdgeLMError: the error, where there is no completion.
         """
+        return self._required().text
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The ids sampled, a final stop token excluded.
+
+        Raises:
+            EdgeLMError: the error, where there is no completion.
+        """
+        return self._required().tokens
+
+    def _required(self) -> Completion:
         if self.completion is None:
-            assert self.error is not None
-            raise self.error
-        return self.completion.text
+            raise self.error or EngineError("the prompt has neither a completion nor an error")
+        return self.completion
 
 
 @dataclass(frozen=True, slots=True)

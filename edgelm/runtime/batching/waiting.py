@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.runtime.batching.lanes import widest_spread
 from edgelm.runtime.batching.prompts import Task
@@ -20,12 +21,19 @@ _AHEAD = 64
 
 
 class WaitingRoom:
-    """In the order given, except that the first takes mates of its length along."""
+    """In the order given, except that the first takes mates of its length along.
 
-    def __init__(self, tasks: Sequence[Task], voice: Voice, cancel: Cancel) -> None:
+    Args:
+        check_fits: refuses a prompt of so many tokens that would not fit in memory even alone, by a FitError.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], voice: Voice, cancel: Cancel, check_fits: Callable[[int], object]
+    ) -> None:
         self._tasks = deque(tasks)
         self._voice = voice
         self._cancel = cancel
+        self._check_fits = check_fits
         self._replies: deque[Reply] = deque()
 
     def __len__(self) -> int:
@@ -41,7 +49,9 @@ class WaitingRoom:
         while self._tasks and len(self._replies) < _AHEAD and not self._cancel.is_set():
             task = self._tasks.popleft()
             try:
-                self._replies.append(Reply(task, self._voice, self._cancel))
+                reply = Reply(task, self._voice, self._cancel)
+                self._check_fits(reply.prompt_tokens)
+                self._replies.append(reply)
             except Exception as error:  # noqa: BLE001 - the result of this prompt; the others go on
                 yield failed(task.index, error)
 
@@ -84,8 +94,8 @@ class WaitingRoom:
 def failed(index: int, error: Exception) -> BatchResult:
     """The result of a prompt that met an error."""
     if not isinstance(error, EdgeLMError):
-        wrapped = EngineError(f"this prompt failed: {type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        error = wrapped
+        log.logger.info("prompt %d failed", index, exc_info=error)
+        error = EngineError(f"this prompt failed: {type(error).__name__}: {error}")
     # Frames hold arrays, which must not reach another thread.
+    error.__cause__ = error.__context__ = None
     return BatchResult(index, error=error.with_traceback(None))

@@ -55,6 +55,7 @@ class Bench:
         self.voice = Voice(tokenizer, VOCAB, context_length, STOP)
         self.cancel = threading.Event()
         self.progress: list[BatchProgress] = []
+        self.check_fits: Callable[[int], object] = lambda _: None
 
     def batch(
         self, prompts: Sequence[Prompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
@@ -66,7 +67,7 @@ class Bench:
         shape = trace_cache(self.network._network)
         assert shape is not None
         self.network.shapes.clear()
-        waiting = WaitingRoom(tasks, self.voice, self.cancel)
+        waiting = WaitingRoom(tasks, self.voice, self.cancel, self.check_fits)
         return Batch(self.network, make, waiting, Budget(rows, size_bytes, shape, 4), self.cancel, pads=pads)
 
     def together(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, BatchResult]:

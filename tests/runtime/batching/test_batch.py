@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from edgelm.errors import EngineError, PromptError
+from edgelm.errors import EngineError, FitError, PromptError
 from edgelm.model.cache_shape import trace_cache
 from edgelm.runtime.batching import batch
 from edgelm.runtime.batching.results import BatchResult
@@ -162,6 +162,20 @@ def test_bad_prompts_fail_alone(network: Any, bench: Callable[..., Any]) -> None
     assert "Unicode" in errors[5]
     with pytest.raises(PromptError, match="empty"):
         _ = results[1].text
+
+
+def test_a_prompt_that_would_not_fit_in_memory_fails_alone(network: Any, bench: Callable[..., Any]) -> None:
+    def check_fits(tokens: int) -> None:
+        if tokens > 50:
+            raise FitError(f"a prompt of {tokens} tokens needs too much")
+
+    tried = bench(network)
+    prompts = draw(2, 5, 30)
+    expected = tried.alone(prompts, max_tokens=6)
+    tried.check_fits = check_fits
+    results = tried.together([*prompts, [1] * 51], max_tokens=6)
+    assert isinstance(results.pop(2).error, FitError)
+    check_same(results, expected)
 
 
 def test_a_parser_that_fails_ends_its_reply_only(

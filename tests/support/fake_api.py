@@ -61,6 +61,9 @@ class FakeChat:
             self.messages.append({"role": "assistant", "content": said})
         yield Finished("stop", Usage(10, 4, len(pieces), 0.1, 0.2, 1.0, 0))
 
+    def tool_events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
+        yield from self.events(text, **settings)
+
 
 class FakeModel:
     """One model; `chats` are those that were begun."""

@@ -90,6 +90,17 @@ def test_what_the_compiler_cannot_do_is_named_with_its_place(part: dict[str, Any
     assert said in caught.value.message
 
 
+def test_a_sound_one_of_is_not_blamed_for_another() -> None:
+    def case(kind: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
+
+    sound = {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]}
+    wrong = {"oneOf": [{"type": "number"}, {"type": "integer"}]}
+    schema = {"type": "object", "properties": {"x": {"items": sound}, "w": wrong}, "required": ["w"]}
+    with pytest.raises(UnsupportedError, match="at #/properties/w cannot"):
+        Grammar.from_schema({**schema, "$defs": {"a": case("a"), "b": case("b")}})
+
+
 @pytest.mark.parametrize(
     ("schema", "said"),
     [

@@ -82,7 +82,7 @@ class Comparison(Quality):
 def score(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore_progress) -> list[RowScore]:
     """Negative log-likelihoods of `network` on `rows`."""
     runner = Runner(network)
-    return [_score_row(runner, row) for row in _watched(rows, on_progress)]
+    return [RowScore(row.domain, score_tokens(runner, row)[0]) for row in _watched(rows, on_progress)]
 
 
 def score_against(
@@ -154,12 +154,16 @@ def _watched(rows: Sequence[Row], on_progress: OnProgress) -> Iterator[Row]:
     on_progress(Progress("Measuring", len(rows), len(rows), "rows"))
 
 
-def _score_row(runner: Runner, row: Row) -> RowScore:
-    parts = [
-        _numbers(_nll(_log_probabilities(logits), _targets(row, piece)))
-        for piece, logits in runner.logits(row)
-    ]
-    return RowScore(row.domain, np.concatenate(parts))
+def score_tokens(runner: Runner, row: Row) -> tuple[Floats, Floats]:
+    """Of the scored tokens of `row`: negative log-likelihoods [tokens] in nats, and 1 where a token is the likeliest."""
+    parts = []
+    for piece, logits in runner.logits(row):
+        targets = _targets(row, piece)
+        part = [_nll(_log_probabilities(logits), targets), mx.argmax(logits, axis=-1) == targets]
+        mx.eval(part)
+        parts.append([_numbers(values) for values in part])
+    nll, likeliest = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return nll, likeliest
 
 
 def _compare_row(reference: Reference, index: int, runner: Runner, row: Row) -> RowComparison:

@@ -68,19 +68,20 @@ def _inverse_factor(matrix: np.ndarray) -> np.ndarray:
     return np.triu(np.linalg.inv(lower[::-1, ::-1]))
 
 
-def aligned(weight: mx.array, hessian: mx.array, cross: mx.array, damping: float = DAMPING) -> mx.array:
-    """`weight` [R, C], moved half-way to what gives the source's outputs on the quantized model's inputs.
+def alignment(hessian: mx.array, cross: mx.array, damping: float = DAMPING) -> mx.array | None:
+    """M [C, C] such that W + W M gives, on the quantized model's inputs, outputs half-way to the source's.
 
-    W + ½ W (C − H)(H + damping)⁻¹ with H = X̂ᵀX̂ and C = XᵀX̂, X from the source and X̂ from the model quantized
-    so far. Moved all the way it overfits the calibration text; not at all, errors of layers add up.
+    M = ½ (C − H)(H + damping)⁻¹ with H = X̂ᵀX̂ and C = XᵀX̂, X from the source and X̂ from the model quantized so
+    far. Moved all the way it overfits the calibration text; not at all, the errors of layers add up.
     Source: asymmetric calibration, arXiv:2504.02692 (GPTAQ) and arXiv:2505.11695 (Qronos); the half is measured.
+
+    Returns:
+        None where there were no inputs.
     """
-    full, other = np.array(hessian, dtype=np.float64), np.array(cross, dtype=np.float64)
+    full, drift = np.array(hessian, dtype=np.float64), np.array(cross - hessian, dtype=np.float64)
     mean = np.diagonal(full).mean()
     if mean <= 0:
-        return weight
-    drift = other - full
+        return None
     full[np.diag_indices_from(full)] += damping * mean
-    # Solved from the right: Z (H + d) = C − H, and H is symmetric.
-    move = HALF * np.linalg.solve(full, drift.T).T
-    return weight + weight @ mx.array(move.astype(np.float32))
+    # Solved from the right: M (H + d) = ½ (C − H), and H is symmetric.
+    return mx.array((HALF * np.linalg.solve(full, drift.T).T).astype(np.float32))

@@ -44,6 +44,10 @@ class Fitted:
         """What the codes stand for, [R, C] in float32."""
         return self.grid.decode(self.codes)
 
+    def packed(self) -> dict[str, mx.array]:
+        """`weight`, `scales` and `biases` as a quantized MLX layer holds them."""
+        return self.grid.packed(self.codes)
+
 
 def fit(
     weight: mx.array,
@@ -52,18 +56,20 @@ def fit(
     group_size: int,
     dtype: mx.Dtype,
     effort: Effort = THOROUGH,
-    target: mx.array | None = None,
+    move: mx.array | None = None,
 ) -> Fitted:
-    """Quantize `weight` [R, C] (float32) to lose little under `curvature`.
+    """Quantize `weight` [R, C] to lose little under `curvature`.
 
     Args:
-        target: what its outputs should come close to, where that is not `weight` itself (`aligned`).
+        dtype: what scales and biases will be stored in.
+        move: M [C, C] of `alignment`: the outputs wanted are those of W + W M.
     """
     parts = []
     for start in range(0, weight.shape[0], ROWS):
-        rows = slice(start, start + ROWS)
-        wanted = weight[rows] if target is None else target[rows]
-        parts.append(_fit(weight[rows], wanted, curvature, bits, group_size, dtype, effort))
+        rows = weight[start : start + ROWS].astype(mx.float32)
+        wanted = rows if move is None else rows + rows @ move
+        mx.eval(wanted)
+        parts.append(_fit(rows, wanted, curvature, bits, group_size, dtype, effort))
     if len(parts) == 1:
         return parts[0]
     grid = dataclasses.replace(

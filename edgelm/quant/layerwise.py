@@ -2,11 +2,11 @@
 
 `Weighted` (quality "good") runs the source alone and searches every weight under the E[x²] of its inputs.
 `Sequential` (quality "best") carries two streams: the source's hidden states and those of the model quantized so
-far. In each layer the modules are taken in the order in which they run; GPTQ sees the inputs that the already
-quantized part really gives, and its target is moved half-way to the source's outputs.
+far. GPTQ sees the inputs that the quantized layers before really give, and its target is moved half-way to the
+source's outputs.
 
-In memory at any time: the hidden states (spilled beyond a budget), the layer twice, one Hessian and its
-cross product. Knows nothing of files.
+In memory at any time: the hidden states (spilled beyond a budget), the layer twice, and the Hessians of one layer,
+of which the widest module's outweighs the others. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import mlx.core as mx
 
 from edgelm.quant import formats
 from edgelm.quant.apply import quantizable
-from edgelm.quant.curvature import Curvature, alignment, curvature
+from edgelm.quant.curvature import alignment, curvature
 from edgelm.quant.formats import Packed, Settings
 from edgelm.quant.gptq import fit
 from edgelm.quant.moments import MIN_EXPERT_TOKENS, Products, Squares, rows_by_slice
@@ -78,8 +78,8 @@ class Layerwise:
             returned = self.walk.run(index, stream, batch)
         return caught, returned
 
-    def head_squares(self, stream: str) -> tuple[str | None, mx.array | None]:
-        """The path of the output head and E[x²] of its inputs, after the last layer; None where not seen."""
+    def head_importance(self, stream: str) -> tuple[str | None, mx.array | None]:
+        """The path of the output head and E[x²] of its inputs [C], after the last layer; None where not seen."""
         squares: Squares | None = None
         path = None
         for batch in range(len(self.walk.batches)):
@@ -136,119 +136,99 @@ class Sequential(Layerwise):
         """Quantize layer `index`, and take both streams past it."""
         walk = self.walk
         source = walk.load(index)
-        quantized = dict(source)
+        groups, products, squares = self._observed(index, source)
         result = LayerResult()
-        caught, _ = self.caught(index, SOURCE, 0)
-        groups = groups_of(caught)
-        del caught
+        made = dict(source)
         for group in groups:
-            done = self._group(index, group, source, quantized, result)
-            quantized.update(done)
+            if group[0] in products:
+                done = self._group(group, source, products.pop(group[0]), result)
+            else:
+                done = self._stack(index, group, source, squares[group[0]], result)
+            made.update(done)
         for path in self.modules[index]:
-            if f"{path}.weight" not in result.arrays:  # nothing reached it
-                stored = source[f"{path}.weight"].astype(walk.read_dtype(f"{path}.weight"))
-                packed = self.search(result, path, stored, None)
-                quantized[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
-        self._advance(index, source, quantized)
+            if f"{path}.weight" not in result.arrays:  # no calibration text reached it
+                packed = self.search(result, path, self._stored(path, source), None)
+                made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+        self._advance(index, made)
         return result
 
     def replay(self, index: int, arrays: Mapping[str, mx.array]) -> None:
         """Take both streams past a layer that was quantized before."""
-        source = self.walk.load(index)
-        quantized = dict(source)
+        made = self.walk.load(index)
+        self.walk.advance(index, SOURCE)
         for path in self.modules[index]:
-            packed = {
-                kind: arrays[f"{path}.{kind}"]
-                for kind in ("weight", "scales", "biases")
-                if f"{path}.{kind}" in arrays
-            }
-            quantized[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
-        self._advance(index, source, quantized)
+            kinds = [kind for kind in ("weight", "scales", "biases") if f"{path}.{kind}" in arrays]
+            packed = {kind: arrays[f"{path}.{kind}"] for kind in kinds}
+            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+        self._advance(index, made)
 
-    def _advance(self, index: int, source: dict[str, mx.array], quantized: dict[str, mx.array]) -> None:
-        for stream, parameters in ((SOURCE, source), (QUANTIZED, quantized)):
-            self.walk.use(parameters)
-            self.walk.advance(index, stream)
+    def _advance(self, index: int, made: dict[str, mx.array]) -> None:
+        self.walk.use(made)
+        self.walk.advance(index, QUANTIZED)
         self.walk.unload(index)
 
-    def _group(
-        self, index: int, group: list[str], source: dict[str, mx.array], quantized: dict[str, mx.array],
-        result: LayerResult,
-    ) -> dict[str, mx.array]:  # fmt: skip
-        """Quantize modules that share their input; returns their weights as they are now."""
-        if any(self.settings[path].get("mode", "affine") != "affine" for path in group):
-            return self._searched(index, group, source, quantized, result)
-        if source[f"{group[0]}.weight"].ndim == 3:
-            return self._stacked(index, group, source, quantized, result)
-        columns = source[f"{group[0]}.weight"].shape[1]
-        products, rows = Products.zero(columns), 0
+    def _stored(self, path: str, source: dict[str, mx.array]) -> mx.array:
+        return source[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
+
+    def _observed(
+        self, index: int, source: dict[str, mx.array]
+    ) -> tuple[list[list[str]], dict[str, Products], dict[str, Squares]]:
+        """Run the unquantized layer on both streams, taking the source's past it.
+
+        Returns:
+            The modules that share their inputs; what was summed over these for the first of each: products
+            for matrices in an affine mode, squares (of the quantized stream) for all others.
+        """
+        groups: list[list[str]] = []
+        products: dict[str, Products] = {}
+        squares: dict[str, Squares] = {}
         for batch in range(len(self.walk.batches)):
-            self.walk.use(source)
-            wanted = [found.rows for found in self.caught(index, SOURCE, batch)[0] if found.path == group[0]]
-            self.walk.use(quantized)
-            given = [
-                found.rows for found in self.caught(index, QUANTIZED, batch)[0] if found.path == group[0]
-            ]
+            wanted, returned = self.caught(index, SOURCE, batch)
+            given, _ = self.caught(index, QUANTIZED, batch)
+            groups = groups or groups_of(wanted)
+            firsts = {group[0] for group in groups}
             for one, other in zip(given, wanted, strict=True):
-                products.add(one, other)
-                rows += one.shape[0]
+                if one.path in firsts:
+                    self._count(one, other, source[f"{one.path}.weight"], products, squares)
+            self.walk.keep(index, SOURCE, batch, returned)
+        return groups, products, squares
+
+    def _count(
+        self, given: Inputs, wanted: Inputs, weight: mx.array, products: dict[str, Products],
+        squares: dict[str, Squares],
+    ) -> None:  # fmt: skip
+        path = given.path
+        if weight.ndim == 2 and self.settings[path].get("mode", "affine") == "affine":
+            products.setdefault(path, Products.zero(weight.shape[1])).add(given.rows, wanted.rows)
+        else:
+            squares.setdefault(path, Squares.zero(weight.shape)).add(given)
+
+    def _group(
+        self, group: list[str], source: dict[str, mx.array], products: Products, result: LayerResult
+    ) -> dict[str, mx.array]:
+        """GPTQ of matrices that share their input; returns their weights as they are now."""
         bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
-        del products
-        return {
-            f"{path}.weight": self._fitted(path, source[f"{path}.weight"], bent, move, rows, result)
-            for path in group
-        }
-
-    def _fitted(
-        self, path: str, weight: mx.array, bent: Curvature, move: mx.array | None, rows: int, result: LayerResult
-    ) -> mx.array:  # fmt: skip
-        self.on_module(path)
-        settings = self.settings[path]
-        fitted = fit(
-            weight, bent, settings["bits"], settings["group_size"], self.walk.read_dtype(f"{path}.weight"),
-            move=move,
-        )  # fmt: skip
-        packed = fitted.packed()
-        made = formats.dequantized(packed, settings)
-        error = number(bent.loss(made - weight).sum() / bent.loss(weight).sum())
-        _add(result, path, packed, Outcome(path, "gptq", rows, error))
-        return made
-
-    def _searched(
-        self, index: int, group: list[str], source: dict[str, mx.array], quantized: dict[str, mx.array],
-        result: LayerResult,
-    ) -> dict[str, mx.array]:  # fmt: skip
-        squares = self._squares(index, group, source, quantized)
         made = {}
         for path in group:
-            stored = source[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
-            packed = self.search(result, path, stored, squares)
-            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+            self.on_module(path)
+            weight, settings = source[f"{path}.weight"], self.settings[path]
+            dtype = self.walk.read_dtype(f"{path}.weight")
+            fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype, move=move)
+            packed = fitted.packed()
+            made[f"{path}.weight"] = values = formats.dequantized(packed, settings)
+            error = number(bent.loss(values - weight).sum() / bent.loss(weight).sum())
+            _add(result, path, packed, Outcome(path, "gptq", products.rows, error))
         return made
 
-    def _squares(
-        self, index: int, group: list[str], source: dict[str, mx.array], quantized: dict[str, mx.array]
-    ) -> Squares:
-        squares = Squares.zero(source[f"{group[0]}.weight"].shape)
-        self.walk.use(quantized)
-        for batch in range(len(self.walk.batches)):
-            for found in self.caught(index, QUANTIZED, batch)[0]:
-                if found.path == group[0]:
-                    squares.add(found)
-        return squares
-
-    def _stacked(
-        self, index: int, group: list[str], source: dict[str, mx.array], quantized: dict[str, mx.array],
-        result: LayerResult,
-    ) -> dict[str, mx.array]:  # fmt: skip
-        """Experts or heads: GPTQ for those that enough tokens reach, the weighted search for the others.
+    def _stack(
+        self, index: int, group: list[str], source: dict[str, mx.array], squares: Squares, result: LayerResult
+    ) -> dict[str, mx.array]:
+        """Experts or heads (or block formats): GPTQ for those that enough tokens reach, else weighted search.
 
         No alignment: the source may have sent other tokens to an expert.
         """
-        squares = self._squares(index, group, source, quantized)
-        made = self._searched_stack(group, source, squares)
-        counts: Any = squares.rows.tolist()
-        rich = [slot for slot, count in enumerate(counts) if count >= MIN_EXPERT_TOKENS]
+        made = {path: self._searched(path, source, squares) for path in group}
+        rich = self._rich(group, source, squares)
         columns = source[f"{group[0]}.weight"].shape[-1]
         step = max(1, HESSIANS_BYTES // (4 * columns * columns))
         for start in range(0, len(rich), step):
@@ -256,29 +236,31 @@ class Sequential(Layerwise):
                 bent = curvature(hessian)
                 for path in group:
                     self.on_module(f"{path}[{slot}]")
-                    settings, weight = self.settings[path], source[f"{path}.weight"][slot]
+                    weight, settings = source[f"{path}.weight"][slot], self.settings[path]
                     dtype = self.walk.read_dtype(f"{path}.weight")
-                    made[path][slot] = fit(
-                        weight, bent, settings["bits"], settings["group_size"], dtype
-                    ).packed()
+                    fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype)
+                    made[path][slot] = fitted.packed()
         return {
             f"{path}.weight": self._joined(path, made[path], source[f"{path}.weight"], squares, rich, result)
             for path in group
         }
 
-    def _searched_stack(
-        self, group: list[str], source: dict[str, mx.array], squares: Squares
-    ) -> dict[str, list[Packed]]:
-        importance = squares.importance()
-        made = {}
-        for path in group:
-            self.on_module(path)
-            stored = source[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
-            packed = formats.searched(stored, self.settings[path], importance)
-            made[path] = [
-                {kind: array[slot] for kind, array in packed.items()} for slot in range(stored.shape[0])
-            ]
-        return made
+    def _rich(self, group: list[str], source: dict[str, mx.array], squares: Squares) -> list[int]:
+        """The slices of a stack that enough tokens reach for a Hessian."""
+        affine = all(self.settings[path].get("mode", "affine") == "affine" for path in group)
+        if source[f"{group[0]}.weight"].ndim == 2 or not affine:
+            return []
+        counts: Any = squares.rows.tolist()
+        return [slot for slot, count in enumerate(counts) if count >= MIN_EXPERT_TOKENS]
+
+    def _searched(self, path: str, source: dict[str, mx.array], squares: Squares) -> list[Packed]:
+        """The weighted search of every slice; one, if the weight is no stack."""
+        self.on_module(path)
+        stored = self._stored(path, source)
+        packed = formats.searched(stored, self.settings[path], squares.importance())
+        if stored.ndim == 2:
+            return [packed]
+        return [{kind: array[slot] for kind, array in packed.items()} for slot in range(stored.shape[0])]
 
     def _hessians(self, index: int, path: str, slots: list[int], columns: int) -> dict[int, mx.array]:
         sums = {slot: mx.zeros((columns, columns)) for slot in slots}
@@ -294,15 +276,39 @@ class Sequential(Layerwise):
         self, path: str, parts: list[Packed], weight: mx.array, squares: Squares, rich: list[int],
         result: LayerResult,
     ) -> mx.array:  # fmt: skip
-        packed = {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]}
+        is_stack = weight.ndim == 3
+        packed = (
+            {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]} if is_stack else parts[0]
+        )
         made = formats.dequantized(packed, self.settings[path])
         importance = squares.importance()
         error = None if importance is None else _share(importance, made - weight, weight)
         method = (
-            f"gptq for {len(rich)} of {len(parts)}, weighted search" if len(rich) < len(parts) else "gptq"
+            f"gptq of {len(rich)} slices in {len(parts)}, else weighted search" if rich else "weighted search"
         )
         _add(result, path, packed, Outcome(path, method, int(number(squares.rows.sum())), error))
         return made
+
+    def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
+        """Quantize the output head, `weight` [V, C] as stored, on what reaches it after the last layer."""
+        settings = self.settings[path]
+        if settings.get("mode", "affine") != "affine":
+            importance = self.head_importance(QUANTIZED)[1]
+            self.search(
+                result, path, weight, None if importance is None else Squares(importance, mx.array(1.0))
+            )
+            return
+        products = Products.zero(weight.shape[1])
+        for batch in range(len(self.walk.batches)):
+            given, wanted = self.walk.head_input(QUANTIZED, batch), self.walk.head_input(SOURCE, batch)
+            assert given is not None
+            assert wanted is not None
+            flat = (-1, weight.shape[1])
+            products.add(given[1].reshape(flat), wanted[1].reshape(flat))
+        bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
+        self.on_module(path)
+        fitted = fit(weight, bent, settings["bits"], settings["group_size"], weight.dtype, move=move)
+        _add(result, path, fitted.packed(), Outcome(path, "gptq", products.rows, None))
 
 
 def _share(importance: mx.array, error: mx.array, weight: mx.array) -> float:

@@ -57,6 +57,7 @@ class Products:
 
     hessian: mx.array  # [C, C]
     cross: mx.array  # [C, C]
+    rows: int = 0
 
     @classmethod
     def zero(cls, columns: int) -> Products:
@@ -68,6 +69,7 @@ class Products:
         rows, source = rows.astype(mx.float32), source.astype(mx.float32)
         self.hessian = self.hessian + rows.T @ rows
         self.cross = self.cross + source.T @ rows
+        self.rows += rows.shape[0]
         mx.eval(self.hessian, self.cross)
 
 

@@ -14,7 +14,7 @@ states before it and of what earlier layers returned beside them (shared keys an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -33,6 +33,10 @@ State = dict[str, Any]
 """`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`."""
 
 
+Lookup = Callable[[mx.array], mx.array]
+"""Token ids → vectors."""
+
+
 class _Reached(Exception):  # noqa: N818 - not an error: it ends a call that has reached what it was made for
     def __init__(self, found: Any) -> None:
         super().__init__()
@@ -49,6 +53,7 @@ class _Visit:
     at_layer: Callable[[int, Call, tuple[Any, ...], dict[str, Any]], Any] | None = None
     """In place of the layer's call and the end of the visit."""
     at_head: Callable[[str, mx.array], None] | None = None
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
     is_past_layers: bool = False
 
 
@@ -82,6 +87,8 @@ class Walk:
         self.names = [[name for name, _ in flat if name.startswith(f"{path}.")] for path in self.paths]
         inside = {name for layer in self.names for name in layer}
         self.outside = [name for name, _ in flat if name not in inside]
+        self.embeddings: list[str] = []
+        """Paths of the modules outside the layers that look tokens up."""
         self._dtypes: dict[str, mx.Dtype] = {}
         self._visit = _Visit(0, None)
         for index, layer in enumerate(self.layers):
@@ -113,10 +120,14 @@ class Walk:
         layer = self.layers[index]
         layer.update(tree_map(lambda _: mx.zeros(()), layer.parameters()))
 
-    def begin(self, stream: str) -> None:
-        """Keep the hidden states that reach the first layer, under the loaded outer parameters, as `stream`."""
+    def begin(self, stream: str, lookups: Mapping[str, Lookup] | None = None) -> None:
+        """Keep the hidden states that reach the first layer, under the loaded outer parameters, as `stream`.
+
+        Args:
+            lookups: embedding path → what gives its vectors instead of it.
+        """
         for batch, ids in enumerate(self.batches):
-            hidden = self._call(ids, _Visit(0, None, at_layer=_take_hidden))
+            hidden = self._call(ids, _Visit(0, None, at_layer=_take_hidden, lookups=lookups or {}))
             self.activations.put((stream, batch), {"hidden": hidden.astype(mx.float32), "beside": {}})
 
     def run(self, index: int, stream: str, batch: int) -> Any:
@@ -210,10 +221,19 @@ class Walk:
             if path.startswith(inside):
                 continue
             if hasattr(module, "as_linear"):
-                hook(module, lambda own, arguments, named: own(*arguments, **named).astype(mx.float32))
+                self.embeddings.append(path)
+                hook(module, self._embedding_handler(path))
                 hook_method(module, "as_linear", self._head_handler(path))
             elif isinstance(module, nn.Linear):
                 hook(module, self._head_handler(path))
+
+    def _embedding_handler(self, path: str) -> Handler:
+        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            look_up = self._visit.lookups.get(path)
+            found = own(*arguments, **named) if look_up is None else look_up(arguments[0])
+            return found.astype(mx.float32)
+
+        return handle
 
     def _head_handler(self, path: str) -> Handler:
         def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:

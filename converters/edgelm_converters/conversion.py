@@ -9,6 +9,11 @@ from edgelm.options import Options, option
 from edgelm.quant.recipes import RECIPES
 from edgelm.quant.scheme import Scheme
 
+QUALITIES = ("rtn", "fast", "good", "best")
+"""rtn rounds to nearest; fast searches scales; good weighs that by calibration text; best adds GPTQ layer by layer."""
+
+DEFAULT_QUALITY = "rtn"
+
 
 @dataclass(frozen=True)
 class Conversion(Options):
@@ -19,6 +24,12 @@ class Conversion(Options):
     group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
+    quality: str | None = option(None, f"how codes are chosen (default {DEFAULT_QUALITY})", choices=QUALITIES)
+    calibration: str | None = option(
+        None, "text or chat JSONL file, or a directory of them (default: the text that ships with edgelm)"
+    )
+    calibration_tokens: int = option(16_384, "tokens to calibrate on", ge=512, le=10_000_000)
+    seed: int = option(0, "chooses the calibration rows", ge=0)
     dtype: str = option(
         "auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32")
     )
@@ -31,7 +42,22 @@ class Conversion(Options):
         super().__post_init__()
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
             raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
+        if self.calibration is not None and not self.is_calibrated:
+            raise OptionError(
+                f"quality {self.quality or DEFAULT_QUALITY} uses no calibration text",
+                hint="add --quality good or --quality best",
+            )
         self.scheme()
+
+    @property
+    def chosen_quality(self) -> str:
+        """The quality asked for, or the default."""
+        return self.quality or DEFAULT_QUALITY
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether calibration text is run through the model."""
+        return self.chosen_quality in ("good", "best")
 
     @property
     def keeps_packed(self) -> bool:

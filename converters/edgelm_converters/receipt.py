@@ -35,6 +35,8 @@ class Receipt:
     comparison: Comparison | None
     skipped: str | None
     """Why there is no comparison."""
+    calibration: dict[str, Any] | None = None
+    """Text, tokens and seed of a calibrated quality, and what became of every module."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the manifest."""

@@ -8,7 +8,7 @@ Six domains (prose, dialogue, documentation, code, maths, languages), each a fil
 licences stand in `data/README.md`. Knows nothing of models; of a tokenizer, only that it turns text into ids.
 """
 
-from edgelm.corpus.rows import sample_rows, token_rows
+from edgelm.corpus.rows import leading_tokens, sample_rows, token_rows
 from edgelm.corpus.text import DOMAINS, calibration_text, conversations, documents, held_out
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "conversations",
     "documents",
     "held_out",
+    "leading_tokens",
     "sample_rows",
     "token_rows",
 ]

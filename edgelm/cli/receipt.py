@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgelm.units import format_bytes, format_seconds
 
@@ -69,6 +69,11 @@ def _worst(layers: Sequence[LayerLoss]) -> str:
     return ", ".join(f"{layer.path} {layer.relative_error:.2g}" for layer in known[:_WORST])
 
 
+def _named(calibration: Mapping[str, Any]) -> str:
+    source = calibration.get("source", "text")
+    return "the shipped text" if source == "shipped" else str(source)
+
+
 def _cost(receipt: QualityReceipt) -> str:
     parts = []
     if receipt.elapsed_s is not None:
@@ -77,5 +82,5 @@ def _cost(receipt: QualityReceipt) -> str:
         parts.append(f"peak memory {format_bytes(receipt.peak_memory_bytes)}")
     if receipt.calibration:
         said = receipt.calibration
-        parts.append(f"calibrated on {said.get('tokens', 0):,} tokens of {said.get('text', 'text')}")
+        parts.append(f"calibrated on {said.get('tokens', 0):,} tokens of {_named(said)}")
     return ", ".join(parts)

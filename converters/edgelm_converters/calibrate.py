@@ -205,7 +205,7 @@ class _Run:
                     for kind in ("weight", "scales", "biases")
                     if f"{path}.{kind}" in embedded.arrays
                 }
-                found[path] = _lookup(packed, self.job.settings[path])
+                found[path] = formats.lookup(packed, self.job.settings[path])
         return found
 
     def _head(self, method: Sequential, path: str) -> None:
@@ -220,10 +220,3 @@ class _Run:
 
 def _part(index: int) -> str:
     return f"layer-{index:04}"
-
-
-def _lookup(packed: dict[str, mx.array], settings: Settings) -> Any:
-    def look_up(ids: mx.array) -> mx.array:
-        return formats.dequantized({kind: array[ids] for kind, array in packed.items()}, settings)
-
-    return look_up

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from edgelm.quant.activations import Activations
 from edgelm.quant.apply import Decision
 from edgelm.quant.budget import Choice, allocate
 from edgelm.quant.scheme import settings_bits_per_weight
-from edgelm.quant.sensitivity import WIDTHS, Sensitivities, Sensitivity, group_for, has_affine
+from edgelm.quant.sensitivity import WIDTHS, Sensitivities, Sensitivity, group_for
 from edgelm.quant.walk import Walk
 from edgelm.units import format_bytes
 from edgelm_converters.calibration_text import CalibrationText
@@ -100,19 +100,9 @@ def decide_by_budget(
 
     Args:
         tied: the embedding that is also the head: never narrower than the body on average.
-
-    Raises:
-        OptionError: the budget is below what is possible; the message says what is.
     """
     choices = {path: _choices(plan, path, sensitivity) for path, sensitivity in found.items()}
-    fixed = plan.size_bytes - sum(_stored_bytes(plan, path) for path in found)
-    least = fixed + sum(min(choice.size_bytes for choice in offered) for offered in choices.values())
-    if least > budget:
-        raise OptionError(
-            f"the budget is {format_bytes(budget)} ({budget * 8 / plan.parameters:.2f} bits per weight), and the"
-            f" smallest possible is {format_bytes(least)} ({least * 8 / plan.parameters:.2f})",
-            hint=f"ask for --size {math.ceil(least / 1e6)}MB or more",
-        )
+    fixed = _fixed_bytes(plan, list(found))
     chosen = allocate(choices, budget - fixed)
     if tied in chosen:
         body = [choice.settings["bits"] for path, choice in chosen.items() if path != tied]
@@ -125,7 +115,24 @@ def decide_by_budget(
     return dataclasses.replace(decision, layers=layers, asked=dict(layers), regrouped={})
 
 
-def _choices(plan: Plan, path: str, sensitivity: Sensitivity) -> list[Choice]:
+def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int) -> None:
+    """Refuse a budget that even the fewest bits exceed, from shapes alone.
+
+    Raises:
+        OptionError: it does; the message says what the smallest possible is.
+    """
+    smallest = (min(size for _, size in _offers(plan, path)) for path in movable)
+    least = _fixed_bytes(plan, movable) + sum(smallest)
+    if least > budget:
+        raise OptionError(
+            f"the budget is {format_bytes(budget)} ({budget * 8 / plan.parameters:.2f} bits per weight), and the"
+            f" smallest possible is {format_bytes(least)} ({least * 8 / plan.parameters:.2f})",
+            hint=f"ask for --bpw {math.ceil(least * 800 / plan.parameters) / 100:g} or more",
+        )
+
+
+def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:
+    """The settings that the rows of a tensor allow, and the bytes that each takes."""
     shape = plan.inputs[f"{path}.weight"].shape
     scale_bits = 8 * plan.dtypes[f"{path}.weight"].size
     offered = []
@@ -133,9 +140,23 @@ def _choices(plan: Plan, path: str, sensitivity: Sensitivity) -> list[Choice]:
         if shape[-1] % group == 0:
             settings = {"group_size": group, "bits": bits, "mode": "affine"}
             size = math.ceil(math.prod(shape) * settings_bits_per_weight(settings, scale_bits) / 8)
-            loss = sensitivity.expected_kl(bits, group, group_for(shape[-1]))
-            offered.append(Choice(settings, size, loss))
+            offered.append((settings, size))
     return offered
+
+
+def _choices(plan: Plan, path: str, sensitivity: Sensitivity) -> list[Choice]:
+    measured_group = group_for(plan.inputs[f"{path}.weight"].shape[-1])
+    return [
+        Choice(
+            settings, size, sensitivity.expected_kl(settings["bits"], settings["group_size"], measured_group)
+        )
+        for settings, size in _offers(plan, path)
+    ]
+
+
+def _fixed_bytes(plan: Plan, movable: Sequence[str]) -> int:
+    """Of everything that a budget has no choice about."""
+    return plan.size_bytes - sum(_stored_bytes(plan, path) for path in movable)
 
 
 def _stored_bytes(plan: Plan, path: str) -> int:
@@ -144,19 +165,18 @@ def _stored_bytes(plan: Plan, path: str) -> int:
 
 
 def sensitivities(
-    inputs: Inputs, plan: Plan, decision: Decision, text: CalibrationText, source_hashes: Mapping[str, str],
-    stage: Path, on_progress: OnProgress,
+    inputs: Inputs, plan: Plan, settings: Mapping[str, Any], text: CalibrationText,
+    source_hashes: Mapping[str, str], stage: Path, on_progress: OnProgress,
 ) -> tuple[dict[str, Sensitivity], str | None]:  # fmt: skip
-    """The sensitivity of every tensor that a budget may choose for, and the embedding that is also the head."""
-    weights = SourceWeights(inputs, plan.dtypes)
-    weights.network.eval()
-    settings = has_affine(weights.network, decision.layers)
+    """The sensitivity of every tensor of `settings`, and the embedding that is also the head."""
     rows = [row[:SENSITIVITY_ROW_TOKENS] for row in text.rows[:SENSITIVITY_ROWS]]
     key = json.dumps([dict(source_hashes), sorted(settings), rows, 1], sort_keys=True)
     cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _read(cached)
     if known is not None:
         return known
+    weights = SourceWeights(inputs, plan.dtypes)
+    weights.network.eval()
     spare = devices.memory_budget_bytes(devices.detect()) // 4
     walk = Walk(weights.network, weights, [mx.array(rows)], Activations(spare, stage))
     walk.load(None)

@@ -121,6 +121,7 @@ class _Run:
             self.job.outcomes += done.outcomes
         head, importance = method.head_importance(SOURCE)
         self._outer(method, head, importance)
+        self.clock.layer_done()
         return self.job.outcomes
 
     def best(self) -> list[Outcome]:
@@ -148,6 +149,7 @@ class _Run:
         for path in later:
             if path in self.job.settings:
                 self._head(method, path)
+        self.clock.layer_done()
         return self.job.outcomes
 
     def _keep(self, part: str, result: LayerResult) -> None:

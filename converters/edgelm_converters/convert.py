@@ -25,7 +25,8 @@ from edgelm.model.manifest import Manifest
 from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
-from edgelm_converters.budgeted import budget_bytes, decide_by_budget, sensitivities
+from edgelm.quant.sensitivity import movable_layers
+from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
 from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
@@ -223,10 +224,13 @@ def _plan_budget(
     on_progress: OnProgress,
 ) -> tuple[Decision, Plan]:  # fmt: skip
     """The plan with widths chosen to spend the budget where it lowers the divergence most."""
-    budget = budget_bytes(job.wanted, plan, job.network(), job.config)
+    network = job.network()
+    budget = budget_bytes(job.wanted, plan, network, job.config)
+    movable = movable_layers(network, decision.layers)
+    refuse_impossible(plan, list(movable), budget)
     text = read_text(job.wanted, directory, job.config)
     found, tied = sensitivities(
-        _fresh_inputs(job), plan, decision, text, hashes.result(), job.stage / "sensitivity", on_progress
+        _fresh_inputs(job), plan, movable, text, hashes.result(), job.stage / "sensitivity", on_progress
     )
     return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import console, print_json, progress_bars, warn
+from edgelm.cli.output import console, print_json, progress_bars, say, warn
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm_converters.convert import Converted
+    from edgelm_converters.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +40,21 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.output,
             revision=arguments.revision,
             on_progress=on_progress,
+            on_estimate=_say_estimate,
             **vars(wanted),
         )
     if arguments.json:
         print_json({"directory": str(made.directory), **vars(made.manifest)})
     else:
         _show(made)
+
+
+def _say_estimate(found: Estimate) -> None:
+    spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
+    say(
+        f"calibrating takes about {format_seconds(round(found.elapsed_s))} and"
+        f" {format_bytes(found.memory_bytes)} of memory{spilled}; stopped, it goes on where it was"
+    )
 
 
 def _show(made: Converted) -> None:
@@ -71,6 +81,8 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         ("size", f"{format_bytes(manifest.size_bytes or 0)}, {manifest.bits_per_weight} bits per weight"),
         ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
     ]
+    if manifest.recipe.get("quality"):
+        rows.append(("quality", _quality(manifest.recipe["quality"], receipt["calibration"])))
     if receipt["regrouped"]:
         rows.append(("smaller groups", _listed(receipt["regrouped"])))
     if receipt["left_unquantized"]:
@@ -84,6 +96,15 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         ),
     ]
     return rows
+
+
+def _quality(quality: str, calibration: dict[str, Any] | None) -> str:
+    """How codes were chosen; modules that calibration text did not reach are named."""
+    if calibration is None:
+        return quality
+    text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
+    unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
+    return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text
 
 
 def _comparison(receipt: dict[str, Any]) -> str:

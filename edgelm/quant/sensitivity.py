@@ -173,7 +173,7 @@ class Sensitivities(Layerwise):
         return total
 
 
-def has_affine(network: Any, settings: Mapping[str, Settings]) -> dict[str, Settings]:
+def movable_layers(network: Any, settings: Mapping[str, Settings]) -> dict[str, Settings]:
     """The tensors a budget may choose for: affine, in groups that their rows allow."""
     modules = quantizable(network)
     return {

@@ -121,6 +121,7 @@ class _Run:
             self.job.outcomes += done.outcomes
         head, importance = method.head_importance(SOURCE)
         self._outer(method, head, importance)
+        self.clock.layer_done()
         return self.job.outcomes
 
     def best(self) -> list[Outcome]:
@@ -148,6 +149,7 @@ class _Run:
         for path in later:
             if path in self.job.settings:
                 self._head(method, path)
+        self.clock.layer_done()
         return self.job.outcomes
 
     def _keep(self, part: str, result: LayerResult) -> None:
@@ -205,7 +207,7 @@ class _Run:
                     for kind in ("weight", "scales", "biases")
                     if f"{path}.{kind}" in embedded.arrays
                 }
-                found[path] = _lookup(packed, self.job.settings[path])
+                found[path] = formats.lookup(packed, self.job.settings[path])
         return found
 
     def _head(self, method: Sequential, path: str) -> None:
@@ -220,10 +222,3 @@ class _Run:
 
 def _part(index: int) -> str:
     return f"layer-{index:04}"
-
-
-def _lookup(packed: dict[str, mx.array], settings: Settings) -> Any:
-    def look_up(ids: mx.array) -> mx.array:
-        return formats.dequantized({kind: array[ids] for kind, array in packed.items()}, settings)
-
-    return look_up

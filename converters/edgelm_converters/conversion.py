@@ -27,6 +27,9 @@ class Conversion(Options):
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
     quality: str | None = option(None, f"how codes are chosen (default {DEFAULT_QUALITY})", choices=QUALITIES)
+    size: str | None = option(None, "budget for the weight files, as 2.3GB: widths are chosen by tensor")
+    bpw: float | None = option(None, "the same as bits per weight, scales included", gt=0, le=16)
+    fit: str | None = option(None, 'the same as what a Mac can hold, as "M2 Air 8GB"')
     calibration: str | None = option(
         None, "text or chat JSONL file, or a directory of them (default: the text that ships with edgelm)"
     )
@@ -49,6 +52,7 @@ class Conversion(Options):
         super().__post_init__()
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
             raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
+        self._check_budget()
         if self.calibration is not None and not self.is_calibrated:
             raise OptionError(
                 f"quality {self.quality or DEFAULT_QUALITY} uses no calibration text",
@@ -56,10 +60,25 @@ class Conversion(Options):
             )
         self.scheme()
 
+    def _check_budget(self) -> None:
+        budgets = [name for name in ("size", "bpw", "fit") if getattr(self, name) is not None]
+        widths = [name for name in ("bits", "group_size", "recipe") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            raise OptionError(f"{' and '.join(budgets)} are given, expected one budget")
+        if budgets and self.mode not in (None, "affine"):
+            raise OptionError(f"{budgets[0]} chooses widths of mode affine, and mode is {self.mode}")
+        if budgets and widths:
+            raise OptionError(f"{budgets[0]} chooses the widths itself, so {widths[0]} cannot be set with it")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether widths are chosen by tensor."""
+        return self.size is not None or self.bpw is not None or self.fit is not None
+
     @property
     def chosen_quality(self) -> str:
-        """The quality asked for, or the default."""
-        return self.quality or DEFAULT_QUALITY
+        """The quality asked for, or the default: the best for a budget, whose measuring takes time anyway."""
+        return self.quality or ("best" if self.has_budget else DEFAULT_QUALITY)
 
     @property
     def is_calibrated(self) -> bool:
@@ -76,7 +95,8 @@ class Conversion(Options):
     @property
     def keeps_packed(self) -> bool:
         """Whether weights that arrive quantized stay exactly as they are."""
-        return all(setting is None for setting in (self.bits, self.group_size, self.mode, self.recipe))
+        asked = (self.bits, self.group_size, self.mode, self.recipe)
+        return all(setting is None for setting in asked) and not self.has_budget
 
     def scheme(self) -> Scheme:
         """The settings of a layer that nothing else is said about."""

@@ -5,6 +5,7 @@ open source → sanitize names → decide → plan → check → write, one modu
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from edgelm.model.manifest import Manifest
 from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
+from edgelm.quant.sensitivity import movable_layers
+from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
 from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
@@ -142,6 +145,8 @@ def _convert(
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
+        if wanted.has_budget:
+            decision, plan = _plan_budget(job, decision, plan, directory, source_hashes, on_progress)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -205,16 +210,41 @@ def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conver
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)
-    return f"{name.rpartition('-')[0]}-{wanted.recipe.replace('_', '-')}" if wanted.recipe else name
+    label = wanted.recipe.replace("_", "-") if wanted.recipe else _budget_label(wanted)
+    return f"{name.rpartition('-')[0]}-{label}" if label else name
 
 
-def _plan(job: Job) -> tuple[Decision, Plan]:
+def _budget_label(wanted: Conversion) -> str | None:
+    """What a budget adds to the name of the model."""
+    if wanted.bpw is not None:
+        return f"{wanted.bpw:g}bpw"
+    said = wanted.size or wanted.fit
+    return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
+
+
+def _plan_budget(
+    job: Job, decision: Decision, plan: Plan, directory: Path, hashes: Future[dict[str, str]],
+    on_progress: OnProgress,
+) -> tuple[Decision, Plan]:  # fmt: skip
+    """The plan with widths chosen to spend the budget where it lowers the divergence most."""
+    network = job.network()
+    budget = budget_bytes(job.wanted, plan, network, job.config)
+    movable = movable_layers(network, decision.layers)
+    refuse_impossible(plan, list(movable), budget)
+    text = read_text(job.wanted, directory, job.config)
+    found, tied = sensitivities(
+        _fresh_inputs(job), plan, movable, text, hashes.result(), job.stage / "sensitivity", on_progress
+    )
+    return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
+
+
+def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
     network = job.network()
     inputs, held = job.inputs(network)
     kept = held if job.wanted.keeps_packed else {}
     if held and not job.wanted.keeps_packed:
         inputs = unpacked(inputs, held)
-    decision = decide_layers(network, job.checkpoint, job.wanted, kept)
+    decision = decision or decide_layers(network, job.checkpoint, job.wanted, kept)
     dtypes = choose_dtypes(job.checkpoint, job.wanted, kept, decision)
     return decision, make_plan(network, inputs, kept, decision, dtypes)
 
@@ -272,9 +302,11 @@ def _manifest(
     job: Job, plan: Plan, weights: dict[str, str], source_hashes: dict[str, str], receipt: Receipt
 ) -> Manifest:
     origin, wanted = job.checkpoint.origin, job.wanted
-    asked = wanted.scheme().settings if plan.quantize and wanted.recipe is None and not plan.packed else {}
+    is_uniform = wanted.recipe is None and not wanted.has_budget
+    asked = wanted.scheme().settings if plan.quantize and is_uniform and not plan.packed else {}
     quality = wanted.chosen_quality if plan.quantize else None
     recipe = {"name": wanted.recipe, **asked, "dtype": wanted.dtype, "quality": quality}
+    recipe |= {"size": wanted.size, "bpw": wanted.bpw, "fit": wanted.fit}
     return Manifest(
         source=origin.source,
         kind=origin.kind,

@@ -24,6 +24,8 @@ from edgelm.units import format_bytes
 from edgelm_converters.plan import Plan
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
+_COLUMN_S = 3e-4
+"""Of Python and MLX's dispatch for one column of GPTQ and of the sweep after it."""
 _PROCESS_BYTES = 400 << 20
 """Python, MLX, the tokenizer and the shipped text."""
 
@@ -50,6 +52,8 @@ class _Shape:
     widest: int
     weights: int
     """In the layers."""
+    columns: int
+    """Of all quantized matrices together."""
     used: float
     """Share of them that one token goes through."""
 
@@ -80,7 +84,7 @@ def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: 
 
 def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
     layers: dict[str, int] = defaultdict(int)
-    outer, widest = 0, 0
+    outer, widest, columns = 0, 0, 0
     for name, tensor in plan.inputs.items():
         count = math.prod(tensor.shape)
         found = _LAYER.match(name)
@@ -91,6 +95,7 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
             path = name.removesuffix(".weight")
             if path in plan.quantize:
                 widest = max(widest, tensor.shape[-1])
+                columns += tensor.shape[-1] * (tensor.shape[0] if len(tensor.shape) > 2 else 1)
     text = config.get("text_config") or config
     hidden = next(
         (int(text[key]) for key in ("hidden_size", "n_embd", "d_model", "dim") if key in text), widest
@@ -99,7 +104,14 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
     experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
     used = chosen / experts if isinstance(chosen, int) and isinstance(experts, int) and experts else 1.0
     return _Shape(
-        len(layers), 4 * max(layers.values(), default=0), outer, hidden, widest, sum(layers.values()), used
+        len(layers),
+        4 * max(layers.values(), default=0),
+        outer,
+        hidden,
+        widest,
+        sum(layers.values()),
+        columns,
+        used,
     )
 
 
@@ -111,7 +123,8 @@ def _elapsed_s(shape: _Shape, tokens: int, *, sequential: bool) -> float:
         flops += 8 * 2 * shape.weights * shape.hidden  # losses and block updates
     # GPTQ, refit and sweep come to about three searches of the same weights.
     searches = (4 if sequential else 1) * shape.weights
-    return flops / measure_matmul_flops_per_s() + searches * _search_s_per_weight()
+    loops_s = _COLUMN_S * shape.columns if sequential else 0.0
+    return loops_s + flops / measure_matmul_flops_per_s() + searches * _search_s_per_weight()
 
 
 def _search_s_per_weight() -> float:

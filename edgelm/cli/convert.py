@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import console, print_json, progress_bars, warn
-from edgelm.cli.receipt import receipt_rows
+from edgelm.cli.output import console, print_json, progress_bars, say, warn
+from edgelm.cli.receipt import loss_rows
 from edgelm.errors import OptionError
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm_converters.conversion import Conversion
     from edgelm_converters.convert import Converted
+    from edgelm_converters.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.output,
             revision=arguments.revision,
             on_progress=on_progress,
+            on_estimate=_say_estimate,
             **vars(wanted),
         )
     if arguments.svg:
@@ -82,6 +83,14 @@ def _draw(path: Path, made: Converted) -> None:
     )
 
 
+def _say_estimate(found: Estimate) -> None:
+    spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
+    say(
+        f"calibrating takes about {format_seconds(round(found.elapsed_s))} and"
+        f" {format_bytes(found.memory_bytes)} of memory{spilled}; stopped, it goes on where it was"
+    )
+
+
 def _show(made: Converted) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -106,6 +115,8 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         ("size", f"{format_bytes(manifest.size_bytes or 0)}, {manifest.bits_per_weight} bits per weight"),
         ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
     ]
+    if manifest.recipe.get("quality"):
+        rows.append(("quality", _quality(manifest.recipe["quality"], receipt["calibration"])))
     if receipt["regrouped"]:
         rows.append(("smaller groups", _listed(receipt["regrouped"])))
     if receipt["left_unquantized"]:
@@ -121,13 +132,22 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     return rows
 
 
+def _quality(quality: str, calibration: dict[str, Any] | None) -> str:
+    """How codes were chosen; modules that calibration text did not reach are named."""
+    if calibration is None:
+        return quality
+    text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
+    unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
+    return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text
+
+
 def _against_source(receipt: dict[str, Any]) -> list[tuple[str, str]]:
     """What was lost: measured on held-out text, or only compared on a short one."""
     from edgelm.evaluate.receipt import quality_of
 
     quality = quality_of(receipt)
     if quality is not None:
-        return receipt_rows(dataclasses.replace(quality, elapsed_s=None, peak_memory_bytes=None))
+        return loss_rows(quality)
     found = receipt["comparison"]
     if found is None:
         return [("against source", f"not compared ({receipt['skipped']})")]

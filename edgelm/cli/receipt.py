@@ -16,22 +16,28 @@ _WORST = 5
 
 
 def receipt_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
-    """(label, value) lines of `receipt`."""
+    """(label, value) lines of all of `receipt`."""
+    size = f"{receipt.bits_per_weight:.3g} bits per weight, {format_bytes(receipt.size_bytes)}"
+    rows = [("quality", f"{receipt.method}, {size}"), *loss_rows(receipt)]
+    if cost := _cost(receipt):
+        rows.append(("quantizing took", cost))
+    return rows
+
+
+def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
+    """(label, value) lines of what was lost."""
     rows = [
-        ("quality", f"{receipt.method}, {receipt.bits_per_weight:.3g} bits per weight, {format_bytes(receipt.size_bytes)}"),
         ("mean KL", show(receipt.mean_kl) + " nats" + _beside_rounding(receipt)),
         ("99% of tokens", f"KL below {show(receipt.p99_kl)}"),
         ("same first choice", show_share(receipt.top1_agreement)),
         ("perplexity", f"{show(receipt.perplexity)} (source {show(receipt.source_perplexity)})"),
         ("measured on", f"{receipt.text}, {receipt.tokens:,} tokens in {receipt.rows} rows"),
-    ]  # fmt: skip
+    ]
     if receipt.kl_by_domain:
         parts = [f"{domain} {estimate.value:.3g}" for domain, estimate in receipt.kl_by_domain.items()]
         rows.append(("mean KL by domain", ", ".join(parts)))
     if worst := _worst(receipt.layers):
         rows.append(("largest errors", worst))
-    if cost := _cost(receipt):
-        rows.append(("quantizing took", cost))
     return rows
 
 

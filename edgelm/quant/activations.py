@@ -71,7 +71,7 @@ class Activations:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: Key) -> Path:
-        return self._directory / f"activations-{key[0]}-{key[1]}.safetensors"
+        return self._directory / f"{key[0]}-{key[1]}.safetensors"
 
 
 def _size_bytes(tree: Any) -> int:

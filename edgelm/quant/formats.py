@@ -8,6 +8,7 @@ blocks lose so little that the next scale never wins.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -70,6 +71,15 @@ def dequantized(packed: Packed, settings: Settings) -> mx.array:
     return mx.dequantize(
         packed["weight"], scales, biases, settings["group_size"], settings["bits"], mode, dtype=mx.float32
     )
+
+
+def lookup(packed: Packed, settings: Settings) -> Callable[[mx.array], mx.array]:
+    """The vectors of a quantized embedding for token ids, in float32; only the rows asked for are unpacked."""
+
+    def look_up(ids: mx.array) -> mx.array:
+        return dequantized({kind: array[ids] for kind, array in packed.items()}, settings)
+
+    return look_up
 
 
 def _in_chunks(values: mx.array, make: Any) -> Packed:

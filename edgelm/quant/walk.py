@@ -139,10 +139,14 @@ class Walk:
         for batch in range(len(self.batches)):
             self.keep(index, stream, batch, self.run(index, stream, batch))
 
-    def keep(self, index: int, stream: str, batch: int, returned: Any) -> None:
-        """Make what layer `index` has `returned` the state of a batch of `stream`."""
-        key = (stream, batch)
-        self.activations.put(key, _next(self.activations.get(key), index, returned))
+    def keep(self, index: int, stream: str, batch: int, returned: Any, before: str | None = None) -> None:
+        """Make what layer `index` has `returned` the state of a batch of `stream`.
+
+        Args:
+            before: the stream that the layer was run on, where `stream` branches off it.
+        """
+        state = self.activations.get((before or stream, batch))
+        self.activations.put((stream, batch), _next(state, index, returned))
 
     def drop(self, stream: str) -> None:
         """Forget a stream."""

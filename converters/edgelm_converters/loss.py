@@ -20,7 +20,7 @@ from edgelm.evaluate.receipt import LayerLoss, QualityReceipt
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.evaluate.scores import Estimate
-from edgelm.model.config import context_length
+from edgelm.model.config import context_length, normalise_config
 from edgelm.model.load import load_tokenizer
 from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress
@@ -86,7 +86,7 @@ def measure_loss(
     announce(0, "source")
     with _run_source(inputs, rows) as reference:
         announce(1, "result")
-        with _run_result(directory, config, rows) as result:
+        with run_directory(directory, rows) as result:
             comparison = compare(reference, result)
         rounded = None
         if not rounds:
@@ -114,9 +114,14 @@ def _run_source(inputs: Inputs, rows: Sequence[Row], change: Change | None = Non
     return run_streamed(network, weights, rows)
 
 
-def _run_result(directory: Path, config: dict[str, Any], rows: Sequence[Row]) -> Reference:
+def run_directory(directory: Path, rows: Sequence[Row]) -> Reference:
+    """The model in `directory`, streamed over `rows`.
+
+    Raises:
+        UnsupportedError: the architecture cannot be streamed.
+    """
     made = open_huggingface(directory)
-    network = build_network(config, directory)
+    network = build_network(normalise_config(made.config), directory)
     weights = lazy_weights(unpacked(made.tensors, made.quantization))
     if hasattr(network, "sanitize"):
         weights = network.sanitize(weights)  # as mlx-lm does on every load

@@ -78,6 +78,11 @@ COMMANDS = (
             "edgelm eval my-model-4bit --tasks arc_easy,hellaswag --limit 100",
         ),
     ),
+    Command(
+        "quantize",
+        "compare ways to quantize a model: size against loss",
+        ("edgelm quantize compare smollm2 --bits 3,4 --methods rtn,best --svg frontier.svg",),
+    ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
 )
 

@@ -22,6 +22,9 @@ from edgelm.quant.affine import Grid, nearest, plain_grid, stored
 CHUNK_WEIGHTS = 1 << 18
 """Weights searched at once: bounds memory, and fits caches."""
 
+SMALLEST_FLOAT16 = 2.0**-24
+"""Subnormal, and exact as a float32."""
+
 FLOOR = 1e-3
 """Importance given to a column that calibration never excited, relative to the mean."""
 
@@ -130,7 +133,7 @@ class _Groups:
         self.mean = self.values.mean(axis=0)
         self.below = self.values.min(axis=0) - self.mean
         self.above = self.values.max(axis=0) - self.mean
-        self.smallest = mx.finfo(dtype).smallest_normal
+        self.smallest = SMALLEST_FLOAT16 if dtype == mx.float16 else mx.finfo(dtype).smallest_normal
         self.total = self._weighted(mx.ones_like(self.values)).sum(axis=0)
         self.value_sum = self._weighted(self.values).sum(axis=0)
         mx.eval(self.values, self.below, self.above, self.mean, self.total, self.value_sum)
@@ -161,8 +164,8 @@ class _Groups:
 
     def measured(self, scales: mx.array, biases: mx.array) -> _Candidate:
         """The candidate as it would be stored, with its error."""
-        scales = mx.where(mx.abs(scales) < self.smallest, self.smallest, scales)
         scales, biases = stored(scales, self.dtype), stored(biases, self.dtype)
+        scales = mx.where(scales == 0, self.smallest, scales)  # a constant group: the bias is all
         error = self.values - (self._codes(scales, biases) * scales + biases)
         errors = self._weighted(error * error).sum(axis=0)
         return _Candidate(scales, biases, mx.where(mx.isnan(errors), mx.inf, errors))

@@ -30,7 +30,7 @@ CHECK_TOLERANCE = 1e-4
 """Relative to the largest hidden state: float32 with another order of sums."""
 
 State = dict[str, Any]
-"""`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`."""
+"""`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`; the latter may be missing."""
 
 
 Lookup = Callable[[mx.array], mx.array]
@@ -260,12 +260,17 @@ def _take_hidden(_: int, __: Call, arguments: tuple[Any, ...], ___: dict[str, An
     raise _Reached(arguments[0])
 
 
+def _key(index: int) -> str:
+    """Of a layer in a state; digits alone would make a list of it when it comes back from the disk."""
+    return f"layer-{index}"
+
+
 def _passed(visit: _Visit, index: int, hidden: mx.array) -> Any:
     """What layer `index` is taken to return: the kept states where it is the last before the target."""
     assert visit.state is not None
     if index == visit.target - 1:
         hidden = visit.state["hidden"]
-    beside = visit.state["beside"].get(str(index))
+    beside = visit.state.get("beside", {}).get(_key(index))
     return hidden if beside is None else (hidden, *beside)
 
 
@@ -278,9 +283,9 @@ def _hidden_of(returned: Any) -> mx.array:
 
 def _next(state: State, index: int, returned: Any) -> State:
     """The state after layer `index` has `returned`."""
-    beside = state["beside"]
+    beside = state.get("beside", {})
     if isinstance(returned, (tuple, list)):
-        beside = {**beside, str(index): list(returned[1:])}
+        beside = {**beside, _key(index): list(returned[1:])}
     return {"hidden": _hidden_of(returned), "beside": beside}
 
 

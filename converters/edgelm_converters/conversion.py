@@ -14,6 +14,8 @@ QUALITIES = ("rtn", "fast", "good", "best")
 
 DEFAULT_QUALITY = "rtn"
 
+LOSS_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Conversion(Options):
@@ -38,6 +40,11 @@ class Conversion(Options):
     )
     allow_mixed: bool = option(
         False, "accept a result larger than asked for, where layers could not be quantized"
+    )
+    loss_tokens: int | None = option(
+        None,
+        f"held-out tokens to measure the loss on, 0 for none (default {LOSS_TOKENS}, and none for rtn)",
+        ge=0,
     )
     verify: bool = option(True, "compare logits with the source's on a short text")
 
@@ -77,6 +84,13 @@ class Conversion(Options):
     def is_calibrated(self) -> bool:
         """Whether calibration text is run through the model."""
         return self.chosen_quality in ("good", "best")
+
+    @property
+    def measured_tokens(self) -> int:
+        """Held-out tokens on which the loss is measured; 0 where it is not."""
+        if self.loss_tokens is not None:
+            return self.loss_tokens
+        return LOSS_TOKENS if self.verify and self.chosen_quality != "rtn" else 0
 
     @property
     def keeps_packed(self) -> bool:

@@ -20,6 +20,7 @@ import mlx.core as mx
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import OptionError
+from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
 from edgelm.model.network import build_network
@@ -32,6 +33,7 @@ from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.limits import check_disk, check_size
+from edgelm_converters.loss import measure_loss
 from edgelm_converters.model_files import converted_config, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
@@ -155,7 +157,8 @@ def _convert(
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
         elapsed_s, peak = time.monotonic() - started, peak_memory_bytes()
-        receipt = _receipt(job, plan, decision, directory, final, (elapsed_s, peak), calibrated, on_progress)
+        cost = elapsed_s, peak
+        receipt = _receipt(job, plan, decision, directory, final, cost, calibrated, on_progress)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
         with disk_errors(directory):
@@ -251,9 +254,12 @@ def _receipt(
     cost: tuple[float, int], calibrated: Calibrated | None, on_progress: OnProgress,
 ) -> Receipt:  # fmt: skip
     round_trip, ids = check_tokenizer(directory, config)
+    quality = _quality(job, plan, directory, config, cost, calibrated, on_progress)
     comparison: Comparison | None = None
     skipped: str | None = None
-    if job.wanted.verify:
+    if quality is not None:
+        comparison = Comparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
+    elif job.wanted.verify:
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network = job.network()
         inputs, held = job.inputs(network)
@@ -272,7 +278,24 @@ def _receipt(
         comparison=comparison,
         skipped=skipped,
         calibration=calibrated.as_json() if calibrated is not None else None,
+        quality=quality.as_json() if quality is not None else None,
     )
+
+
+def _quality(
+    job: Job, plan: Plan, directory: Path, config: dict[str, Any], cost: tuple[float, int],
+    calibrated: Calibrated | None, on_progress: OnProgress,
+) -> QualityReceipt | None:  # fmt: skip
+    """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
+    tokens, quality = job.wanted.measured_tokens, job.wanted.chosen_quality
+    if not tokens or not plan.quantize:
+        return None
+    loss = measure_loss(
+        _fresh_inputs(job), plan, directory, config, tokens, rounds=quality == "rtn", on_progress=on_progress
+    )
+    said = calibrated.as_json() if calibrated is not None else {}
+    outcomes = calibrated.outcomes if calibrated is not None else []
+    return loss.receipt(plan, quality, outcomes, said, cost)
 
 
 def _manifest(

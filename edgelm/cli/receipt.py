@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgelm.units import format_bytes, format_seconds
 
@@ -16,22 +16,28 @@ _WORST = 5
 
 
 def receipt_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
-    """(label, value) lines of `receipt`."""
+    """(label, value) lines of all of `receipt`."""
+    size = f"{receipt.bits_per_weight:.3g} bits per weight, {format_bytes(receipt.size_bytes)}"
+    rows = [("quality", f"{receipt.method}, {size}"), *loss_rows(receipt)]
+    if cost := _cost(receipt):
+        rows.append(("quantizing took", cost))
+    return rows
+
+
+def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
+    """(label, value) lines of what was lost."""
     rows = [
-        ("quality", f"{receipt.method}, {receipt.bits_per_weight:.3g} bits per weight, {format_bytes(receipt.size_bytes)}"),
         ("mean KL", show(receipt.mean_kl) + " nats" + _beside_rounding(receipt)),
         ("99% of tokens", f"KL below {show(receipt.p99_kl)}"),
         ("same first choice", show_share(receipt.top1_agreement)),
         ("perplexity", f"{show(receipt.perplexity)} (source {show(receipt.source_perplexity)})"),
         ("measured on", f"{receipt.text}, {receipt.tokens:,} tokens in {receipt.rows} rows"),
-    ]  # fmt: skip
+    ]
     if receipt.kl_by_domain:
         parts = [f"{domain} {estimate.value:.3g}" for domain, estimate in receipt.kl_by_domain.items()]
         rows.append(("mean KL by domain", ", ".join(parts)))
     if worst := _worst(receipt.layers):
         rows.append(("largest errors", worst))
-    if cost := _cost(receipt):
-        rows.append(("quantizing took", cost))
     return rows
 
 
@@ -69,6 +75,11 @@ def _worst(layers: Sequence[LayerLoss]) -> str:
     return ", ".join(f"{layer.path} {layer.relative_error:.2g}" for layer in known[:_WORST])
 
 
+def _named(calibration: Mapping[str, Any]) -> str:
+    source = calibration.get("source", "text")
+    return "the shipped text" if source == "shipped" else str(source)
+
+
 def _cost(receipt: QualityReceipt) -> str:
     parts = []
     if receipt.elapsed_s is not None:
@@ -77,5 +88,5 @@ def _cost(receipt: QualityReceipt) -> str:
         parts.append(f"peak memory {format_bytes(receipt.peak_memory_bytes)}")
     if receipt.calibration:
         said = receipt.calibration
-        parts.append(f"calibrated on {said.get('tokens', 0):,} tokens of {said.get('text', 'text')}")
+        parts.append(f"calibrated on {said.get('tokens', 0):,} tokens of {_named(said)}")
     return ", ".join(parts)

@@ -10,7 +10,7 @@ All sums are of float32 logits, whatever the networks' dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.errors import UnsupportedError
-from edgelm.evaluate.reference import Reference, Runner
+from edgelm.evaluate.reference import Pieces, Reference, Runner
 from edgelm.evaluate.rows import Row
 from edgelm.evaluate.scores import (
     Estimate,
@@ -82,7 +82,7 @@ class Comparison(Quality):
 def score(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore_progress) -> list[RowScore]:
     """Negative log-likelihoods of `network` on `rows`."""
     runner = Runner(network)
-    return [_score_row(runner, row) for row in _watched(rows, on_progress)]
+    return [RowScore(row.domain, score_tokens(runner, row)[0]) for row in _watched(rows, on_progress)]
 
 
 def score_against(
@@ -90,14 +90,22 @@ def score_against(
 ) -> list[RowComparison]:
     """`network` on the rows of `reference`, and how it differs.
 
+    Args:
+        network: an mlx-lm network, or another `Reference` on the same rows.
+
     Raises:
         UnsupportedError: their vocabularies have different sizes.
     """
-    runner = Runner(network)
+    found = network.logits if isinstance(network, Reference) else _logits_of(network, reference.rows)
     return [
-        _compare_row(reference, index, runner, row)
+        _compare_row(reference.logits(index), found(index), row)
         for index, row in enumerate(_watched(reference.rows, on_progress))
     ]
+
+
+def _logits_of(network: Any, rows: Sequence[Row]) -> Callable[[int], Pieces]:
+    runner = Runner(network)
+    return lambda index: runner.logits(rows[index])
 
 
 def measure(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore_progress) -> Quality:
@@ -154,18 +162,22 @@ def _watched(rows: Sequence[Row], on_progress: OnProgress) -> Iterator[Row]:
     on_progress(Progress("Measuring", len(rows), len(rows), "rows"))
 
 
-def _score_row(runner: Runner, row: Row) -> RowScore:
-    parts = [
-        _numbers(_nll(_log_probabilities(logits), _targets(row, piece)))
-        for piece, logits in runner.logits(row)
-    ]
-    return RowScore(row.domain, np.concatenate(parts))
+def score_tokens(runner: Runner, row: Row) -> tuple[Floats, Floats]:
+    """Of the scored tokens of `row`: negative log-likelihoods [tokens] in nats, and 1 where a token is the likeliest."""
+    parts = []
+    for piece, logits in runner.logits(row):
+        targets = _targets(row, piece)
+        part = [_nll(_log_probabilities(logits), targets), mx.argmax(logits, axis=-1) == targets]
+        mx.eval(part)
+        parts.append([_numbers(values) for values in part])
+    nll, likeliest = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return nll, likeliest
 
 
-def _compare_row(reference: Reference, index: int, runner: Runner, row: Row) -> RowComparison:
+def _compare_row(reference: Pieces, network: Pieces, row: Row) -> RowComparison:
     parts = [
         _differences(expected, found, _targets(row, piece))
-        for (piece, expected), (_, found) in zip(reference.logits(index), runner.logits(row), strict=True)
+        for (piece, expected), (_, found) in zip(reference, network, strict=True)
     ]
     nll, reference_nll, kl, agreed = (np.concatenate(part) for part in zip(*parts, strict=True))
     return RowComparison(row.domain, nll, reference_nll, kl, int(agreed.sum()))

@@ -60,7 +60,7 @@ class QualityReceipt:
     rounded_kl: Estimate | None = None
     """Round-to-nearest's mean KL at the same size, on the same text; None where it was not measured."""
     calibration: dict[str, Any] = field(default_factory=dict)
-    """{"text", "tokens", "seed"} where any was used."""
+    """{"source", "tokens", "seed"} where any was used."""
     layers: tuple[LayerLoss, ...] = ()
     elapsed_s: float | None = None
     peak_memory_bytes: int | None = None

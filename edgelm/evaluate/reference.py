@@ -8,7 +8,7 @@ above a budget are written to a temporary directory.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ def logits_of(states: mx.array, head: Head | None, row: Row) -> Pieces:
 class Reference:
     """The reference's side of comparisons on `rows`. Close it, or use it in a `with` block."""
 
+    _runner: Runner | None
+
     def __init__(
         self,
         network: Any,
@@ -79,16 +81,29 @@ class Reference:
             network: an mlx-lm network on this thread, `logits = network(ids[B, T])`.
             kept_bytes: hidden states beyond this go to the disk.
         """
-        self.rows = tuple(rows)
         runner = Runner(network)
-        self.head = runner.head
+        self._prepare(rows, runner.head, kept_bytes)
         # With no head there is nothing small to keep: the network stays and is run again.
         self._runner = runner if self.head is None else None
+        if self.head is not None:
+            self._run(runner, on_progress)
+
+    @classmethod
+    def of_states(cls, rows: Sequence[Row], states: Iterable[mx.array], head: Head) -> Reference:
+        """A reference whose final hidden states [T - 1, D] of each row come from elsewhere: a streamed model."""
+        made = cls.__new__(cls)
+        made._prepare(rows, head, _KEPT_BYTES)
+        for of_row in states:
+            made._keep(of_row)
+        return made
+
+    def _prepare(self, rows: Sequence[Row], head: Head | None, kept_bytes: int) -> None:
+        self.rows = tuple(rows)
+        self.head = head
+        self._runner = None
         self._states: list[mx.array | Path] = []
         self._left_bytes = kept_bytes
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        if self.head is not None:
-            self._run(runner, on_progress)
 
     def logits(self, index: int) -> Pieces:
         """Logits of every position of row `index` that predicts a scored token."""

@@ -45,7 +45,7 @@ def test_the_rows_say_what_was_lost() -> None:
     assert rows["perplexity"] == "17.80 ± 0.60 (source 16.90 ± 0.55)"
     assert rows["largest errors"].startswith("model.layers.0.mlp.down_proj 0.05, model.layers.0.self_attn")
     assert rows["quantizing took"] == (
-        "3:01, peak memory 910 MB, calibrated on 24,576 tokens of shipped text"
+        "3:01, peak memory 910 MB, calibrated on 24,576 tokens of the shipped text"
     )
 
 

@@ -19,7 +19,7 @@ RECEIPT = QualityReceipt(
     source_perplexity=Estimate(16.9, 0.55),
     kl_by_domain={"prose": Estimate(0.05, 0.003), "code": Estimate(0.06, 0.004)},
     rounded_kl=Estimate(0.369, 0.012),
-    calibration={"text": "shipped text", "tokens": 24_576, "seed": 0},
+    calibration={"source": "shipped", "tokens": 24_576, "seed": 0},
     layers=(
         LayerLoss("model.embed_tokens", 6, 64, method="search", weights=1000),
         LayerLoss(

@@ -101,7 +101,10 @@ def test_macs() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"bpw": 4.0, "bits": 4}, {"bpw": 4.0, "size": "1GB"}, {"fit": "M2 8GB", "recipe": "mixed_3_6"}, {"bpw": 4.0, "mode": "mxfp4"}],
+    [
+        {"bpw": 4.0, "bits": 4}, {"bpw": 4.0, "size": "1GB"}, {"fit": "M2 8GB", "recipe": "mixed_3_6"},
+        {"bpw": 4.0, "mode": "mxfp4"},
+    ],
 )  # fmt: skip
 def test_settings_that_contradict_a_budget(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(OptionError):

@@ -41,7 +41,7 @@ def methods(receipt: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("architecture", ["llama", "llama3", "qwen3_moe"])
+@pytest.mark.parametrize("architecture", ["llama3", "qwen3_moe"])
 def test_the_better_the_quality_the_smaller_the_divergence_and_stock_mlx_lm_reads_it(
     architecture: str, tmp_path: Path
 ) -> None:
@@ -103,9 +103,7 @@ def test_experts_that_no_token_reaches_are_still_quantized(tmp_path: Path) -> No
     assert bool(mx.all(mx.isfinite(network(mx.array([[5, 6, 7]])))).item())
 
 
-@pytest.mark.parametrize(
-    ("bits", "group"), [(2, 32), (3, 64), (5, 32), (6, 64), (8, 32)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("bits", "group"), [(2, 32), (5, 32), (6, 64)], ids=lambda value: str(value))
 def test_odd_widths(source: Path, tmp_path: Path, bits: int, group: int) -> None:
     rounded = convert(source, tmp_path / "rtn", bits=bits, group_size=group, quality="rtn")
     made = convert(
@@ -116,8 +114,9 @@ def test_odd_widths(source: Path, tmp_path: Path, bits: int, group: int) -> None
     assert made.manifest.size_bytes == rounded.manifest.size_bytes
 
 
-@pytest.mark.parametrize("mode", ["mxfp4", "nvfp4", "mxfp8"])
-@pytest.mark.parametrize("quality", ["fast", "good", "best"])
+@pytest.mark.parametrize(
+    ("mode", "quality"), [("mxfp4", "best"), ("nvfp4", "good"), ("nvfp4", "fast"), ("mxfp8", "best")]
+)
 def test_block_formats(source: Path, tmp_path: Path, mode: str, quality: str) -> None:
     settings = {"mode": mode, "quality": quality, "verify": True, "allow_mixed": True}
     if quality != "fast":

@@ -13,7 +13,7 @@ from edgelm.errors import OptionError
 from edgelm_converters.budgeted import parse_mac, parse_size
 from edgelm_converters.convert import convert
 
-FEW: dict[str, Any] = {"calibration_tokens": 1024, "quality": "good", "verify": False}
+FEW: dict[str, Any] = {"calibration_tokens": 1024, "quality": "good", "verify": False, "loss_tokens": 0}
 
 
 @pytest.fixture

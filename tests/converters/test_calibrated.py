@@ -21,7 +21,7 @@ from edgelm.quant.layerwise import QUANTIZED
 from edgelm_converters import calibrate as calibrating
 from edgelm_converters.convert import convert
 
-FEW = {"calibration_tokens": 1024, "group_size": 32, "verify": False}
+FEW = {"calibration_tokens": 1024, "group_size": 32, "verify": False, "loss_tokens": 0}
 
 
 def tensors(directory: Path) -> dict[str, mx.array]:
@@ -107,7 +107,13 @@ def test_experts_that_no_token_reaches_are_still_quantized(tmp_path: Path) -> No
 def test_odd_widths(source: Path, tmp_path: Path, bits: int, group: int) -> None:
     rounded = convert(source, tmp_path / "rtn", bits=bits, group_size=group, quality="rtn")
     made = convert(
-        source, tmp_path / "best", bits=bits, group_size=group, quality="best", calibration_tokens=1024
+        source,
+        tmp_path / "best",
+        bits=bits,
+        group_size=group,
+        quality="best",
+        calibration_tokens=1024,
+        loss_tokens=0,
     )
     kl = [m.manifest.receipt["comparison"]["mean_kl"] for m in (rounded, made)]
     assert kl[1] < kl[0]
@@ -118,7 +124,7 @@ def test_odd_widths(source: Path, tmp_path: Path, bits: int, group: int) -> None
     ("mode", "quality"), [("mxfp4", "best"), ("nvfp4", "good"), ("nvfp4", "fast"), ("mxfp8", "best")]
 )
 def test_block_formats(source: Path, tmp_path: Path, mode: str, quality: str) -> None:
-    settings = {"mode": mode, "quality": quality, "verify": True, "allow_mixed": True}
+    settings = {"mode": mode, "quality": quality, "verify": True, "allow_mixed": True, "loss_tokens": 0}
     if quality != "fast":
         settings["calibration_tokens"] = 1024
     made = convert(source, tmp_path / "out", **settings)
@@ -146,7 +152,7 @@ def report(progress):
     print(progress.task, progress.done, flush=True)
     time.sleep(0.02)
 
-convert(sys.argv[1], sys.argv[2], bits=3, group_size=32, quality=sys.argv[3], calibration_tokens=1024, verify=False,
+convert(sys.argv[1], sys.argv[2], bits=3, group_size=32, quality=sys.argv[3], calibration_tokens=1024, verify=False, loss_tokens=0,
         on_progress=report)
 """
 

@@ -152,8 +152,8 @@ def report(progress):
     print(progress.task, progress.done, flush=True)
     time.sleep(0.02)
 
-convert(sys.argv[1], sys.argv[2], bits=3, group_size=32, quality=sys.argv[3], calibration_tokens=1024, verify=False, loss_tokens=0,
-        on_progress=report)
+convert(sys.argv[1], sys.argv[2], bits=3, group_size=32, quality=sys.argv[3], calibration_tokens=1024, verify=False,
+        loss_tokens=0, on_progress=report)
 """
 
 

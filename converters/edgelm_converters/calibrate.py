@@ -9,7 +9,7 @@ same bits as never having stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Calibration:
     """Of hidden states to hold in memory."""
     on_progress: OnProgress
     outcomes: list[Outcome] = field(default_factory=list)
+    afterwards: Callable[[Walk], None] | None = None
+    """Called at the end, while the source's last hidden states are still kept."""
 
 
 def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
@@ -75,7 +77,11 @@ def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
     clock = _Clock(job.on_progress, len(walk.layers) + 1)
     walk.load(None)
     walk.check()
-    return _Run(job, walk, clock).best() if sequential else _Run(job, walk, clock).good()
+    run = _Run(job, walk, clock)
+    outcomes = run.best() if sequential else run.good()
+    if job.afterwards is not None:
+        job.afterwards(walk)
+    return outcomes
 
 
 class _Clock:

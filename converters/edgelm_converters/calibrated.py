@@ -16,6 +16,7 @@ from edgelm.version import __version__
 from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
+from edgelm_converters.distilling import Distilling, check_student_fits
 from edgelm_converters.estimate import Estimate, estimate
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
@@ -34,6 +35,8 @@ class Calibrated:
     elapsed_s: float
     """Of this run; less than the whole where an earlier one had been stopped."""
     estimated: Estimate
+    distilled: dict[str, Any] | None = None
+    """Steps, and KL on rows that were not trained on, before and after."""
 
     def as_json(self) -> dict[str, Any]:
         """For the receipt."""
@@ -42,6 +45,7 @@ class Calibrated:
             "elapsed_s": round(self.elapsed_s, 1),
             "estimated_s": round(self.estimated.elapsed_s, 1),
             "estimated_memory_bytes": self.estimated.memory_bytes,
+            **({"distilled": self.distilled} if self.distilled is not None else {}),
             "modules": [asdict(outcome) for outcome in self.outcomes],
         }
 
@@ -78,7 +82,7 @@ def run_calibration(
     sequential = wanted.chosen_quality == "best"
     estimated = estimate(plan, config, text.tokens, sequential=sequential)
     on_estimate(estimated)
-    made_from = {
+    made_from: dict[str, Any] = {
         "source": source_hashes,
         "quality": wanted.chosen_quality,
         "text": text.as_json(),
@@ -86,7 +90,11 @@ def run_calibration(
         "dtypes": sorted({str(dtype) for dtype in plan.dtypes.values()}),
         "version": __version__,
     }
+    if wanted.distill is not None:
+        made_from["distill"] = wanted.distill
+        check_student_fits(plan)
     files = LayerFiles(work_directory(target), made_from)
+    distilling = Distilling(inputs, plan, files, wanted.distill, on_progress) if wanted.distill else None
     outcomes = calibrate(
         Calibration(
             weights=SourceWeights(inputs, plan.dtypes),
@@ -96,7 +104,9 @@ def run_calibration(
             spill=files.directory / "activations",
             activations_bytes=estimated.activations_bytes,
             on_progress=on_progress,
+            afterwards=distilling.run if distilling is not None else None,
         ),
         sequential=sequential,
     )
-    return Calibrated(files, text, outcomes, time.monotonic() - started, estimated)
+    said = distilling.said if distilling is not None else None
+    return Calibrated(files, text, outcomes, time.monotonic() - started, estimated, said)

@@ -35,6 +35,9 @@ class Conversion(Options):
     )
     calibration_tokens: int = option(16_384, "tokens to calibrate on", ge=512, le=10_000_000)
     seed: int = option(0, "chooses the calibration rows", ge=0)
+    distill: int | None = option(
+        None, "after calibrating, steps of training scales and norms against the source's logits", ge=1
+    )
     dtype: str = option(
         "auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32")
     )
@@ -53,6 +56,10 @@ class Conversion(Options):
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
             raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
         self._check_budget()
+        if self.distill is not None and not self.is_calibrated:
+            raise OptionError(
+                "distill starts from a calibrated model", hint="add --quality good or --quality best"
+            )
         if self.calibration is not None and not self.is_calibrated:
             raise OptionError(
                 f"quality {self.quality or DEFAULT_QUALITY} uses no calibration text",

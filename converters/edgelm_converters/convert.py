@@ -32,6 +32,7 @@ from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
+from edgelm_converters.distilling import with_trained
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import measure_loss
 from edgelm_converters.model_files import converted_config, prevailing, write_configs
@@ -153,6 +154,8 @@ def _convert(
         quantizer, calibrated = _quantizer(
             job, plan, directory, target, source_hashes, on_progress, on_estimate
         )
+        if calibrated is not None and calibrated.distilled is not None:
+            plan = with_trained(plan, calibrated.files)
         weights = write_weights(plan, directory, on_progress, quantizer)
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)

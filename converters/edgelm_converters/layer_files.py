@@ -21,6 +21,8 @@ from edgelm.model.safetensors_header import read_header
 from edgelm.quant.layerwise import LayerResult, Outcome
 
 FINGERPRINT = "fingerprint.json"
+DISTILLED = "distilled"
+"""The part that holds trained scales, biases and norms."""
 
 
 def work_directory(target: Path) -> Path:
@@ -47,6 +49,7 @@ class LayerFiles:
 
     def put(self, part: str, result: LayerResult) -> None:
         """Keep a finished part; once this returns it survives a kill and a power cut."""
+        self._where.clear()
         path = self._path(part)
         partial = path.with_name(f".{path.name}")
         said = {"outcomes": json.dumps([vars(outcome) for outcome in result.outcomes])}
@@ -75,12 +78,23 @@ class LayerFiles:
 
     def packed(self, module: str) -> dict[str, mx.array]:
         """The packed parameters of a module of any finished part, read from the disk."""
+        where = self._index()
+        kinds = [kind for kind in ("weight", "scales", "biases") if f"{module}.{kind}" in where]
+        return {kind: self.read(f"{module}.{kind}") for kind in kinds}
+
+    def read(self, name: str) -> mx.array:
+        """One array of any finished part, from the disk."""
+        loaded: Any = mx.load(str(self._index()[name]))
+        found: mx.array = loaded[name]
+        return found
+
+    def _index(self) -> dict[str, Path]:
+        """Name → file; what distillation trained takes the place of what it started from."""
         if not self._where:
-            for path in sorted(self.directory.glob("*.safetensors")):
+            paths = sorted(self.directory.glob("*.safetensors"), key=lambda path: path.stem == DISTILLED)
+            for path in paths:
                 self._where.update(dict.fromkeys(read_header(path), path))
-        kinds = [kind for kind in ("weight", "scales", "biases") if f"{module}.{kind}" in self._where]
-        loaded: Any = mx.load(str(self._where[f"{module}.weight"]))
-        return {kind: loaded[f"{module}.{kind}"] for kind in kinds}
+        return self._where
 
     def remove(self) -> None:
         """Forget everything: the conversion is done."""

@@ -153,10 +153,16 @@ class Walk:
         for batch in range(len(self.batches)):
             self.activations.drop((stream, batch))
 
-    def logits(self, stream: str, batch: int) -> mx.array:
-        """What the network returns for `batch` of `stream` after the last layer [B, T, V], unevaluated."""
+    def logits(self, stream: str, batch: int, row: int | None = None) -> mx.array:
+        """What the network returns for `batch` of `stream` after the last layer [B, T, V], unevaluated.
+
+        Args:
+            row: of the batch, alone: [1, T, V].
+        """
+        rows = slice(None) if row is None else slice(row, row + 1)
         state = self.activations.get((stream, batch))
-        found: mx.array = self._call(self.batches[batch], _Visit(len(self.layers), state))
+        state = {**state, "hidden": state["hidden"][rows]}
+        found: mx.array = self._call(self.batches[batch][rows], _Visit(len(self.layers), state))
         return found
 
     def head_input(self, stream: str, batch: int) -> tuple[str, mx.array] | None:

@@ -112,7 +112,13 @@ def decide_by_budget(
             if fixed + sum(min(c.size_bytes for c in o) for o in {**choices, tied: wide}.values()) <= budget:
                 chosen = allocate({**choices, tied: wide}, budget - fixed)
     layers = {**decision.layers, **{path: choice.settings for path, choice in chosen.items()}}
-    return dataclasses.replace(decision, layers=layers, asked=dict(layers), regrouped={})
+    return dataclasses.replace(
+        decision,
+        layers=layers,
+        asked=dict(layers),
+        regrouped={},
+        expected_kl={path: choice.loss for path, choice in chosen.items()},
+    )
 
 
 def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int) -> None:

@@ -34,7 +34,7 @@ from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.distilling import with_trained
 from edgelm_converters.limits import check_disk, check_size
-from edgelm_converters.loss import measure_loss
+from edgelm_converters.loss import layer_losses, measure_loss
 from edgelm_converters.model_files import converted_config, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
@@ -257,7 +257,7 @@ def _receipt(
     cost: tuple[float, int], calibrated: Calibrated | None, on_progress: OnProgress,
 ) -> Receipt:  # fmt: skip
     round_trip, ids = check_tokenizer(directory, config)
-    quality = _quality(job, plan, directory, config, cost, calibrated, on_progress)
+    quality = _quality(job, plan, decision, directory, config, cost, calibrated, on_progress)
     comparison: Comparison | None = None
     skipped: str | None = None
     if quality is not None:
@@ -286,7 +286,7 @@ def _receipt(
 
 
 def _quality(
-    job: Job, plan: Plan, directory: Path, config: dict[str, Any], cost: tuple[float, int],
+    job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any], cost: tuple[float, int],
     calibrated: Calibrated | None, on_progress: OnProgress,
 ) -> QualityReceipt | None:  # fmt: skip
     """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
@@ -298,7 +298,9 @@ def _quality(
     )
     said = calibrated.as_json() if calibrated is not None else {}
     outcomes = calibrated.outcomes if calibrated is not None else []
-    return loss.receipt(plan, quality, outcomes, said, cost)
+    return loss.receipt(
+        plan, quality, layer_losses(plan, quality, outcomes, decision.expected_kl), said, cost
+    )
 
 
 def _manifest(

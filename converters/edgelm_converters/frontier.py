@@ -24,11 +24,12 @@ from edgelm.evaluate.scores import Estimate
 from edgelm.model.config import normalise_config, read_config
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress, ignore_progress
-from edgelm_converters.conversion import Conversion
+from edgelm_converters.conversion import QUALITIES, Conversion
 from edgelm_converters.convert import convert
 from edgelm_converters.loss import run_directory
 
 TASK = "Comparing"
+METHODS = (*QUALITIES, "distilled")
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,15 @@ class Comparing:
     group_size: int = 64
     calibration: str | None = None
     calibration_tokens: int = 16_384
+    distill_steps: int = 200
+    """Of the method "distilled", which starts from best."""
     dtype: str = "auto"
     measuring: Measuring = field(default_factory=Measuring)
 
     def __post_init__(self) -> None:
+        for method in self.methods:
+            if method not in METHODS:
+                raise OptionError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
         if not self.conversions():
             raise OptionError("there is nothing to compare", hint="--bits 3,4 --methods rtn,best")
 
@@ -100,9 +106,12 @@ class Comparing:
         return uniform + budgeted
 
     def _conversion(self, method: str, **width: Any) -> Conversion:
-        calibration = self.calibration if method in ("good", "best") else None
+        if method == "distilled":
+            width = {**width, "distill": self.distill_steps}
+        quality = "best" if method == "distilled" else method
+        calibration = self.calibration if quality in ("good", "best") else None
         return Conversion(
-            quality=method, calibration=calibration, calibration_tokens=self.calibration_tokens, dtype=self.dtype,
+            quality=quality, calibration=calibration, calibration_tokens=self.calibration_tokens, dtype=self.dtype,
             verify=False, loss_tokens=0, **width,
         )  # fmt: skip
 

@@ -45,7 +45,8 @@ class Loss:
     """None where the conversion rounds anyway."""
 
     def receipt(
-        self, plan: Plan, quality: str, outcomes: Sequence[Outcome], calibration: Mapping[str, Any], cost: tuple[float, int]
+        self, plan: Plan, quality: str, layers: tuple[LayerLoss, ...], calibration: Mapping[str, Any],
+        cost: tuple[float, int],
     ) -> QualityReceipt:  # fmt: skip
         """With what the conversion knows: its layers, its calibration, and (elapsed_s, peak_memory_bytes)."""
         return QualityReceipt.of(
@@ -56,7 +57,7 @@ class Loss:
             text=SHIPPED,
             rounded_kl=self.rounded_kl,
             calibration={key: calibration[key] for key in ("source", "tokens", "seed") if key in calibration},
-            layers=layer_losses(plan, quality, outcomes),
+            layers=layers,
             elapsed_s=cost[0],
             peak_memory_bytes=cost[1],
         )
@@ -140,7 +141,9 @@ def _rounding(plan: Plan) -> Change:
     return change
 
 
-def layer_losses(plan: Plan, quality: str, outcomes: Sequence[Outcome]) -> tuple[LayerLoss, ...]:
+def layer_losses(
+    plan: Plan, quality: str, outcomes: Sequence[Outcome], expected_kl: Mapping[str, float]
+) -> tuple[LayerLoss, ...]:
     """One entry for each module that was quantized, in the order of the plan."""
     known = {outcome.path: outcome for outcome in outcomes}
     method = {"rtn": "rounded", "fast": "search"}.get(quality, "")
@@ -155,6 +158,7 @@ def layer_losses(plan: Plan, quality: str, outcomes: Sequence[Outcome]) -> tuple
                 mode=settings.get("mode", "affine"),
                 method=outcome.method if outcome else method,
                 weights=math.prod(plan.inputs[f"{path}.weight"].shape),
+                kl=expected_kl.get(path),
                 relative_error=outcome.relative_error if outcome else None,
                 tokens=outcome.tokens if outcome else None,
             )

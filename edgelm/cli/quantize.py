@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_names,
         metavar="A,B",
         default=METHODS,
-        help=f"qualities (default {','.join(METHODS)})",
+        help=f"of rtn, fast, good, best, distilled (default {','.join(METHODS)})",
     )
     add(
         "--bpw",
@@ -81,6 +81,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         group_size=arguments.group_size,
         calibration=arguments.calibration,
         calibration_tokens=arguments.calibration_tokens,
+        distill_steps=arguments.distill_steps,
         dtype=arguments.dtype,
         measuring=Measuring.from_flags(arguments),
     )

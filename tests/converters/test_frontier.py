@@ -97,7 +97,10 @@ def test_nothing_is_left_behind(source: Path, home: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"methods": ("awq",), "bits": (4,)}, "quality is 'awq', expected one of rtn, fast, good, best"),
+        (
+            {"methods": ("awq",), "bits": (4,)},
+            "method is 'awq', expected one of rtn, fast, good, best, distilled",
+        ),
         ({"methods": ("rtn",), "bits": (7,)}, "bits is 7"),
         ({"methods": (), "bits": (4,)}, "nothing to compare"),
         ({"methods": ("rtn",), "bits": (), "budgets": (4.0,)}, "nothing to compare"),
@@ -107,6 +110,17 @@ def test_nothing_is_left_behind(source: Path, home: Path) -> None:
 def test_what_cannot_be_compared_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Comparing(**settings)
+
+
+def test_budgets_and_distillation_are_ways_too() -> None:
+    comparing = Comparing(("rtn", "best", "distilled"), (4,), (3.5,), distill_steps=7)
+    found = {(method, width): wanted for method, width, wanted in comparing.conversions()}
+    assert found.keys() == {
+        ("rtn", "4"), ("best", "4"), ("distilled", "4"), ("best", "3.5 bpw"), ("distilled", "3.5 bpw"),
+    }  # fmt: skip
+    assert found["distilled", "4"].distill == 7
+    assert found["best", "4"].distill is None
+    assert found["distilled", "3.5 bpw"].bpw == 3.5
 
 
 def test_the_command_prints_and_plots(
@@ -128,4 +142,4 @@ def test_a_method_that_there_is_not_costs_no_conversion(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["quantize", "compare", "nowhere", "--methods", "gptq"]) == 1
-    assert "quality is 'gptq'" in capsys.readouterr().err
+    assert "method is 'gptq'" in capsys.readouterr().err

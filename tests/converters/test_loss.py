@@ -111,3 +111,15 @@ def test_a_chart_of_what_is_not_measured_is_refused(
 ) -> None:
     assert main(["convert", "nothing", "--svg", str(tmp_path / "a.svg")]) == 1
     assert "that is not measured" in capsys.readouterr().err
+
+
+def test_a_budget_says_what_each_layer_costs_alone(source: Path, home: Path) -> None:
+    made = convert(
+        source, source.parent / "budget", bpw=5.5, quality="good", dtype="float32", loss_tokens=512,
+        calibration_tokens=2048,
+    )  # fmt: skip
+    receipt = receipt_of(made.directory)
+    costs = [layer.kl for layer in receipt.layers]
+    assert all(cost is not None and cost >= 0 for cost in costs)
+    assert max(cost or 0 for cost in costs) < 10 * receipt.mean_kl.value
+    assert len({(layer.bits, layer.group_size) for layer in receipt.layers}) > 1

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help="also budgets, spent where bits help most",
     )
+    add("--distill-steps", type=int, default=200, metavar="INT", help="of the method distilled (default 200)")
     add("--group-size", type=int, default=64, metavar="INT", help="weights that share a scale (default 64)")
     add(
         "--calibration",

@@ -45,7 +45,7 @@ class Candidate:
     """Of the conversion."""
     loss: Comparison
     beside_first: Estimate | None
-    """Mean KL minus that of the first method at this width, on the same tokens; None for the first itself."""
+    """Mean KL minus that of the first method asked for, at this width and on the same tokens; None where it has none."""
     on_frontier: bool = True
     """No other candidate is both smaller and closer to the source."""
 
@@ -138,11 +138,12 @@ def compare_methods(
             load_tokenizer(plain.directory, normalise_config(read_config(plain.directory))),
             comparing.measuring,
         )
-        found: list[tuple[Candidate, list[RowComparison]]] = []
         with run_directory(plain.directory, rows) as reference:
+            run = _Run(plain.directory, root, reference, comparing.methods[0])
             for index, (method, width, wanted) in enumerate(conversions):
-                watch = _retold(on_progress, index, len(conversions), f"{method} {width}")
-                found.append(_measured(plain.directory, root, method, width, wanted, reference, found, watch))
+                run.measure(
+                    method, width, wanted, _retold(on_progress, index, len(conversions), f"{method} {width}")
+                )
                 if keep is None:
                     shutil.rmtree(root / _name(method, width))
         on_progress(Progress(TASK, len(conversions), len(conversions), "steps"))
@@ -150,32 +151,44 @@ def compare_methods(
         source=str(source),
         source_bytes=plain.manifest.size_bytes or 0,
         source_bits_per_weight=plain.manifest.bits_per_weight or 0.0,
-        source_perplexity=found[0][0].loss.reference_perplexity,
+        source_perplexity=run.found[0].loss.reference_perplexity,
         first_method=comparing.methods[0],
-        candidates=mark_frontier([candidate for candidate, _ in found]),
+        candidates=mark_frontier(run.found),
     )
 
 
-def _measured(
-    source: Path, root: Path, method: str, width: str, wanted: Conversion, reference: Reference,
-    before: Sequence[tuple[Candidate, list[RowComparison]]], on_progress: OnProgress,
-) -> tuple[Candidate, list[RowComparison]]:  # fmt: skip
-    started = time.monotonic()
-    made = convert(source, root / _name(method, width), on_progress=on_progress, **vars(wanted))
-    elapsed_s = time.monotonic() - started
-    with run_directory(made.directory, reference.rows) as result:
-        scores = score_against(reference, result)
-    first = next((rows for candidate, rows in before if candidate.width == width), None)
-    candidate = Candidate(
-        method=method,
-        width=width,
-        size_bytes=made.manifest.size_bytes or 0,
-        bits_per_weight=made.manifest.bits_per_weight or 0.0,
-        elapsed_s=elapsed_s,
-        loss=summarise(scores),
-        beside_first=None if first is None else kl_difference(scores, first),
-    )
-    return candidate, scores
+@dataclass
+class _Run:
+    """One source under comparison."""
+
+    source: Path
+    root: Path
+    reference: Reference
+    first_method: str
+    found: list[Candidate] = field(default_factory=list)
+    firsts: dict[str, list[RowComparison]] = field(default_factory=dict)
+    """Width → the scores of the first method at it."""
+
+    def measure(self, method: str, width: str, wanted: Conversion, on_progress: OnProgress) -> None:
+        started = time.monotonic()
+        made = convert(self.source, self.root / _name(method, width), on_progress=on_progress, **vars(wanted))
+        elapsed_s = time.monotonic() - started
+        with run_directory(made.directory, self.reference.rows) as result:
+            scores = score_against(self.reference, result)
+        first = self.firsts.get(width)
+        if method == self.first_method:
+            self.firsts[width] = scores
+        self.found.append(
+            Candidate(
+                method=method,
+                width=width,
+                size_bytes=made.manifest.size_bytes or 0,
+                bits_per_weight=made.manifest.bits_per_weight or 0.0,
+                elapsed_s=elapsed_s,
+                loss=summarise(scores),
+                beside_first=None if first is None else kl_difference(scores, first),
+            )
+        )
 
 
 def _retold(on_progress: OnProgress, done: int, total: int, name: str) -> OnProgress:

@@ -85,13 +85,25 @@ def test_the_frontier_is_what_nothing_beats(found: tuple[Frontier, Path]) -> Non
     ]  # fmt: skip
 
 
+def test_a_width_that_the_first_method_has_not_is_set_beside_nothing(source: Path, home: Path) -> None:
+    comparing = Comparing(
+        ("rtn", "good", "best"), (), (5.5,), calibration_tokens=2048, dtype="float32", measuring=MEASURING
+    )
+    frontier = compare_methods(source, comparing)
+    assert {(one.method, one.width) for one in frontier.candidates} == {
+        ("good", "5.5 bpw"),
+        ("best", "5.5 bpw"),
+    }
+    assert all(one.beside_first is None for one in frontier.candidates)
+
+
 def test_nothing_is_left_behind(source: Path, home: Path) -> None:
     comparing = Comparing(("rtn",), (4,), dtype="float32", measuring=MEASURING)
     before = sorted(source.parent.iterdir())
     frontier = compare_methods(source, comparing)
     assert len(frontier.candidates) == 1
     assert sorted(source.parent.iterdir()) == before
-    assert list((home / "caches").iterdir()) == []
+    assert not list((home / "caches").glob("*compare*"))
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_the_frontier_is_what_nothing_beats(found: tuple[Frontier, Path]) -> Non
 
 def test_a_width_that_the_first_method_has_not_is_set_beside_nothing(source: Path, home: Path) -> None:
     comparing = Comparing(
-        ("rtn", "good", "best"), (), (5.5,), calibration_tokens=2048, dtype="float32", measuring=MEASURING
+        ("rtn", "good"), (), (5.5,), calibration_tokens=2048, dtype="float32", measuring=MEASURING
     )
     frontier = compare_methods(source, comparing)
     assert {(one.method, one.width) for one in frontier.candidates} == {

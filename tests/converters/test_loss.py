@@ -29,6 +29,10 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return directory
 
 
+only_qwen3 = pytest.mark.parametrize("source", ["qwen3"], indirect=True)
+"""Where the architecture does not matter."""
+
+
 def converted(source: Path, name: str, **settings: Any) -> Path:
     made = convert(source, source.parent / name, bits=4, group_size=32, dtype="float32", **settings)
     return made.directory
@@ -82,6 +86,7 @@ def test_the_receipt_lists_every_layer(source: Path) -> None:
     assert all((layer.bits, layer.group_size) == (4, 32) for layer in receipt.layers)
 
 
+@only_qwen3
 def test_rounding_is_not_measured_unless_asked(source: Path) -> None:
     manifest = Manifest.read(converted(source, "plain"))
     assert manifest is not None
@@ -89,12 +94,14 @@ def test_rounding_is_not_measured_unless_asked(source: Path) -> None:
     assert manifest.receipt["comparison"]["tokens"] > 0
 
 
+@only_qwen3
 def test_less_than_a_row_is_refused_and_leaves_nothing(source: Path) -> None:
     with pytest.raises(OptionError, match="tokens is 5, expected 256 to"):
         converted(source, "short", loss_tokens=5)
     assert not (source.parent / "short").exists()
 
 
+@only_qwen3
 def test_convert_shows_and_draws_it(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         f"convert {source} -o {tmp_path / 'made'} --bits 3 --group-size 32 --quality fast --loss-tokens 512"
@@ -113,6 +120,7 @@ def test_a_chart_of_what_is_not_measured_is_refused(
     assert "that is not measured" in capsys.readouterr().err
 
 
+@only_qwen3
 def test_a_budget_says_what_each_layer_costs_alone(source: Path, home: Path) -> None:
     made = convert(
         source, source.parent / "budget", bpw=5.5, quality="good", dtype="float32", loss_tokens=512,

@@ -90,10 +90,7 @@ def test_a_width_that_the_first_method_has_not_is_set_beside_nothing(source: Pat
         ("rtn", "good"), (), (5.5,), calibration_tokens=2048, dtype="float32", measuring=MEASURING
     )
     frontier = compare_methods(source, comparing)
-    assert {(one.method, one.width) for one in frontier.candidates} == {
-        ("good", "5.5 bpw"),
-        ("best", "5.5 bpw"),
-    }
+    assert {(one.method, one.width) for one in frontier.candidates} == {("good", "5.5 bpw")}
     assert all(one.beside_first is None for one in frontier.candidates)
 
 

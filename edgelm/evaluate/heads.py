@@ -6,7 +6,7 @@ the head is run on a few of them at a time.
 
 Every architecture of mlx-lm computes its logits from the output of one submodule, whatever it does to them
 after (scaling, soft caps). That submodule is found by trying: it is replaced by one that returns hidden states
-given to it, and the cut is taken only if the logits are then the same, bit for bit.
+given to it, and the cut is taken only if the logits are then the same.
 """
 
 from __future__ import annotations
@@ -92,10 +92,15 @@ def _try_cut(network: Any, path: tuple[str, ...], is_loaded: bool) -> Cut | None
     given = _Given(body)
     head = Head(_replaced(network, path, given), given)
     again = head(hidden)
-    if again.shape != expected.shape or (is_loaded and not mx.array_equal(again, expected)):
+    if again.shape != expected.shape or (is_loaded and not _same(again, expected)):
         return None
     given.forget_unused()
     return Cut(recorded, recorder, head)
+
+
+def _same(logits: mx.array, expected: mx.array) -> bool:
+    """Up to rounding: a GPU may fuse the two graphs differently."""
+    return bool(mx.allclose(logits, expected, rtol=1e-2, atol=1e-2).item())
 
 
 def _is_hidden(value: Any, ids: mx.array) -> bool:

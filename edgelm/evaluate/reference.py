@@ -14,6 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.errors import OutputError
 from edgelm.evaluate.heads import Cut, Head, cut
 from edgelm.evaluate.rows import Row
 from edgelm.progress import OnProgress, Progress, ignore_progress
@@ -141,7 +142,13 @@ class Reference:
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="edgelm-reference-")
         path = Path(self._directory.name) / f"{len(self._states)}.safetensors"
-        mx.save_safetensors(str(path), {"states": states})
+        try:
+            mx.save_safetensors(str(path), {"states": states})
+        except (RuntimeError, OSError) as error:  # what MLX raises when the disk is full
+            raise OutputError(
+                f"cannot write {path}: {error}",
+                hint="set TMPDIR to a disk with room, or give a smaller --tokens",
+            ) from error
         self._states.append(path)
 
     def _load(self, index: int) -> mx.array:

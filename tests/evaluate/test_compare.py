@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from networks import VOCAB, make_network, perturbed
 
-from edgelm.errors import UnsupportedError
+from edgelm.errors import OutputError, UnsupportedError
 from edgelm.evaluate import reference as references
 from edgelm.evaluate.compare import compare, kl_difference, measure, score, score_against
 from edgelm.evaluate.reference import Reference
@@ -84,6 +84,16 @@ def test_hidden_states_beyond_the_budget_go_to_the_disk() -> None:
         assert 1 <= len(list(path.iterdir())) < len(ROWS)
         assert compare(kept, other) == compare(spilled, other)
     assert not path.exists()
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("[save_safetensors] Failed to write")
+
+    monkeypatch.setattr(references.mx, "save_safetensors", refuse)
+    with pytest.raises(OutputError, match="Failed to write") as caught:
+        Reference(make_network("qwen3"), ROWS, kept_bytes=0)
+    assert "TMPDIR" in (caught.value.hint or "")
 
 
 def test_a_network_that_cannot_be_cut_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

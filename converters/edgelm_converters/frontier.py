@@ -7,7 +7,6 @@ compared with the hidden states that were kept. Models are streamed layer by lay
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm import paths
-from edgelm.atomic import disk_errors
+from edgelm.atomic import disk_errors, scratch_directory
 from edgelm.errors import OptionError
 from edgelm.evaluate.compare import Comparison, RowComparison, kl_difference, score_against, summarise
 from edgelm.evaluate.reference import Reference
@@ -199,15 +198,11 @@ def _name(method: str, width: str) -> str:
 
 @contextmanager
 def _workplace(keep: Path | None) -> Iterator[Path]:
-    """`keep`, or a directory beside the library that goes away: models are too large for /tmp."""
-    if keep is not None:
-        with disk_errors(keep):
-            keep.mkdir(parents=True, exist_ok=True)
-        yield keep
+    """`keep`, or a directory with the caches that goes away: models are too large for /tmp."""
+    if keep is None:
+        with scratch_directory(paths.caches() / "compare") as path:
+            yield path
         return
-    home = paths.home()
-    with disk_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".compare-", dir=home)
-    with temporary as path:
-        yield Path(path)
+    with disk_errors(keep):
+        keep.mkdir(parents=True, exist_ok=True)
+    yield keep

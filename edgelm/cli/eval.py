@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelm.cli.output import console, print_json, progress_bars
-from edgelm.cli.receipt import show, show_share
+from edgelm.cli.receipt import rows_of, show, show_share
 from edgelm.units import format_bytes
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ def _rows(found: Evaluated) -> list[tuple[str, str]]:
     quality = found.quality
     rows = [
         ("model", f"{found.model}, {format_bytes(found.size_bytes)} in memory"),
-        ("measured on", f"{found.text}, {quality.tokens:,} tokens in {quality.rows} rows of {found.length}"),
+        (
+            "measured on",
+            f"{found.text}, {quality.tokens:,} tokens in {rows_of(quality.rows)} of {found.length}",
+        ),
         ("perplexity", show(quality.perplexity)),
     ]
     if len(quality.perplexity_by_domain) > 1:

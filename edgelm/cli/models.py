@@ -153,7 +153,7 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
             "revision": manifest.revision,
             "created": manifest.created,
             "recipe": manifest.recipe,
-            "receipt": {key: value for key, value in manifest.receipt.items() if key != "quality"},
+            "receipt": _brief(manifest.receipt),
             "quality": _quality(manifest),
             "parents": ", ".join(str(parent.get("source")) for parent in manifest.parents),
         }
@@ -161,6 +161,14 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
     yield "files"
     for name, size_bytes in sizes.items():
         yield f"  {format_bytes(size_bytes):>8}  {name}"
+
+
+def _brief(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is shown on its own, and what `--json` and `--svg` are for: hundreds of modules."""
+    brief = {key: value for key, value in receipt.items() if key != "quality"}
+    if isinstance(brief.get("calibration"), Mapping):
+        brief["calibration"] = {k: v for k, v in brief["calibration"].items() if k != "modules"}
+    return brief
 
 
 def _quality(manifest: Manifest) -> dict[str, str]:

@@ -31,7 +31,7 @@ def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
         ("99% of tokens", f"KL below {show(receipt.p99_kl)}"),
         ("same first choice", show_share(receipt.top1_agreement)),
         ("perplexity", f"{show(receipt.perplexity)} (source {show(receipt.source_perplexity)})"),
-        ("measured on", f"{receipt.text}, {receipt.tokens:,} tokens in {receipt.rows} rows"),
+        ("measured on", f"{receipt.text}, {receipt.tokens:,} tokens in {rows_of(receipt.rows)}"),
     ]
     if receipt.kl_by_domain:
         parts = [f"{domain} {estimate.value:.3g}" for domain, estimate in receipt.kl_by_domain.items()]
@@ -39,6 +39,11 @@ def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
     if worst := _worst(receipt.layers):
         rows.append(("largest errors", worst))
     return rows
+
+
+def rows_of(count: int) -> str:
+    """`1 row`, `32 rows`."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def show(estimate: Estimate) -> str:

@@ -91,7 +91,7 @@ def test_nothing_is_left_behind(source: Path, home: Path) -> None:
     frontier = compare_methods(source, comparing)
     assert len(frontier.candidates) == 1
     assert sorted(source.parent.iterdir()) == before
-    assert list(home.iterdir()) == []
+    assert list((home / "caches").iterdir()) == []
 
 
 @pytest.mark.parametrize(

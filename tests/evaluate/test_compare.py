@@ -134,3 +134,27 @@ def test_progress_names_each_row() -> None:
     assert [report.done for report in seen] == [0, 1, 2, 3, 4]
     assert {report.total for report in seen} == {4}
     assert [report.detail for report in seen] == ["prose", "code", "code", "prose", ""]
+
+
+def test_memory_does_not_grow_with_the_rows_or_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "_LOGIT_BYTES", 1 << 19)
+    vocab_size, length = 50_000, 128
+    row_logits = 4 * vocab_size * length
+    network = make_network("qwen3", vocab_size=vocab_size)
+    other = perturbed(make_network("qwen3", vocab_size=vocab_size))
+
+    def rise(count: int) -> int:
+        rows = [
+            Row(tuple(int(token) for token in GENERATOR.integers(vocab_size, size=length)))
+            for _ in range(count)
+        ]
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        with Reference(network, rows) as reference:
+            compare(reference, other)
+        return mx.get_peak_memory() - before
+
+    few, many = rise(2), rise(8)
+    assert few < row_logits
+    assert many < few * 1.2

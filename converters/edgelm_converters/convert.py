@@ -46,7 +46,7 @@ from edgelm_converters.source_weights import Inputs
 from edgelm_converters.verify import Comparison, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
-REUSED_BYTES = 256 << 20
+REUSED_BYTES = 512 << 20
 
 Packed = Mapping[str, dict[str, Any]]
 

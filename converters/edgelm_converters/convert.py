@@ -46,6 +46,8 @@ from edgelm_converters.source_weights import Inputs
 from edgelm_converters.verify import Comparison, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
+REUSED_BYTES = 512 << 20
+
 Packed = Mapping[str, dict[str, Any]]
 
 
@@ -114,15 +116,15 @@ def convert(
         refuse_existing(Path(output))
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     config = normalise_config(checkpoint.config)
-    with _no_buffer_cache():
+    with _buffer_cache(0 if wanted.chosen_quality == "rtn" else REUSED_BYTES):
         target = Path(output) if output is not None else None
         return _convert(checkpoint, config, wanted, target, on_progress, on_estimate)
 
 
 @contextmanager
-def _no_buffer_cache() -> Iterator[None]:
-    """Give freed buffers back at once: here the bar is memory, not reuse."""
-    before = mx.set_cache_limit(0)
+def _buffer_cache(size_bytes: int) -> Iterator[None]:
+    """Let MLX keep `size_bytes` of freed buffers: none where each is used once, some where work repeats."""
+    before = mx.set_cache_limit(size_bytes)
     try:
         yield
     finally:

@@ -42,6 +42,22 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         OutputError: `target` exists, or the disk refuses.
     """
     refuse_existing(target)
+    with scratch_directory(target) as partial:
+        yield partial
+        with disk_errors(target):
+            _sync(partial)
+            refuse_existing(target)
+            partial.rename(target)
+            _sync(target.parent)
+
+
+@contextmanager
+def scratch_directory(target: Path) -> Iterator[Path]:
+    """A hidden sibling of `target` that vanishes when the block ends; one that a killed process left goes first.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(target)
@@ -49,11 +65,6 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         partial.mkdir()
     try:
         yield partial
-        with disk_errors(target):
-            _sync(partial)
-            refuse_existing(target)
-            partial.rename(target)
-            _sync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -30,6 +30,8 @@ class Decision:
     """Path → the smaller group size its width forced."""
     left: dict[str, int] = field(default_factory=dict)
     """Path → the width no group divides; left unquantized."""
+    expected_kl: dict[str, float] = field(default_factory=dict)
+    """Path → mean KL in nats with that module alone quantized, where a budget needed to know."""
 
 
 def quantizable(network: Any) -> dict[str, Any]:

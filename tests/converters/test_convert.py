@@ -152,7 +152,9 @@ def test_the_receipt_says_what_was_made(source: Path, tmp_path: Path) -> None:
     assert manifest.source_sha256 == hash_files([source / "model.safetensors"])
     assert manifest.size_bytes is not None
     assert abs(manifest.size_bytes - weights.stat().st_size) < 8_000
-    assert manifest.recipe == {"group_size": 32, "bits": 4, "mode": "affine", "dtype": "float32"}
+    assert manifest.recipe == {
+        "group_size": 32, "bits": 4, "mode": "affine", "dtype": "float32", "quality": "rtn",
+    }  # fmt: skip
     assert manifest.bits_per_weight == pytest.approx(6.0, abs=0.1)
     receipt = manifest.receipt
     assert 0 < receipt["comparison"]["mean_kl"] < 0.2

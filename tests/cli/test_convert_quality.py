@@ -1,0 +1,61 @@
+"""`edgelm convert --quality …` as a user sees it: the estimate, the receipt, the refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+
+from edgelm.cli.main import main
+
+
+@pytest.fixture
+def source(tmp_path: Path, home: Path) -> Path:
+    write_checkpoint(tmp_path / "source")
+    return tmp_path / "source"
+
+
+def flags(source: Path, *more: str) -> list[str]:
+    common = ("--calibration-tokens", "1024", "--loss-tokens", "0", "--no-verify")
+    return ["convert", str(source), "-o", str(source.parent / "out"), *common, *more]
+
+
+def test_the_estimate_comes_first_and_the_receipt_says_what_was_done(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(source, "--bits", "4", "--group-size", "32", "--quality", "good")) == 0
+    said = capsys.readouterr()
+    assert "calibrating takes about" in said.err
+    assert said.err.index("calibrating takes about") < said.err.index("Calibrating")
+    assert "good, 1,024 tokens of shipped text; not reached by it: model.embed_tokens" in said.out
+
+
+def test_a_budget_on_the_command_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags(source, "--bpw", "4.5", "--quality", "good", "--json")) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["recipe"]["bpw"] == 4.5
+    assert 4.3 < manifest["bits_per_weight"] <= 4.5
+    assert {module["method"] for module in manifest["receipt"]["calibration"]["modules"]} == {
+        "weighted search", "search",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--quality", "better"), "expected one of rtn, fast, good, best"),
+        (("--quality", "best", "--calibration", "missing.txt"), "does not exist"),
+        (("--size", "much"), "expected a number and a unit"),
+        (("--size", "1kB"), "the smallest possible is"),
+        (("--fit", "a laptop"), "expected a chip and its memory"),
+        (("--bpw", "4", "--bits", "4"), "chooses the widths itself"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    source: Path, more: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(source, *more)) == 1
+    assert says in capsys.readouterr().err
+    assert not (source.parent / "out").exists()

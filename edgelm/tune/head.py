@@ -128,9 +128,5 @@ def _try(owner: Any, trunk: str, network: Any, ids: mx.array, whole: mx.array) -
 
 
 def _head_names(owner: Any, network: Any) -> tuple[str, ...]:
-    inside = {
-        id(value) for layer in network.layers for _, value in tree_flatten(layer.trainable_parameters())
-    }
-    return tuple(
-        name for name, value in tree_flatten(owner.trainable_parameters()) if id(value) not in inside
-    )
+    inside = {id(value) for layer in network.layers for _, value in flat_trainable(layer).items()}
+    return tuple(name for name, value in flat_trainable(owner).items() if id(value) not in inside)

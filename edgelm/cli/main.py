@@ -67,6 +67,29 @@ COMMANDS = (
         ),
     ),
     Command(
+        "tune",
+        "teach a model from examples",
+        (
+            "edgelm tune smollm2-135m-instruct-4bit --data examples.jsonl",
+            "edgelm tune MODEL --data examples.jsonl --for 3h --pause-on battery,heat",
+            "edgelm tune --resume",
+        ),
+    ),
+    Command(
+        "runs",
+        "list, compare, plot and delete training runs",
+        ("edgelm runs", "edgelm runs show 20261125", "edgelm runs plot 20261125 -o loss.png"),
+    ),
+    Command(
+        "adapters",
+        "list, fuse, merge and exchange what was trained",
+        (
+            "edgelm adapters",
+            "edgelm adapters fuse MODEL style -o my-model",
+            "edgelm adapters export style -o style-peft",
+        ),
+    ),
+    Command(
         "bench", "measure prefill and decode at several depths", ("edgelm bench smollm2-135m-instruct-4bit",)
     ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),

@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened.
 
-One directory a checkpoint, whole or not there: `arrays.safetensors` (weights under `weights.`, optimizer under `optimizer.`,
-MLX's random state as `random`) and `state.json` (`Position`). Old ones are removed only once a newer one is whole.
+One directory a checkpoint, whole or not there: `arrays.safetensors` (weights under `weights.`, optimizer under `optimizer.`)
+and `state.json` (`Position`). Random numbers need no state: those of a step follow from the seed and the step. Old ones are
+removed only once a newer one is whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_unflatten
 
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError
@@ -57,9 +57,9 @@ class Checkpoint:
     """What was read back."""
 
     position: Position
-    parameters: Any
-    optimizer: Any
-    random: mx.array
+    parameters: dict[str, mx.array]
+    """By path."""
+    optimizer: dict[str, mx.array]
 
 
 def save_checkpoint(parent: Path, position: Position, parameters: Any, optimizer: Any, *, keep: int) -> Path:
@@ -73,7 +73,6 @@ def save_checkpoint(parent: Path, position: Position, parameters: Any, optimizer
         return target
     arrays = {f"weights.{name}": value for name, value in flat_arrays(parameters).items()}
     arrays |= {f"optimizer.{name}": value for name, value in flat_arrays(optimizer).items()}
-    arrays["random"] = random_state()[0]
     with atomic_directory(target) as directory:
         save_tensors(directory / _ARRAYS, arrays)
         with disk_errors(directory):
@@ -87,12 +86,6 @@ def save_checkpoint(parent: Path, position: Position, parameters: Any, optimizer
 def checkpoints(parent: Path) -> list[Path]:
     """All whole checkpoints, oldest first."""
     return sorted(path for path in parent.glob("step-*") if path.is_dir())
-
-
-def random_state() -> list[mx.array]:
-    """MLX's own, of this thread: a list whose one array may be replaced."""
-    state: Any = mx.random.state
-    return state  # type: ignore[no-any-return]
 
 
 def best_step_of(directory: Path) -> int | None:
@@ -119,13 +112,10 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     loaded: Any = mx.load(str(directory / _ARRAYS))
     return Checkpoint(
         Position(**{key: value for key, value in said.items() if key in known}),
-        _tree(loaded, "weights."),
-        _tree(loaded, "optimizer."),
-        loaded["random"],
+        _part(loaded, "weights."),
+        _part(loaded, "optimizer."),
     )
 
 
-def _tree(arrays: dict[str, mx.array], prefix: str) -> Any:
-    return tree_unflatten(
-        [(name.removeprefix(prefix), value) for name, value in arrays.items() if name.startswith(prefix)]
-    )
+def _part(arrays: dict[str, mx.array], prefix: str) -> dict[str, mx.array]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

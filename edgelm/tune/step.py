@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map, tree_unflatten
 
+from edgelm.errors import FormatError
 from edgelm.quant.tree import flat_arrays, flat_trainable
 from edgelm.tune.batches import Batch
 from edgelm.tune.head import split_network
@@ -135,9 +136,14 @@ class Stepper:
         """Put the weights into the network, after compiled steps that worked on `parameters`."""
         self._network.update(self.parameters)
 
-    def restore(self, parameters: Tree, state: Tree) -> None:
-        """Go on from a checkpoint."""
-        self.parameters, self.state = parameters, state
+    def restore(self, parameters: dict[str, mx.array], state: dict[str, mx.array]) -> None:
+        """Go on from a checkpoint, whose arrays are named by their paths.
+
+        Raises:
+            FormatError: they are not those of this network and optimizer.
+        """
+        self.parameters = _filled(self.parameters, parameters)
+        self.state = _filled(self.state, state)
         mx.eval(self.parameters, self.state)
         self.sync()
 
@@ -204,6 +210,19 @@ class Stepper:
 
 def _trainable(network: Any) -> Tree:
     return tree_unflatten(list(flat_trainable(network).items()))
+
+
+def _filled(template: Tree, arrays: dict[str, mx.array]) -> Tree:
+    """A tree like `template`, in its order: that of sums over it decides their last bit."""
+    wanted = flat_arrays(template)
+    different = sorted(
+        name
+        for name in wanted.keys() | arrays.keys()
+        if name not in wanted or name not in arrays or wanted[name].shape != arrays[name].shape
+    )
+    if different:
+        raise FormatError(f"the checkpoint is of another network or optimizer: it differs in {different[0]}")
+    return tree_unflatten([(name, arrays[name]) for name in wanted])
 
 
 def _number(array: mx.array) -> float:

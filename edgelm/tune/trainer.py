@@ -1,12 +1,13 @@
 """The loop: steps, validations, checkpoints and pauses, told as events.
 
-Everything that decides what a step computes is in its `Position`, the weights, the optimizer and MLX's random state; a
-checkpoint holds all of them, so a run that was killed and resumed computes what it would have computed. Knows nothing of
-files of data, of networks, or of a screen.
+Everything that decides what a step computes is in its `Position`, the weights, the optimizer and the settings; random
+numbers are seeded for each step anew. A checkpoint holds all of it, so a run that was killed and resumed computes what it
+would have computed. Knows nothing of files of data, of networks, or of a screen.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from edgelm.tune.checkpoint import (
     Position,
     best_step_of,
     checkpoints,
-    random_state,
     save_checkpoint,
 )
 from edgelm.tune.control import Control
@@ -94,7 +94,6 @@ class Trainer:
         """Go on from a checkpoint."""
         self.position = checkpoint.position
         self.stepper.restore(checkpoint.parameters, checkpoint.optimizer)
-        random_state()[0] = checkpoint.random
 
     def events(self) -> Iterator[TuneEvent]:
         """Train to the end, or until stopped; either way a checkpoint is left.
@@ -160,6 +159,7 @@ class Trainer:
     def _step(self) -> Stepped:
         position, began = self.position, self.clock()
         plans = self._next_plans()
+        mx.random.seed(self._step_seed())
         rate = self._rate()
         gradients, tokens = self._gradients(plans)
         result = self.stepper.update(gradients, rate)
@@ -181,6 +181,11 @@ class Trainer:
                 mx.eval(total.tree, total.loss)
         assert total is not None
         return self.workers.sum(total, tokens)
+
+    def _step_seed(self) -> int:
+        """Of dropout in this step, on this machine."""
+        said = f"{self.settings.loop.seed}/{self.position.step}/{self.workers.rank}"
+        return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "little")
 
     def _rate(self) -> float:
         optimizer = self.settings.optimizer

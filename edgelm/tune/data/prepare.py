@@ -113,7 +113,7 @@ def prepare(
         report.extend(other.report.problems)
         report.extend(find_mixed_kinds([*records[:1], *held]))
         report.extend(find_overlap(records, held))
-    elif hold_out:
+    elif hold_out and records:
         records, held = split_by_prompt(records, records, hold_out, seed)
     train = _encode(records, tokenizer, settings, report, on_progress, "Reading examples")
     measured = _encode(held, tokenizer, settings, report, on_progress, "Reading validation") if held else None

@@ -37,7 +37,8 @@ _PREFIX = "base_model.model."
 
 _REFUSED = (
     "modules_to_save", "lora_bias", "fan_in_fan_out", "use_qalora", "use_bdlora", "target_parameters",
-    "alora_invocation_tokens", "trainable_token_indices", "layer_replication", "arrow_config", "monteclora_config", "velora_config",
+    "alora_invocation_tokens", "trainable_token_indices", "layer_replication", "arrow_config",
+    "monteclora_config", "velora_config",
 )  # fmt: skip
 """Settings under which an adapter is more, or something else, than what mlx-lm can hold."""
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
-from networks import CONFIGS, VOCAB, make_batch, make_network
+from tune_networks import CONFIGS, VOCAB, make_batch, make_network
 
 from edgelm.tune.head import split_network
 from edgelm.tune.losses import chunked_cross_entropy, chunked_loss, plain_cross_entropy

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
-from networks import make_batch, make_network
+from tune_networks import make_batch, make_network
 
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
 from edgelm.model.adapters.files import AdapterConfig, read_adapter, write_adapter

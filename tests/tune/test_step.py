@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from networks import lanes, make_batch, make_network
+from tune_networks import lanes, make_batch, make_network
 
 from edgelm.tune.batches import Batch
 from edgelm.tune.optimizer import Optimizer

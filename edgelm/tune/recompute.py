@@ -31,6 +31,8 @@ def recomputed(layers: Iterable[Any]) -> Iterator[None]:
 
 def _recomputing(kind: type) -> type:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.training:
+            return kind.__call__(self, *args, **kwargs)
         traced = [index for index, value in enumerate(args) if _is_float(value)]
         named = [name for name, value in kwargs.items() if _is_float(value)]
 

@@ -59,6 +59,15 @@ COMMANDS = (
         ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit"),
     ),
     Command(
+        "data",
+        "check training data, and see what of it is trained",
+        (
+            "edgelm data check examples.jsonl --model smollm2-135m-instruct-4bit",
+            "edgelm data show examples.jsonl --model smollm2-135m-instruct-4bit",
+            "edgelm data split examples.jsonl --share 0.1",
+        ),
+    ),
+    Command(
         "plan",
         "say whether a model fits and how fast it can be",
         (

@@ -34,7 +34,7 @@ def read_json_lines(lines: Iterable[bytes], name: str) -> Iterator[Found]:
 
 def _parse_line(line: bytes, origin: Origin) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig" if origin.line == 1 else "utf-8"))
+        return json.loads(line.rstrip().decode("utf-8-sig" if origin.line == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         return Problem(origin, "", f"byte {error.start + 1} of the line is not UTF-8 text", "syntax")
     except (ValueError, RecursionError) as error:

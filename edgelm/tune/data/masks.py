@@ -103,6 +103,10 @@ class ChatEncoder:
         before = self._render(messages[:index], tools, is_open=True)
         after = self._render(messages[: index + 1], tools, is_open=False)
         field = f"messages[{index}]"
+        end = self._tokenizer.eos_token
+        if not whole.startswith(after) and end and after.endswith(end) and whole.endswith(end):
+            # Phi's templates end whatever is not open with it, however many turns there are.
+            after = after.removesuffix(end)
         if not whole.startswith(after):
             shown = _difference(after, whole)
             raise RowError(
@@ -146,11 +150,14 @@ class ChatEncoder:
         return tokens, borders[:-1]
 
     def _last_stop(self, tokens: Sequence[int], begin: int, end: int) -> int:
-        """The end of what the model has to say: templates put white space after the stop token."""
-        stop = next((at for at in range(end - 1, begin - 1, -1) if tokens[at] in self._stops), None)
-        if stop is None or self._tokenizer.decode(list(tokens[stop + 1 : end])).strip():
-            return end
-        return stop + 1
+        """The end of what the model has to say: after the stop token, templates put white space, or more of them."""
+        cut = end
+        for at in range(end - 1, begin - 1, -1):
+            if tokens[at] in self._stops:
+                cut = at + 1
+            elif self._tokenizer.decode([tokens[at]]).strip():
+                break
+        return cut
 
 
 def _essentials(message: Mapping[str, Any]) -> list[tuple[str, str]]:

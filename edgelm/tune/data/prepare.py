@@ -77,6 +77,33 @@ def _take(found: Records, name: str, record: Record, row: Written) -> None:
         found.written.append(row)
 
 
+@dataclass
+class Parts:
+    """Records of both files, and one report."""
+
+    train: list[Record]
+    validation: list[Record]
+    report: Report
+
+
+def read_all(source: str, validation: str | None = None) -> Parts:
+    """The records of one or two files, which must be of one kind and should share no prompt.
+
+    For what is raised see `read_records`.
+    """
+    found = read_records(source)
+    if validation is None:
+        return Parts(found.records, [], found.report)
+    other = read_records(validation)
+    report = found.report
+    report.rows += other.report.rows
+    report.formats.update(other.report.formats)
+    report.extend(other.report.problems)
+    report.extend(find_mixed_kinds([*found.records[:1], *other.records[:1]]))
+    report.extend(find_overlap(found.records, other.records))
+    return Parts(found.records, other.records, report)
+
+
 def prepare(
     source: str,
     tokenizer: Any,
@@ -102,22 +129,14 @@ def prepare(
         PromptError: chats, and a model without a chat template.
     """
     settings = settings or DataSettings()
-    found = read_records(source)
-    report, records = found.report, found.records
-    held: list[Record] = []
-    if validation is not None:
-        other = read_records(validation)
-        held = other.records
-        report.rows += other.report.rows
-        report.formats.update(other.report.formats)
-        report.extend(other.report.problems)
-        report.extend(find_mixed_kinds([*records[:1], *held]))
-        report.extend(find_overlap(records, held))
-    elif hold_out and records:
-        records, held = split_by_prompt(records, records, hold_out, seed)
-    train = _encode(records, tokenizer, settings, report, on_progress, "Reading examples")
+    found = read_all(source, validation)
+    train, held = found.train, found.validation
+    if validation is None and hold_out:
+        train, held = split_by_prompt(train, train, hold_out, seed)
+    report = found.report
+    trained = _encode(train, tokenizer, settings, report, on_progress, "Reading examples")
     measured = _encode(held, tokenizer, settings, report, on_progress, "Reading validation") if held else None
-    return Prepared(train, measured, report)
+    return Prepared(trained, measured, report)
 
 
 def _encode(
@@ -130,6 +149,7 @@ def _encode(
 ) -> Dataset:
     encoder, rule = RowEncoder(tokenizer, settings), LengthRule(settings)
     rows: list[Row] = []
+    on_progress(Progress(task, 0, len(records), "rows"))
     for done, record in enumerate(records, start=1):
         encoded, problems = encoder.encode(record)
         report.extend(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,3 +32,11 @@ class DataSettings(Options):
     thinking: bool | None = option(
         None, "the template's enable_thinking; the model's own default if not said"
     )
+
+    @classmethod
+    def add_data_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """A flag for each setting, and `--last-turn` for `--turns last`."""
+        cls.add_flags(parser)
+        parser.add_argument(
+            "--last-turn", action="store_const", const="last", dest="turns", help="the same as --turns last"
+        )

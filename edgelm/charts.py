@@ -9,7 +9,7 @@ matplotlib does the drawing, with no display and no global state. Knows nothing 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,17 +49,33 @@ def chart(
         OptionError: `path` does not end in .svg or .png.
         OutputError: it cannot be written.
     """
+    with stacked_charts(path, title=title, x=x, ys=(y,), width_in=width_in, height_in=height_in) as (axes,):
+        yield axes
+        if axes.get_legend_handles_labels()[1] and axes.get_legend() is None:
+            axes.legend()
+
+
+@contextmanager
+def stacked_charts(
+    path: Path, *, title: str, x: str, ys: Sequence[str], width_in: float = 7.0, height_in: float = 4.0
+) -> Iterator[tuple[Axes, ...]]:
+    """Axes one above the other that share `x`, one for each label of `ys`; legends are the caller's.
+
+    Raises as `chart` does.
+    """
     check_format(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
-        axes = figure.add_subplot()
+        rows = figure.subplots(len(ys), sharex=True, squeeze=False)
+        axes: tuple[Axes, ...] = tuple(rows[:, 0])
         yield axes
-        axes.set(title=title, xlabel=x, ylabel=y)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend()
+        for panel, label in zip(axes, ys, strict=True):
+            panel.set(ylabel=label)
+        axes[0].set(title=title)
+        axes[-1].set(xlabel=x)
         drawn = io.BytesIO()
         # Without a date, the same data gives the same bytes.
         figure.savefig(

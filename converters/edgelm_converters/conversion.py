@@ -9,6 +9,13 @@ from edgelm.options import Options, option
 from edgelm.quant.recipes import RECIPES
 from edgelm.quant.scheme import Scheme
 
+QUALITIES = ("rtn", "fast", "good", "best")
+"""rtn rounds to nearest; fast searches scales; good weighs that by calibration text; best adds GPTQ layer by layer."""
+
+DEFAULT_QUALITY = "rtn"
+
+LOSS_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Conversion(Options):
@@ -19,11 +26,25 @@ class Conversion(Options):
     group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
+    quality: str | None = option(None, f"how codes are chosen (default {DEFAULT_QUALITY})", choices=QUALITIES)
+    size: str | None = option(None, "budget for the weight files, as 2.3GB: widths are chosen by tensor")
+    bpw: float | None = option(None, "the same as bits per weight, scales included", gt=0, le=16)
+    fit: str | None = option(None, 'the same as what a Mac can hold, as "M2 Air 8GB"')
+    calibration: str | None = option(
+        None, "text or chat JSONL file, or a directory of them (default: the text that ships with edgelm)"
+    )
+    calibration_tokens: int = option(16_384, "tokens to calibrate on", ge=512, le=10_000_000)
+    seed: int = option(0, "chooses the calibration rows", ge=0)
     dtype: str = option(
         "auto", "unquantized parameters", choices=("auto", "source", "float16", "bfloat16", "float32")
     )
     allow_mixed: bool = option(
         False, "accept a result larger than asked for, where layers could not be quantized"
+    )
+    loss_tokens: int | None = option(
+        None,
+        f"held-out tokens to measure the loss on, 0 for none (default {LOSS_TOKENS}, and none for rtn)",
+        ge=0,
     )
     verify: bool = option(True, "compare logits with the source's on a short text")
 
@@ -31,12 +52,51 @@ class Conversion(Options):
         super().__post_init__()
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
             raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
+        self._check_budget()
+        if self.calibration is not None and not self.is_calibrated:
+            raise OptionError(
+                f"quality {self.quality or DEFAULT_QUALITY} uses no calibration text",
+                hint="add --quality good or --quality best",
+            )
         self.scheme()
+
+    def _check_budget(self) -> None:
+        budgets = [name for name in ("size", "bpw", "fit") if getattr(self, name) is not None]
+        widths = [name for name in ("bits", "group_size", "recipe") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            raise OptionError(f"{' and '.join(budgets)} are given, expected one budget")
+        if budgets and self.mode not in (None, "affine"):
+            raise OptionError(f"{budgets[0]} chooses widths of mode affine, and mode is {self.mode}")
+        if budgets and widths:
+            raise OptionError(f"{budgets[0]} chooses the widths itself, so {widths[0]} cannot be set with it")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether widths are chosen by tensor."""
+        return self.size is not None or self.bpw is not None or self.fit is not None
+
+    @property
+    def chosen_quality(self) -> str:
+        """The quality asked for, or the default: the best for a budget, whose measuring takes time anyway."""
+        return self.quality or ("best" if self.has_budget else DEFAULT_QUALITY)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether calibration text is run through the model."""
+        return self.chosen_quality in ("good", "best")
+
+    @property
+    def measured_tokens(self) -> int:
+        """Held-out tokens on which the loss is measured; 0 where it is not."""
+        if self.loss_tokens is not None:
+            return self.loss_tokens
+        return LOSS_TOKENS if self.verify and self.chosen_quality != "rtn" else 0
 
     @property
     def keeps_packed(self) -> bool:
         """Whether weights that arrive quantized stay exactly as they are."""
-        return all(setting is None for setting in (self.bits, self.group_size, self.mode, self.recipe))
+        asked = (self.bits, self.group_size, self.mode, self.recipe)
+        return all(setting is None for setting in asked) and not self.has_budget
 
     def scheme(self) -> Scheme:
         """The settings of a layer that nothing else is said about."""

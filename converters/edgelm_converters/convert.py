@@ -5,10 +5,11 @@ open source → sanitize names → decide → plan → check → write, one modu
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,21 @@ import mlx.core as mx
 
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
+from edgelm.errors import OptionError
+from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
 from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
+from edgelm.quant.sensitivity import movable_layers
+from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
+from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.limits import check_disk, check_size
+from edgelm_converters.loss import measure_loss
 from edgelm_converters.model_files import converted_config, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
@@ -34,8 +41,9 @@ from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
 from edgelm_converters.sanitize import sanitized
+from edgelm_converters.source_weights import Inputs
 from edgelm_converters.verify import Comparison, check_tokenizer, compare
-from edgelm_converters.write import write_weights
+from edgelm_converters.write import Quantizer, search_scales, write_weights
 
 Packed = Mapping[str, dict[str, Any]]
 
@@ -80,6 +88,7 @@ def convert(
     *,
     revision: str | None = None,
     on_progress: OnProgress = ignore_progress,
+    on_estimate: OnEstimate = lambda _: None,
     **settings: Any,
 ) -> Converted:
     """Convert published weights into a quantized MLX model.
@@ -89,13 +98,15 @@ def convert(
             installed model package ("smollm2").
         output: the directory to make; by default one in the library, named after the source.
         revision: a Hub branch, tag or commit.
-        on_progress: called with `Progress` as bytes are downloaded and written.
+        on_progress: called with `Progress` as bytes are downloaded, layers calibrated and bytes written.
+        on_estimate: called with what a calibrated quality will take, before it starts.
         settings: the fields of `Conversion`.
 
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError, NetworkError: about the source.
         OutputError: the output exists, the disk is too small, or the result is larger than asked for.
-        OptionError: a setting is out of bounds.
+        OptionError: a setting is out of bounds, or the calibration text is too short.
+        FitError: calibrating does not fit in memory, even a layer at a time.
     """
     wanted = Conversion(**settings)
     if output is not None:
@@ -103,7 +114,8 @@ def convert(
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     config = normalise_config(checkpoint.config)
     with _no_buffer_cache():
-        return _convert(checkpoint, config, wanted, Path(output) if output is not None else None, on_progress)
+        target = Path(output) if output is not None else None
+        return _convert(checkpoint, config, wanted, target, on_progress, on_estimate)
 
 
 @contextmanager
@@ -122,6 +134,7 @@ def _convert(
     wanted: Conversion,
     output: Path | None,
     on_progress: OnProgress,
+    on_estimate: OnEstimate,
 ) -> Converted:
     started = time.monotonic()
     target = output or paths.models() / _library_name(checkpoint, config, wanted)
@@ -132,19 +145,59 @@ def _convert(
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
+        if wanted.has_budget:
+            decision, plan = _plan_budget(job, decision, plan, directory, source_hashes, on_progress)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
-        weights = write_weights(plan, directory, on_progress)
+        quantizer, calibrated = _quantizer(
+            job, plan, directory, target, source_hashes, on_progress, on_estimate
+        )
+        weights = write_weights(plan, directory, on_progress, quantizer)
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
         elapsed_s, peak = time.monotonic() - started, peak_memory_bytes()
-        receipt = _receipt(job, plan, decision, directory, final, (elapsed_s, peak), on_progress)
+        cost = elapsed_s, peak
+        receipt = _receipt(job, plan, decision, directory, final, cost, calibrated, on_progress)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
         with disk_errors(directory):
             manifest.write(directory)
+    if calibrated is not None:
+        calibrated.files.remove()
     return Converted(target, manifest)
+
+
+def _quantizer(
+    job: Job, plan: Plan, directory: Path, target: Path, hashes: Future[dict[str, str]],
+    on_progress: OnProgress, on_estimate: OnEstimate,
+) -> tuple[Quantizer | None, Calibrated | None]:  # fmt: skip
+    """What makes the packed parameters, and what calibration came before it."""
+    quality = job.wanted.chosen_quality
+    if not plan.quantize:
+        if job.wanted.quality not in (None, "rtn"):
+            raise OptionError(
+                f"quality {quality} has nothing to choose: the weights stay as they are",
+                hint="ask for --bits, to quantize weights anew that arrive quantized",
+            )
+        return None, None
+    if not job.wanted.is_calibrated:
+        return (search_scales if quality == "fast" else None), None
+    inputs = _fresh_inputs(job)
+    text = read_text(job.wanted, directory, job.config)
+    made = run_calibration(
+        inputs, plan, job.config, job.wanted, text, target, hashes.result(), on_progress, on_estimate
+    )
+    return (lambda _, path: made.files.packed(path)), made
+
+
+def _fresh_inputs(job: Job) -> Inputs:
+    def inputs() -> tuple[Any, Mapping[str, LazyTensor], Packed]:
+        network = job.network()
+        tensors, packed = job.inputs(network)
+        return network, tensors, packed
+
+    return inputs
 
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
@@ -157,28 +210,56 @@ def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conver
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)
-    return f"{name.rpartition('-')[0]}-{wanted.recipe.replace('_', '-')}" if wanted.recipe else name
+    label = wanted.recipe.replace("_", "-") if wanted.recipe else _budget_label(wanted)
+    return f"{name.rpartition('-')[0]}-{label}" if label else name
 
 
-def _plan(job: Job) -> tuple[Decision, Plan]:
+def _budget_label(wanted: Conversion) -> str | None:
+    """What a budget adds to the name of the model."""
+    if wanted.bpw is not None:
+        return f"{wanted.bpw:g}bpw"
+    said = wanted.size or wanted.fit
+    return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
+
+
+def _plan_budget(
+    job: Job, decision: Decision, plan: Plan, directory: Path, hashes: Future[dict[str, str]],
+    on_progress: OnProgress,
+) -> tuple[Decision, Plan]:  # fmt: skip
+    """The plan with widths chosen to spend the budget where it lowers the divergence most."""
+    network = job.network()
+    budget = budget_bytes(job.wanted, plan, network, job.config)
+    movable = movable_layers(network, decision.layers)
+    refuse_impossible(plan, list(movable), budget)
+    text = read_text(job.wanted, directory, job.config)
+    found, tied = sensitivities(
+        _fresh_inputs(job), plan, movable, text, hashes.result(), job.stage / "sensitivity", on_progress
+    )
+    return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
+
+
+def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
     network = job.network()
     inputs, held = job.inputs(network)
     kept = held if job.wanted.keeps_packed else {}
     if held and not job.wanted.keeps_packed:
         inputs = unpacked(inputs, held)
-    decision = decide_layers(network, job.checkpoint, job.wanted, kept)
+    decision = decision or decide_layers(network, job.checkpoint, job.wanted, kept)
     dtypes = choose_dtypes(job.checkpoint, job.wanted, kept, decision)
     return decision, make_plan(network, inputs, kept, decision, dtypes)
 
 
 def _receipt(
     job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any],
-    cost: tuple[float, int], on_progress: OnProgress,
+    cost: tuple[float, int], calibrated: Calibrated | None, on_progress: OnProgress,
 ) -> Receipt:  # fmt: skip
     round_trip, ids = check_tokenizer(directory, config)
+    quality = _quality(job, plan, directory, config, cost, calibrated, on_progress)
     comparison: Comparison | None = None
     skipped: str | None = None
-    if job.wanted.verify:
+    if quality is not None:
+        comparison = Comparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
+    elif job.wanted.verify:
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network = job.network()
         inputs, held = job.inputs(network)
@@ -196,15 +277,36 @@ def _receipt(
         tokenizer=round_trip,
         comparison=comparison,
         skipped=skipped,
+        calibration=calibrated.as_json() if calibrated is not None else None,
+        quality=quality.as_json() if quality is not None else None,
     )
+
+
+def _quality(
+    job: Job, plan: Plan, directory: Path, config: dict[str, Any], cost: tuple[float, int],
+    calibrated: Calibrated | None, on_progress: OnProgress,
+) -> QualityReceipt | None:  # fmt: skip
+    """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
+    tokens, quality = job.wanted.measured_tokens, job.wanted.chosen_quality
+    if not tokens or not plan.quantize:
+        return None
+    loss = measure_loss(
+        _fresh_inputs(job), plan, directory, config, tokens, rounds=quality == "rtn", on_progress=on_progress
+    )
+    said = calibrated.as_json() if calibrated is not None else {}
+    outcomes = calibrated.outcomes if calibrated is not None else []
+    return loss.receipt(plan, quality, outcomes, said, cost)
 
 
 def _manifest(
     job: Job, plan: Plan, weights: dict[str, str], source_hashes: dict[str, str], receipt: Receipt
 ) -> Manifest:
     origin, wanted = job.checkpoint.origin, job.wanted
-    asked = wanted.scheme().settings if plan.quantize and wanted.recipe is None and not plan.packed else {}
-    recipe = {"name": wanted.recipe, **asked, "dtype": wanted.dtype}
+    is_uniform = wanted.recipe is None and not wanted.has_budget
+    asked = wanted.scheme().settings if plan.quantize and is_uniform and not plan.packed else {}
+    quality = wanted.chosen_quality if plan.quantize else None
+    recipe = {"name": wanted.recipe, **asked, "dtype": wanted.dtype, "quality": quality}
+    recipe |= {"size": wanted.size, "bpw": wanted.bpw, "fit": wanted.fit}
     return Manifest(
         source=origin.source,
         kind=origin.kind,

@@ -35,6 +35,11 @@ class Receipt:
     comparison: Comparison | None
     skipped: str | None
     """Why there is no comparison."""
+    calibration: dict[str, Any] | None = None
+    """Text, tokens and seed of a calibrated quality, and what became of every module."""
+
+    quality: dict[str, Any] | None = None
+    """What was lost on held-out text: `edgelm.evaluate.receipt.QualityReceipt` as JSON."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the manifest."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_map
 
 from edgelm.model.load import load_tokenizer
 from edgelm.model.network import build_network
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.packed import unpacked
 from edgelm_converters.sources.huggingface import open_huggingface
+from edgelm_converters.streamed import forget_layers, lazy_weights, load_lazily
 from edgelm_converters.texts import LOGITS_TEXT, TOKENIZER_SAMPLE
 
 MAX_TOKENS = 128
@@ -67,10 +67,10 @@ def compare(
         tensors: the source's tensors under its names, unpacked.
         directory: the converted model, with its `config`.
     """
-    reference = _log_probabilities(network, _weights(tensors), ids)
+    reference = _log_probabilities(network, lazy_weights(tensors), ids)
     made = open_huggingface(directory)
     again = build_network(config, directory)
-    weights = _weights(unpacked(made.tensors, made.quantization))
+    weights = lazy_weights(unpacked(made.tensors, made.quantization))
     if hasattr(again, "sanitize"):
         weights = again.sanitize(weights)  # as mlx-lm does on every load
     converted = _log_probabilities(again, weights, ids)
@@ -82,43 +82,14 @@ def compare(
     return Comparison(len(ids), max(0.0, mean_kl), top1)
 
 
-def _weights(tensors: Mapping[str, LazyTensor]) -> dict[str, mx.array]:
-    """All tensors, unread where the source can, floats as float32."""
-    return {
-        name: array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
-        for name, array in ((name, tensor.read()) for name, tensor in tensors.items())
-    }
-
-
 def _log_probabilities(network: Any, weights: dict[str, mx.array], ids: list[int]) -> mx.array:
     """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage.
 
     Takes `weights` over: the network's references are dropped layer by layer, and must be the last ones.
     """
-    network.load_weights(list(weights.items()), strict=True)
-    weights.clear()
-    network.eval()
-    for layer in network.layers:
-        _run_and_forget(layer)
+    load_lazily(network, weights)
+    forget_layers(network)
     logits = network(mx.array([ids]))[0].astype(mx.float32)
     log_probabilities: mx.array = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     mx.eval(log_probabilities)
     return log_probabilities
-
-
-def _run_and_forget(layer: Any) -> None:
-    """Make `layer` evaluate its output when it is called, and drop its weights.
-
-    Left to itself MLX reads most of the model before it multiplies. Python looks `__call__` up on the
-    class, so the instance is given a subclass of its own.
-    """
-    kind: Any = type(layer)
-
-    class Streamed(kind):  # type: ignore[misc]
-        def __call__(self, *arguments: Any, **named: Any) -> Any:
-            output = super().__call__(*arguments, **named)
-            mx.eval(output)
-            self.update(tree_map(lambda _: mx.zeros(()), self.parameters()))
-            return output
-
-    layer.__class__ = Streamed

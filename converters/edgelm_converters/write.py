@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from edgelm.atomic import disk_errors
 from edgelm.progress import OnProgress, Progress
+from edgelm.quant.formats import searched
+from edgelm.quant.search import QUICK
 from edgelm.quant.tree import flat_parameters
 from edgelm_converters.plan import Plan
 from edgelm_converters.writer import Layout, ShardWriter, size_bytes
@@ -27,13 +28,26 @@ LARGE_BYTES = 64 << 20
 """Tensors above this are quantized in slices of rows, so that no second copy of them is made."""
 
 
-def write_weights(plan: Plan, directory: Path, on_progress: OnProgress) -> dict[str, str]:
-    """Write the weight files of `plan` into `directory`; returns the SHA-256 of each by file name."""
+Packed = dict[str, mx.array]
+"""`weight`, `scales` and, in mode affine, `biases`."""
+
+Quantizer = Callable[[Plan, str], Packed]
+"""(plan, module path) → the module's packed parameters, evaluated."""
+
+
+def write_weights(
+    plan: Plan, directory: Path, on_progress: OnProgress, quantizer: Quantizer | None = None
+) -> dict[str, str]:
+    """Write the weight files of `plan` into `directory`; returns the SHA-256 of each by file name.
+
+    Args:
+        quantizer: makes the packed parameters of each quantized module; None rounds to nearest.
+    """
     shards = list(_shards(plan.layout))
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
-    arrays = _arrays(plan)
+    arrays = _arrays(plan, quantizer or round_to_nearest)
     done, hashes = 0, {}
     for file_name, layout in zip(names, shards, strict=True):
         writer = ShardWriter(directory / file_name, layout)
@@ -62,14 +76,14 @@ def _shards(layout: Layout) -> Iterator[Layout]:
     yield shard
 
 
-def _arrays(plan: Plan) -> Iterator[tuple[str, mx.array]]:
+def _arrays(plan: Plan, quantizer: Quantizer) -> Iterator[tuple[str, mx.array]]:
     """Every tensor of the output in the order of the layout, evaluated, one module at a time."""
     for path, group in itertools.groupby(plan.layout, key=lambda name: name.rpartition(".")[0]):
         if path not in plan.quantize:
             for name in group:
                 yield name, _read(plan, name)
             continue
-        made = _quantized(plan, path)
+        made = _quantized(plan, path, quantizer)
         for name in group:
             yield name, made.pop(name)
             mx.clear_cache()
@@ -81,37 +95,51 @@ def _read(plan: Plan, name: str) -> mx.array:
     return array
 
 
-def _quantized(plan: Plan, path: str) -> dict[str, mx.array]:
-    settings, module = plan.quantize[path], plan.modules[path]
-    arrays: dict[str, mx.array] = {}
-    for name in flat_parameters(module):
-        if name != "weight":
-            arrays[f"{path}.{name}"] = _read(plan, f"{path}.{name}")
-    parts = _slices(_read(plan, f"{path}.weight"), module, settings)
-    for kind in list(parts[0]):
-        columns = [part.pop(kind) for part in parts]
-        arrays[f"{path}.{kind}"] = columns[0] if len(columns) == 1 else mx.concatenate(columns)
-        mx.eval(arrays[f"{path}.{kind}"])
-    return arrays
+def _quantized(plan: Plan, path: str, quantizer: Quantizer) -> dict[str, mx.array]:
+    arrays = {
+        f"{path}.{name}": _read(plan, f"{path}.{name}")
+        for name in flat_parameters(plan.modules[path])
+        if name != "weight"
+    }
+    packed = quantizer(plan, path)
+    return arrays | {f"{path}.{kind}": array for kind, array in packed.items()}
 
 
-def _slices(weight: mx.array, module: Any, settings: dict[str, Any]) -> list[dict[str, mx.array]]:
-    """The module's quantized parameters, in slices along the first axis (groups lie along the last)."""
+def round_to_nearest(plan: Plan, path: str) -> Packed:
+    """The module's own `to_quantized`, as mlx-lm does it."""
+    module, settings = plan.modules[path], plan.quantize[path]
+
+    def quantize(weight: mx.array) -> Packed:
+        module.weight = weight
+        made = flat_parameters(module.to_quantized(**settings))
+        return {kind: value for kind, value in made.items() if kind in ("weight", "scales", "biases")}
+
+    packed = _by_slices(_read(plan, f"{path}.weight"), quantize)
+    module.weight = mx.zeros((0, 0))
+    return packed
+
+
+def search_scales(plan: Plan, path: str) -> Packed:
+    """Scales and biases searched for the smallest squared error of the weights (quality "fast")."""
+    settings = plan.quantize[path]
+    weight = _read(plan, f"{path}.weight")
+    return _by_slices(weight, lambda rows: searched(rows, settings, effort=QUICK))
+
+
+def _by_slices(weight: mx.array, quantize: Callable[[mx.array], Packed]) -> Packed:
+    """`quantize` applied to slices along the first axis (groups lie along the last), joined."""
     count = max(1, min(weight.shape[0], -(-weight.nbytes // LARGE_BYTES)))
     step = -(-weight.shape[0] // count)
-    made = []
+    parts: list[Packed] = []
     for start in range(0, weight.shape[0], step):
-        module.weight = weight[start : start + step]
-        packed = module.to_quantized(**settings)
-        part = {
-            kind: value
-            for kind, value in flat_parameters(packed).items()
-            if kind in ("weight", "scales", "biases")
-        }
-        mx.eval(part)
-        made.append(part)
-    module.weight = mx.zeros((0, 0))
-    return made
+        parts.append(quantize(weight[start : start + step]))
+        mx.eval(parts[-1])
+    packed: Packed = {}
+    for kind in list(parts[0]):
+        columns = [part.pop(kind) for part in parts]
+        packed[kind] = columns[0] if len(columns) == 1 else mx.concatenate(columns)
+        mx.eval(packed[kind])
+    return packed
 
 
 def _write_index(plan: Plan, shards: dict[str, Layout], directory: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import console, print_json, progress_bars, warn
+from edgelm.cli.output import console, print_json, progress_bars, say, warn
+from edgelm.cli.receipt import loss_rows
+from edgelm.errors import OptionError
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from edgelm_converters.conversion import Conversion
     from edgelm_converters.convert import Converted
+    from edgelm_converters.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--revision", help="a Hub branch, tag or commit (default: the newest)")
     Conversion.add_flags(parser)
+    parser.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON on stdout")
 
 
@@ -33,18 +39,56 @@ def run(arguments: argparse.Namespace) -> None:
     from edgelm_converters.convert import convert
 
     wanted = Conversion.from_flags(arguments)
+    if arguments.svg:
+        _check_chart(Path(arguments.svg), wanted)
     with progress_bars() as on_progress:
         made = convert(
             arguments.source,
             arguments.output,
             revision=arguments.revision,
             on_progress=on_progress,
+            on_estimate=_say_estimate,
             **vars(wanted),
         )
+    if arguments.svg:
+        _draw(Path(arguments.svg), made)
     if arguments.json:
         print_json({"directory": str(made.directory), **vars(made.manifest)})
     else:
         _show(made)
+
+
+def _check_chart(path: Path, wanted: Conversion) -> None:
+    from edgelm.charts import check_format
+
+    check_format(path)
+    if not wanted.measured_tokens:
+        raise OptionError(
+            "--svg draws what was lost, and that is not measured", hint="add --quality, or --loss-tokens 4096"
+        )
+
+
+def _draw(path: Path, made: Converted) -> None:
+    from edgelm.cli.layer_chart import plot_layers
+    from edgelm.evaluate.receipt import quality_of
+
+    quality = quality_of(made.manifest.receipt)
+    if quality is None:
+        warn(f"{path} was not drawn: nothing was quantized")
+        return
+    plot_layers(
+        path,
+        quality,
+        title=f"{made.directory.name}, {quality.method}, {quality.bits_per_weight:.3g} bits per weight",
+    )
+
+
+def _say_estimate(found: Estimate) -> None:
+    spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
+    say(
+        f"calibrating takes about {format_seconds(round(found.elapsed_s))} and"
+        f" {format_bytes(found.memory_bytes)} of memory{spilled}; stopped, it goes on where it was"
+    )
 
 
 def _show(made: Converted) -> None:
@@ -71,13 +115,15 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         ("size", f"{format_bytes(manifest.size_bytes or 0)}, {manifest.bits_per_weight} bits per weight"),
         ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
     ]
+    if manifest.recipe.get("quality"):
+        rows.append(("quality", _quality(manifest.recipe["quality"], receipt["calibration"])))
     if receipt["regrouped"]:
         rows.append(("smaller groups", _listed(receipt["regrouped"])))
     if receipt["left_unquantized"]:
         rows.append(("unquantized", _listed(receipt["left_unquantized"])))
     rows += [
         ("tokenizer", f"{tokenizer['exact']} of {tokenizer['lines']} sample lines come back exactly"),
-        ("against source", _comparison(receipt)),
+        *_against_source(receipt),
         (
             "cost",
             f"{format_seconds(receipt['elapsed_s'])}, peak memory {format_bytes(receipt['peak_memory_bytes'])}",
@@ -86,14 +132,30 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     return rows
 
 
-def _comparison(receipt: dict[str, Any]) -> str:
+def _quality(quality: str, calibration: dict[str, Any] | None) -> str:
+    """How codes were chosen; modules that calibration text did not reach are named."""
+    if calibration is None:
+        return quality
+    text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
+    unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
+    return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text
+
+
+def _against_source(receipt: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was lost: measured on held-out text, or only compared on a short one."""
+    from edgelm.evaluate.receipt import quality_of
+
+    quality = quality_of(receipt)
+    if quality is not None:
+        return loss_rows(quality)
     found = receipt["comparison"]
     if found is None:
-        return f"not compared ({receipt['skipped']})"
-    return (
+        return [("against source", f"not compared ({receipt['skipped']})")]
+    says = (
         f"mean KL {found['mean_kl']:.2g} nats, same first choice on {found['top1_agreement']:.1%}"
         f" of {found['tokens']} tokens"
     )
+    return [("against source", says)]
 
 
 def _listed(layers: dict[str, int]) -> str:

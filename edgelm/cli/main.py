@@ -101,6 +101,15 @@ COMMANDS = (
     Command(
         "bench", "measure prefill and decode at several depths", ("edgelm bench smollm2-135m-instruct-4bit",)
     ),
+    Command(
+        "eval",
+        "measure perplexity, the distance to another model, and lm-eval tasks",
+        (
+            "edgelm eval my-model-4bit --reference my-model-bf16",
+            "edgelm eval my-model-4bit --text notes.txt --adapter my-adapter",
+            "edgelm eval my-model-4bit --tasks arc_easy,hellaswag --limit 100",
+        ),
+    ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
 )
 

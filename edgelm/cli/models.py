@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import console, print_json, progress_bars, say
-from edgelm.errors import OptionError
+from edgelm.errors import NotFoundError, OptionError
 from edgelm.units import format_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_action(actions, "list", "the models of the library", _list)
     info = _add_action(actions, "info", "everything known about one model", _info)
     info.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
+    info.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
     pull = _add_action(actions, "pull", "download a model that needs no converting", _pull)
     pull.add_argument("id", metavar="ID", help="a Hub id, as mlx-community/Qwen3-0.6B-4bit")
     pull.add_argument("--revision", help="a branch, tag or commit (default: the newest)")
@@ -104,12 +106,28 @@ def _info(arguments: argparse.Namespace) -> None:
     if model.problem:
         raise FormatError(model.problem, hint=f"remove it with: edgelm models remove {model.name}")
     manifest = Manifest.read(directory)
+    if arguments.svg:
+        _draw(model, manifest, arguments.svg)
     sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files_of(directory)}
     if arguments.json:
         print_json(_info_json(model, manifest, sizes))
     else:
         for line in _info_lines(model, manifest, sizes):
             print(line)
+
+
+def _draw(model: Installed, manifest: Manifest | None, file: str) -> None:
+    from edgelm.cli.layer_chart import plot_layers
+    from edgelm.evaluate.receipt import quality_of
+
+    quality = quality_of(manifest.receipt) if manifest else None
+    if quality is None:
+        raise NotFoundError(
+            f"{model.name} was made without measuring what it lost",
+            hint="edgelm convert --quality measures it",
+        )
+    title = f"{model.name}, {quality.method}, {quality.bits_per_weight:.3g} bits per weight"
+    plot_layers(Path(file), quality, title=title)
 
 
 def _info_json(model: Installed, manifest: Manifest | None, sizes: dict[str, int]) -> dict[str, Any]:
@@ -135,13 +153,22 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
             "revision": manifest.revision,
             "created": manifest.created,
             "recipe": manifest.recipe,
-            "receipt": manifest.receipt,
+            "receipt": {key: value for key, value in manifest.receipt.items() if key != "quality"},
+            "quality": _quality(manifest),
             "parents": ", ".join(str(parent.get("source")) for parent in manifest.parents),
         }
     yield from _indented(facts)
     yield "files"
     for name, size_bytes in sizes.items():
         yield f"  {format_bytes(size_bytes):>8}  {name}"
+
+
+def _quality(manifest: Manifest) -> dict[str, str]:
+    from edgelm.cli.receipt import receipt_rows
+    from edgelm.evaluate.receipt import quality_of
+
+    quality = quality_of(manifest.receipt)
+    return dict(receipt_rows(quality)) if quality else {}
 
 
 def _indented(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -27,3 +27,9 @@ def flat_arrays(tree: Any) -> dict[str, mx.array]:
 def leaf_modules(network: Any) -> dict[str, Any]:
     """Every module without children by path, in the same order."""
     return dict(tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module))
+
+
+def number(value: mx.array) -> float:
+    """The one number of an array, evaluated."""
+    found: float = value.item()  # type: ignore[assignment]
+    return found

@@ -1,0 +1,208 @@
+"""A byte budget into a width for every tensor: what is asked for, what tensors cost, and the choice.
+
+The budget is `--size` (of the weight files), `--bpw` (average over all parameters) or `--fit` (what a Mac can hold
+beside its cache). Sensitivities are measured once a source and kept in edgelm's cache folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm import device as devices
+from edgelm import paths
+from edgelm.atomic import atomic_write
+from edgelm.errors import OptionError
+from edgelm.model.cache_shape import trace_cache
+from edgelm.model.fit import price
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.progress import OnProgress, Progress
+from edgelm.quant.activations import Activations
+from edgelm.quant.apply import Decision
+from edgelm.quant.budget import Choice, allocate
+from edgelm.quant.scheme import settings_bits_per_weight
+from edgelm.quant.sensitivity import WIDTHS, Sensitivities, Sensitivity, group_for
+from edgelm.quant.walk import Walk
+from edgelm.units import format_bytes
+from edgelm_converters.calibration_text import CalibrationText
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.plan import Plan
+from edgelm_converters.source_weights import Inputs, SourceWeights
+from edgelm_converters.writer import DTYPE_NAMES, size_bytes
+
+SENSITIVITY_ROW_TOKENS, SENSITIVITY_ROWS = 192, 2
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """`"2.3GB"` → 2_300_000_000; decimal units, or binary with an i (GiB).
+
+    Raises:
+        OptionError: not a size.
+    """
+    found = _SIZE.match(text)
+    if found is None:
+        raise OptionError(f"size is {text!r}, expected a number and a unit", hint="for example --size 2.3GB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** _POWERS[found[2].lower()])
+
+
+def parse_mac(text: str) -> devices.Device:
+    """`"M2 Air 8GB"` → that Mac; words that are neither chip nor memory are ignored.
+
+    Raises:
+        OptionError: no chip or no memory in it, or none that exists.
+    """
+    memory = re.search(r"(\d+(?:\.\d+)?)\s*G(?:i?B)?\b", text, re.IGNORECASE)
+    chip = re.search(r"\bM\d+(?:\s*(?:Pro|Max|Ultra)\b)?", text, re.IGNORECASE)
+    if memory is None or chip is None:
+        raise OptionError(
+            f"fit is {text!r}, expected a chip and its memory", hint='for example --fit "M2 Air 8GB"'
+        )
+    return devices.simulate(chip[0], float(memory[1]))
+
+
+def budget_bytes(wanted: Conversion, plan: Plan, network: Any, config: Mapping[str, Any]) -> int:
+    """What all tensors together may take."""
+    if wanted.size is not None:
+        return parse_size(wanted.size)
+    if wanted.bpw is not None:
+        return int(wanted.bpw * plan.parameters / 8)
+    assert wanted.fit is not None
+    mac = parse_mac(wanted.fit)
+    headers = {
+        name: TensorInfo(DTYPE_NAMES[dtype], shape, 0, size_bytes(shape, dtype))
+        for name, (shape, dtype) in plan.layout.items()
+    }
+    fit = price(headers, trace_cache(network), config, mac)
+    left = fit.budget_bytes - (fit.kv_bytes or 0) - (fit.workspace_bytes or 0)
+    if left <= 0:
+        raise OptionError(
+            f"{wanted.fit} has {format_bytes(fit.budget_bytes)} to give, and the cache of {fit.context_tokens}"
+            " tokens and the workspace alone take more"
+        )
+    return left
+
+
+def decide_by_budget(
+    decision: Decision, plan: Plan, budget: int, found: Mapping[str, Sensitivity], tied: str | None
+) -> Decision:
+    """`decision` with a width and group for every tensor of `found`, together within `budget` bytes.
+
+    Args:
+        tied: the embedding that is also the head: never narrower than the body on average.
+    """
+    choices = {path: _choices(plan, path, sensitivity) for path, sensitivity in found.items()}
+    fixed = _fixed_bytes(plan, list(found))
+    chosen = allocate(choices, budget - fixed)
+    if tied in chosen:
+        body = [choice.settings["bits"] for path, choice in chosen.items() if path != tied]
+        floor = math.floor(sum(body) / max(1, len(body)))
+        if chosen[tied].settings["bits"] < floor:
+            wide = [choice for choice in choices[tied] if choice.settings["bits"] >= floor]
+            if fixed + sum(min(c.size_bytes for c in o) for o in {**choices, tied: wide}.values()) <= budget:
+                chosen = allocate({**choices, tied: wide}, budget - fixed)
+    layers = {**decision.layers, **{path: choice.settings for path, choice in chosen.items()}}
+    return dataclasses.replace(decision, layers=layers, asked=dict(layers), regrouped={})
+
+
+def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int) -> None:
+    """Refuse a budget that even the fewest bits exceed, from shapes alone.
+
+    Raises:
+        OptionError: it does; the message says what the smallest possible is.
+    """
+    smallest = (min(size for _, size in _offers(plan, path)) for path in movable)
+    least = _fixed_bytes(plan, movable) + sum(smallest)
+    if least > budget:
+        raise OptionError(
+            f"the budget is {format_bytes(budget)} ({budget * 8 / plan.parameters:.2f} bits per weight), and the"
+            f" smallest possible is {format_bytes(least)} ({least * 8 / plan.parameters:.2f})",
+            hint=f"ask for --bpw {math.ceil(least * 800 / plan.parameters) / 100:g} or more",
+        )
+
+
+def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:
+    """The settings that the rows of a tensor allow, and the bytes that each takes."""
+    shape = plan.inputs[f"{path}.weight"].shape
+    scale_bits = 8 * plan.dtypes[f"{path}.weight"].size
+    offered = []
+    for bits, group in WIDTHS:
+        if shape[-1] % group == 0:
+            settings = {"group_size": group, "bits": bits, "mode": "affine"}
+            size = math.ceil(math.prod(shape) * settings_bits_per_weight(settings, scale_bits) / 8)
+            offered.append((settings, size))
+    return offered
+
+
+def _choices(plan: Plan, path: str, sensitivity: Sensitivity) -> list[Choice]:
+    measured_group = group_for(plan.inputs[f"{path}.weight"].shape[-1])
+    return [
+        Choice(
+            settings, size, sensitivity.expected_kl(settings["bits"], settings["group_size"], measured_group)
+        )
+        for settings, size in _offers(plan, path)
+    ]
+
+
+def _fixed_bytes(plan: Plan, movable: Sequence[str]) -> int:
+    """Of everything that a budget has no choice about."""
+    return plan.size_bytes - sum(_stored_bytes(plan, path) for path in movable)
+
+
+def _stored_bytes(plan: Plan, path: str) -> int:
+    names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
+    return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
+
+
+def sensitivities(
+    inputs: Inputs, plan: Plan, settings: Mapping[str, Any], text: CalibrationText,
+    source_hashes: Mapping[str, str], stage: Path, on_progress: OnProgress,
+) -> tuple[dict[str, Sensitivity], str | None]:  # fmt: skip
+    """The sensitivity of every tensor of `settings`, and the embedding that is also the head."""
+    rows = [row[:SENSITIVITY_ROW_TOKENS] for row in text.rows[:SENSITIVITY_ROWS]]
+    key = json.dumps([dict(source_hashes), sorted(settings), rows, 1], sort_keys=True)
+    cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    known = _read(cached)
+    if known is not None:
+        return known
+    weights = SourceWeights(inputs, plan.dtypes)
+    weights.network.eval()
+    spare = devices.memory_budget_bytes(devices.detect()) // 4
+    walk = Walk(weights.network, weights, [mx.array(rows)], Activations(spare, stage))
+    walk.load(None)
+    walk.check()
+    total = len(walk.layers) + 1
+
+    def report(layer: int, path: str) -> None:
+        on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
+
+    measured = Sensitivities(walk, settings, report).measure()
+    on_progress(Progress("Measuring sensitivity", total, total, "layers"))
+    head = walk.head_input("source", 0)
+    tied = head[0] if head is not None and head[0] in walk.embeddings else None
+    said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}
+    atomic_write(cached, json.dumps(said))
+    return measured, tied
+
+
+def _read(cached: Path) -> tuple[dict[str, Sensitivity], str | None] | None:
+    """What was measured before; None if it was not, or cannot be read (it can be measured again)."""
+    try:
+        said = json.loads(cached.read_text(encoding="utf-8"))
+        tensors = {
+            path: Sensitivity({int(bits): kl for bits, kl in found["kl"].items()}, found["errors"])
+            for path, found in said["tensors"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return tensors, said.get("tied")

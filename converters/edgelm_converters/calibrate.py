@@ -1,0 +1,224 @@
+"""The calibrated qualities: every layer of a plan quantized on calibration text, before anything is written.
+
+The embedding first where it is also the head (its weights then matter as the final norm's outputs weigh them,
+which takes a pass of the source to learn), the layers in order, the head last. Each finished part goes to
+disk at once; run again, finished parts are read back and the streams are only taken past them, which gives the
+same bits as never having stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.progress import OnProgress, Progress
+from edgelm.quant import formats
+from edgelm.quant.activations import Activations
+from edgelm.quant.layerwise import (
+    QUANTIZED,
+    SOURCE,
+    LayerResult,
+    Layerwise,
+    Outcome,
+    Sequential,
+    Weighted,
+)
+from edgelm.quant.moments import Squares
+from edgelm.quant.walk import Walk
+from edgelm.units import format_seconds
+from edgelm_converters.layer_files import LayerFiles
+from edgelm_converters.source_weights import SourceWeights
+
+Settings = dict[str, Any]
+
+BATCH_ROWS = 4
+"""Rows of calibration text that are run at once."""
+
+TASK = "Calibrating"
+
+
+@dataclass
+class Calibration:
+    """What to calibrate with."""
+
+    weights: SourceWeights
+    settings: Mapping[str, Settings]
+    """Module path → what it becomes."""
+    rows: Sequence[Sequence[int]]
+    files: LayerFiles
+    spill: Path
+    """A directory for hidden states beyond the budget."""
+    activations_bytes: int
+    """Of hidden states to hold in memory."""
+    on_progress: OnProgress
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
+    """Quantize every module of `job.settings` into `job.files`; what became of each, in order.
+
+    Raises:
+        UnsupportedError: the architecture cannot be run layer by layer.
+    """
+    network = job.weights.network
+    network.eval()
+    batches = [
+        mx.array([list(row) for row in job.rows[start : start + BATCH_ROWS]], dtype=mx.uint32)
+        for start in range(0, len(job.rows), BATCH_ROWS)
+    ]
+    walk = Walk(network, job.weights, batches, Activations(job.activations_bytes, job.spill))
+    clock = _Clock(job.on_progress, len(walk.layers) + 1)
+    walk.load(None)
+    walk.check()
+    return _Run(job, walk, clock).best() if sequential else _Run(job, walk, clock).good()
+
+
+class _Clock:
+    """Progress by layers, with the time that is left judged by the layers done in this run."""
+
+    def __init__(self, on_progress: OnProgress, layers: int) -> None:
+        self._on_progress, self._layers = on_progress, layers
+        self._started, self._done, self._resumed = time.monotonic(), 0, 0
+
+    def layer_done(self, *, resumed: bool = False) -> None:
+        self._done += 1
+        self._resumed += resumed
+        self.at("")
+
+    def at(self, module: str) -> None:
+        made = self._done - self._resumed
+        left = ""
+        if made:
+            each_s = (time.monotonic() - self._started) / made
+            left = f", {format_seconds(round(each_s * (self._layers - self._done)))} left"
+        self._on_progress(Progress(TASK, self._done, self._layers, "layers", module + left))
+
+
+class _Run:
+    """One calibration under way."""
+
+    def __init__(self, job: Calibration, walk: Walk, clock: _Clock) -> None:
+        self.job, self.walk, self.clock = job, walk, clock
+
+    def good(self) -> list[Outcome]:
+        """Every weight searched under what the source's text does, in one pass."""
+        method = Weighted(self.walk, self.job.settings, self.clock.at)
+        self.walk.begin(SOURCE)
+        for index in range(len(self.walk.layers)):
+            done = self.job.files.get(_part(index))
+            if done is None:
+                done = method.layer(index)
+                self._keep(_part(index), done)
+                self.clock.layer_done()
+            else:
+                self._pass_by(index)
+                self.clock.layer_done(resumed=True)
+            self.job.outcomes += done.outcomes
+        head, importance = method.head_importance(SOURCE)
+        self._outer(method, head, importance)
+        self.clock.layer_done()
+        return self.job.outcomes
+
+    def best(self) -> list[Outcome]:
+        """GPTQ layer by layer on the quantized model's own inputs."""
+        method = Sequential(self.walk, self.job.settings, self.clock.at)
+        head = self._head_path()
+        is_tied = head is not None and head in method.outer and self._is_embedding(head)
+        importance = (
+            self._head_importance(method) if is_tied and self.job.files.get("outer") is None else None
+        )
+        later = [] if is_tied or head is None else [head]
+        embedded = self._outer(method, head, importance, without=later)
+        self.walk.begin(SOURCE)
+        self.walk.begin(QUANTIZED, self._lookups(embedded))
+        for index in range(len(self.walk.layers)):
+            done = self.job.files.get(_part(index))
+            if done is None:
+                done = method.layer(index)
+                self._keep(_part(index), done)
+                self.clock.layer_done()
+            else:
+                method.replay(index, done.arrays)
+                self.clock.layer_done(resumed=True)
+            self.job.outcomes += done.outcomes
+        for path in later:
+            if path in self.job.settings:
+                self._head(method, path)
+        self.clock.layer_done()
+        return self.job.outcomes
+
+    def _keep(self, part: str, result: LayerResult) -> None:
+        self.job.files.put(part, result)
+
+    def _pass_by(self, index: int) -> None:
+        self.walk.load(index)
+        self.walk.advance(index, SOURCE)
+        self.walk.unload(index)
+
+    def _outer(
+        self, method: Layerwise, head: str | None, importance: mx.array | None, without: Sequence[str] = ()
+    ) -> LayerResult:
+        """What lies outside the layers (embeddings, heads), searched; weighted where it is the head."""
+        result = self.job.files.get("outer")
+        if result is None:
+            result = LayerResult()
+            for path in method.outer:
+                if path in without:
+                    continue
+                seen = None
+                if path == head and importance is not None:
+                    seen = Squares(importance, mx.array(float(sum(len(row) for row in self.job.rows))))
+                    seen.total = seen.total * seen.rows
+                weight = self.job.weights(f"{path}.weight")
+                method.search(result, path, weight, seen)
+            self._keep("outer", result)
+        self.job.outcomes += result.outcomes
+        return result
+
+    def _head_path(self) -> str | None:
+        """The path of the output head, told without computing anything."""
+        self.walk.begin(SOURCE)
+        found = self.walk.head_input(SOURCE, 0)
+        return found[0] if found is not None else None
+
+    def _is_embedding(self, path: str) -> bool:
+        return path in self.walk.embeddings
+
+    def _head_importance(self, method: Layerwise) -> mx.array | None:
+        """E[x²] of what the final norm gives the head: a pass of the source alone."""
+        self.clock.at("what reaches the head")
+        self.walk.begin(SOURCE)
+        for index in range(len(self.walk.layers)):
+            self._pass_by(index)
+        return method.head_importance(SOURCE)[1]
+
+    def _lookups(self, embedded: LayerResult) -> dict[str, Any]:
+        """Embeddings as the quantized model looks them up: only the rows that are asked for are unpacked."""
+        found = {}
+        for path in self.walk.embeddings:
+            if f"{path}.scales" in embedded.arrays:
+                packed = {
+                    kind: embedded.arrays[f"{path}.{kind}"]
+                    for kind in ("weight", "scales", "biases")
+                    if f"{path}.{kind}" in embedded.arrays
+                }
+                found[path] = formats.lookup(packed, self.job.settings[path])
+        return found
+
+    def _head(self, method: Sequential, path: str) -> None:
+        """The head of an untied model: GPTQ on what the final norm of the quantized model gives it."""
+        result = self.job.files.get("head")
+        if result is None:
+            result = LayerResult()
+            method.head(result, path, self.job.weights(f"{path}.weight"))
+            self._keep("head", result)
+        self.job.outcomes += result.outcomes
+
+
+def _part(index: int) -> str:
+    return f"layer-{index:04}"

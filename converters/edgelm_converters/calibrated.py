@@ -1,0 +1,102 @@
+"""A calibrated conversion from settings to finished layers on disk: text, estimate, run, and what the receipt says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelm.model.config import context_length
+from edgelm.model.load import load_tokenizer
+from edgelm.progress import OnProgress
+from edgelm.quant.layerwise import Outcome
+from edgelm.version import __version__
+from edgelm_converters.calibrate import Calibration, calibrate
+from edgelm_converters.calibration_text import CalibrationText, calibration_rows
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.estimate import Estimate, estimate
+from edgelm_converters.layer_files import LayerFiles, work_directory
+from edgelm_converters.plan import Plan
+from edgelm_converters.source_weights import Inputs, SourceWeights
+
+OnEstimate = Callable[[Estimate], None]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Every quantized module, on disk, and how it came about."""
+
+    files: LayerFiles
+    text: CalibrationText
+    outcomes: list[Outcome]
+    elapsed_s: float
+    """Of this run; less than the whole where an earlier one had been stopped."""
+    estimated: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        """For the receipt."""
+        return {
+            **self.text.as_json(),
+            "elapsed_s": round(self.elapsed_s, 1),
+            "estimated_s": round(self.estimated.elapsed_s, 1),
+            "estimated_memory_bytes": self.estimated.memory_bytes,
+            "modules": [asdict(outcome) for outcome in self.outcomes],
+        }
+
+
+def read_text(wanted: Conversion, directory: Path, config: dict[str, Any]) -> CalibrationText:
+    """The calibration rows for the tokenizer in `directory`.
+
+    Raises:
+        NotFoundError, FormatError, OptionError: about the text.
+    """
+    text = config.get("text_config") or config
+    tokenizer = load_tokenizer(directory, config)
+    return calibration_rows(
+        tokenizer,
+        Path(wanted.calibration).expanduser() if wanted.calibration is not None else None,
+        tokens=wanted.calibration_tokens,
+        seed=wanted.seed,
+        vocab_size=int(text.get("vocab_size") or len(tokenizer)),
+        context_length=context_length(config),
+    )
+
+
+def run_calibration(
+    inputs: Inputs, plan: Plan, config: dict[str, Any], wanted: Conversion, text: CalibrationText, target: Path,
+    source_hashes: dict[str, str], on_progress: OnProgress, on_estimate: OnEstimate,
+) -> Calibrated:  # fmt: skip
+    """Quantize every module of `plan.quantize` on `text`, going on from an earlier run of the same.
+
+    Raises:
+        FitError: it does not fit in memory, even a layer at a time.
+        UnsupportedError: the architecture cannot be run layer by layer.
+    """
+    started = time.monotonic()
+    sequential = wanted.chosen_quality == "best"
+    estimated = estimate(plan, config, text.tokens, sequential=sequential)
+    on_estimate(estimated)
+    made_from = {
+        "source": source_hashes,
+        "quality": wanted.chosen_quality,
+        "text": text.as_json(),
+        "settings": dict(plan.quantize),
+        "dtypes": sorted({str(dtype) for dtype in plan.dtypes.values()}),
+        "version": __version__,
+    }
+    files = LayerFiles(work_directory(target), made_from)
+    outcomes = calibrate(
+        Calibration(
+            weights=SourceWeights(inputs, plan.dtypes),
+            settings=plan.quantize,
+            rows=text.rows,
+            files=files,
+            spill=files.directory / "activations",
+            activations_bytes=estimated.activations_bytes,
+            on_progress=on_progress,
+        ),
+        sequential=sequential,
+    )
+    return Calibrated(files, text, outcomes, time.monotonic() - started, estimated)

@@ -1,0 +1,90 @@
+"""The layers that a calibrated conversion has finished, on disk, so that a killed one goes on where it was.
+
+A hidden sibling of the output, one safetensors file per finished part, each written aside and renamed. A
+fingerprint says what they were made from; files of another source, text or setting are thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.atomic import atomic_write, disk_errors
+from edgelm.errors import FormatError
+from edgelm.model.safetensors_header import read_header
+from edgelm.quant.layerwise import LayerResult, Outcome
+
+FINGERPRINT = "fingerprint.json"
+
+
+def work_directory(target: Path) -> Path:
+    """Where the finished layers of the conversion to `target` are kept."""
+    return target.with_name(f".{target.name}.layers")
+
+
+class LayerFiles:
+    """The finished parts ("layer-0003", "embedding", …) under `directory`."""
+
+    def __init__(self, directory: Path, made_from: dict[str, Any]) -> None:
+        self.directory = directory
+        digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        said = json.dumps({"sha256": digest, **made_from}, indent=2, sort_keys=True)
+        path = directory / FINGERPRINT
+        if directory.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != said):
+            with disk_errors(directory):
+                shutil.rmtree(directory)
+        with disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            atomic_write(path, said)
+        self._where: dict[str, Path] = {}
+
+    def put(self, part: str, result: LayerResult) -> None:
+        """Keep a finished part; once this returns it survives a kill and a power cut."""
+        path = self._path(part)
+        partial = path.with_name(f".{path.name}")
+        said = {"outcomes": json.dumps([vars(outcome) for outcome in result.outcomes])}
+        with disk_errors(path):
+            try:
+                mx.save_safetensors(str(partial), result.arrays, said)
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+
+    def get(self, part: str) -> LayerResult | None:
+        """A part that was finished before; None if it was not."""
+        path = self._path(part)
+        if not path.exists():
+            return None
+        read_header(path)
+        try:
+            loaded: Any = mx.load(str(path), return_metadata=True)
+        except RuntimeError as error:
+            raise FormatError(f"{path} is broken: {error}", hint=f"remove {self.directory}") from error
+        arrays, metadata = loaded
+        outcomes = [Outcome(**outcome) for outcome in json.loads(metadata["outcomes"])]
+        return LayerResult(arrays, outcomes)
+
+    def packed(self, module: str) -> dict[str, mx.array]:
+        """The packed parameters of a module of any finished part, read from the disk."""
+        if not self._where:
+            for path in sorted(self.directory.glob("*.safetensors")):
+                self._where.update(dict.fromkeys(read_header(path), path))
+        kinds = [kind for kind in ("weight", "scales", "biases") if f"{module}.{kind}" in self._where]
+        loaded: Any = mx.load(str(self._where[f"{module}.weight"]))
+        return {kind: loaded[f"{module}.{kind}"] for kind in kinds}
+
+    def remove(self) -> None:
+        """Forget everything: the conversion is done."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _path(self, part: str) -> Path:
+        return self.directory / f"{part}.safetensors"

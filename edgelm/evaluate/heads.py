@@ -1,0 +1,175 @@
+"""A network cut in two: the body, which gives hidden states, and the head, which makes logits of them.
+
+Comparing models needs the logits of thousands of positions twice, and they are the largest arrays there are
+(8,192 tokens of Gemma's vocabulary: 8 GB). Final hidden states are a hundredth of that, so they are kept and
+the head is run on a few of them at a time.
+
+Every architecture of mlx-lm computes its logits from the output of one submodule, whatever it does to them
+after (scaling, soft caps). That submodule is found by trying: it is replaced by one that returns hidden states
+given to it, and the cut is taken only if the logits are then the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+_WRAPPERS = ("language_model",)
+_BODIES = ("model", "transformer", "backbone")
+_PROBE = (1, 2, 3, 1, 2)
+"""Token ids that every vocabulary has."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The two halves of a network; both share its arrays, and neither changes it."""
+
+    _network: Any
+    _recorder: _Recorder
+    head: Head
+
+    def hidden(self, ids: mx.array) -> mx.array:
+        """Final hidden states [B, T, D] of token ids [B, T], not yet evaluated."""
+        self._network(ids)  # its logits are never evaluated
+        hidden: mx.array = self._recorder.take()
+        return hidden
+
+
+class Head:
+    """What makes logits of final hidden states. Holds the arrays it needs and none of the body's."""
+
+    def __init__(self, network: Any, given: _Given) -> None:
+        self._network = network
+        self._given = given
+
+    def __call__(self, hidden: mx.array) -> mx.array:
+        """Logits [B, T, V] of hidden states [B, T, D]."""
+        logits: mx.array = self._given.answer(hidden, self._network)
+        return logits
+
+
+def cut(network: Any, *, is_loaded: bool = True) -> Cut | None:
+    """`network` in two, or None if no submodule of it is a body.
+
+    Args:
+        is_loaded: False compares the shapes of the logits instead of the logits, so that no weight is read.
+    """
+    for path in _candidates(network):
+        found = _try_cut(network, path, is_loaded)
+        if found is not None:
+            return found
+    return None
+
+
+def _candidates(network: Any) -> list[tuple[str, ...]]:
+    """Paths that may be the body: `model`, `language_model.model` and the like, the shortest first."""
+    paths: list[tuple[str, ...]] = []
+    prefix: tuple[str, ...] = ()
+    module = network
+    while isinstance(module, nn.Module):
+        paths += [(*prefix, name) for name in _BODIES if isinstance(module.get(name), nn.Module)]
+        wrapped = next((name for name in _WRAPPERS if isinstance(module.get(name), nn.Module)), None)
+        if wrapped is None:
+            break
+        prefix, module = (*prefix, wrapped), module[wrapped]
+    return paths
+
+
+def _try_cut(network: Any, path: tuple[str, ...], is_loaded: bool) -> Cut | None:
+    body = _at(network, path)
+    recorder = _Recorder(body)
+    recorded = _replaced(network, path, recorder)
+    ids = mx.array([_PROBE])
+    expected = recorded(ids)
+    hidden = recorder.take()
+    if not _is_hidden(hidden, ids):
+        return None
+    given = _Given(body)
+    head = Head(_replaced(network, path, given), given)
+    again = head(hidden)
+    if again.shape != expected.shape or (is_loaded and not mx.array_equal(again, expected)):
+        return None
+    given.forget_unused()
+    return Cut(recorded, recorder, head)
+
+
+def _is_hidden(value: Any, ids: mx.array) -> bool:
+    return isinstance(value, mx.array) and value.ndim == 3 and value.shape[:2] == ids.shape
+
+
+def _at(network: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        network = network[name]
+    return network
+
+
+def _replaced(network: Any, path: Sequence[str], by: Any) -> Any:
+    """A shallow copy of `network` with the module at `path` exchanged; everything else is shared."""
+    if not path:
+        return by
+    made = copy.copy(network)
+    made[path[0]] = _replaced(network[path[0]], path[1:], by)
+    return made
+
+
+class _Standin(nn.Module):
+    """Answers for a body: has its attributes, since heads use its embedding, and notes which are asked for.
+
+    Its own fields stay out of the module's dictionary, where they would count as parameters.
+    """
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "_asked", {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._asked:
+            return self._asked[name]
+        value = getattr(self._body, name)
+        self._asked[name] = value
+        return value
+
+
+class _Recorder(_Standin):
+    """Runs the body and remembers what came out."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__(body)
+        object.__setattr__(self, "_last", [])
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        output = self._body(*arguments, **named)
+        self._last[:] = [output]
+        return output
+
+    def take(self) -> Any:
+        """What came out last, once."""
+        return self._last.pop() if self._last else None
+
+
+class _Given(_Standin):
+    """Returns the hidden states it was given."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__(body)
+        object.__setattr__(self, "_hidden", [])
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self._hidden[0]
+
+    def answer(self, hidden: mx.array, network: Any) -> Any:
+        self._hidden[:] = [hidden]
+        try:
+            return network(mx.zeros(hidden.shape[:2], dtype=mx.int32))
+        finally:
+            self._hidden.clear()
+
+    def forget_unused(self) -> None:
+        """Let go of the body but for what the head asked for."""
+        object.__setattr__(self, "_body", None)

@@ -1,0 +1,324 @@
+"""Quantizing the layers of a network one after the other, from what calibration text does in them.
+
+`Weighted` (quality "good") runs the source alone and searches every weight under the E[x²] of its inputs.
+`Sequential` (quality "best") carries two streams: the source's hidden states and those of the model quantized so
+far. GPTQ sees the inputs that the quantized layers before really give, and its target is moved half-way to the
+source's outputs.
+
+In memory at any time: the hidden states (spilled beyond a budget), the layer twice, and the Hessians of one layer,
+of which the widest module's outweighs the others. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.quant import formats
+from edgelm.quant.apply import quantizable
+from edgelm.quant.curvature import alignment, curvature
+from edgelm.quant.formats import Packed, Settings
+from edgelm.quant.gptq import fit
+from edgelm.quant.moments import MIN_EXPERT_TOKENS, Products, Squares, rows_by_slice
+from edgelm.quant.taps import Inputs, Taps, groups_of
+from edgelm.quant.tree import number
+from edgelm.quant.walk import Walk
+
+SOURCE, QUANTIZED = "source", "quantized"
+
+HESSIANS_BYTES = 1 << 30
+"""Of the Hessians of experts that are summed in one pass."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one module."""
+
+    path: str
+    method: str
+    """"gptq", "weighted search", "search" (no calibration text reached it), or "rounded"."""
+    tokens: int
+    """Calibration rows that reached it."""
+    relative_error: float | None
+    """Expected squared error of its output over the output's square; None where nothing reached it."""
+
+
+@dataclass
+class LayerResult:
+    """One quantized layer: packed arrays by parameter path, and what became of each module."""
+
+    arrays: dict[str, mx.array] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+OnModule = Callable[[str], None]
+"""Called with the path of each module before it is worked on."""
+
+
+class Layerwise:
+    """What both methods share: the modules of each layer, and running them."""
+
+    def __init__(self, walk: Walk, settings: Mapping[str, Settings], on_module: OnModule) -> None:
+        self.walk, self.settings, self.on_module = walk, settings, on_module
+        modules = quantizable(walk.network)
+        self.modules = [
+            {path: modules[path] for path in settings if path.startswith(f"{layer}.")} for layer in walk.paths
+        ]
+        self.taps = [Taps(of_layer) for of_layer in self.modules]
+        self.outer = [
+            path for path in settings if not path.startswith(tuple(f"{layer}." for layer in walk.paths))
+        ]
+
+    def caught(self, index: int, stream: str, batch: int) -> tuple[list[Inputs], Any]:
+        """The inputs of the modules of a layer in one batch, and what the layer returns; unevaluated."""
+        with self.taps[index].watching() as caught:
+            returned = self.walk.run(index, stream, batch)
+        return caught, returned
+
+    def head_importance(self, stream: str) -> tuple[str | None, mx.array | None]:
+        """The path of the output head and E[x²] of its inputs [C], after the last layer; None where not seen."""
+        squares: Squares | None = None
+        path = None
+        for batch in range(len(self.walk.batches)):
+            found = self.walk.head_input(stream, batch)
+            if found is None:
+                return None, None
+            path, hidden = found
+            rows = hidden.reshape(-1, hidden.shape[-1])
+            squares = squares or Squares.zero((1, rows.shape[-1]))
+            squares.add(Inputs(path, hidden, rows, None))
+        return path, squares.importance() if squares is not None else None
+
+    def search(self, result: LayerResult, path: str, weight: mx.array, squares: Squares | None) -> Packed:
+        """Search `weight` (as stored) under what was seen; adds to `result`."""
+        self.on_module(path)
+        importance = squares.importance() if squares is not None else None
+        settings = self.settings[path]
+        packed = formats.searched(weight, settings, importance)
+        error = None
+        if importance is not None:
+            difference = formats.dequantized(packed, settings) - weight
+            error = _share(importance, difference, weight)
+        method = "search" if importance is None else "weighted search"
+        tokens = int(number(squares.rows.sum())) if squares is not None else 0
+        _add(result, path, packed, Outcome(path, method, tokens, error))
+        return packed
+
+
+class Weighted(Layerwise):
+    """Quality "good": one pass of the source."""
+
+    def layer(self, index: int) -> LayerResult:
+        """Quantize layer `index`, and take the source's hidden states past it."""
+        parameters = self.walk.load(index)
+        seen: dict[str, Squares] = {}
+        for batch in range(len(self.walk.batches)):
+            caught, returned = self.caught(index, SOURCE, batch)
+            for inputs in caught:
+                weight = parameters[f"{inputs.path}.weight"]
+                seen.setdefault(inputs.path, Squares.zero(weight.shape)).add(inputs)
+            self.walk.keep(index, SOURCE, batch, returned)
+        result = LayerResult()
+        for path in self.modules[index]:
+            stored = parameters[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
+            self.search(result, path, stored, seen.get(path))
+        self.walk.unload(index)
+        return result
+
+
+class Sequential(Layerwise):
+    """Quality "best": GPTQ on the inputs of the model quantized so far."""
+
+    def layer(self, index: int) -> LayerResult:
+        """Quantize layer `index`, and take both streams past it."""
+        walk = self.walk
+        source = walk.load(index)
+        groups, products, squares = self._observed(index, source)
+        result = LayerResult()
+        made = dict(source)
+        for group in groups:
+            if group[0] in products:
+                done = self._group(group, source, products.pop(group[0]), result)
+            else:
+                done = self._stack(index, group, source, squares[group[0]], result)
+            made.update(done)
+        for path in self.modules[index]:
+            if f"{path}.weight" not in result.arrays:  # no calibration text reached it
+                packed = self.search(result, path, self._stored(path, source), None)
+                made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+        self._advance(index, made)
+        return result
+
+    def replay(self, index: int, arrays: Mapping[str, mx.array]) -> None:
+        """Take both streams past a layer that was quantized before."""
+        made = self.walk.load(index)
+        self.walk.advance(index, SOURCE)
+        for path in self.modules[index]:
+            kinds = [kind for kind in ("weight", "scales", "biases") if f"{path}.{kind}" in arrays]
+            packed = {kind: arrays[f"{path}.{kind}"] for kind in kinds}
+            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+        self._advance(index, made)
+
+    def _advance(self, index: int, made: dict[str, mx.array]) -> None:
+        self.walk.use(made)
+        self.walk.advance(index, QUANTIZED)
+        self.walk.unload(index)
+
+    def _stored(self, path: str, source: dict[str, mx.array]) -> mx.array:
+        return source[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
+
+    def _observed(
+        self, index: int, source: dict[str, mx.array]
+    ) -> tuple[list[list[str]], dict[str, Products], dict[str, Squares]]:
+        """Run the unquantized layer on both streams, taking the source's past it.
+
+        Returns:
+            The modules that share their inputs; what was summed over these for the first of each: products
+            for matrices in an affine mode, squares (of the quantized stream) for all others.
+        """
+        groups: list[list[str]] = []
+        products: dict[str, Products] = {}
+        squares: dict[str, Squares] = {}
+        for batch in range(len(self.walk.batches)):
+            wanted, returned = self.caught(index, SOURCE, batch)
+            given, _ = self.caught(index, QUANTIZED, batch)
+            groups = groups or groups_of(wanted)
+            firsts = {group[0] for group in groups}
+            for one, other in zip(given, wanted, strict=True):
+                if one.path in firsts:
+                    self._count(one, other, source[f"{one.path}.weight"], products, squares)
+            self.walk.keep(index, SOURCE, batch, returned)
+        return groups, products, squares
+
+    def _count(
+        self, given: Inputs, wanted: Inputs, weight: mx.array, products: dict[str, Products],
+        squares: dict[str, Squares],
+    ) -> None:  # fmt: skip
+        path = given.path
+        if weight.ndim == 2 and self.settings[path].get("mode", "affine") == "affine":
+            products.setdefault(path, Products.zero(weight.shape[1])).add(given.rows, wanted.rows)
+        else:
+            squares.setdefault(path, Squares.zero(weight.shape)).add(given)
+
+    def _group(
+        self, group: list[str], source: dict[str, mx.array], products: Products, result: LayerResult
+    ) -> dict[str, mx.array]:
+        """GPTQ of matrices that share their input; returns their weights as they are now."""
+        bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
+        made = {}
+        for path in group:
+            self.on_module(path)
+            weight, settings = source[f"{path}.weight"], self.settings[path]
+            dtype = self.walk.read_dtype(f"{path}.weight")
+            fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype, move=move)
+            packed = fitted.packed()
+            made[f"{path}.weight"] = values = formats.dequantized(packed, settings)
+            error = number(bent.loss(values - weight).sum() / bent.loss(weight).sum())
+            _add(result, path, packed, Outcome(path, "gptq", products.rows, error))
+        return made
+
+    def _stack(
+        self, index: int, group: list[str], source: dict[str, mx.array], squares: Squares, result: LayerResult
+    ) -> dict[str, mx.array]:
+        """Experts or heads (or block formats): GPTQ for those that enough tokens reach, else weighted search.
+
+        No alignment: the source may have sent other tokens to an expert.
+        """
+        made = {path: self._searched(path, source, squares) for path in group}
+        rich = self._rich(group, source, squares)
+        columns = source[f"{group[0]}.weight"].shape[-1]
+        step = max(1, HESSIANS_BYTES // (4 * columns * columns))
+        for start in range(0, len(rich), step):
+            for slot, hessian in self._hessians(index, group[0], rich[start : start + step], columns).items():
+                bent = curvature(hessian)
+                for path in group:
+                    self.on_module(f"{path}[{slot}]")
+                    weight, settings = source[f"{path}.weight"][slot], self.settings[path]
+                    dtype = self.walk.read_dtype(f"{path}.weight")
+                    fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype)
+                    made[path][slot] = fitted.packed()
+        return {
+            f"{path}.weight": self._joined(path, made[path], source[f"{path}.weight"], squares, rich, result)
+            for path in group
+        }
+
+    def _rich(self, group: list[str], source: dict[str, mx.array], squares: Squares) -> list[int]:
+        """The slices of a stack that enough tokens reach for a Hessian."""
+        affine = all(self.settings[path].get("mode", "affine") == "affine" for path in group)
+        if source[f"{group[0]}.weight"].ndim == 2 or not affine:
+            return []
+        counts: Any = squares.rows.tolist()
+        return [slot for slot, count in enumerate(counts) if count >= MIN_EXPERT_TOKENS]
+
+    def _searched(self, path: str, source: dict[str, mx.array], squares: Squares) -> list[Packed]:
+        """The weighted search of every slice; one, if the weight is no stack."""
+        self.on_module(path)
+        stored = self._stored(path, source)
+        packed = formats.searched(stored, self.settings[path], squares.importance())
+        if stored.ndim == 2:
+            return [packed]
+        return [{kind: array[slot] for kind, array in packed.items()} for slot in range(stored.shape[0])]
+
+    def _hessians(self, index: int, path: str, slots: list[int], columns: int) -> dict[int, mx.array]:
+        sums = {slot: mx.zeros((columns, columns)) for slot in slots}
+        for batch in range(len(self.walk.batches)):
+            for found in self.caught(index, QUANTIZED, batch)[0]:
+                if found.path == path:
+                    for slot, rows in rows_by_slice(found, slots).items():
+                        sums[slot] = sums[slot] + rows.T @ rows
+            mx.eval(sums)
+        return sums
+
+    def _joined(
+        self, path: str, parts: list[Packed], weight: mx.array, squares: Squares, rich: list[int],
+        result: LayerResult,
+    ) -> mx.array:  # fmt: skip
+        is_stack = weight.ndim == 3
+        packed = (
+            {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]} if is_stack else parts[0]
+        )
+        made = formats.dequantized(packed, self.settings[path])
+        importance = squares.importance()
+        error = None if importance is None else _share(importance, made - weight, weight)
+        method = (
+            f"gptq of {len(rich)} slices in {len(parts)}, else weighted search" if rich else "weighted search"
+        )
+        _add(result, path, packed, Outcome(path, method, int(number(squares.rows.sum())), error))
+        return made
+
+    def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
+        """Quantize the output head, `weight` [V, C] as stored, on what reaches it after the last layer."""
+        settings = self.settings[path]
+        if settings.get("mode", "affine") != "affine":
+            importance = self.head_importance(QUANTIZED)[1]
+            self.search(
+                result, path, weight, None if importance is None else Squares(importance, mx.array(1.0))
+            )
+            return
+        products = Products.zero(weight.shape[1])
+        for batch in range(len(self.walk.batches)):
+            given, wanted = self.walk.head_input(QUANTIZED, batch), self.walk.head_input(SOURCE, batch)
+            assert given is not None
+            assert wanted is not None
+            flat = (-1, weight.shape[1])
+            products.add(given[1].reshape(flat), wanted[1].reshape(flat))
+        bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
+        self.on_module(path)
+        fitted = fit(weight, bent, settings["bits"], settings["group_size"], weight.dtype, move=move)
+        _add(result, path, fitted.packed(), Outcome(path, "gptq", products.rows, None))
+
+
+def _share(importance: mx.array, error: mx.array, weight: mx.array) -> float:
+    """Σ E[x²] d² over Σ E[x²] w²."""
+    weights = importance[..., None, :]
+    whole = (weights * mx.square(weight.astype(mx.float32))).sum()
+    return number((weights * mx.square(error)).sum() / mx.maximum(whole, 1e-30))
+
+
+def _add(result: LayerResult, path: str, packed: Packed, outcome: Outcome) -> None:
+    mx.eval(packed)
+    result.arrays.update({f"{path}.{kind}": array for kind, array in packed.items()})
+    result.outcomes.append(outcome)

@@ -1,0 +1,296 @@
+"""Running a network one layer at a time, by its own forward, for any architecture of mlx-lm.
+
+The network's layers are hooked. To run layer i on a batch, the network is called on the batch's token ids: layers
+before i let their input pass, layer i gets the hidden states that were kept of layer i − 1 in place of
+what reached it, together with whatever the network itself hands to it (masks, positions, per-layer
+inputs), and the call ends there. MLX is lazy, so nothing but layer i is ever computed. Parameters are loaded
+for one layer at a time, and kept hidden states belong to named streams ("source", "quantized", …), so that the same
+layer can be run with other parameters on other inputs.
+
+Assumed, and checked by `check`: what a layer gets is a function of the ids, of the layer's position, of the hidden
+states before it and of what earlier layers returned beside them (shared keys and values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+
+from edgelm.errors import UnsupportedError
+from edgelm.quant.activations import Activations
+from edgelm.quant.hooks import Call, Handler, hook, hook_method
+
+CHECK_TOKENS = 8
+CHECK_TOLERANCE = 1e-4
+"""Relative to the largest hidden state: float32 with another order of sums."""
+
+State = dict[str, Any]
+"""`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`."""
+
+
+Lookup = Callable[[mx.array], mx.array]
+"""Token ids → vectors."""
+
+
+class _Reached(Exception):  # noqa: N818 - not an error: it ends a call that has reached what it was made for
+    def __init__(self, found: Any) -> None:
+        super().__init__()
+        self.found = found
+
+
+@dataclass
+class _Visit:
+    """One call of the network: up to which layer, with what put in, and what is done there."""
+
+    target: int
+    state: State | None
+    """None: what the network itself computes before the layers."""
+    at_layer: Callable[[int, Call, tuple[Any, ...], dict[str, Any]], Any] | None = None
+    """In place of the layer's call and the end of the visit."""
+    at_head: Callable[[str, mx.array], None] | None = None
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    is_past_layers: bool = False
+
+
+class Walk:
+    """The layers of a network, run one by one.
+
+    Args:
+        network: an mlx-lm network with any parameters.
+        read: gives a parameter by its path, in the dtype it will be stored in.
+        batches: token ids, [B, T] each.
+        activations: where hidden states are kept.
+
+    Raises:
+        UnsupportedError: one layer serves at several depths.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        read: Callable[[str], mx.array],
+        batches: Sequence[mx.array],
+        activations: Activations,
+    ) -> None:
+        self.network, self.read, self.batches, self.activations = network, read, batches, activations
+        self.layers: list[Any] = list(network.layers)
+        paths = {id(module): path for path, module in network.named_modules()}
+        self.paths = [paths[id(layer)] for layer in self.layers]
+        if len(set(self.paths)) != len(self.paths):
+            raise _unsupported("it uses one layer at several depths")
+        flat: Any = tree_flatten(network.parameters())
+        self.names = [[name for name, _ in flat if name.startswith(f"{path}.")] for path in self.paths]
+        inside = {name for layer in self.names for name in layer}
+        self.outside = [name for name, _ in flat if name not in inside]
+        self.embeddings: list[str] = []
+        """Paths of the modules outside the layers that look tokens up."""
+        self._dtypes: dict[str, mx.Dtype] = {}
+        self._visit = _Visit(0, None)
+        for index, layer in enumerate(self.layers):
+            hook(layer, self._layer_handler(index))
+        self._hook_heads()
+
+    def load(self, index: int | None) -> dict[str, mx.array]:
+        """Read the parameters of layer `index` (None: of all outside the layers) and put them into the network."""
+        names = self.outside if index is None else self.names[index]
+        parameters = {}
+        for name in names:
+            value = self.read(name)
+            self._dtypes[name] = value.dtype
+            parameters[name] = _as_float(value, keep_matrices=index is None)
+            mx.eval(parameters[name])
+        self.use(parameters)
+        return parameters
+
+    def read_dtype(self, name: str) -> mx.Dtype:
+        """What a loaded parameter is stored in."""
+        return self._dtypes[name]
+
+    def use(self, parameters: Mapping[str, mx.array]) -> None:
+        """Put `parameters` into the network in place of what is there."""
+        self.network.update(tree_unflatten(list(parameters.items())))
+
+    def unload(self, index: int) -> None:
+        """Forget the parameters of layer `index`."""
+        layer = self.layers[index]
+        layer.update(tree_map(lambda _: mx.zeros(()), layer.parameters()))
+
+    def begin(self, stream: str, lookups: Mapping[str, Lookup] | None = None) -> None:
+        """Keep the hidden states that reach the first layer, under the loaded outer parameters, as `stream`.
+
+        Args:
+            lookups: embedding path → what gives its vectors instead of it.
+        """
+        for batch, ids in enumerate(self.batches):
+            hidden = self._call(ids, _Visit(0, None, at_layer=_take_hidden, lookups=lookups or {}))
+            self.activations.put((stream, batch), {"hidden": hidden.astype(mx.float32), "beside": {}})
+
+    def run(self, index: int, stream: str, batch: int) -> Any:
+        """What layer `index` returns for `batch` of `stream`, unevaluated."""
+        return self._call(self.batches[batch], _Visit(index, self.activations.get((stream, batch))))
+
+    def advance(self, index: int, stream: str) -> None:
+        """Run layer `index` on the whole of `stream`, and keep what it returns instead."""
+        for batch in range(len(self.batches)):
+            self.keep(index, stream, batch, self.run(index, stream, batch))
+
+    def keep(self, index: int, stream: str, batch: int, returned: Any, before: str | None = None) -> None:
+        """Make what layer `index` has `returned` the state of a batch of `stream`.
+
+        Args:
+            before: the stream that the layer was run on, where `stream` branches off it.
+        """
+        state = self.activations.get((before or stream, batch))
+        self.activations.put((stream, batch), _next(state, index, returned))
+
+    def drop(self, stream: str) -> None:
+        """Forget a stream."""
+        for batch in range(len(self.batches)):
+            self.activations.drop((stream, batch))
+
+    def logits(self, stream: str, batch: int) -> mx.array:
+        """What the network returns for `batch` of `stream` after the last layer [B, T, V], unevaluated."""
+        state = self.activations.get((stream, batch))
+        found: mx.array = self._call(self.batches[batch], _Visit(len(self.layers), state))
+        return found
+
+    def head_input(self, stream: str, batch: int) -> tuple[str, mx.array] | None:
+        """The path of the output head and what reaches it [B, T, C], unevaluated; None if no head is seen."""
+
+        def take(path: str, hidden: mx.array) -> None:
+            raise _Reached((path, hidden))
+
+        state = self.activations.get((stream, batch))
+        found = self._call(self.batches[batch], _Visit(len(self.layers), state, at_head=take))
+        return found if isinstance(found, tuple) else None
+
+    def check(self) -> None:
+        """See, on a few tokens, that a layer run alone gives what it gives in one call of the whole network.
+
+        Reads the parameters of every layer once; those outside must be loaded.
+
+        Raises:
+            UnsupportedError: it does not: the architecture hands something on around its layers.
+        """
+        ids = self.batches[0][:1, :CHECK_TOKENS]
+        states: list[State] = []
+
+        def compare(index: int, own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            self.load(index)
+            before = states.pop() if states else {"hidden": arguments[0], "beside": {}}
+            together = own(*arguments, **named)
+            alone = self._call(ids, _Visit(index, before))
+            if not _close(_hidden_of(together), _hidden_of(alone)):
+                raise _unsupported(f"layer {index} depends on more than the layers before it return")
+            states.append(_next(before, index, together))
+            mx.eval(states[0])
+            self.unload(index)
+            return together
+
+        self._call(ids, _Visit(-1, None, at_layer=compare))
+
+    def _call(self, ids: mx.array, visit: _Visit) -> Any:
+        before, self._visit = self._visit, visit
+        try:
+            return self.network(ids)
+        except _Reached as reached:
+            return reached.found
+        finally:
+            self._visit = before
+
+    def _layer_handler(self, index: int) -> Handler:
+        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            visit = self._visit
+            if not arguments or not isinstance(arguments[0], mx.array):
+                raise _unsupported(f"layer {index} is called without hidden states")
+            if index < visit.target:
+                visit.is_past_layers = index == len(self.layers) - 1
+                return _passed(visit, index, arguments[0])
+            if visit.at_layer is not None:
+                return visit.at_layer(index, own, arguments, named)
+            assert visit.state is not None
+            raise _Reached(own(visit.state["hidden"], *arguments[1:], **named))
+
+        return handle
+
+    def _hook_heads(self) -> None:
+        """Watch what may turn hidden states into logits: linear layers outside the layers, `as_linear`."""
+        inside = tuple(f"{path}." for path in self.paths)
+        for path, module in self.network.named_modules():
+            if path.startswith(inside):
+                continue
+            if hasattr(module, "as_linear"):
+                self.embeddings.append(path)
+                hook(module, self._embedding_handler(path))
+                hook_method(module, "as_linear", self._head_handler(path))
+            elif isinstance(module, nn.Linear):
+                hook(module, self._head_handler(path))
+
+    def _embedding_handler(self, path: str) -> Handler:
+        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            look_up = self._visit.lookups.get(path)
+            found = own(*arguments, **named) if look_up is None else look_up(arguments[0])
+            return found.astype(mx.float32)
+
+        return handle
+
+    def _head_handler(self, path: str) -> Handler:
+        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            visit = self._visit
+            if visit.at_head is not None and visit.is_past_layers:
+                visit.at_head(path, arguments[0])
+            return own(*arguments, **named)
+
+        return handle
+
+
+def _as_float(value: mx.array, *, keep_matrices: bool) -> mx.array:
+    """Half precision as float32, but for the embedding and the head: large, and looked up or multiplied once."""
+    if not mx.issubdtype(value.dtype, mx.floating) or (keep_matrices and value.ndim > 1):
+        return value
+    return value.astype(mx.float32)
+
+
+def _take_hidden(_: int, __: Call, arguments: tuple[Any, ...], ___: dict[str, Any]) -> Any:
+    raise _Reached(arguments[0])
+
+
+def _passed(visit: _Visit, index: int, hidden: mx.array) -> Any:
+    """What layer `index` is taken to return: the kept states where it is the last before the target."""
+    assert visit.state is not None
+    if index == visit.target - 1:
+        hidden = visit.state["hidden"]
+    beside = visit.state["beside"].get(str(index))
+    return hidden if beside is None else (hidden, *beside)
+
+
+def _hidden_of(returned: Any) -> mx.array:
+    hidden = returned[0] if isinstance(returned, (tuple, list)) else returned
+    if not isinstance(hidden, mx.array):
+        raise _unsupported(f"a layer returns {type(hidden).__name__}, expected hidden states first")
+    return hidden
+
+
+def _next(state: State, index: int, returned: Any) -> State:
+    """The state after layer `index` has `returned`."""
+    beside = state["beside"]
+    if isinstance(returned, (tuple, list)):
+        beside = {**beside, str(index): list(returned[1:])}
+    return {"hidden": _hidden_of(returned), "beside": beside}
+
+
+def _close(one: mx.array, other: mx.array) -> bool:
+    difference = mx.abs(one - other).max()
+    return bool((difference <= CHECK_TOLERANCE * mx.abs(one).max()).item())
+
+
+def _unsupported(reason: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"this architecture cannot be calibrated layer by layer: {reason}",
+        hint="use --quality fast, which needs no calibration text",
+    )

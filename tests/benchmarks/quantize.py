@@ -1,0 +1,225 @@
+"""KL to the source of edgelm's qualities beside round-to-nearest and mlx-lm's quantizers, at equal bytes, in one run.
+
+    python tests/benchmarks/quantize.py smollm2 --bits 4,3,2
+    python tests/benchmarks/quantize.py MODEL_DIRECTORY --peers gptq,awq,dynamic
+
+Every candidate is written to disk as a model directory (edgelm's by `edgelm.convert`, mlx-lm's by its own
+functions) and measured from there, dequantized in float32 on held-out text of six domains. All quantize every
+tensor, the embedding included, to the same widths in groups of 64, and calibrate on the same number of shipped tokens.
+mlx-lm's GPTQ packs only 2, 4 and 8 bits; at 3 its own packing function is replaced by edgelm's. It leaves embeddings
+to a "fallback", which is set to the same width. The last lines say which of the project's bars are met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import edgelm_converters  # noqa: F401 - puts OpenBLAS in front before mlx is imported
+
+# isort: split
+import mlx.core as mx
+
+from edgelm import corpus
+from edgelm.evaluate.compare import Comparison, compare
+from edgelm.evaluate.reference import Reference
+from edgelm.evaluate.rows import Measuring, held_out_rows
+from edgelm.model.load import load
+from edgelm_converters.convert import convert
+
+QUALITIES = ("rtn", "fast", "good", "best")
+
+
+class Bench:
+    """One source, measured candidate by candidate."""
+
+    def __init__(self, arguments: argparse.Namespace, root: Path) -> None:
+        self.arguments, self.root = arguments, root
+        self.source = root / "source"
+        convert(arguments.source, self.source, mode="none", dtype="bfloat16", verify=False)
+        loaded = load(self.source, check_fit=False)
+        self.tokenizer = loaded.tokenizer
+        rows = held_out_rows(
+            self.tokenizer, Measuring(tokens=arguments.held_out_tokens, length=256, seed=arguments.seed)
+        )
+        self.reference = Reference(loaded.network, rows)
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def ours(self, name: str, **settings: Any) -> None:
+        """Convert by edgelm and measure."""
+        calibrated = settings.get("quality") in ("good", "best") or "bpw" in settings
+        if calibrated:
+            settings = {"calibration_tokens": self.arguments.tokens, **settings}
+        started = time.monotonic()
+        made = convert(
+            self.source, self.root / name, dtype="bfloat16", group_size=self.arguments.group_size,
+            verify=False, **settings,
+        )  # fmt: skip
+        self.measure(name, made.directory, time.monotonic() - started)
+
+    def measure(self, name: str, directory: Path, elapsed_s: float) -> None:
+        loaded = load(directory, check_fit=False)
+        result = compare(self.reference, loaded.network)
+        size = sum(path.stat().st_size for path in directory.glob("model*.safetensors"))
+        self.found[name] = {"kl": result.mean_kl.value, "error": result.mean_kl.standard_error, "bytes": size}
+        _show(name, result, size, elapsed_s)
+        shutil.rmtree(directory)
+
+    def rows(self, length: int = 512) -> mx.array:
+        """The shipped calibration text as mlx-lm's quantizers take it [N, T]."""
+        tokens = self.arguments.peer_tokens or self.arguments.tokens
+        return mx.array(corpus.token_rows(self.tokenizer, corpus.calibration_text(), tokens, length, 0))
+
+    def peer(self, name: str, kind: str, bits: int) -> None:
+        """Quantize by mlx-lm, save by mlx-lm, and measure."""
+        from mlx_lm.utils import load as mlx_lm_load
+        from mlx_lm.utils import save
+
+        started = time.monotonic()
+        model, tokenizer, config = mlx_lm_load(str(self.source), return_config=True)  # type: ignore[misc]
+        model.set_dtype(mx.float32)  # half precision crawls on the CPU
+        model, config = PEERS[kind](model, config, self.rows(), bits, self.arguments.group_size)
+        model.set_dtype(mx.bfloat16)
+        save(self.root / name, str(self.source), model, tokenizer, config)
+        del model
+        self.measure(name, self.root / name, time.monotonic() - started)
+
+
+def gptq(
+    model: Any, config: dict[str, Any], rows: mx.array, bits: int, group: int
+) -> tuple[Any, dict[str, Any]]:
+    from mlx_lm.quant import gptq as module
+
+    from edgelm.quant.affine import Grid
+
+    def packed(weight: mx.array, _: int, scales: mx.array, biases: mx.array) -> mx.array:
+        grid = Grid(bits, group, mx.float32, scales, biases)
+        return grid.packed(grid.encode(weight))["weight"]
+
+    if bits not in (2, 4, 8):
+        module.quantize = packed
+    model, settings = module.gptq_quantize(model, rows, bits, group, bits, group, batch_size=4)
+    return model, {**config, "quantization": settings}
+
+
+def awq(
+    model: Any, config: dict[str, Any], rows: mx.array, bits: int, group: int
+) -> tuple[Any, dict[str, Any]]:
+    from mlx_lm.quant.awq import AWQ_MODEL_CONFIGS, awq_quantize, update_config
+
+    awq_quantize(
+        model, rows, AWQ_MODEL_CONFIGS[config["model_type"]], bits=bits, group_size=group, embed_bits=bits,
+        embed_group_size=group, n_grid=10,
+    )  # fmt: skip
+    return model, update_config(model, config)
+
+
+def dynamic(
+    model: Any, config: dict[str, Any], rows: mx.array, bits: int, group: int
+) -> tuple[Any, dict[str, Any]]:
+    """mlx-lm's dynamic quantization between this width and the next, at half a bit more than this width."""
+    from mlx_lm.quant.dynamic_quant import estimate_sensitivities, estimate_threshold
+    from mlx_lm.utils import quantize_model
+
+    found = dict(estimate_sensitivities(model, rows[:8, :256], bits, group, bits + 1, group, batch_size=2))
+    target = bits + 0.5 + 32 / group
+    threshold = estimate_threshold(
+        copy.deepcopy(model), found, target, bits, group, bits + 1, group
+    )  # fmt: skip
+
+    def choose(path: str, module: Any) -> Any:
+        if not hasattr(module, "to_quantized"):
+            return False
+        return {"bits": bits + 1, "group_size": group} if found[path] > threshold else True
+
+    model, config = quantize_model(model, config, group_size=group, bits=bits, quant_predicate=choose)
+    return model, config
+
+
+PEERS = {"gptq": gptq, "awq": awq, "dynamic": dynamic}
+
+
+def _show(name: str, result: Comparison, size: int, elapsed_s: float) -> None:
+    domains = " ".join(f"{domain[:5]} {kl.value:.3f}" for domain, kl in result.kl_by_domain.items())
+    print(
+        f"{name:14} KL {result.mean_kl.value:7.4f} ± {result.mean_kl.standard_error:.4f}  top-1"
+        f" {result.top1_agreement.value:6.1%}  ppl {result.perplexity.value:8.2f}  {size / 1e6:7.2f} MB"
+        f"  {elapsed_s:5.0f} s  | {domains}",
+        flush=True,
+    )
+
+
+def bars(found: dict[str, dict[str, Any]], widths: list[int]) -> list[tuple[str, bool]]:
+    """The bars that this run can judge."""
+    kl = {name: entry["kl"] for name, entry in found.items()}
+    checks: list[tuple[str, bool]] = []
+
+    def ratio(one: str, other: str, limit: float) -> None:
+        if one in kl and other in kl:
+            value = kl[one] / kl[other]
+            checks.append((f"{one} / {other} = {value:.3f}, bar {limit}", value <= limit))
+
+    for bits in widths:
+        if bits > 2:
+            ratio(f"best-{bits}", f"rtn-{bits}", 0.25)
+            ratio(f"best-{bits}", f"gptq-{bits}", 0.5)
+            ratio(f"other-{bits}", f"rtn-{bits}", 0.25)
+        ratio(f"good-{bits}", f"rtn-{bits}", 0.4)
+        mixed, uniform = found.get(f"mixed-{bits}"), found.get(f"best-{bits}")
+        if mixed and uniform:
+            gain, noise = uniform["kl"] - mixed["kl"], math.hypot(mixed["error"], uniform["error"])
+            says = f"mixed-{bits} below best-{bits} by {gain:.4f}, standard error {noise:.4f} (unpaired)"
+            checks.append((says, gain > 0 and mixed["bytes"] <= uniform["bytes"]))
+    ratio("best-3", "rtn-4", 1.0)
+    return checks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("source")
+    add("--bits", default="4,3,2")
+    add("--group-size", type=int, default=64)
+    add("--methods", default=",".join(QUALITIES))
+    add("--peers", default="gptq")
+    add("--tokens", type=int, default=16384, help="to calibrate on")
+    add("--peer-tokens", type=int, default=0, help="for the peers (default: as many)")
+    add("--held-out-tokens", type=int, default=8192)
+    add("--seed", type=int, default=0)
+    add("--mixed", action="store_true", help="also budgeted widths at the bytes of the uniform ones")
+    add("--other-domain", action="store_true", help="also calibrate best on code alone")
+    add("--json", type=Path)
+    arguments = parser.parse_args()
+    widths = [int(bits) for bits in arguments.bits.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(arguments, Path(temporary))
+        print(
+            f"{arguments.source}: {arguments.tokens} tokens to calibrate on, {arguments.held_out_tokens} held out"
+        )
+        for bits in widths:
+            for quality in filter(None, arguments.methods.split(",")):
+                bench.ours(f"{quality}-{bits}", bits=bits, quality=quality)
+            for kind in filter(None, arguments.peers.split(",")):
+                bench.peer(f"{kind}-{bits}", kind, bits)
+            if arguments.mixed:
+                # The bits per weight of uniform `bits`, embedding included.
+                bench.ours(f"mixed-{bits}", bpw=bits + 32 / arguments.group_size, quality="best")
+            if arguments.other_domain:
+                code = Path(temporary) / "code.txt"
+                code.write_text("\n\n".join(corpus.documents("calibration", "code")), encoding="utf-8")
+                bench.ours(f"other-{bits}", bits=bits, quality="best", calibration=str(code))
+    for says, is_met in bars(bench.found, widths):
+        print(f"{'met    ' if is_met else 'NOT MET'} {says}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(bench.found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

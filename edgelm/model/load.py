@@ -186,13 +186,7 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
     One module at a time. Scales should be float32 beforehand: codes times scale is then exact enough
     to equal the reference dequantization.
     """
-    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-
-    kinds: dict[type, type] = {
-        nn.QuantizedLinear: nn.Linear,
-        nn.QuantizedEmbedding: nn.Embedding,
-        QuantizedSwitchLinear: SwitchLinear,
-    }
+    kinds = _dense_kinds()
     replaced = []
     for path, module in network.named_modules():
         dense_kind = kinds.get(type(module))
@@ -202,10 +196,29 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
         network.update_modules(tree_unflatten(replaced))
 
 
+def dense_module(module: Any, weight: mx.array) -> Any:
+    """A dense module in place of a quantized one, with `weight`."""
+    return _with_weight(module, _dense_kinds()[type(module)], weight)
+
+
+def _dense_kinds() -> dict[type, Any]:
+    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+
+    return {
+        nn.QuantizedLinear: nn.Linear,
+        nn.QuantizedEmbedding: nn.Embedding,
+        QuantizedSwitchLinear: SwitchLinear,
+    }
+
+
 def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
     packed = (module.weight, module.scales, module.get("biases"))
     weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=dtype)
     mx.eval(weight)
+    return _with_weight(module, kind, weight)
+
+
+def _with_weight(module: Any, kind: Any, weight: mx.array) -> Any:
     # The constructor would draw random weights of the full size; only the attributes are wanted.
     dense = kind.__new__(kind)
     nn.Module.__init__(dense)  # type: ignore[no-untyped-call]

@@ -12,6 +12,8 @@ from typing import Any
 from edgelm.atomic import atomic_directory
 from edgelm.model.adapters.files import AdapterConfig, write_adapter
 from edgelm.model.adapters.uniform import rank_of, uniform
+from edgelm.model.config import normalise_config, read_config
+from edgelm.model.identity import weights_identity
 from edgelm.model.manifest import Manifest
 from edgelm.quant.tree import flat_arrays
 from edgelm.tune.settings import MethodSettings
@@ -27,6 +29,24 @@ class Base:
     """Its `weights_identity`."""
     licence: str | None
     num_layers: int
+
+
+def describe_base(model: Path) -> Base:
+    """The model in a directory.
+
+    Raises:
+        NotFoundError, FormatError: there is none, or it is broken.
+    """
+    config = normalise_config(read_config(model))
+    manifest = Manifest.read(model)
+    text = config.get("text_config") or config
+    return Base(
+        name=model.absolute().name,
+        source=str(model.absolute()),
+        sha256=weights_identity(model),
+        licence=manifest.licence if manifest else None,
+        num_layers=int(text.get("num_hidden_layers") or -1),
+    )
 
 
 def export_adapter(

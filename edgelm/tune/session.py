@@ -21,7 +21,6 @@ from edgelm import log, paths
 from edgelm.atomic import atomic_directory
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError
 from edgelm.model import config as configs
-from edgelm.model.identity import weights_identity
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
 from edgelm.progress import OnProgress, ignore_progress
@@ -34,7 +33,7 @@ from edgelm.tune.control import Control
 from edgelm.tune.data.prepare import Prepared, prepare
 from edgelm.tune.data.readers import find_sources
 from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
-from edgelm.tune.export import Base, export_adapter
+from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.folder import RunFolder, create_run, remove_directory
 from edgelm.tune.laptop import Look, Manners
 from edgelm.tune.methods import make_trainable
@@ -303,19 +302,7 @@ def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, An
     data.report.require_clean()
     for problem in data.report.warnings:
         log.logger.info("%s", problem)
-    return config, data, _base(request.model, config)
-
-
-def _base(model: Path, config: dict[str, Any]) -> Base:
-    manifest = Manifest.read(model)
-    text = config.get("text_config") or config
-    return Base(
-        name=model.absolute().name,
-        source=str(model.absolute()),
-        sha256=weights_identity(model),
-        licence=manifest.licence if manifest else None,
-        num_layers=int(text.get("num_hidden_layers") or -1),
-    )
+    return config, data, describe_base(request.model)
 
 
 def _keep(runs: Runs, name: str, event: TuneEvent) -> None:

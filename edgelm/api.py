@@ -20,6 +20,7 @@ from typing import Any
 
 from edgelm.errors import NotFoundError
 from edgelm.model import hub, library
+from edgelm.model.adapters.files import AdapterUse, check_base, find_adapter, parse_use, read_adapter
 from edgelm.model.load import LoadedModel
 from edgelm.model.load import load as load_directory
 from edgelm.progress import OnProgress, ignore_progress
@@ -29,6 +30,7 @@ from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text
+from edgelm.tune.api import TuneResult, tune
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,14 @@ class _Ready:
 class Model:
     """A loaded model. Close it, or use it in a `with` block, to give its memory back."""
 
-    def __init__(self, directory: Path, *, adapter: Path | None, dtype: str | None, check_fit: bool) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        adapter: Path | Sequence[AdapterUse] | None,
+        dtype: str | None,
+        check_fit: bool,
+    ) -> None:
         def set_up() -> _Ready:
             loaded = load_directory(directory, adapter=adapter, dtype=dtype, check_fit=check_fit)
             engine = Engine(
@@ -110,6 +119,50 @@ class Model:
             messages=messages,
         )
 
+    @property
+    def adapters(self) -> dict[str, float]:
+        """The weight of each adapter on the model by name; 0 is off."""
+        return self._thread.call(lambda ready: ready.loaded.adapters.weights)
+
+    def add_adapter(self, adapter: str | Path, weight: float = 1.0) -> str:
+        """Put one more adapter on the model, a name of the library of adapters or a path; returns its name.
+
+        Raises:
+            NotFoundError, FormatError, UnsupportedError: there is none, it does not fit, or has another base.
+        """
+
+        def work(ready: _Ready) -> str:
+            found = read_adapter(find_adapter(str(adapter)))
+            check_base(found, self.directory)
+            name = ready.loaded.adapters.add(found, weight=weight)
+            ready.engine.reset()
+            return name
+
+        return self._thread.call(work)
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        """Let an adapter act with another weight from the next reply on; 0 turns it off, and nothing is loaded again.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            OptionError: a weight that is not a finite number.
+        """
+
+        def work(ready: _Ready) -> None:
+            ready.loaded.adapters.set(name, weight)
+            ready.engine.reset()  # what is in the KV cache was computed with the old weights
+
+        self._thread.call(work)
+
+    def tune(self, data: str | Path, **settings: Any) -> TuneResult:
+        """Tune this model's weights on `data`, and put the resulting adapter on the model, ready to talk to.
+
+        The run loads the model a second time. For settings and errors see `edgelm.tune.api.tune`.
+        """
+        result = tune(self.directory, data, **settings)
+        self.add_adapter(result.adapter)
+        return result
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
         self._thread.close()
@@ -140,7 +193,7 @@ class Model:
 def load(
     model: str | Path,
     *,
-    adapter: str | Path | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
     dtype: str | None = None,
     check_fit: bool = True,
     on_progress: OnProgress = ignore_progress,
@@ -149,7 +202,8 @@ def load(
 
     Args:
         model: a name from the library, a path, or a Hub id (which is pulled into the library first).
-        adapter: a directory of mlx-lm adapters to apply.
+        adapter: a name from the library of adapters, or a directory of mlx-lm adapters; with `=WEIGHT` how strongly it
+            acts; or several of them.
         dtype: "float16", "bfloat16" or "float32" for the unquantized parameters; None is the
             machine's best (float32 and dequantized on a CPU).
         check_fit: refuse a model that would not fit in memory.
@@ -160,9 +214,9 @@ def load(
         FitError: it would not fit.
     """
     directory = _find(str(model), on_progress)
-    return Model(
-        directory, adapter=Path(adapter) if adapter is not None else None, dtype=dtype, check_fit=check_fit
-    )
+    said = [adapter] if isinstance(adapter, str | Path) else adapter or ()
+    uses = [parse_use(str(text)) for text in said]
+    return Model(directory, adapter=uses, dtype=dtype, check_fit=check_fit)
 
 
 def _find(model: str, on_progress: OnProgress) -> Path:

@@ -20,12 +20,13 @@ from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.stdin import check_text
 from edgelm.cli.transcript import default_file, save
-from edgelm.errors import EdgeLMError
+from edgelm.errors import EdgeLMError, OptionError
 from edgelm.runtime.events import ChatEvent
 
 COMMANDS = {
     "/help": "this list",
     "/system": "[text]  show or set the system prompt",
+    "/adapter": "[name weight]  show the adapters, or let one act with another weight; 0 is off",
     "/clear": "forget the conversation, keep the system prompt",
     "/save": "[file]  write the conversation to a new .json or .md file",
     "/quit": "leave",
@@ -43,6 +44,17 @@ class Conversation(Protocol):
 
     def clear(self) -> None:
         """Forget the turns."""
+
+
+class Adapters(Protocol):
+    """What the loop needs of `edgelm.api.Model`."""
+
+    @property
+    def adapters(self) -> dict[str, float]:
+        """Weights by name."""
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        """From the next answer on."""
 
 
 Ask = Callable[[str], Generator[ChatEvent, None, None]]
@@ -63,6 +75,7 @@ class Repl:
     thinking: bool
     plain: bool
     show_cost: bool
+    adapters: Adapters | None = None
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
@@ -107,6 +120,8 @@ class Repl:
                 self._help()
             case "/system":
                 self._system(rest.strip())
+            case "/adapter":
+                self._adapter(rest.split())
             case "/clear":
                 self.chat.clear()
                 say("the conversation is forgotten")
@@ -133,6 +148,14 @@ class Repl:
         else:
             say(self.chat.system or "there is no system prompt")
 
+    def _adapter(self, words: list[str]) -> None:
+        if self.adapters is not None and len(words) == 2:
+            self.adapters.set_adapter(words[0], _number(words[1]))
+        for name, weight in (self.adapters.adapters if self.adapters is not None else {}).items():
+            say(f"  {name}  {weight:g}" if weight else f"  {name}  off")
+        if self.adapters is None or not self.adapters.adapters:
+            say("there is no adapter; edgelm chat --adapter NAME puts one on")
+
     def _save(self, name: str) -> None:
         if not self.chat.messages:
             say("there is nothing to save yet")
@@ -140,6 +163,13 @@ class Repl:
         file = Path(name).expanduser() if name else default_file()
         save(file, self.chat.messages, model=self.model)
         say(f"saved to {file}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"the weight is {text!r}, expected a number; 0 is off") from None
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_what_four_bits_would_undo_is_refused_and_dequantizing_keeps_it(packed: 
 def test_a_fused_model_is_one_that_stock_mlx_lm_loads(packed: Path, tmp_path: Path) -> None:
     from mlx_lm import load as stock_load
 
-    made = adapter(packed, tmp_path / "adapter", size=0.5)
+    made = adapter(packed, tmp_path / "adapter")
     fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused", check=False, force=True)
     network, _ = stock_load(str(tmp_path / "fused"))[:2]
     stock, ours = network(IDS).astype(mx.float32), logits(tmp_path / "fused")  # stock runs in bfloat16

@@ -180,6 +180,7 @@ class Session:
         return target
 
     def _started(self, trainer: Trainer) -> Started:
+        trainer.begin()
         data, batches = self.data, trainer.batches
         assert isinstance(batches, Batcher)
         return Started(
@@ -238,7 +239,7 @@ def begin(
         "validation_sha256": data.validation.sha256 if data.validation else None,
     }
     folder = _make_run(request, said, joined)
-    return Session(request, folder, data, base, config, control or Control(folder.control), joined)
+    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
 
 
 def _make_run(request: TuneRequest, said: dict[str, Any], workers: Workers) -> RunFolder:
@@ -271,10 +272,15 @@ def resume(
                 f"{what} changed since run {folder.name} began ({said[key][:12]}, now {value[:12]})",
                 hint="a resumed run would not be the run that began; begin a new one",
             )
-    _forget(folder)
-    return Session(
-        request, folder, data, base, config, control or Control(folder.control), workers or Workers.alone()
-    )
+    joined = workers or Workers.alone()
+    if joined.is_first:
+        _forget(folder)
+    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+
+
+def _control(folder: RunFolder, workers: Workers) -> Control:
+    """Orders are taken by the first worker, which tells the others."""
+    return Control(folder.control if workers.is_first else None)
 
 
 def _forget(folder: RunFolder) -> None:

@@ -95,6 +95,10 @@ class Trainer:
         self.position = checkpoint.position
         self.stepper.restore(checkpoint.parameters, checkpoint.optimizer)
 
+    def begin(self) -> None:
+        """Fix the number of steps, where it does not depend on time; again is a no-op."""
+        self._pace.begin(self.position)
+
     def events(self) -> Iterator[TuneEvent]:
         """Train to the end, or until stopped; either way a checkpoint is left.
 
@@ -102,7 +106,7 @@ class Trainer:
             EngineError: a loss or gradient that is not finite, with the rows; or MLX failed.
             OutputError: the disk refuses; the last checkpoint is whole.
         """
-        self._pace.begin(self.position)
+        self.begin()
         if self.validation is not None and not self.position.is_validated:
             yield from self._validate()
         while not self.workers.agree(self._pace.is_over(self.position)):

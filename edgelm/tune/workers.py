@@ -6,6 +6,7 @@ is sent. Started by `mlx.launch`; see `docs/tuning.md`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from mlx.utils import tree_map
 
 from edgelm.tune.batches import BatchPlan
 from edgelm.tune.step import Gradients
+
+_LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK")
+"""What `mlx.launch` and mpirun set."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Workers:
     @classmethod
     def join(cls) -> Workers:
         """Those that `mlx.launch` started; alone without it."""
+        if not any(name in os.environ for name in _LAUNCHED):
+            return cls.alone()
         group = mx.distributed.init()
         return cls(group.rank(), group.size(), group)
 

@@ -131,7 +131,7 @@ def prepare(
     settings = settings or DataSettings()
     found = read_all(source, validation)
     train, held = found.train, found.validation
-    if validation is None and hold_out:
+    if validation is None and hold_out and train:
         train, held = split_by_prompt(train, train, hold_out, seed)
     report = found.report
     trained = _encode(train, tokenizer, settings, report, on_progress, "Reading examples")

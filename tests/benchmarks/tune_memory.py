@@ -60,7 +60,10 @@ def shape_of(row: dict[str, Any]) -> Any:
     from edgelm.tune.trace.step import BatchShape
 
     return BatchShape(
-        row.get("lanes", 4), row.get("length", 256), row.get("is_packed", False), row.get("trained_share", 1.0)
+        row.get("lanes", 4),
+        row.get("length", 256),
+        row.get("is_packed", False),
+        row.get("trained_share", 1.0),
     )
 
 
@@ -87,7 +90,7 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     from edgelm.tune.recompute import recomputed
     from edgelm.tune.step import Stepper
     from edgelm.tune.trace.peak import find_peak
-    from edgelm.tune.trace.step import _batch, trace_step
+    from edgelm.tune.trace.step import batch_of, trace_step
     from edgelm.tune.trace.unread import build_unread
 
     config, settings, shape = config_of(row, smollm2), settings_of(row), shape_of(row)
@@ -119,7 +122,7 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
             compiled=loop.compiled,
             make_caches=lambda segments: packed_caches(network, config, segments),
         )
-        batch = _batch(shape)
+        batch = batch_of(shape)
         mx.clear_cache()
         mx.reset_peak_memory()
         for _ in range(3):
@@ -152,7 +155,8 @@ def main() -> None:
         ratio = found["predicted"] / found["measured"]
         worst = max(worst, abs(ratio - 1))
         print(
-            f"{found['predicted'] / 1e6:8.1f}MB {found['measured'] / 1e6:8.1f}MB {ratio:6.3f} {found['traced_s']:6.1f}s  {text}",
+            f"{found['predicted'] / 1e6:8.1f}MB {found['measured'] / 1e6:8.1f}MB {ratio:6.3f}"
+            f" {found['traced_s']:6.1f}s  {text}",
             flush=True,
         )
     print(f"largest error {worst:.1%}")

@@ -7,7 +7,6 @@ given shape.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +69,7 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
         make_caches=lambda segments: packed_caches(network, config, segments),
         is_traced=True,
     )
-    step = _Step(network, stepper, settings.loop.grad_checkpoint, _batch(shape))
+    step = _Step(network, stepper, settings.loop.grad_checkpoint, batch_of(shape))
     try:
         graph = trace(step, step.given)
     except ValueError as error:
@@ -134,7 +133,8 @@ def _bytes(arrays: Any) -> int:
     return sum(value.nbytes for value in arrays)
 
 
-def _batch(shape: BatchShape) -> Batch:
+def batch_of(shape: BatchShape) -> Batch:
+    """A batch of that shape, of nothing in particular."""
     B, T = shape.lanes, shape.length
     ids = np.zeros((B, T), np.int32)
     weights = np.zeros(B * T, np.float32)
@@ -147,16 +147,3 @@ def _batch(shape: BatchShape) -> Batch:
         lengths=np.full(B, T, np.int32),
         rows=tuple(range(B)),
     )
-
-
-def matmul_flops(graph: Graph, names: Sequence[str]) -> int:
-    """Multiplications and additions of the primitives called `names`: 2 * outputs * inner width."""
-    return sum(
-        2 * graph.size(node.outputs[0]) * _inner(graph, node.inputs[0])
-        for node in graph.nodes
-        if node.name in names
-    )
-
-
-def _inner(graph: Graph, name: str) -> int:
-    return graph.shapes[name][-1]

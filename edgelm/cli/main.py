@@ -73,6 +73,7 @@ COMMANDS = (
         (
             "edgelm plan smollm2-135m-instruct-4bit",
             "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18",
+            "edgelm plan smollm2-135m-instruct-4bit --tune --data examples.jsonl",
         ),
     ),
     Command(

@@ -28,10 +28,10 @@ _ATTENTION = re.compile(r"\.(self_)?attn?(ention)?\b|\.(self_attn|attention|attn
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 
-def make_trainable(network: Any, settings: MethodSettings) -> list[str]:
+def make_trainable(network: Any, settings: MethodSettings, *, is_traced: bool = False) -> list[str]:
     """Freeze `network`, then free what `settings` say; returns the paths of the modules that are trained.
 
-    Adapters get seeded first weights from MLX's random state.
+    Adapters get seeded first weights from MLX's random state; `is_traced` leaves them unevaluated.
 
     Raises:
         OptionError: a target or layer that the network does not have.
@@ -42,7 +42,8 @@ def make_trainable(network: Any, settings: MethodSettings) -> list[str]:
     if settings.method == "full":
         return _free(network, settings)
     _install(network, chosen, settings)
-    mx.eval(network.trainable_parameters())
+    if not is_traced:
+        mx.eval(network.trainable_parameters())
     network.train()
     return list(chosen)
 

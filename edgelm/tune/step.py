@@ -72,6 +72,8 @@ class Stepper:
         chunk: positions whose logits exist at once; 0 is all.
         compiled: whether to compile.
         make_caches: for packed batches.
+        is_traced: the network is only to be priced (`edgelm.tune.trace`): its weights hold nothing, and nothing
+            is evaluated.
     """
 
     def __init__(
@@ -83,22 +85,24 @@ class Stepper:
         chunk: int = _PLAIN_CHUNK,
         compiled: bool = True,
         make_caches: MakeCaches | None = None,
+        is_traced: bool = False,
     ) -> None:
         self._network = network
         self._make_caches = make_caches
         self._chunk = chunk
-        self._split = split_network(network) if chunk else None
+        self._split = split_network(network, is_traced=is_traced) if chunk else None
         self.parameters: Tree = _trainable(network)
         self.state: Tree = optimizer.start(self.parameters)
-        mx.eval(self.parameters, self.state)
+        if not is_traced:
+            mx.eval(self.parameters, self.state)
         random = mx.random.state
         self._optimizer = optimizer
         self._clip = clip
-        self._gradients = self._differentiate
-        self._apply = self._updated
+        self._gradients = self.differentiate
+        self._apply = self.updated
         if compiled:
-            self._gradients = mx.compile(self._differentiate, inputs=random, outputs=random)
-            self._apply = mx.compile(self._updated)
+            self._gradients = mx.compile(self.differentiate, inputs=random, outputs=random)
+            self._apply = mx.compile(self.updated)
 
     @property
     def is_chunked(self) -> bool:
@@ -107,7 +111,7 @@ class Stepper:
 
     def gradients(self, batch: Batch) -> Gradients:
         """Of one batch; nothing is changed."""
-        arrays = self._arrays(batch)
+        arrays = self.arrays(batch)
         tree, loss = self._gradients(self.parameters, arrays)
         self.sync()  # tracing leaves its own arrays in the network
         return Gradients(tree, loss, mx.array(float(batch.target_count)))
@@ -127,7 +131,7 @@ class Stepper:
         total = 0.0
         try:
             for batch in batches:
-                total += _number(self._forward(self._arrays(batch)))
+                total += _number(self._forward(self.arrays(batch)))
         finally:
             self._network.train()
         return total, sum(batch.target_count for batch in batches)
@@ -147,7 +151,8 @@ class Stepper:
         mx.eval(self.parameters, self.state)
         self.sync()
 
-    def _arrays(self, batch: Batch) -> dict[str, mx.array]:
+    def arrays(self, batch: Batch) -> dict[str, mx.array]:
+        """What the computation reads of a batch: `[B, T]` inputs and segments, `[N]` the rest."""
         chosen = _chosen(batch.weights, max(self._chunk, _PLAIN_CHUNK))
         trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
         arrays = {
@@ -160,15 +165,18 @@ class Stepper:
             arrays["segments"] = batch.segments
         return {name: mx.array(value) for name, value in arrays.items()}
 
-    def _differentiate(self, parameters: Tree, arrays: dict[str, mx.array]) -> tuple[Tree, mx.array]:
+    def differentiate(self, parameters: Tree, arrays: dict[str, mx.array]) -> tuple[Tree, mx.array]:
+        """The gradient of the summed loss, and the loss; the network is left with traced arrays."""
+
         def surrogate(tree: Tree) -> LossSums:
             self._network.update(tree)
-            return self._sums(arrays)
+            return self.sums(arrays)
 
         (_, loss), tree = mx.value_and_grad(surrogate)(parameters)
         return tree, loss
 
-    def _sums(self, arrays: dict[str, mx.array]) -> LossSums:
+    def sums(self, arrays: dict[str, mx.array]) -> LossSums:
+        """Of one batch, with the weights that are in the network."""
         targets, weights = arrays["targets"], arrays["weights"]
         if self._split is None:
             return plain_cross_entropy(self._logits(arrays), targets, weights)
@@ -193,9 +201,10 @@ class Stepper:
             raise ValueError("a packed batch needs make_caches")
         return self._make_caches(segments)
 
-    def _updated(
+    def updated(
         self, parameters: Tree, state: Tree, sums: Tree, loss: mx.array, tokens: mx.array, rate: mx.array
     ) -> tuple[Tree, Tree, mx.array, mx.array]:
+        """Parameters, state, mean loss and norm after one update by the mean of summed gradients."""
         mean = tree_map(lambda grad: grad / tokens.astype(grad.dtype), sums)
         norm = _norm(mean)
         if self._clip:

@@ -52,6 +52,8 @@ def started_lines(event: Started) -> Iterator[str]:
     yield (
         f"{event.method}, {event.trained_parameters:,} weights trained; rows {packed}, {event.pad_share:.1%} padding"
     )
+    if event.predicted_bytes is not None:
+        yield f"{format_bytes(event.predicted_bytes)} of memory at the peak, as predicted from shapes"
     yield from event.notes
     if event.step:
         yield f"going on after step {event.step}"

@@ -34,6 +34,8 @@ class Started:
     is_packed: bool
     notes: tuple[str, ...] = ()
     """What is not as one might expect, in words."""
+    predicted_bytes: int | None = None
+    """Memory at its peak, from shapes; the first step tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm import log, paths
+from edgelm import device, log, paths
 from edgelm.atomic import atomic_directory
-from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError
+from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model import config as configs
+from edgelm.model.described import describe_model
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
 from edgelm.progress import OnProgress, ignore_progress
@@ -39,6 +40,7 @@ from edgelm.tune.laptop import Look, Manners
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
 from edgelm.tune.packed_cache import can_pack, packed_caches
+from edgelm.tune.planner import TunePlanner
 from edgelm.tune.recompute import recomputed
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.samples import Sampler, choose_prompts
@@ -112,6 +114,7 @@ class Session:
 
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
+        predicted_bytes = self._require_fit() if request.check_fit else None
         loaded = load(request.model, check_fit=request.check_fit)
         mx.random.seed(loop.seed)
         make_trainable(loaded.network, request.settings.method)
@@ -121,9 +124,25 @@ class Session:
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
-            yield self._started(trainer)
+            yield self._started(trainer, predicted_bytes)
             with self.control.signals():
                 yield from trainer.events()
+
+    def _require_fit(self) -> int | None:
+        """Bytes that training will take at its peak; None where the architecture cannot be priced.
+
+        Raises:
+            FitError: more than is safe, with settings that would fit.
+        """
+        described = describe_model(str(self.request.model))
+        planner = TunePlanner(
+            self.config, described.headers, self.request.model, device.detect(), self.data.train
+        )
+        try:
+            return planner.require_fit(self.request.settings).peak_bytes
+        except UnsupportedError as error:
+            log.logger.info("not priced: %s", error.message)
+            return None
 
     def _trainer(self, loaded: LoadedModel) -> Trainer:
         request, settings = self.request, self.request.settings
@@ -179,7 +198,7 @@ class Session:
                 (partial / file.name).write_bytes(file.read_bytes())
         return target
 
-    def _started(self, trainer: Trainer) -> Started:
+    def _started(self, trainer: Trainer, predicted_bytes: int | None) -> Started:
         trainer.begin()
         data, batches = self.data, trainer.batches
         assert isinstance(batches, Batcher)
@@ -197,6 +216,7 @@ class Session:
             pad_share=batches.pad_share,
             is_packed=self._packs(),
             notes=tuple(self._notes(trainer)),
+            predicted_bytes=predicted_bytes,
         )
 
     def _notes(self, trainer: Trainer) -> Iterator[str]:

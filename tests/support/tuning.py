@@ -36,7 +36,9 @@ def write_chats(path: Path, count: int = 24) -> Path:
 def request(base: Path, data: Path, *, name: str | None = "run", **changes: Any) -> TuneRequest:
     own = {key: changes.pop(key) for key in list(changes) if key in TuneRequest.__dataclass_fields__}
     settings = TuneSettings.build(**{**SETTINGS, **changes})
-    return TuneRequest(base, str(data), settings=settings, name=name, **{"answer_tokens": 0, **own})
+    return TuneRequest(
+        base, str(data), settings=settings, name=name, **{"answer_tokens": 0, "check_fit": False, **own}
+    )
 
 
 def run(asked: TuneRequest, **options: Any) -> list[TuneEvent]:

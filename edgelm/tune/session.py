@@ -252,6 +252,7 @@ def begin(
         raise OptionError(f"{output} exists already", hint="choose another --name or --output")
     joined = workers or Workers.alone()
     config, data, base = _inputs(request, on_progress)
+    _check_kind(request, config, data)
     said = {
         "request": request.to_json(),
         "base_sha256": base.sha256,
@@ -260,6 +261,20 @@ def begin(
     }
     folder = _make_run(request, said, joined)
     return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+
+
+def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
+    if data.train.kind != "sft":
+        raise UnsupportedError(
+            f"{request.data} holds {data.train.kind} rows, and only examples to imitate are trained",
+            hint="give rows with messages, a prompt and a completion, or text",
+        )
+    # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
+    if request.settings.method.method == "full" and config.get("quantization"):
+        raise UnsupportedError(
+            f"{request.model.name} is quantized, and quantized weights cannot be trained themselves",
+            hint="--method lora trains an adapter on them; edgelm convert --mode none keeps weights trainable",
+        )
 
 
 def _make_run(request: TuneRequest, said: dict[str, Any], workers: Workers) -> RunFolder:

@@ -14,8 +14,9 @@ from checkpoints import write_checkpoint
 from tuning import request, run, write_chats
 
 from edgelm import paths
-from edgelm.errors import EngineError, FormatError, OptionError, OutputError
+from edgelm.errors import EngineError, FitError, FormatError, OptionError, OutputError, UnsupportedError
 from edgelm.model.adapters.files import read_adapter
+from edgelm.model.load import load
 from edgelm.store.database import Database
 from edgelm.store.runs import SCHEMA, Runs
 from edgelm.tune.batches import Batch, BatchPlan
@@ -39,6 +40,7 @@ from edgelm.tune.session import begin, resume
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step import Gradients, StepResult
 from edgelm.tune.trainer import Trainer
+from edgelm_converters.convert import convert
 
 
 class FakeClock:
@@ -324,3 +326,38 @@ def test_a_log_cut_short_by_a_kill_is_still_read(home: Path) -> None:
     with (folder.path / "events.jsonl").open("a") as file:
         file.write('{"event": "stepped", "st')
     assert list(folder.events()) == [Paused(3, "heat")]
+
+
+def test_preferences_are_not_imitated_and_quantized_weights_not_trained(
+    base: Path, data: Path, tmp_path: Path, home: Path
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    row = {"prompt": "what is {n}", "chosen": "it is {n}", "rejected": "no"}
+    pairs.write_text("".join(json.dumps(row).replace("{n}", str(n)) + "\n" for n in range(9)))
+    with pytest.raises(UnsupportedError, match="preference rows"):
+        begin(request(base, pairs))
+    packed = convert(base, tmp_path / "packed", bits=4, group_size=32, verify=False).directory
+    with pytest.raises(UnsupportedError, match="packed is quantized"):
+        begin(request(packed, data, method="full"))
+
+
+def test_an_adapter_on_a_quantized_base_is_loaded_on_that_base_only(
+    base: Path, data: Path, tmp_path: Path, home: Path
+) -> None:
+    packed = convert(base, tmp_path / "packed", bits=4, group_size=32, verify=False).directory
+    run(request(packed, data, steps=3))
+    assert load(packed, adapter=paths.adapters() / "run", check_fit=False).adapters.weights == {"run": 1.0}
+    with pytest.raises(UnsupportedError, match="was trained on"):
+        load(base, adapter=paths.adapters() / "run", check_fit=False)
+
+
+def test_memory_is_predicted_before_anything_is_loaded_and_refused_where_it_does_not_fit(
+    base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = run(request(base, data, name="fits", steps=2, check_fit=True))
+    (started,) = of(Started, events)
+    measured = of(Stepped, events)[-1].memory_bytes
+    assert started.predicted_bytes == pytest.approx(measured, rel=0.5)
+    monkeypatch.setattr("edgelm.device.memory_budget_bytes", lambda _: 1_000_000)
+    with pytest.raises(FitError, match="training needs"):
+        run(request(base, data, name="large", steps=2, check_fit=True))

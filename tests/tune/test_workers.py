@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +18,12 @@ from tuning import write_chats
 from edgelm.cli.main import main
 from edgelm.tune.checkpoint import checkpoints, load_checkpoint
 
-LAUNCH = shutil.which("mlx.launch", path=str(Path(sys.executable).parent)) or shutil.which("mlx.launch")
+# What the console script `mlx.launch` is, for this interpreter.
+LAUNCH = [sys.executable, "-c", "from mlx._distributed_utils.launch import main; main()"]
 FLAGS = [
     "--no-packing", "--no-compiled", "--learning-rate", "0.01", "--answer-tokens", "0", "--dropout", "0",
     "--validate-every", "4", "--name", "run", "--json",
 ]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(LAUNCH is None, reason="mlx.launch is not on the path")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def launch(home: Path, *flags: str) -> subprocess.Popen[str]:
         **os.environ, "EDGELM_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1",
     }  # fmt: skip
     command = [
-        str(LAUNCH),
+        *LAUNCH,
         "-n",
         "2",
         "--backend",

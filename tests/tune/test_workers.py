@@ -17,6 +17,9 @@ from tuning import write_chats
 
 from edgelm.cli.main import main
 from edgelm.tune.checkpoint import checkpoints, load_checkpoint
+from edgelm.tune.events import Ended, Stepped
+from edgelm.tune.folder import find_run
+from edgelm.tune.session import resume
 
 # What the console script `mlx.launch` is, for this interpreter.
 LAUNCH = [sys.executable, "-c", "from mlx._distributed_utils.launch import main; main()"]
@@ -103,10 +106,12 @@ def test_a_lost_worker_ends_in_an_error_and_a_checkpoint_to_go_on_from(
     kept = checkpoints(folder / "checkpoints")
     assert load_checkpoint(kept[-1]).position.step >= 2
     monkeypatch.setenv("EDGELM_HOME", str(home))
-    config = json.loads((folder / "config.json").read_text())
-    config["request"]["settings"]["steps"] = load_checkpoint(kept[-1]).position.step
-    (folder / "config.json").write_text(json.dumps(config))
-    assert main(["tune", "--resume", "run", "--json"]) == 0
+    session = resume(find_run("run"))
+    for event in session.events():
+        if isinstance(event, Stepped):
+            session.control.give("stop")
+    assert isinstance(event, Ended)
+    assert event.step == load_checkpoint(kept[-1]).position.step + 1
 
 
 def _wait_for(condition: Any, seconds: float = 200) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import print_json, progress_bars, say, warn
+from edgelm.cli.output import progress_bars, say, warn
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ def run(arguments: argparse.Namespace) -> None:
         from edgelm.charts import check_format
 
         check_format(arguments.plot)
+    if arguments.report_to is not None:
+        from edgelm.tune.writers import check_writer
+
+        check_writer(arguments.report_to)
     with progress_bars() as on_progress:
         session = _session(arguments, on_progress)
     ended = _watch(session, arguments)
@@ -196,24 +200,24 @@ def parse_time(text: str) -> float:
 def _watch(session: Session, arguments: argparse.Namespace) -> Any:
     """Train and show it; the last event."""
     from edgelm.cli.tune_display import display
-    from edgelm.tune.writers import open_writer
 
     event: TuneEvent | None = None
-    with _writer(open_writer, arguments, session) as write, closing(_closable(session)) as events:
-        shown = _silent() if arguments.json or not session.workers.is_first else display(session)
-        with shown as show:
-            for event in events:
-                write(event)
-                show(event)
-                if arguments.json and session.workers.is_first:
-                    from edgelm.tune.events import to_json
-
-                    print(to_json(event), flush=True)
+    if not session.workers.is_first:
+        shown = _silent()
+    else:
+        shown = _json_lines() if arguments.json else display(session)
+    with _writer(arguments, session) as write, closing(session.events()) as events, shown as show:
+        for event in events:
+            write(event)
+            show(event)
     return event
 
 
-def _closable(session: Session) -> Any:
-    return session.events()
+@contextmanager
+def _json_lines() -> Iterator[Any]:
+    from edgelm.tune.events import to_json
+
+    yield lambda event: print(to_json(event), flush=True)
 
 
 @contextmanager
@@ -222,10 +226,12 @@ def _silent() -> Iterator[Any]:
 
 
 @contextmanager
-def _writer(open_writer: Any, arguments: argparse.Namespace, session: Session) -> Iterator[Any]:
+def _writer(arguments: argparse.Namespace, session: Session) -> Iterator[Any]:
     if arguments.report_to is None or not session.workers.is_first:
         yield lambda _: None
         return
+    from edgelm.tune.writers import open_writer
+
     with open_writer(arguments.report_to, session.folder, session.request) as write:
         yield write
 
@@ -240,6 +246,3 @@ def _show_result(session: Session, ended: Any) -> None:
         say(f"edgelm chat {session.base.name} --adapter {where}")
     if ended.adapter_step != ended.step:
         warn(f"the adapter is that of step {ended.adapter_step}, where the validation loss was lowest")
-
-
-__all__ = ["add_arguments", "parse_time", "print_json", "run"]

@@ -9,7 +9,7 @@ Data are checked before a model is loaded; everything runs on the calling thread
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ class Session:
     look: Look | None = None
     """Stands for the machine in `--pause-on`."""
 
-    def events(self) -> Iterator[TuneEvent]:
+    def events(self) -> Generator[TuneEvent, None, None]:
         """Train; every event is kept in the run's log and in the store as well.
 
         Raises:

@@ -8,6 +8,7 @@ would have computed. Knows nothing of files of data, of networks, or of a screen
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -278,6 +279,11 @@ class Trainer:
 
     def _note_validation(self, loss: float) -> None:
         position = self.position
+        if not math.isfinite(loss):
+            raise EngineError(
+                f"the validation loss after step {position.step} is not finite ({loss:g})",
+                hint="look at the validation rows, and at the base itself if this is step 0",
+            )
         position.is_validated = True
         if position.best_loss is not None and loss >= position.best_loss:
             position.stale += 1

@@ -31,9 +31,7 @@ def open_writer(name: str, folder: RunFolder, request: TuneRequest) -> Iterator[
     Raises:
         OptionError: there is no such writer, or it is not installed.
     """
-    if name not in _PACKAGES:
-        raise OptionError(f"report_to is {name!r}, expected {', '.join(_PACKAGES)}")
-    module = _import(name)
+    module = check_writer(name)
     if name == "tensorboard":
         writer = module.SummaryWriter(str(folder.path / "tensorboard"))
         log, close = lambda values, step: _scalars(writer, values, step), writer.close
@@ -46,7 +44,14 @@ def open_writer(name: str, folder: RunFolder, request: TuneRequest) -> Iterator[
         close()
 
 
-def _import(name: str) -> Any:
+def check_writer(name: str) -> Any:
+    """The module of a writer.
+
+    Raises:
+        OptionError: there is no such writer, or it is not installed.
+    """
+    if name not in _PACKAGES:
+        raise OptionError(f"report_to is {name!r}, expected {', '.join(_PACKAGES)}")
     for package in _PACKAGES[name]:
         if importlib.util.find_spec(package.partition(".")[0]) is not None:
             try:

@@ -361,3 +361,8 @@ def test_memory_is_predicted_before_anything_is_loaded_and_refused_where_it_does
     monkeypatch.setattr("edgelm.device.memory_budget_bytes", lambda _: 1_000_000)
     with pytest.raises(FitError, match="training needs"):
         run(request(base, data, name="large", steps=2, check_fit=True))
+
+
+def test_a_validation_that_is_not_finite_ends_the_run(clock: FakeClock, home: Path) -> None:
+    with pytest.raises(EngineError, match="validation loss after step 2 is not finite"):
+        list(trainer(clock, home, losses=[1.0, float("nan")], steps=4, validate_every=2).events())

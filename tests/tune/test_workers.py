@@ -104,14 +104,15 @@ def test_a_lost_worker_ends_in_an_error_and_a_checkpoint_to_go_on_from(
     assert "training failed" in output
     assert "edgelm tune --resume" in output
     kept = checkpoints(folder / "checkpoints")
-    assert load_checkpoint(kept[-1]).position.step >= 2
+    last = load_checkpoint(kept[-1]).position.step
+    assert last >= 2
     monkeypatch.setenv("EDGELM_HOME", str(home))
     session = resume(find_run("run"))
     for event in session.events():
         if isinstance(event, Stepped):
             session.control.give("stop")
     assert isinstance(event, Ended)
-    assert event.step == load_checkpoint(kept[-1]).position.step + 1
+    assert event.step == last + 1
 
 
 def _wait_for(condition: Any, seconds: float = 200) -> None:

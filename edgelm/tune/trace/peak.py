@@ -77,15 +77,22 @@ class _Memory:
         if copies:
             self._take(copies)
             self._releases.append((self._clock, _Buffer(copies)))
+        handed_on = self._buffers[node.outputs[0]]
         for name in node.inputs:
             self._uses[name] -= 1
-            self._forget_unused(name)
+            self._forget_unused(name, handed_on)
         for name in node.outputs:
             self._forget_unused(name)
 
-    def _forget_unused(self, name: str) -> None:
-        if not self._uses.get(name) and name not in self._kept:
-            self._releases.append((self._clock, self._buffers[name]))
+    def _forget_unused(self, name: str, handed_on: _Buffer | None = None) -> None:
+        """Release it once the kernel has run; at once where the first output lies in the same memory."""
+        if self._uses.get(name) or name in self._kept:
+            return
+        buffer = self._buffers[name]
+        if buffer is handed_on:
+            buffer.arrays -= 1
+        else:
+            self._releases.append((self._clock, buffer))
 
     def _release(self) -> None:
         while self._releases and self._releases[0][0] <= self._clock - RUN_AHEAD:

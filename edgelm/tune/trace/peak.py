@@ -2,7 +2,7 @@
 
 MLX's rules, as of mlx 0.32: views share memory; an elementwise primitive writes into an input that nobody else needs;
 matmul copies operands that do not lie right; memory is handed out when a primitive is scheduled, and released when it
-has run, which is up to 100 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
+has run, which is up to 120 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
 command buffers and fuses more: there it is an estimate, to be corrected by a first real step.
 """
 
@@ -17,8 +17,8 @@ from edgelm.tune.trace.kinds import ELEMENTWISE, FUSED, MATMULS, RESHAPES, REUSE
 from edgelm.tune.trace.layout import Layout
 from edgelm.tune.trace.order import evaluation_order
 
-RUN_AHEAD = 100
-"""Kernels that are scheduled before MLX waits: 10 tasks of 10 dispatches."""
+RUN_AHEAD = 120
+"""Kernels that are scheduled before MLX waits: until more than 10 tasks of 10 dispatches are under way."""
 
 
 @dataclass(frozen=True, slots=True)

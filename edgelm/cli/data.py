@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import paint, print_json, progress_bars, say
+from edgelm.cli.trained_text import row_json, row_lines
 from edgelm.errors import FormatError, OptionError
 
 if TYPE_CHECKING:
     from edgelm.tune.data.prepare import Prepared
     from edgelm.tune.data.problems import Problem, Report
-    from edgelm.tune.data.rows import Example, Row
+    from edgelm.tune.data.rows import Row
 
 _SHOWN_PROBLEMS = 100
-_GREEN = "32"
-_OPEN, _CLOSE = "⟦", "⟧"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,11 +204,11 @@ def _show(arguments: argparse.Namespace) -> None:
     tokenizer = _tokenizer(arguments.model)
     rows, problems = _rows_to_show(arguments, find_sources(arguments.file).train, tokenizer)
     if arguments.json:
-        shown = [_row_json(row, tokenizer) for row in rows]
+        shown = [row_json(row, tokenizer) for row in rows]
         print_json({"rows": shown, "problems": [_problem_json(problem) for problem in problems]})
         return
     for row in rows:
-        print("\n".join(_row_lines(row, tokenizer)))
+        print("\n".join(row_lines(row, tokenizer)))
     for problem in problems:
         say(str(problem))
 
@@ -243,53 +241,6 @@ def _rows_to_show(
     if arguments.line is not None and not rows and not problems:
         raise OptionError(f"--line is {arguments.line}, and no row of {source} begins there")
     return rows, problems
-
-
-def _row_lines(row: Row, tokenizer: Any) -> Iterator[str]:
-    from edgelm.tune.data.rows import Judged, Pair
-
-    names = ("chosen", "rejected") if isinstance(row, Pair) else ("",)
-    for name, example in zip(names, row.sequences, strict=True):
-        verdict = f", {'good' if row.is_desirable else 'bad'}" if isinstance(row, Judged) else ""
-        head = f"{row.origin}{', ' * bool(name)}{name}{verdict}"
-        yield paint(
-            f"── {head}: {len(example.tokens):,} tokens, {example.target_count:,} trained", "2", sys.stdout
-        )
-        yield "".join(_painted(text, is_trained) for text, is_trained in _stretches(example, tokenizer))
-
-
-def _painted(text: str, is_trained: bool) -> str:
-    """Trained text is green; without colour it stands in brackets."""
-    if not is_trained:
-        return text
-    painted = "\n".join(paint(line, _GREEN, sys.stdout) for line in text.split("\n"))
-    return painted if painted != text else f"{_OPEN}{text}{_CLOSE}"
-
-
-def _stretches(example: Example, tokenizer: Any) -> list[tuple[str, bool]]:
-    """Runs of trained and untrained text."""
-    from itertools import groupby
-
-    runs = groupby(zip(example.trained, example.tokens, strict=True), key=lambda pair: pair[0])
-    return [(tokenizer.decode([token for _, token in run]), is_trained) for is_trained, run in runs]
-
-
-def _row_json(row: Row, tokenizer: Any) -> dict[str, Any]:
-    return {
-        "file": row.origin.file,
-        "line": row.origin.line,
-        "sequences": [
-            {
-                "tokens": list(example.tokens),
-                "trained": list(example.trained),
-                "text": [
-                    {"text": text, "trained": is_trained}
-                    for text, is_trained in _stretches(example, tokenizer)
-                ],
-            }
-            for example in row.sequences
-        ],
-    }
 
 
 def _split(arguments: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ class _Fuser:
             if len(group) <= 1:
                 nodes.append(self._graph.nodes[at])
                 continue
-            nodes.append(self._joined(at, sorted(group)))
+            nodes.append(self._joined(at, group))
             fused |= self._taken(at, group)
         return dataclasses.replace(self._graph, nodes=tuple(reversed(nodes)))
 
@@ -84,12 +84,27 @@ class _Fuser:
         visit(node.outputs[0], 0)
         return group
 
-    def _joined(self, at: int, group: list[int]) -> Node:
-        made = {self._graph.nodes[member].outputs[0] for member in group}
-        reads = [name for member in group for name in self._graph.nodes[member].inputs if name not in made]
+    def _joined(self, at: int, group: set[int]) -> Node:
+        """One node that reads in the order in which MLX comes to its inputs: depth first from the result."""
+        reads: dict[str, None] = {}
+        seen: set[str] = set()
+
+        def visit(name: str) -> None:
+            maker = self._makers.get(name)
+            if name in seen:
+                return
+            seen.add(name)
+            if maker is None or maker not in group:
+                reads.setdefault(name)
+                return
+            for read in self._graph.nodes[maker].inputs:
+                visit(read)
+
         first = self._graph.nodes[at].outputs[0]
+        visit(first)
+        made = {self._graph.nodes[member].outputs[0] for member in group}
         others = sorted(name for name in made & self._results if name != first)
-        return Node(FUSED, tuple(dict.fromkeys(reads)), (first, *others))
+        return Node(FUSED, tuple(reads), (first, *others))
 
     def _taken(self, at: int, group: set[int]) -> set[int]:
         """Members that are nowhere else; a repeated broadcast stays for those outside."""

@@ -2,7 +2,7 @@
 
 MLX's rules, as of mlx 0.32: views share memory; an elementwise primitive writes into an input that nobody else needs;
 matmul copies operands that do not lie right; memory is handed out when a primitive is scheduled, and released when it
-has run, which is up to 100 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
+has run, which is up to 120 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
 command buffers and fuses more: there it is an estimate, to be corrected by a first real step.
 """
 
@@ -17,8 +17,8 @@ from edgelm.tune.trace.kinds import ELEMENTWISE, FUSED, MATMULS, RESHAPES, REUSE
 from edgelm.tune.trace.layout import Layout
 from edgelm.tune.trace.order import evaluation_order
 
-RUN_AHEAD = 100
-"""Kernels that are scheduled before MLX waits: 10 tasks of 10 dispatches."""
+RUN_AHEAD = 120
+"""Kernels that are scheduled before MLX waits: until more than 10 tasks of 10 dispatches are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,22 @@ class _Memory:
         if copies:
             self._take(copies)
             self._releases.append((self._clock, _Buffer(copies)))
+        handed_on = self._buffers[node.outputs[0]]
         for name in node.inputs:
             self._uses[name] -= 1
-            self._forget_unused(name)
+            self._forget_unused(name, handed_on)
         for name in node.outputs:
             self._forget_unused(name)
 
-    def _forget_unused(self, name: str) -> None:
-        if not self._uses.get(name) and name not in self._kept:
-            self._releases.append((self._clock, self._buffers[name]))
+    def _forget_unused(self, name: str, handed_on: _Buffer | None = None) -> None:
+        """Release it once the kernel has run; at once where the first output lies in the same memory."""
+        if self._uses.get(name) or name in self._kept:
+            return
+        buffer = self._buffers[name]
+        if buffer is handed_on:
+            buffer.arrays -= 1
+        else:
+            self._releases.append((self._clock, buffer))
 
     def _release(self) -> None:
         while self._releases and self._releases[0][0] <= self._clock - RUN_AHEAD:

@@ -1,8 +1,8 @@
 """The gradient of a network whose layers are recomputed, written so that MLX can export it.
 
 `edgelm.tune.recompute` uses `mx.checkpoint`, whose primitive cannot be exported. This does by hand what it does:
-layers run forward without a gradient, and backward each is run again from its kept input, once its outputs' gradient
-is there. Only for pricing, for networks whose layers follow each other.
+layers run forward without a gradient, and backward each is run again from its kept input, any time after it ran first.
+Only for pricing, for networks whose layers follow each other.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class _Call:
     kind: type
     args: list[Any]
     kwargs: dict[str, Any]
+    output: mx.array | None = None
+    """Of the first run."""
 
     @property
     def hidden(self) -> mx.array:
@@ -81,7 +83,9 @@ def differentiate(network: Any, parameters: Tree, sums: Sums) -> tuple[Tree, mx.
 def _backward(call: _Call, slope: mx.array) -> tuple[dict[str, mx.array], mx.array]:
     """Gradients of a layer's parameters by name, and of its input."""
     flat = flat_trainable(call.layer)
-    primals = mx.depends([*flat.values(), call.hidden], [slope])
+    assert call.output is not None
+    # As MLX's checkpoint has it: on the output, not on the gradient.
+    primals = mx.depends([*flat.values(), call.hidden], [call.output])
     _, grads = mx.vjp(lambda *values: call.run(list(flat), values), primals, [slope])
     return dict(zip(flat, grads[:-1], strict=True)), grads[-1]
 
@@ -137,10 +141,11 @@ def _recording(layers: Sequence[Any], calls: list[_Call], added: mx.array | None
 
 def _noting(kind: type, calls: list[_Call], added: mx.array | None, *, is_last: bool) -> type:
     def call(self: Any, *args: Any, **kwargs: Any) -> mx.array:
-        calls.append(_Call(self, kind, list(args), kwargs))
+        noted = _Call(self, kind, list(args), kwargs)
+        calls.append(noted)
         if added is None:
             raise _Reached
-        output = mx.stop_gradient(kind.__call__(self, *args, **kwargs))
-        return output + added if is_last else output
+        noted.output = mx.stop_gradient(kind.__call__(self, *args, **kwargs))
+        return noted.output + added if is_last else noted.output
 
     return type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})

@@ -20,7 +20,7 @@ from edgelm.errors import OptionError
 from edgelm.tune.buckets import bucket_of, choose_lengths, round_up
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Example, Judged
-from edgelm.tune.packing import MAX_PACK_TOKENS, choose_shape, make_packs
+from edgelm.tune.packing import choose_shape, longest_packed, make_packs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,7 +88,7 @@ class Batcher:
         seed: with the epoch, decides every order.
         packing: put several rows in a lane, kept apart by `Batch.segments`. Only for networks that
             `edgelm.tune.packed_cache` knows to isolate them, and only for examples, not for preferences. Rows
-            above 2,048 positions go into batches of their own, unpacked.
+            much longer than the others go into batches of their own, unpacked.
         world: workers that share each batch; lanes come in multiples of it.
 
     Raises:
@@ -104,7 +104,8 @@ class Batcher:
         self._world = world
         self._per_lane = 2 if dataset.kind == "preference" else 1
         self._sizes = [row.size for row in dataset.rows]
-        fits = [packing and size <= MAX_PACK_TOKENS for size in self._sizes]
+        limit = longest_packed(self._sizes)
+        fits = [packing and size <= limit for size in self._sizes]
         self._packed = [index for index, is_packed in enumerate(fits) if is_packed]
         self._single = [index for index, is_packed in enumerate(fits) if not is_packed]
         self._shape = (

@@ -25,6 +25,19 @@ _JITTERS = (0.3, 0.1, 0.03, 0.0)
 """How far sizes are disturbed before they are sorted, so that every epoch has other packs; without, they fit."""
 
 
+_LONG_SHARE = 0.08
+"""Of all tokens, at most so many are in rows too long to be packed: a few long ones would make every pack long."""
+
+
+def longest_packed(sizes: Sequence[int]) -> int:
+    """The longest row that is packed with others; longer ones go into batches of their own."""
+    total = sum(sizes)
+    for length in _LENGTHS:
+        if sum(size for size in sizes if size > length) <= _LONG_SHARE * total:
+            return length
+    return MAX_PACK_TOKENS
+
+
 @dataclass(frozen=True, slots=True)
 class PackShape:
     """One shape for all batches of all epochs."""

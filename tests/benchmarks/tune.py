@@ -87,6 +87,7 @@ class Meter:
 def run_mlx_lm(model: str, steps: int, *, all_tokens: bool) -> None:
     network, _, vocab = load_network(model)
     import mlx.optimizers as optim
+    from mlx_lm.tuner.datasets import CacheDataset
     from mlx_lm.tuner.trainer import TrainingArgs, iterate_batches, train
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
@@ -110,18 +111,21 @@ def run_mlx_lm(model: str, steps: int, *, all_tokens: bool) -> None:
             adapter_file=str(Path(folder) / "adapters.safetensors"),
         )  # fmt: skip
         optimizer = optim.AdamW(learning_rate=1e-5)
-        train(network, optimizer, _Rows(rows), None, arguments, iterate_batches=watched)
+        train(network, optimizer, CacheDataset(_Rows(rows)), None, arguments, iterate_batches=watched)
     meter.report(positions)
 
 
 class _Rows:
-    """What mlx-lm's `CacheDataset` is to its `iterate_batches`, less its tokenizing."""
+    """Rows as mlx-lm's datasets give them to its `CacheDataset`: a dictionary, and what that becomes."""
 
     def __init__(self, rows: list[tuple[list[int], int]]) -> None:
         self._rows = rows
 
-    def __getitem__(self, index: int) -> tuple[list[int], int]:
-        return self._rows[index]
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"messages": index}
+
+    def process(self, row: dict[str, int]) -> tuple[list[int], int]:
+        return self._rows[row["messages"]]
 
     def __len__(self) -> int:
         return len(self._rows)

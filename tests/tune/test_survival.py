@@ -77,8 +77,8 @@ def test_one_run_killed_again_and_again(
     zygote: Zygote, asked: TuneRequest, undisturbed: Path, tmp_path: Path
 ) -> None:
     moments = random.Random(6)
-    for _ in range(8):
-        zygote.train(tmp_path, asked, kill_after=moments.randint(2, 8))
+    for _ in range(5):
+        zygote.train(tmp_path, asked, kill_after=moments.randint(2, 4))
     assert zygote.train(tmp_path, asked) == {"status": 0}
     assert weights(tmp_path) == weights(undisturbed)
 

@@ -68,7 +68,7 @@ def _line(node: Ancestor) -> str:
     relation = f"{node.relation}: " if node.relation else ""
     sha256 = f" {node.sha256[:12]}" if node.sha256 else ""
     licence = f" ({node.licence})" if node.licence else " (licence not known)"
-    return f"{relation}{node.name}{sha256}{licence}" + ("" if node.is_here else ", not on this machine")
+    return f"{relation}{node.name}{sha256}{licence}" + ("" if node.is_here else ", not in the library here")
 
 
 def _artefacts() -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """Fine-tuning beside mlx_lm.lora: useful tokens per second and peak memory, in one run.
 
-    python tests/benchmarks/tune.py [--model DIR] [--tiny-only] [--rounds N] [--all-tokens]
+    python tests/benchmarks/tune.py [--model DIR] [--only tiny|smollm2] [--rounds N] [--all-tokens]
 
 Both sides train the same LoRA (rank 8, the last 16 layers) on the same 2,000 rows, whose lengths are lognormal like those of
 chats (median 137, 90th percentile 302), in float32 with the same BLAS. mlx-lm runs its own `train` with batches of 4, its
@@ -61,7 +61,8 @@ def load_network(model: str) -> tuple[Any, dict[str, Any], int]:
 class Meter:
     """Seconds and useful tokens of the steps after the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: int) -> None:
+        self.warm = warm
         self.tokens, self.seconds, self.cpu_s, self.step = 0, 0.0, 0.0, 0
         self.begin()
 
@@ -70,7 +71,7 @@ class Meter:
 
     def end(self, tokens: int) -> None:
         self.step += 1
-        if self.step > WARM_STEPS:
+        if self.step > self.warm:
             self.tokens += tokens
             self.seconds += time.perf_counter() - self._began
             self.cpu_s += time.process_time() - self._cpu_began
@@ -84,7 +85,7 @@ class Meter:
         }))  # fmt: skip
 
 
-def run_mlx_lm(model: str, steps: int, *, all_tokens: bool) -> None:
+def run_mlx_lm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     network, _, vocab = load_network(model)
     import mlx.optimizers as optim
     from mlx_lm.tuner.datasets import CacheDataset
@@ -95,7 +96,7 @@ def run_mlx_lm(model: str, steps: int, *, all_tokens: bool) -> None:
     count = min(LAYERS, len(network.layers))
     linear_to_lora_layers(network, count, {"rank": 8, "scale": 20.0, "dropout": 0.0})
     rows = [(tokens, 0 if all_tokens else prompt) for tokens, prompt in make_rows(vocab)]
-    meter, positions = Meter(), 0
+    meter, positions = Meter(warm), 0
 
     def watched(**options: Any) -> Any:
         nonlocal positions
@@ -103,7 +104,7 @@ def run_mlx_lm(model: str, steps: int, *, all_tokens: bool) -> None:
             meter.begin()
             yield batch, lengths
             meter.end(int(lengths[:, 1].sum().item()) - len(batch))
-            positions += batch.shape[0] * (batch.shape[1] - 1) if meter.step > WARM_STEPS else 0
+            positions += batch.shape[0] * (batch.shape[1] - 1) if meter.step > meter.warm else 0
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArgs(
@@ -131,7 +132,7 @@ class _Rows:
         return len(self._rows)
 
 
-def run_edgelm(model: str, steps: int, *, all_tokens: bool) -> None:
+def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     network, config, vocab = load_network(model)
     import mlx.core as mx
 
@@ -161,31 +162,32 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool) -> None:
         compiled=LoopSettings().compiled,
         make_caches=lambda segments: packed_caches(network, config, segments),
     )
-    meter, positions = Meter(), 0
+    meter, positions = Meter(warm), 0
     mx.reset_peak_memory()
     for plan in batcher.epoch(0)[:steps]:
         meter.begin()
         batch = batcher.load(plan)
         stepper.update(stepper.gradients(batch), 1e-5)
         meter.end(int(batch.lengths.sum()))
-        positions += batch.inputs.size if meter.step > WARM_STEPS else 0
+        positions += batch.inputs.size if meter.step > meter.warm else 0
     meter.report(positions)
 
 
-def measure(side: str, model: str, steps: int, all_tokens: bool) -> dict[str, float]:
-    command = [sys.executable, __file__, "--side", side, "--model", model, "--steps", str(steps)]
-    done = subprocess.run(
-        [*command, *(["--all-tokens"] if all_tokens else [])], check=True, capture_output=True, text=True
-    )
+def measure(side: str, model: str, steps: int, arguments: argparse.Namespace) -> dict[str, float]:
+    command = [
+        sys.executable, __file__, "--side", side, "--model", model, "--steps", str(steps),
+        "--warm", str(arguments.warm), *(["--all-tokens"] if arguments.all_tokens else []),
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def compare(name: str, model: str, steps: int, rounds: int, all_tokens: bool) -> None:
+def compare(name: str, model: str, arguments: argparse.Namespace, steps: int) -> None:
     runs: dict[str, list[dict[str, float]]] = {"mlx-lm": [], "edgelm": []}
-    for _ in range(rounds):
+    for _ in range(arguments.rounds):
         for side, found in runs.items():
-            found.append(measure(side, model, steps, all_tokens))
+            found.append(measure(side, model, steps, arguments))
     speed = {side: statistics.median(run["speed"] for run in found) for side, found in runs.items()}
     per_cpu_s = {side: statistics.median(run["per_cpu_s"] for run in found) for side, found in runs.items()}
     peak = {side: max(run["peak"] for run in found) for side, found in runs.items()}
@@ -209,7 +211,8 @@ def main() -> None:
     parser.add_argument(
         "--model", default=None, help="a float32 model directory (default: convert smollm2 now)"
     )
-    parser.add_argument("--tiny-only", action="store_true")
+    parser.add_argument("--only", choices=("tiny", "smollm2"))
+    parser.add_argument("--warm", type=int, default=WARM_STEPS, help="steps that are not counted")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--tiny-steps", type=int, default=60)
@@ -218,14 +221,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.side:
         side = run_mlx_lm if arguments.side == "mlx-lm" else run_edgelm
-        side(arguments.model, arguments.steps, all_tokens=arguments.all_tokens)
+        side(arguments.model, arguments.steps, all_tokens=arguments.all_tokens, warm=arguments.warm)
         return
-    compare("tiny", "tiny", arguments.tiny_steps, arguments.rounds, arguments.all_tokens)
-    if arguments.tiny_only:
+    if arguments.only != "smollm2":
+        compare("tiny", "tiny", arguments, arguments.tiny_steps)
+    if arguments.only == "tiny":
         return
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or str(_convert(Path(folder)))
-        compare("smollm2", model, arguments.steps, arguments.rounds, arguments.all_tokens)
+        compare("smollm2", model, arguments, arguments.steps)
 
 
 def _convert(folder: Path) -> Path:

@@ -30,14 +30,17 @@ _HOMES = {
     "Sampling": "edgelm.runtime.sampling",
     "convert": "edgelm_converters.convert",
     "load": "edgelm.api",
+    "tune": "edgelm.tune",
 }
 
-__all__ = ["EdgeLMError", "Model", "Sampling", "__version__", "convert", "load"]
+__all__ = ["EdgeLMError", "Model", "Sampling", "__version__", "convert", "load", "tune"]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgelm' has no attribute {name!r}")
+    if name == "tune":  # a package that can be called
+        return importlib.import_module("edgelm.tune")
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

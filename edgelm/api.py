@@ -19,6 +19,7 @@ from typing import Any
 
 from edgelm.errors import EdgeLMError, NotFoundError
 from edgelm.model import hub, library
+from edgelm.model.adapters.files import check_base, find_adapter, parse_use, read_adapter
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
 from edgelm.runtime.batching.options import BatchOptions
@@ -31,6 +32,7 @@ from edgelm.runtime.generation import Completion, GenerationOptions, collect, ge
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
+from edgelm.tune.api import TuneResult, tune
 
 
 class Model:
@@ -149,6 +151,43 @@ class Model:
         tasks, failures = read_prompts(prompts, options)
         return self._run_many(tasks, failures, most, on_progress)
 
+    @property
+    def adapters(self) -> dict[str, float]:
+        """The weight of each adapter on the model by name; 0 is off."""
+        return self._thread.call(lambda ready: ready.loaded.adapters.weights)
+
+    def add_adapter(self, adapter: str | Path, weight: float = 1.0) -> str:
+        """Put one more adapter on the model, a name of the library of adapters or a path; returns its name.
+
+        Raises:
+            NotFoundError, FormatError, UnsupportedError: there is none, it does not fit, or has another base.
+        """
+
+        def work(ready: Ready) -> str:
+            found = read_adapter(find_adapter(str(adapter)))
+            check_base(found, self.directory)
+            return ready.loaded.adapters.add(found, weight=weight)
+
+        return self._thread.call(work)
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        """Let an adapter act with another weight from the next reply on; 0 turns it off, and nothing is loaded again.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            OptionError: a weight that is not a finite number.
+        """
+        self._thread.call(lambda ready: ready.loaded.adapters.set(name, weight))
+
+    def tune(self, data: str | Path, **settings: Any) -> TuneResult:
+        """Tune this model's weights on `data`, and put the resulting adapter on the model, ready to talk to.
+
+        The run loads the model a second time. For settings and errors see `edgelm.tune.api.tune`.
+        """
+        result = tune(self.directory, data, **settings)
+        self.add_adapter(result.adapter)
+        return result
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
         self._thread.close()
@@ -199,7 +238,7 @@ class Model:
 def load(
     model: str | Path,
     *,
-    adapter: str | Path | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
     dtype: str | None = None,
     check_fit: bool = True,
     draft: str | Path | None = None,
@@ -214,7 +253,8 @@ def load(
 
     Args:
         model: a name from the library, a path, or a Hub id (which is pulled into the library first).
-        adapter: a directory of mlx-lm adapters to apply.
+        adapter: a name from the library of adapters, or a directory of mlx-lm adapters; with `=WEIGHT` how strongly it
+            acts; or several of them.
         dtype: "float16", "bfloat16" or "float32" for the unquantized parameters; None is the
             machine's best (float32 and dequantized on a CPU).
         check_fit: refuse a model, or later a prompt, that would not fit in memory.
@@ -231,8 +271,9 @@ def load(
         OptionError: a setting of the KV cache outside what it may be.
         FitError: it would not fit.
     """
+    said = [adapter] if isinstance(adapter, str | Path) else adapter or ()
     options = RuntimeOptions(
-        adapter=None if adapter is None else Path(adapter),
+        adapters=tuple(parse_use(str(text)) for text in said),
         dtype=dtype,
         check_fit=check_fit,
         cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),

@@ -49,15 +49,21 @@ def run(arguments: argparse.Namespace) -> None:
     from edgelm import device
     from edgelm.evaluate.bench.options import BenchOptions
     from edgelm.evaluate.bench.run import run_bench
+    from edgelm.model.adapters.files import parse_use
     from edgelm.model.library import resolve
     from edgelm.runtime.assemble import RuntimeOptions, assemble
 
     options = BenchOptions.from_flags(arguments, depths=arguments.depth)
     directory = resolve(arguments.model)
-    adapter = Path(arguments.adapter) if arguments.adapter else None
+    adapter = parse_use(arguments.adapter) if arguments.adapter else None
     with progress_bars() as on_progress:
-        ready = assemble(directory, RuntimeOptions(adapter=adapter, check_fit=not arguments.no_fit_check))
-        report = run_bench(ready, device.detect(), options, adapter=adapter, on_progress=on_progress)
+        run_it = RuntimeOptions(
+            adapters=() if adapter is None else (adapter,), check_fit=not arguments.no_fit_check
+        )
+        report = run_bench(
+            assemble(directory, run_it), device.detect(), options,
+            adapter=adapter and adapter.directory, on_progress=on_progress,
+        )  # fmt: skip
     if arguments.json:
         print_json(report.as_json())
     else:

@@ -44,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id")
     add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
     add("--system", metavar="TEXT", help="the system prompt")
-    add("--adapter", type=Path, metavar="DIR", help="an adapter to put on the model")
+    add(
+        "--adapter",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help="an adapter to put on the model, from the library or a path (repeatable)",
+    )
     add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
     add(
         "--stop",
@@ -261,6 +266,7 @@ def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *,
         read=editing_reader(tuple(COMMANDS)) if edits else plain_reader,
         model=model.name,
         keys=EDITING_KEYS if edits else PLAIN_KEYS,
+        adapters=model,
         thinking=arguments.thinking,
         plain=arguments.plain,
         show_cost=sys.stderr.isatty(),

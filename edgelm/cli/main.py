@@ -64,11 +64,44 @@ COMMANDS = (
         ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit"),
     ),
     Command(
+        "data",
+        "check training data, and see what of it is trained",
+        (
+            "edgelm data check examples.jsonl --model smollm2-135m-instruct-4bit",
+            "edgelm data show examples.jsonl --model smollm2-135m-instruct-4bit",
+            "edgelm data split examples.jsonl --share 0.1",
+        ),
+    ),
+    Command(
         "plan",
         "say whether a model fits and how fast it can be",
         (
             "edgelm plan smollm2-135m-instruct-4bit",
             "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18",
+            "edgelm plan smollm2-135m-instruct-4bit --tune --data examples.jsonl",
+        ),
+    ),
+    Command(
+        "tune",
+        "teach a model from examples",
+        (
+            "edgelm tune smollm2-135m-instruct-4bit --data examples.jsonl",
+            "edgelm tune MODEL --data examples.jsonl --for 3h --pause-on battery,heat",
+            "edgelm tune --resume",
+        ),
+    ),
+    Command(
+        "runs",
+        "list, compare, plot and delete training runs",
+        ("edgelm runs", "edgelm runs show 20261125", "edgelm runs plot 20261125 -o loss.png"),
+    ),
+    Command(
+        "adapters",
+        "list, fuse, merge and exchange what was trained",
+        (
+            "edgelm adapters",
+            "edgelm adapters fuse MODEL style -o my-model",
+            "edgelm adapters export style -o style-peft",
         ),
     ),
     Command(

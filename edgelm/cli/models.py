@@ -102,6 +102,7 @@ def _bits(model: Installed) -> str:
 def _info(arguments: argparse.Namespace) -> None:
     from edgelm.errors import FormatError
     from edgelm.model.library import describe, files_of, resolve
+    from edgelm.model.lineage import licences, lineage, lines
     from edgelm.model.manifest import Manifest
 
     directory = resolve(arguments.model)
@@ -112,11 +113,18 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.svg:
         _draw(model, manifest, arguments.svg)
     sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files_of(directory)}
+    tree = lineage(directory)
     if arguments.json:
-        print_json(_info_json(model, manifest, sizes))
-    else:
-        for line in _info_lines(model, manifest, sizes):
-            print(line)
+        print_json({**_info_json(model, manifest, sizes), "lineage": tree})
+        return
+    for line in _info_lines(model, manifest, sizes):
+        print(line)
+    if tree.parents:
+        print("built on")
+        for line in lines(tree):
+            print(f"  {line}")
+    if len(licences(tree)) > 1:
+        print(f"  licences along it: {', '.join(licences(tree))}")
 
 
 def _draw(model: Installed, manifest: Manifest | None, file: str) -> None:
@@ -156,9 +164,9 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
             "revision": manifest.revision,
             "created": manifest.created,
             "recipe": manifest.recipe,
-            "receipt": _brief(manifest.receipt),
-            "quality": _quality(manifest),
             "parents": ", ".join(str(parent.get("source")) for parent in manifest.parents),
+            "receipt": _brief({key: value for key, value in manifest.receipt.items() if key != "quality"}),
+            "quality": _quality(manifest),
         }
     yield from _indented(facts)
     yield "files"

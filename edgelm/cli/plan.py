@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgelm.cli import plan_tune
 from edgelm.cli.output import console, print_json
 from edgelm.errors import OptionError
 from edgelm.memory import GIB
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--context", type=int, metavar="N", help="tokens to make room for (default 4096, or the model's own)")
     add("--bits", type=int, metavar="B", help="plan it as quantized to so many bits")
     add("--json", action="store_true", help="print JSON on stdout")
+    plan_tune.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -55,7 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     if arguments.context is not None and arguments.context < 1:
         raise OptionError(f"context is {arguments.context}, expected 1 or more tokens")
+    if not arguments.tune:
+        plan_tune.refuse_without_tune(arguments)
     model = describe_model(arguments.model)
+    if arguments.tune:
+        plan_tune.run(arguments, model, device)
+        return
     bandwidth = _bandwidth(device, is_simulated=arguments.chip is not None)
     plans = _plans(model, device, bandwidth, arguments)
     if arguments.json:

@@ -20,13 +20,14 @@ from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.stdin import check_text
 from edgelm.cli.transcript import default_file, save
-from edgelm.errors import EdgeLMError
+from edgelm.errors import EdgeLMError, OptionError
 from edgelm.runtime.tool_loop import ToolEvent
 
 COMMANDS = {
     "/help": "this list",
     "/system": "[text]  show or set the system prompt",
     "/think": "[on|off|auto]  let the model think before it answers; [show|hide]  its thinking",
+    "/adapter": "[name weight]  show the adapters, or let one act with another weight; 0 is off",
     "/clear": "forget the conversation, keep the system prompt",
     "/save": "[file]  write the conversation to a new .json or .md file",
     "/quit": "leave",
@@ -51,6 +52,17 @@ class Conversation(Protocol):
         """Forget the turns."""
 
 
+class Adapters(Protocol):
+    """What the loop needs of `edgelm.api.Model`."""
+
+    @property
+    def adapters(self) -> dict[str, float]:
+        """Weights by name."""
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        """From the next answer on."""
+
+
 Ask = Callable[[str], Generator[ToolEvent, None, None]]
 _THINKING = {"on": True, "off": False, "auto": None}
 
@@ -72,6 +84,7 @@ class Repl:
     show_cost: bool
     calls: bool = True
     """Whether the calls that the model writes are part of its answer; False where they are run."""
+    adapters: Adapters | None = None
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
@@ -119,6 +132,8 @@ class Repl:
                 self._system(rest.strip())
             case "/think":
                 self._think(rest.strip())
+            case "/adapter":
+                self._adapter(rest.split())
             case "/clear":
                 self.chat.clear()
                 say("the conversation is forgotten")
@@ -158,6 +173,14 @@ class Repl:
         mode = next(name for name, value in _THINKING.items() if value is self.chat.enable_thinking)
         say(f"thinking is {mode} and {'shown' if self.thinking else 'hidden'}")
 
+    def _adapter(self, words: list[str]) -> None:
+        if self.adapters is not None and len(words) == 2:
+            self.adapters.set_adapter(words[0], _number(words[1]))
+        for name, weight in (self.adapters.adapters if self.adapters is not None else {}).items():
+            say(f"  {name}  {weight:g}" if weight else f"  {name}  off")
+        if self.adapters is None or not self.adapters.adapters:
+            say("there is no adapter; edgelm chat --adapter NAME puts one on")
+
     def _save(self, name: str) -> None:
         if not self.chat.messages:
             say("there is nothing to save yet")
@@ -165,6 +188,13 @@ class Repl:
         file = Path(name).expanduser() if name else default_file()
         save(file, self.chat.messages, model=self.model)
         say(f"saved to {file}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"the weight is {text!r}, expected a number; 0 is off") from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Must be called on the thread that will run the model: MLX's streams belong to th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from mlx.utils import tree_map_with_path, tree_unflatten
 from edgelm import device
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model import config as configs
+from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
+from edgelm.model.adapters.stack import AdapterStack
 from edgelm.model.fit import require_fit
 from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors, use_named_settings
 from edgelm.model.safetensors_header import read_header
@@ -45,6 +48,8 @@ class LoadedModel:
     """Of the parameters in memory."""
     dtype: str
     """Of the parameters that are not packed: "float32", "bfloat16", "float16"."""
+    adapters: AdapterStack
+    """What is on the network, to be weighted or turned off between requests."""
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -80,13 +85,18 @@ def _check_index(listed: dict[str, str], directory: Path, index_path: Path) -> N
 
 
 def load(
-    directory: Path, *, adapter: Path | None = None, dtype: str | None = None, check_fit: bool = True
+    directory: Path,
+    *,
+    adapter: Path | Sequence[AdapterUse] | None = None,
+    dtype: str | None = None,
+    check_fit: bool = True,
 ) -> LoadedModel:
     """Load the model in `directory`, ready to run on this machine's backend.
 
     Args:
         directory: a standard MLX-LM or Hugging Face safetensors directory.
-        adapter: a directory of mlx-lm adapters (adapters.safetensors, adapter_config.json) to apply.
+        adapter: a directory of mlx-lm adapters (adapters.safetensors, adapter_config.json) to apply, or several
+            with their weights.
         dtype: cast floating parameters to "float16", "bfloat16" or "float32"; None follows the
             device policy (as stored on a GPU, float32 and dequantized on the CPU).
         check_fit: refuse a model that would not fit in memory.
@@ -95,7 +105,7 @@ def load(
         NotFoundError: no such directory, no config, no weights, no tokenizer.
         FormatError: a file is broken; a tensor is missing, extra or misshapen (named).
         UnsafeError: the checkpoint asks for code to be run.
-        UnsupportedError: mlx-lm cannot run the architecture.
+        UnsupportedError: mlx-lm cannot run the architecture, or an adapter belongs to another base.
         FitError: it would not fit.
     """
     if not directory.is_dir():
@@ -107,30 +117,36 @@ def load(
     if check_fit:
         require_fit(directory, config, machine)
     device.configure_mlx(machine)
-    network = _load_network(directory, config, adapter)
+    network = load_network(directory, config)
     _apply_dtype(network, dtype, machine)
+    stack = _stack_adapters(network, directory, adapter)
     tokenizer = load_tokenizer(directory, config)
-    return _describe(network, tokenizer, config, directory)
+    return _describe(network, tokenizer, config, directory, stack)
 
 
-def _load_network(directory: Path, config: dict[str, Any], adapter: Path | None) -> Any:
+def load_network(directory: Path, config: dict[str, Any]) -> Any:
+    """The network of a normalised config with its weights as they are stored, not read yet."""
     with keep_file_limit():
-        from mlx_lm.utils import load_adapters, load_model
+        from mlx_lm.utils import load_model
 
     # Builds the network once more than needed, to name an unreadable RoPE before weights are read.
     build_network(config, directory)
     with mlx_lm_errors(directory):
         network, _ = load_model(directory, lazy=True, model_config=config)
     use_named_settings(network, config)
-    if adapter is not None:
-        for name in ("adapters.safetensors", "adapter_config.json"):
-            if not (adapter / name).exists():
-                raise NotFoundError(f"{adapter / name} does not exist, so {adapter} is not an mlx-lm adapter")
-        read_header(adapter / "adapters.safetensors")
-        with mlx_lm_errors(adapter):
-            network = load_adapters(network, str(adapter))
-            network.eval()
     return network
+
+
+def _stack_adapters(
+    network: Any, directory: Path, adapter: Path | Sequence[AdapterUse] | None
+) -> AdapterStack:
+    stack = AdapterStack(network)
+    uses = [AdapterUse(adapter)] if isinstance(adapter, Path) else adapter or ()
+    for use in uses:
+        found = read_adapter(use.directory)
+        check_base(found, directory)
+        stack.add(found, weight=use.weight)
+    return stack
 
 
 def _apply_dtype(network: Any, dtype: str | None, machine: device.Device) -> None:
@@ -169,13 +185,7 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
     One module at a time. Scales should be float32 beforehand: codes times scale is then exact enough
     to equal the reference dequantization.
     """
-    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-
-    kinds: dict[type, type] = {
-        nn.QuantizedLinear: nn.Linear,
-        nn.QuantizedEmbedding: nn.Embedding,
-        QuantizedSwitchLinear: SwitchLinear,
-    }
+    kinds = _dense_kinds()
     replaced = []
     for path, module in network.named_modules():
         dense_kind = kinds.get(type(module))
@@ -185,10 +195,29 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
         network.update_modules(tree_unflatten(replaced))
 
 
+def dense_module(module: Any, weight: mx.array) -> Any:
+    """A dense module in place of a quantized one, with `weight`."""
+    return _with_weight(module, _dense_kinds()[type(module)], weight)
+
+
+def _dense_kinds() -> dict[type, Any]:
+    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+
+    return {
+        nn.QuantizedLinear: nn.Linear,
+        nn.QuantizedEmbedding: nn.Embedding,
+        QuantizedSwitchLinear: SwitchLinear,
+    }
+
+
 def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
     packed = (module.weight, module.scales, module.get("biases"))
     weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=dtype)
     mx.eval(weight)
+    return _with_weight(module, kind, weight)
+
+
+def _with_weight(module: Any, kind: Any, weight: mx.array) -> Any:
     # The constructor would draw random weights of the full size; only the attributes are wanted.
     dense = kind.__new__(kind)
     nn.Module.__init__(dense)  # type: ignore[no-untyped-call]
@@ -245,7 +274,9 @@ def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:
     return [token for token in ids if isinstance(token, int)]
 
 
-def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: Path) -> LoadedModel:
+def _describe(
+    network: Any, tokenizer: Any, config: dict[str, Any], directory: Path, stack: AdapterStack
+) -> LoadedModel:
     parameters = flat_parameters(network).values()
     floating = {
         str(value.dtype).rpartition(".")[2] for value in parameters if mx.issubdtype(value.dtype, mx.floating)
@@ -262,4 +293,5 @@ def _describe(network: Any, tokenizer: Any, config: dict[str, Any], directory: P
         stop_tokens=frozenset(tokenizer.eos_token_ids),
         size_bytes=sum(value.nbytes for value in parameters),
         dtype=floating.pop() if len(floating) == 1 else "mixed",
+        adapters=stack,
     )

@@ -14,6 +14,16 @@ def flat_parameters(module: Any) -> dict[str, mx.array]:
     return dict(tree_flatten(module.parameters()))
 
 
+def flat_trainable(module: Any) -> dict[str, mx.array]:
+    """Every parameter that is not frozen, by path."""
+    return dict(tree_flatten(module.trainable_parameters()))
+
+
+def flat_arrays(tree: Any) -> dict[str, mx.array]:
+    """Every array of nested dictionaries and lists, by dotted path."""
+    return dict(tree_flatten(tree))
+
+
 def leaf_modules(network: Any) -> dict[str, Any]:
     """Every module without children by path, in the same order."""
     return dict(tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module))

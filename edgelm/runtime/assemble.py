@@ -14,7 +14,8 @@ import mlx.core as mx
 from edgelm import device as devices
 from edgelm import paths
 from edgelm.errors import UnsupportedError
-from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
+from edgelm.model.adapters.files import AdapterUse
+from edgelm.model.fingerprint import fingerprint
 from edgelm.model.fit import account_of, trace
 from edgelm.model.load import LoadedModel, load
 from edgelm.model.weight_bytes import read_headers
@@ -32,7 +33,7 @@ from edgelm.runtime.speculation.draft_model import DraftModel
 class RuntimeOptions:
     """How a model is run."""
 
-    adapter: Path | None = None
+    adapters: tuple[AdapterUse, ...] = ()
     dtype: str | None = None
     check_fit: bool = True
     cache: CacheSettings = field(default_factory=CacheSettings)
@@ -62,7 +63,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         FitError: it would not fit in memory.
     """
     machine = devices.detect()
-    loaded = load(directory, adapter=options.adapter, dtype=options.dtype, check_fit=options.check_fit)
+    loaded = load(directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit)
     limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
     if limit is not None:
         mx.set_wired_limit(limit)
@@ -82,6 +83,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         ),
         draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
         memory=memory if options.check_fit else None,
+        variant=lambda: loaded.adapters.variant,
     )
     batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
     return Ready(loaded, engine, batcher)
@@ -94,11 +96,10 @@ def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLay
 
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
-    """Caches differ with everything that changes a row in them by a bit."""
+    """Caches differ with everything that changes a row in them by a bit; adapters are named by each request."""
     root = paths.prompt_caches()
     key = {
         "model": fingerprint(loaded.directory),
-        "adapter": adapter_fingerprint(options.adapter) if options.adapter else None,
         "dtype": loaded.dtype,
         "size_bytes": loaded.size_bytes,
         "backend": str(mx.default_device()),

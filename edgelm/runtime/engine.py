@@ -10,7 +10,7 @@ Shapes: T prompt tokens of a chunk, V vocab.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,7 @@ class Engine:
         pool: makes the caches and keeps them between requests; None is a small one in memory.
         draft_model: a smaller model that guesses ahead.
         memory: what a prompt may take; None is not checked.
+        variant: names the adapters that are on: caches of one variant are never used for another.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Engine:
         pool: Pool | None = None,
         draft_model: DraftModel | None = None,
         memory: MemoryPlan | None = None,
+        variant: Callable[[], str] = str,
     ) -> None:
         self._network = network
         self._vocab_size = vocab_size
@@ -66,6 +68,7 @@ class Engine:
         self._governor = Governor()
         self._draft_model = draft_model
         self._memory = memory
+        self._variant = variant
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
         """Yield `Prefill`s, `Token`s and one `Finished`. Closing it early leaves the engine ready.
@@ -142,7 +145,7 @@ class _Run:
 
     def events(self) -> Iterator[EngineEvent]:
         mx.reset_peak_memory()
-        self._cached = self._live.begin(self._prompt, self._request.variant)
+        self._cached = self._live.begin(self._prompt, self._engine._variant())
         yield Prefill(self._cached, len(self._prompt), self._cached)
         yield from self._prefill()
         if self._cancel.is_set():

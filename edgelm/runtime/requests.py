@@ -43,8 +43,6 @@ class Request(Options):
     speculation: bool = option(True, "guess ahead where that is faster; the tokens are the same")
     constraint: MakeConstraint | None = None
     """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
-    variant: str = ""
-    """Names the adapters that are on: caches of one variant are never used for another."""
 
 
 def check_request(request: Request, *, vocab_size: int, context_length: int | None) -> None:

@@ -43,16 +43,32 @@ def encode_chat(
     Raises:
         PromptError: no chat template, or the template refuses the messages.
     """
-    if not tokenizer.has_chat_template:
-        raise PromptError(
-            "this model has no chat template", hint="it is a base model: give it plain text to continue"
-        )
-    for message in messages:
-        _check_unicode(message.get("content") or "")
-    given: dict[str, Any] = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
-    if tools:
-        given["tools"] = [dict(tool) for tool in tools]
-    return _render(tokenizer, [dict(message) for message in messages], given)
+    given = _settings(enable_thinking, tools)
+    return list(_apply(tokenizer, messages, {**given, "add_generation_prompt": True}))
+
+
+def render_chat(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    *,
+    is_open: bool,
+    enable_thinking: bool | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
+    """The text of a conversation as the template writes it; `encode_rendered` makes ids of it.
+
+    Args:
+        is_open: end with what invites the assistant's reply; else with the last message.
+
+    For the others, and for what is raised, see `encode_chat`.
+    """
+    given = _settings(enable_thinking, tools)
+    return str(_apply(tokenizer, messages, {**given, "add_generation_prompt": is_open, "tokenize": False}))
+
+
+def encode_rendered(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of what `render_chat` wrote, which brings its own special tokens."""
+    return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def require_tool_support(tokenizer: Any) -> None:
@@ -73,16 +89,30 @@ def require_tool_support(tokenizer: Any) -> None:
         raise UnsupportedError("no parser knows how this model writes its function calls")
 
 
-def _render(tokenizer: Any, messages: list[dict[str, Any]], given: dict[str, Any]) -> list[int]:
+def _settings(enable_thinking: bool | None, tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    given: dict[str, Any] = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
+    if tools:
+        given["tools"] = [dict(tool) for tool in tools]
+    return given
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -> Any:
     from jinja2 import TemplateError
 
+    if not tokenizer.has_chat_template:
+        raise PromptError(
+            "this model has no chat template", hint="it is a base model: give it plain text to continue"
+        )
+    shown = [dict(message) for message in messages]
+    for message in shown:
+        _check_unicode(message.get("content") or "")
     try:
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, **given))
+        return tokenizer.apply_chat_template(shown, **given)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         # What a template or a Python renderer raises on messages that it does not take.
         raise PromptError(
             f"the model's chat template refuses these messages: {error}",
-            hint=_template_hint(str(error), messages),
+            hint=_template_hint(str(error), shown),
         ) from error
 
 

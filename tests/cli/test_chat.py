@@ -71,7 +71,7 @@ def test_flags_reach_the_model(api: FakeApi, stdin: Pipe) -> None:
     flags = "--temperature 0.5 --top-k 3 --seed 7 --max-tokens 9 --stop a --stop b --system Hi --no-fit-check"
     assert main(["chat", "tiny", "-p", "x", *flags.split(), "--adapter", "some/dir"]) == 0
     (load,) = api.loads
-    assert (load["name"], load["adapter"], load["check_fit"]) == ("tiny", Path("some/dir"), False)
+    assert (load["name"], load["adapter"], load["check_fit"]) == ("tiny", ["some/dir"], False)
     chat = api.models[0].chats[0]
     assert chat.system == "Hi"
     sampling = Sampling(temperature=0.5, top_k=3, seed=7)

@@ -17,13 +17,13 @@ from prompt_toolkit.output import DummyOutput
 from edgelm.cli.line_readers import Abandoned, editing_reader, plain_reader
 from edgelm.cli.repl import COMMANDS, Repl, first_interrupt_only
 from edgelm.cli.transcript import save
-from edgelm.errors import FormatError, OptionError, OutputError
+from edgelm.errors import FormatError, NotFoundError, OptionError, OutputError
 
 Capture = pytest.CaptureFixture[str]
 Open = Callable[..., Any]
 
 
-def talk(api: FakeApi, lines: Iterable[str | BaseException]) -> Any:
+def talk(api: FakeApi, lines: Iterable[str | BaseException], **options: Any) -> Any:
     """Run the loop over `lines`, then Ctrl-D; returns the chat."""
     chat = api.load("tiny").chat()
     script = iter(lines)
@@ -36,7 +36,7 @@ def talk(api: FakeApi, lines: Iterable[str | BaseException]) -> Any:
             raise EOFError
         return line
 
-    Repl(chat, chat.events, read, "tiny", "keys", thinking=True, plain=True, show_cost=True).run()
+    Repl(chat, chat.events, read, "tiny", "keys", thinking=True, plain=True, show_cost=True, **options).run()
     return chat
 
 
@@ -261,3 +261,29 @@ def test_thinking_is_switched_and_shown(api: FakeApi, capsys: Capture) -> None:
     ]
     assert "/think is 'maybe', expected on, off, auto, show or hide" in captured.err
     assert chat.enable_thinking is None
+
+
+class FakeAdapters:
+    def __init__(self) -> None:
+        self.adapters = {"style": 1.0}
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        if name not in self.adapters:
+            raise NotFoundError(f"there is no adapter {name!r} on the model")
+        self.adapters[name] = weight
+
+
+def test_adapters_are_weighted_between_two_answers(api: FakeApi, capsys: Capture) -> None:
+    adapters = FakeAdapters()
+    talk(api, ["/adapter", "/adapter style 0", "/adapter style x", "/adapter other 1"], adapters=adapters)
+    err = capsys.readouterr().err
+    assert "style  1\n" in err
+    assert "style  off\n" in err
+    assert "the weight is 'x', expected a number" in err
+    assert "no adapter 'other'" in err
+    assert adapters.adapters == {"style": 0.0}
+
+
+def test_without_adapters_it_says_how_to_get_one(api: FakeApi, capsys: Capture) -> None:
+    talk(api, ["/adapter"])
+    assert "edgelm chat --adapter NAME puts one on" in capsys.readouterr().err

@@ -265,12 +265,17 @@ def test_a_constraint_holds(any_network: Any, drive: Callable[..., Any], samplin
 
 
 def test_variants_do_not_share_a_cache(network: Any, drive: Callable[..., Any]) -> None:
-    driver = drive(network)
-    driver.run(PROMPT)
-    driver.run(PROMPT, variant="with adapter")
+    adapters = [""]
+    driver = drive(network, variant=lambda: adapters[0])
+    driver.run([*PROMPT] * 4)
+    adapters[0] = "with adapter"
+    driver.run([*PROMPT] * 4)
     assert driver.finished.usage.cached_tokens == 0
-    driver.run([*PROMPT, 1], variant="with adapter")
-    assert driver.finished.usage.cached_tokens == 10
+    driver.run([*PROMPT * 4, 1])
+    assert driver.finished.usage.cached_tokens == 40
+    adapters[0] = ""
+    driver.run([*PROMPT * 4, 1])
+    assert driver.finished.usage.cached_tokens == 40  # from the pool
 
 
 def test_a_long_soak_of_branches(any_network: Any, drive: Callable[..., Any]) -> None:

@@ -1,0 +1,232 @@
+"""`edgelm adapters`: what was trained, built into models, merged, and exchanged with PEFT."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.output import console, print_json, progress_bars, say
+from edgelm.errors import EdgeLMError
+
+if TYPE_CHECKING:
+    from edgelm.model.adapters.files import Adapter
+
+_WEIGHTED = "a name from the library of adapters or a path; with =WEIGHT, how strongly it acts"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    _add_json(parser, default=False)
+    parser.set_defaults(action=_list)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
+    _add(actions, "list", "the library of adapters", _list)
+    info = _add(actions, "info", "everything known about one adapter, and what it was built on", _info)
+    info.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
+    _add_fuse(actions)
+    _add_merge(actions)
+    take = _add(actions, "import", "make an adapter of a PEFT one", _import)
+    take.add_argument("source", type=Path, metavar="DIR", help="where PEFT saved it")
+    take.add_argument(
+        "--model", required=True, metavar="MODEL", help="the model it was trained on, as it is here"
+    )
+    take.add_argument("--name", help="what to call it (default: the name of the directory)")
+    take.add_argument("-o", "--output", type=Path, metavar="DIR", help="where it goes")
+    give = _add(actions, "export", "write an adapter as PEFT does", _export)
+    give.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
+    give.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where it goes")
+    give.add_argument("--model", metavar="MODEL", help="its base, where that is not where it was")
+
+
+def _add_fuse(actions: Any) -> None:
+    fuse = _add(actions, "fuse", "build adapters into their base, and say what that loses", _fuse)
+    fuse.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
+    fuse.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
+    fuse.add_argument(
+        "-o", "--output", metavar="NAME", required=True, help="a name for the library, or a path"
+    )
+    fuse.add_argument(
+        "--dequantize", action="store_true", help="leave adapted layers unquantized: larger, nothing is lost"
+    )
+    fuse.add_argument("--force", action="store_true", help="write it however much is lost")
+    fuse.add_argument("--no-check", action="store_true", help="do not measure what is lost")
+    fuse.add_argument("--tokens", type=int, metavar="N", help="of held-out text to measure on (default 2048)")
+
+
+def _add_merge(actions: Any) -> None:
+    from edgelm.tune.merge_settings import MergeSettings
+
+    merge = _add(actions, "merge", "make one adapter of several of the same base", _merge)
+    merge.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
+    merge.add_argument(
+        "-o", "--output", metavar="NAME", required=True, help="a name for the library, or a path"
+    )
+    MergeSettings.add_flags(merge)
+
+
+def _add(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    parser.set_defaults(action=run_it)
+    _add_json(parser, default=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError: an adapter or model that is not there, broken, or another's.
+        OutputError: the output exists, or the disk refuses.
+    """
+    arguments.action(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
+    from edgelm.model.adapters.files import read_adapter
+
+    found, broken = [], []
+    for directory in sorted(paths.adapters().iterdir()) if paths.adapters().is_dir() else ():
+        if directory.name.startswith("."):
+            continue
+        try:
+            found.append(_facts(read_adapter(directory)))
+        except EdgeLMError as error:
+            broken.append({"name": directory.name, "problem": error.message})
+    if arguments.json:
+        print_json([*found, *broken])
+    elif found or broken:
+        _print_table(found, broken)
+    else:
+        say("no adapter yet: edgelm tune MODEL --data FILE makes one")
+
+
+def _facts(adapter: Adapter) -> dict[str, Any]:
+    from edgelm.model.manifest import Manifest
+
+    manifest = Manifest.read(adapter.directory)
+    config = adapter.config
+    return {
+        "name": adapter.name,
+        "method": config.method,
+        "rank": config.rank,
+        "scale": config.scale,
+        "modules": len(adapter.modules),
+        "base": Path(config.base).name if config.base else None,
+        "base_sha256": config.base_sha256,
+        "size_bytes": sum(value.nbytes for value in adapter.tensors.values()),
+        "created": manifest.created if manifest else None,
+        "licence": manifest.licence if manifest else None,
+        "receipt": manifest.receipt if manifest else {},
+    }
+
+
+def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgelm.units import format_bytes
+
+    table = Table("name", "method", "rank", "base", "size", box=None, pad_edge=False, header_style="bold")
+    for facts in found:
+        cells = (facts["name"], facts["method"], str(facts["rank"]), facts["base"] or "not known")
+        table.add_row(*map(Text, cells), Text(format_bytes(facts["size_bytes"])))
+    for facts in broken:
+        table.add_row(Text(facts["name"]), Text(facts["problem"]))
+    console().print(table)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from edgelm.model.adapters.files import find_adapter, read_adapter
+    from edgelm.model.lineage import lineage, lines
+
+    adapter = read_adapter(find_adapter(arguments.adapter))
+    facts, tree = _facts(adapter), lineage(adapter.directory)
+    if arguments.json:
+        print_json({**facts, "lineage": tree})
+        return
+    for key, value in facts.items():
+        if value not in (None, {}):
+            print(f"{key:<12} {value}")
+    for line in lines(tree):
+        print(line)
+
+
+def _target(text: str, library: Path) -> Path:
+    """A plain name is one of the library."""
+    path = Path(text).expanduser()
+    return path if len(path.parts) > 1 else library / text
+
+
+def _fuse(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
+    from edgelm.evaluate.rows import Measuring
+    from edgelm.model.adapters.files import parse_use
+    from edgelm.model.library import resolve
+    from edgelm.tune.fuse import fuse
+
+    with progress_bars() as on_progress:
+        report = fuse(
+            resolve(arguments.model),
+            [parse_use(text) for text in arguments.adapters],
+            _target(arguments.output, paths.models()),
+            keep_dense=arguments.dequantize,
+            check=not arguments.no_check,
+            force=arguments.force,
+            measuring=Measuring(tokens=arguments.tokens or 2048),
+            on_progress=on_progress,
+        )
+    if arguments.json:
+        print_json(report)
+        return
+    print(f"model        {report.directory}")
+    if report.learnt_kl is not None and report.lost_kl is not None:
+        print(f"KL before    {report.learnt_kl:.4g} nats: base against base and adapter, what was learnt")
+        print(f"KL after     {report.lost_kl:.4g} nats: fused against base and adapter, what fusing lost")
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
+    from edgelm.model.adapters.files import parse_use, read_adapter
+    from edgelm.tune.merge import merge
+    from edgelm.tune.merge_settings import MergeSettings
+
+    uses = [parse_use(text) for text in arguments.adapters]
+    pairs = [(read_adapter(use.directory), use.weight) for use in uses]
+    report = merge(pairs, _target(arguments.output, paths.adapters()), MergeSettings.from_flags(arguments))
+    if arguments.json:
+        print_json(report)
+        return
+    print(f"adapter      {report.directory}")
+    print(f"rank         {report.rank}, which leaves out {report.left_out:.2%} of the merged change")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
+    from edgelm.model.library import resolve
+    from edgelm.tune.export import describe_base
+    from edgelm.tune.peft import import_peft
+
+    model = resolve(arguments.model)
+    target = arguments.output or paths.adapters() / (arguments.name or arguments.source.absolute().name)
+    made = import_peft(arguments.source, target, model, describe_base(model))
+    print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from edgelm.model.adapters.files import check_base, find_adapter, read_adapter
+    from edgelm.model.library import resolve
+    from edgelm.tune.peft import export_peft
+
+    adapter = read_adapter(find_adapter(arguments.adapter))
+    model = resolve(arguments.model or adapter.config.base or "")
+    check_base(adapter, model)
+    made = export_peft(adapter, arguments.output, model)
+    print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")

@@ -1,0 +1,263 @@
+"""`edgelm runs`: what was trained, how it went, and orders to what is being trained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.output import console, print_json, say
+from edgelm.errors import NotFoundError, OptionError
+from edgelm.units import format_bytes
+
+if TYPE_CHECKING:
+    from edgelm.store.runs import Run, Runs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    _add_json(parser, default=False)
+    parser.set_defaults(action=_list)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
+    _add(actions, "list", "every run, newest first", _list)
+    show = _add(actions, "show", "settings, hashes and losses of a run, or of several side by side", _show)
+    show.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    plot = _add(actions, "plot", "draw the losses of runs", _plot)
+    plot.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="an .svg or .png file")
+    plot.add_argument(
+        "--curve", default="smoothed", help="loss, smoothed, validation, learning_rate, grad_norm"
+    )
+    for order, text in (
+        ("stop", "end a run after its step, with a checkpoint"),
+        ("pause", "let a run wait"),
+        ("resume", "let a paused run go on; edgelm tune --resume is for one that ended"),
+        ("checkpoint", "write a checkpoint now"),
+    ):
+        action = _add(actions, order, text, _order)
+        action.add_argument("run", metavar="RUN", help="a run that is being trained")
+        action.set_defaults(order=order)
+    delete = _add(actions, "delete", "remove runs; adapters in the library stay", _delete)
+    delete.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _add(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    parser.set_defaults(action=run_it)
+    _add_json(parser, default=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        NotFoundError: no such run.
+        OptionError, OutputError: a chart that cannot be drawn, or a run that is being trained.
+    """
+    arguments.action(arguments)
+
+
+def _open() -> Any:
+    from edgelm import paths
+    from edgelm.store.database import Database
+    from edgelm.store.runs import SCHEMA
+
+    return closing(Database(paths.database(), SCHEMA))
+
+
+def _found(runs: Runs, text: str) -> Run:
+    every = runs.all()
+    found = [run for run in every if run.name == text] or [run for run in every if text in run.name]
+    if len(found) != 1:
+        what = f"{len(found)} runs are" if found else "no run is"
+        raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
+    return found[0]
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from edgelm.store.runs import Runs
+
+    with _open() as database:
+        every = [_current(run) for run in Runs(database).all()]
+    if arguments.json:
+        print_json(every)
+    elif every:
+        _print_table(every)
+    else:
+        say("nothing was trained yet: edgelm tune MODEL --data FILE")
+
+
+def _current(run: Run) -> Run:
+    """A run whose process died says that it is running; it is not."""
+    import dataclasses
+
+    from edgelm.tune.folder import RunFolder
+
+    if run.status == "running" and RunFolder(Path(run.directory)).owner() is None:
+        return dataclasses.replace(run, status="interrupted")
+    return run
+
+
+def _print_table(every: list[Run]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    for heading in ("status", "model", "method", "data"):
+        table.add_column(heading)
+    for heading in ("step", "loss", "validation"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in every:
+        steps = f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
+        cells = (
+            run.name,
+            run.status,
+            run.model,
+            run.method,
+            Path(run.data).name,
+            steps,
+            _nats(run.loss),
+            _change(run),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console().print(table)
+
+
+def _nats(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _change(run: Run) -> str:
+    return f"{_nats(run.first_loss)} → {_nats(run.best_loss)}" if run.best_loss is not None else ""
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from edgelm.store.runs import Runs
+
+    with _open() as database:
+        runs = Runs(database)
+        found = [_current(_found(runs, text)) for text in dict.fromkeys(arguments.runs)]
+        curves = {run.name: runs.curve(run.name, "validation") for run in found}
+    if arguments.json:
+        print_json([{"run": run, "validation": curves[run.name]} for run in found])
+    elif len(found) == 1:
+        for line in _lines(found[0], curves[found[0].name]):
+            print(line)
+    else:
+        _print_table(found)
+        _print_differences(found)
+
+
+def _lines(run: Run, validations: list[tuple[int, float]]) -> Iterator[str]:
+    facts = {
+        "name": run.name, "status": run.status, "created": run.created,
+        "model": f"{run.model} ({run.base_sha256[:12]})", "data": f"{run.data} ({run.data_sha256[:12]})",
+        "steps": f"{run.step} of {run.total_steps}", "training loss": _nats(run.loss), "adapter": run.adapter,
+        "directory": run.directory, "error": run.error,
+    }  # fmt: skip
+    for key, value in facts.items():
+        if value:
+            yield f"{key:<14} {value}"
+    for step, loss in validations:
+        yield f"{'validation':<14} {loss:.4f} after step {step}"
+    yield "settings"
+    for key, value in run.config["settings"].items():
+        if value is not None:
+            yield f"  {key:<18} {value}"
+
+
+def _print_differences(found: list[Run]) -> None:
+    """Settings that are not the same in all."""
+    from rich.table import Table
+    from rich.text import Text
+
+    settings = {run.name: {**run.config["settings"], "data": run.data_sha256[:12]} for run in found}
+    names = [
+        key
+        for key in next(iter(settings.values()))
+        if len({str(said.get(key)) for said in settings.values()}) > 1
+    ]
+    table = Table("setting", *settings, box=None, pad_edge=False, header_style="bold")
+    for key in names:
+        table.add_row(Text(key), *(Text(str(said.get(key))) for said in settings.values()))
+    console().print(table)
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    from edgelm.charts import chart, check_format
+    from edgelm.store.runs import Runs
+
+    check_format(arguments.output)
+    with _open() as database:
+        runs = Runs(database)
+        curves = {
+            run.name: runs.curve(run.name, arguments.curve)
+            for run in (_found(runs, t) for t in arguments.runs)
+        }
+    empty = [name for name, points in curves.items() if not points]
+    if empty:
+        raise OptionError(f"run {empty[0]} has no curve {arguments.curve!r}")
+    with chart(
+        arguments.output, title=f"{arguments.curve} of {len(curves)} runs", x="step", y=arguments.curve
+    ) as axes:
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), label=name)
+    if arguments.json:
+        print_json({"chart": arguments.output})
+    else:
+        print(arguments.output)
+
+
+def _order(arguments: argparse.Namespace) -> None:
+    from edgelm.tune.control import send
+    from edgelm.tune.folder import find_run
+
+    folder = find_run(arguments.run)
+    if folder.owner() is None:
+        raise NotFoundError(
+            f"run {folder.name} is not being trained", hint=f"edgelm tune --resume {folder.name}"
+        )
+    send(folder.path, arguments.order)
+    say(f"{folder.name} was told to {arguments.order}; it does so after its step")
+
+
+def _delete(arguments: argparse.Namespace) -> None:
+    from edgelm.store.runs import Runs
+    from edgelm.tune.folder import RunFolder, delete_run
+
+    with _open() as database:
+        runs = Runs(database)
+        found = [_found(runs, text) for text in dict.fromkeys(arguments.runs)]
+        if not arguments.yes and not _confirm(found):
+            say("nothing was deleted")
+            return
+        for run in found:
+            folder = RunFolder(Path(run.directory))
+            freed = delete_run(folder) if folder.path.is_dir() else 0
+            runs.delete(run.name)
+            say(f"deleted {run.name}: {format_bytes(freed)} freed")
+
+
+def _confirm(found: list[Run]) -> bool:
+    if not sys.stdin.isatty():
+        raise OptionError(
+            "deleting asks first, and stdin is not a terminal", hint="--yes deletes without asking"
+        )
+    print(f"Delete {', '.join(run.name for run in found)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,1 @@
+"""Adapters on a loaded network: their files, the base they belong to, several at once, switched while it lives."""

@@ -1,0 +1,66 @@
+"""What is suspicious about rows that are well formed: duplicates, empty answers, rows seen in validation too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from edgelm.tune.data.problems import Problem
+from edgelm.tune.data.records import Chat, Completion, Record
+from edgelm.tune.data.rows import Origin
+
+
+def find_duplicates(records: Iterable[Record]) -> Iterator[Problem]:
+    """Rows that say what an earlier one says."""
+    seen: dict[str, Origin] = {}
+    for record in records:
+        first = seen.setdefault(record.content_key, record.origin)
+        if first != record.origin:
+            yield Problem(record.origin, "", f"the same as {first}", "duplicate", "warning")
+
+
+def find_empty_answers(record: Record) -> Iterator[Problem]:
+    """Answers without a word: a row of nothing else cannot be trained."""
+    empty, count = _empty_answers(record)
+    if empty and len(empty) == count:
+        yield Problem(record.origin, empty[0], "empty, and there is no other answer to train", "no target")
+        return
+    for field in empty:
+        yield Problem(record.origin, field, "an empty answer", "empty answer", "warning")
+
+
+def _empty_answers(record: Record) -> tuple[list[str], int]:
+    """Fields of the empty answers, and how many answers there are."""
+    if isinstance(record, Completion):
+        return ([] if record.completion.strip() else ["completion"]), 1
+    if not isinstance(record, Chat):
+        return [], 0
+    answers = [
+        (index, message)
+        for index, message in enumerate(record.messages)
+        if message["role"] == "assistant" and message.get("weight") != 0
+    ]
+    says = ("content", "tool_calls", "reasoning_content")
+    empty = [i for i, m in answers if not any(str(m.get(key) or "").strip() for key in says)]
+    return [f"messages[{index}].content" for index in empty], len(answers)
+
+
+def find_overlap(train: Iterable[Record], validation: Iterable[Record]) -> Iterator[Problem]:
+    """Validation rows whose prompt is trained on: a loss measured on them says too little."""
+    trained = {record.prompt_key: record.origin for record in train}
+    for record in validation:
+        if record.prompt_key in trained:
+            reason = f"its prompt is also in the training data, at {trained[record.prompt_key]}"
+            yield Problem(record.origin, "", reason, "overlap", "warning")
+
+
+def find_mixed_kinds(records: Sequence[Record]) -> Iterator[Problem]:
+    """Rows that need another kind of training than the first."""
+    for record in records:
+        if record.kind != records[0].kind:
+            reason = (
+                f"a row for {_NAMES[record.kind]}, but {records[0].origin} is for {_NAMES[records[0].kind]}"
+            )
+            yield Problem(record.origin, "", reason, "format")
+
+
+_NAMES = {"sft": "imitation", "preference": "preferences", "kto": "judgements (KTO)"}

@@ -1,0 +1,162 @@
+"""Files of examples to datasets, with everything that is wrong with them said before a model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgelm.errors import FormatError
+from edgelm.progress import OnProgress, Progress, ignore_progress
+from edgelm.tune.data.checks import find_duplicates, find_empty_answers, find_mixed_kinds, find_overlap
+from edgelm.tune.data.dataset import Dataset
+from edgelm.tune.data.encode import RowEncoder
+from edgelm.tune.data.formats import read_record
+from edgelm.tune.data.lengths import LengthRule
+from edgelm.tune.data.problems import Problem, Report
+from edgelm.tune.data.readers import read_rows
+from edgelm.tune.data.records import Record
+from edgelm.tune.data.rows import Row
+from edgelm.tune.data.settings import DataSettings
+from edgelm.tune.data.split import split_by_prompt
+from edgelm.tune.data.written import Written
+
+_REPORT_EVERY = 100
+
+
+@dataclass
+class Records:
+    """What a file says, without its broken rows."""
+
+    records: list[Record] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    """As it was written, record by record."""
+    report: Report = field(default_factory=Report)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Datasets and what was found on the way. Call `report.require_clean()` before training."""
+
+    train: Dataset
+    validation: Dataset | None
+    report: Report
+
+
+def read_records(source: str) -> Records:
+    """Every row of the file or Hub dataset `source`, with its problems and duplicates.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError, NetworkError: see `readers.read_rows`.
+        FormatError: there are no rows.
+    """
+    found = Records()
+    for row in read_rows(source):
+        found.report.rows += 1
+        if isinstance(row, Problem):
+            found.report.problems.append(row)
+            continue
+        record = read_record(row)
+        if isinstance(record, Problem):
+            found.report.problems.append(record)
+            continue
+        _take(found, *record, row)
+    if not found.report.rows:
+        raise FormatError(f"{source} holds no rows")
+    found.report.extend(find_mixed_kinds(found.records))
+    found.report.extend(find_duplicates(found.records))
+    return found
+
+
+def _take(found: Records, name: str, record: Record, row: Written) -> None:
+    found.report.formats[name] += 1
+    problems = list(find_empty_answers(record))
+    found.report.extend(problems)
+    if all(problem.severity == "warning" for problem in problems):
+        found.records.append(record)
+        found.written.append(row)
+
+
+@dataclass
+class Parts:
+    """Records of both files, and one report."""
+
+    train: list[Record]
+    validation: list[Record]
+    report: Report
+
+
+def read_all(source: str, validation: str | None = None) -> Parts:
+    """The records of one or two files, which must be of one kind and should share no prompt.
+
+    For what is raised see `read_records`.
+    """
+    found = read_records(source)
+    if validation is None:
+        return Parts(found.records, [], found.report)
+    other = read_records(validation)
+    report = found.report
+    report.rows += other.report.rows
+    report.formats.update(other.report.formats)
+    report.extend(other.report.problems)
+    report.extend(find_mixed_kinds([*found.records[:1], *other.records[:1]]))
+    report.extend(find_overlap(found.records, other.records))
+    return Parts(found.records, other.records, report)
+
+
+def prepare(
+    source: str,
+    tokenizer: Any,
+    settings: DataSettings | None = None,
+    *,
+    validation: str | None = None,
+    hold_out: float = 0.0,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> Prepared:
+    """Read, check and encode training data.
+
+    Args:
+        source: a file or a Hub dataset (see `readers.find_sources` for directories).
+        tokenizer: mlx-lm's TokenizerWrapper of the model to be tuned.
+        settings: what is trained, and how long rows may be.
+        validation: another file, to measure on.
+        hold_out: without one, the share of the prompts that is kept out of training for that; 0 keeps none.
+        seed: decides which.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError, NetworkError: a file that cannot be read at all.
+        PromptError: chats, and a model without a chat template.
+    """
+    settings = settings or DataSettings()
+    found = read_all(source, validation)
+    train, held = found.train, found.validation
+    if validation is None and hold_out and train:
+        train, held = split_by_prompt(train, train, hold_out, seed)
+    report = found.report
+    trained = _encode(train, tokenizer, settings, report, on_progress, "Reading examples")
+    measured = _encode(held, tokenizer, settings, report, on_progress, "Reading validation") if held else None
+    return Prepared(trained, measured, report)
+
+
+def _encode(
+    records: Sequence[Record],
+    tokenizer: Any,
+    settings: DataSettings,
+    report: Report,
+    on_progress: OnProgress,
+    task: str,
+) -> Dataset:
+    encoder, rule = RowEncoder(tokenizer, settings), LengthRule(settings)
+    rows: list[Row] = []
+    on_progress(Progress(task, 0, len(records), "rows"))
+    for done, record in enumerate(records, start=1):
+        encoded, problems = encoder.encode(record)
+        report.extend(problems)
+        for row in encoded:
+            kept, problem = rule.apply(row, record)
+            rows += kept
+            report.extend([problem] if problem else [])
+        if done % _REPORT_EVERY == 0 or done == len(records):
+            on_progress(Progress(task, done, len(records), "rows"))
+    return Dataset(tuple(rows), records[0].kind if records else "sft", rule.changes)

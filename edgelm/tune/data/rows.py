@@ -1,0 +1,106 @@
+"""One row of training data as token ids, with the tokens that are trained and the line it came from.
+
+Three kinds: an `Example` is imitated, a `Pair` says which of two answers is better, a `Judged` says whether
+one answer was good. Knows nothing about files, templates or batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["sft", "preference", "kto"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where a row was written."""
+
+    file: str
+    """As the user named it: a path, or a Hub id."""
+    line: int
+    """Of a JSONL, JSON or CSV file, counted from 1; the row's number, from 1, of any other."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A sequence to imitate where `trained`."""
+
+    tokens: tuple[int, ...]
+    trained: tuple[bool, ...]
+    """As long as `tokens`; True where the token is a target. The first never is: nothing predicts it."""
+    origin: Origin
+
+    @property
+    def size(self) -> int:
+        """Tokens that the network reads: all but the last, which is only ever a target."""
+        return max(0, len(self.tokens) - 1)
+
+    @property
+    def target_count(self) -> int:
+        """Tokens that are trained."""
+        return sum(self.trained)
+
+    @property
+    def prompt_size(self) -> int:
+        """Tokens before the first trained one."""
+        return self.trained.index(True) if True in self.trained else len(self.tokens)
+
+    @property
+    def sequences(self) -> tuple[Example, ...]:
+        """What goes through the network: this."""
+        return (self,)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one prompt. Both sequences begin with the same prompt; only the answers are `trained`."""
+
+    chosen: Example
+    rejected: Example
+    origin: Origin
+
+    @property
+    def size(self) -> int:
+        """Of the longer one, since both go through the network side by side."""
+        return max(self.chosen.size, self.rejected.size)
+
+    @property
+    def target_count(self) -> int:
+        """Tokens of both answers."""
+        return self.chosen.target_count + self.rejected.target_count
+
+    @property
+    def sequences(self) -> tuple[Example, ...]:
+        """Chosen, then rejected."""
+        return (self.chosen, self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer and whether it was good."""
+
+    example: Example
+    is_desirable: bool
+    origin: Origin
+
+    @property
+    def size(self) -> int:
+        """Of its sequence."""
+        return self.example.size
+
+    @property
+    def target_count(self) -> int:
+        """Tokens of the answer."""
+        return self.example.target_count
+
+    @property
+    def sequences(self) -> tuple[Example, ...]:
+        """Its sequence."""
+        return (self.example,)
+
+
+Row = Example | Pair | Judged

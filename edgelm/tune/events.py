@@ -1,0 +1,161 @@
+"""What a training run reports: frozen dataclasses of plain values, and the same as JSON lines.
+
+The command line draws them, the app reads them from a child process, a run keeps them in `events.jsonl`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+EndReason = Literal["done", "time", "patience", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Everything is loaded; `step` is 0, or where a resumed run goes on."""
+
+    run: str
+    model: str
+    method: str
+    step: int
+    total_steps: int | None
+    """None until the first steps of a run with a time budget are measured."""
+    rows: int
+    validation_rows: int
+    tokens_per_epoch: int
+    targets_per_epoch: int
+    trained_parameters: int
+    pad_share: float
+    """Of the positions that go through the network."""
+    is_packed: bool
+    notes: tuple[str, ...] = ()
+    """What is not as one might expect, in words."""
+    predicted_bytes: int | None = None
+    """Memory at its peak, from shapes; the first step tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One update of the weights."""
+
+    step: int
+    """From 1."""
+    total_steps: int | None
+    epoch: float
+    loss: float
+    smoothed: float
+    learning_rate: float
+    grad_norm: float
+    targets: int
+    """Trained tokens of this step, on all machines."""
+    tokens: int
+    """Tokens read in this step, without padding, on all machines."""
+    tokens_per_s: float
+    """The same per second of this step."""
+    memory_bytes: int
+    """The most so far."""
+    elapsed_s: float
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says now to a fixed prompt."""
+
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Mean loss of the tokens held out, in nats."""
+
+    step: int
+    loss: float
+    best_loss: float
+    best_step: int
+    tokens: int
+    elapsed_s: float
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The run can be resumed from here."""
+
+    step: int
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is computed until `Unpaused`."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaused:
+    """It goes on."""
+
+    step: int
+    paused_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of a run that did not fail."""
+
+    reason: EndReason
+    step: int
+    loss: float | None
+    """Smoothed training loss."""
+    best_loss: float | None
+    adapter: str | None
+    """The directory of the result; None if the run was stopped, to be resumed."""
+    adapter_step: int | None
+    elapsed_s: float
+    tokens: int
+    memory_bytes: int
+
+
+TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | Ended
+
+_NAMES = {
+    Started: "started", Stepped: "stepped", Validated: "validated", Checkpointed: "checkpointed",
+    Paused: "paused", Unpaused: "unpaused", Ended: "ended",
+}  # fmt: skip
+
+
+def to_json(event: TuneEvent) -> str:
+    """One line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
+    said = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
+    return json.dumps({key: _plain(value) for key, value in said.items()}, ensure_ascii=False)
+
+
+def from_json(line: str) -> TuneEvent:
+    """The inverse, for the process that reads them.
+
+    Raises:
+        ValueError: the line is no event.
+    """
+    said = json.loads(line)
+    kinds = {name: kind for kind, name in _NAMES.items()}
+    kind: Any = kinds.get(said.pop("event", None))
+    if kind is None:
+        raise ValueError(f"{line[:80]!r} is no event of a run")
+    if "answers" in said:
+        said["answers"] = tuple(Answer(**answer) for answer in said["answers"])
+    if "notes" in said:
+        said["notes"] = tuple(said["notes"])
+    event: TuneEvent = kind(**said)
+    return event
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,82 @@
+"""Trained weights to an adapter directory that stock mlx-lm loads, bound to its base.
+
+Where patterns gave some modules another rank, see `edgelm.model.adapters.uniform`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelm.atomic import atomic_directory
+from edgelm.model.adapters.files import AdapterConfig, write_adapter
+from edgelm.model.adapters.uniform import rank_of, uniform
+from edgelm.model.config import normalise_config, read_config
+from edgelm.model.identity import weights_identity
+from edgelm.model.manifest import Manifest
+from edgelm.quant.tree import flat_arrays
+from edgelm.tune.settings import MethodSettings
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that was trained on."""
+
+    name: str
+    source: str
+    sha256: str
+    """Its `weights_identity`."""
+    licence: str | None
+    num_layers: int
+
+
+def describe_base(model: Path) -> Base:
+    """The model in a directory.
+
+    Raises:
+        NotFoundError, FormatError: there is none, or it is broken.
+    """
+    config = normalise_config(read_config(model))
+    manifest = Manifest.read(model)
+    text = config.get("text_config") or config
+    return Base(
+        name=model.absolute().name,
+        source=str(model.absolute()),
+        sha256=weights_identity(model),
+        licence=manifest.licence if manifest else None,
+        num_layers=int(text.get("num_hidden_layers") or -1),
+    )
+
+
+def export_adapter(
+    directory: Path, parameters: Any, settings: MethodSettings, base: Base, receipt: dict[str, Any]
+) -> None:
+    """Write a new directory, whole or not at all.
+
+    Raises:
+        OutputError: it exists, or the disk refuses.
+    """
+    flat = flat_arrays(parameters)
+    config = AdapterConfig(
+        kind={"rslora": "lora"}.get(settings.method, settings.method),
+        rank=rank_of(flat),
+        scale=settings.scale_of(""),
+        dropout=settings.dropout,
+        method=settings.method,
+        alpha=settings.alpha if settings.alpha is not None else 2.0 * settings.rank,
+        base_sha256=base.sha256,
+        base=base.source,
+        num_layers=base.num_layers,
+    )
+    parent = {"relation": "base", "source": base.name, "sha256": base.sha256, "licence": base.licence}
+    manifest = Manifest(
+        source=base.name,
+        kind="adapter",
+        licence=base.licence,
+        recipe={"method": settings.method, "rank": config.rank, "scale": config.scale},
+        receipt=receipt,
+        parents=[parent],
+    )
+    with atomic_directory(directory) as partial:
+        write_adapter(partial, config, uniform(flat, settings.scale_of, config.scale), manifest)

@@ -1,0 +1,263 @@
+"""Adapters built into the weights of their base: a model that needs no adapter, measured against the two together.
+
+Rounding to the base's few bits can undo what was learnt: what an adapter changes is often smaller than a step of the
+quantization. So the fused model is compared with base and adapter by KL divergence, and is refused where too much is lost;
+leaving the adapted layers unquantized loses nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_map_with_path
+
+from edgelm import device
+from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
+from edgelm.errors import OptionError, UnsupportedError
+from edgelm.evaluate.compare import compare
+from edgelm.evaluate.reference import Reference
+from edgelm.evaluate.rows import Measuring, Row, held_out_rows
+from edgelm.model import config as configs
+from edgelm.model.adapters.files import Adapter, AdapterUse, adapter_identity, check_base, read_adapter
+from edgelm.model.adapters.layers import adaptable, install
+from edgelm.model.adapters.stack import check_fits
+from edgelm.model.identity import file_sha256, weights_identity
+from edgelm.model.load import dense_module, dequantize, load, load_network
+from edgelm.model.manifest import Manifest
+from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.progress import OnProgress, Progress, ignore_progress
+from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
+
+MOST_LOST = 0.25
+"""Share of what was learnt that fusing may lose."""
+_NOT_COPIED = ("config.json", "edgelm.json", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class FuseReport:
+    """What fusing did, in nats of mean KL divergence from the model with its adapters beside it."""
+
+    directory: Path
+    learnt_kl: float | None
+    """Of the base: what the adapters change. None if it was not measured."""
+    lost_kl: float | None
+    """Of the fused model: what fusing changed."""
+    quantized_layers: int
+    """Adapted layers that were quantized again."""
+
+    @property
+    def lost_share(self) -> float | None:
+        """Of what was learnt."""
+        if self.lost_kl is None or not self.learnt_kl:
+            return None
+        return self.lost_kl / self.learnt_kl
+
+
+def fuse(
+    model: Path,
+    uses: Sequence[AdapterUse],
+    target: Path,
+    *,
+    keep_dense: bool = False,
+    check: bool = True,
+    force: bool = False,
+    measuring: Measuring | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> FuseReport:
+    """Write `model` with `uses` built in to `target`.
+
+    Args:
+        keep_dense: leave adapted layers unquantized; False quantizes them as they were.
+        check: measure what is learnt and lost.
+        force: write it however much is lost.
+        measuring: text to measure on.
+
+    Raises:
+        UnsupportedError: fusing would lose more than a quarter of what was learnt; another base; or no adapter.
+        FormatError: an adapter does not fit.
+        OutputError: `target` exists, or the disk refuses.
+    """
+    if not uses:
+        raise OptionError("no adapter is given to fuse")
+    refuse_existing(target)
+    adapters = [(read_adapter(use.directory), use.weight) for use in uses]
+    for adapter, _ in adapters:
+        check_base(adapter, model)
+    config = configs.normalise_config(configs.read_config(model))
+    network = load_network(model, config)
+    requantized = _fuse_into(network, adapters, config, keep_dense=keep_dense)
+    learnt = lost = None
+    if check:
+        learnt, lost = _measure(model, uses, network, measuring or Measuring(tokens=2048), on_progress)
+    report = FuseReport(target, learnt, lost, requantized)
+    if not force:
+        _refuse_loss(report)
+    _write(model, network, config, adapters, report)
+    return report
+
+
+def _fuse_into(
+    network: Any, adapters: Sequence[tuple[Adapter, float]], config: dict[str, Any], *, keep_dense: bool
+) -> int:
+    for adapter, _ in adapters:
+        check_fits(adapter, network)
+    full = [adapter for adapter, _ in adapters if adapter.config.kind == "full"]
+    for adapter in full:
+        network.load_weights(list(adapter.tensors.items()), strict=False)
+    thin = [(adapter, weight) for adapter, weight in adapters if adapter.config.kind != "full"]
+    modules = adaptable(network)
+    fused: dict[str, Any] = {}
+    requantized = 0
+    for path in sorted({path for adapter, _ in thin for path in adapter.modules}):
+        module = modules[path]
+        was_quantized = "scales" in module
+        fused[path] = _fused_module(path, module, thin, config, keep_dense=keep_dense)
+        requantized += was_quantized and not keep_dense
+    install(network, fused)
+    return requantized
+
+
+def _fused_module(
+    path: str,
+    module: Any,
+    adapters: Sequence[tuple[Adapter, float]],
+    config: dict[str, Any],
+    *,
+    keep_dense: bool,
+) -> Any:
+    base = dense_weight(module)
+    found = [(adapter, weight) for adapter, weight in adapters if f"{path}.lora_a" in adapter.tensors]
+    deltas = [
+        dense_delta(adapter, path, base, is_embedding=is_embedding(module), weight=weight)
+        for adapter, weight in found
+    ]
+    whole = base + sum(deltas[1:], deltas[0])
+    if "scales" not in module:
+        module.weight = whole.astype(module.weight.dtype)
+        return module
+    dense = dense_module(
+        module, whole.astype(module.scales.dtype if module.mode == "affine" else mx.bfloat16)
+    )
+    if keep_dense:
+        config.setdefault("quantization", {})[path] = False
+        return dense
+    return dense.to_quantized(group_size=module.group_size, bits=module.bits, mode=module.mode)
+
+
+def _measure(
+    model: Path, uses: Sequence[AdapterUse], fused: Any, measuring: Measuring, on_progress: OnProgress
+) -> tuple[float, float]:
+    """(learnt, lost)."""
+    loaded = load(model, adapter=uses, check_fit=False)
+    rows: list[Row] = held_out_rows(loaded.tokenizer, measuring)
+    with Reference(
+        loaded.network, rows, on_progress=_renamed(on_progress, "Running base and adapter")
+    ) as reference:
+        del loaded
+        base = load(model, check_fit=False)
+        learnt = compare(reference, base.network, on_progress=_renamed(on_progress, "Running the base"))
+        del base
+        mx.clear_cache()
+        runnable = _runnable(fused, model)
+        lost = compare(reference, runnable, on_progress=_renamed(on_progress, "Running the fused model"))
+    return learnt.mean_kl.value, lost.mean_kl.value
+
+
+def _renamed(on_progress: OnProgress, task: str) -> OnProgress:
+    return lambda report: on_progress(Progress(task, report.done, report.total, report.unit))
+
+
+def _runnable(fused: Any, model: Path) -> Any:
+    """A copy for this machine's backend: on the CPU, float32 and unpacked."""
+    machine = device.detect()
+    if machine.backend != "cpu":
+        return fused
+    import copy
+
+    network = copy.deepcopy(fused)
+    network.update(
+        tree_map_with_path(
+            lambda _, value: value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value,
+            network.parameters(),
+        )
+    )
+    dequantize(network, mx.float32)
+    mx.eval(network.parameters())
+    return network
+
+
+def _refuse_loss(report: FuseReport) -> None:
+    share = report.lost_share
+    if report.quantized_layers and share is not None and share > MOST_LOST:
+        raise UnsupportedError(
+            f"fusing into {report.quantized_layers} quantized layers would lose {share:.0%} of what was learnt"
+            f" (KL {report.lost_kl:.4g} of {report.learnt_kl:.4g} nats), expected at most {MOST_LOST:.0%}",
+            hint="--dequantize leaves those layers unquantized and loses nothing; --force fuses all the same",
+        )
+
+
+def _write(
+    model: Path,
+    network: Any,
+    config: dict[str, Any],
+    adapters: Sequence[tuple[Adapter, float]],
+    report: FuseReport,
+) -> None:
+    with keep_file_limit():
+        from mlx_lm.utils import save_model
+    with atomic_directory(report.directory) as partial:
+        with disk_errors(partial), mlx_lm_errors(partial):
+            save_model(partial, network)
+            _copy_rest(model, partial)
+            if "quantization" in config:
+                config["quantization_config"] = config["quantization"]
+            text = json.dumps(config, indent=2, ensure_ascii=False)
+            (partial / "config.json").write_text(text + "\n", encoding="utf-8")
+        _manifest(model, partial, adapters, report).write(partial)
+
+
+def _copy_rest(model: Path, target: Path) -> None:
+    for path in model.iterdir():
+        if path.is_file() and path.suffix != ".safetensors" and path.name not in _NOT_COPIED:
+            shutil.copyfile(path, target / path.name)
+
+
+def _manifest(
+    model: Path, directory: Path, adapters: Sequence[tuple[Adapter, float]], report: FuseReport
+) -> Manifest:
+    base = Manifest.read(model)
+    files = sorted(directory.glob("model*.safetensors"))
+    parents: list[dict[str, Any]] = [
+        {
+            "relation": "base",
+            "source": model.absolute().name,
+            "sha256": weights_identity(model),
+            "licence": base.licence if base else None,
+        }
+    ]
+    for adapter, weight in adapters:
+        parents.append(
+            {
+                "relation": "adapter",
+                "source": adapter.name,
+                "sha256": adapter_identity(adapter),
+                "weight": weight,
+            }
+        )
+    return Manifest(
+        source=model.absolute().name,
+        kind="fused",
+        weights_sha256={path.name: file_sha256(path) for path in files},
+        licence=base.licence if base else None,
+        recipe=base.recipe if base else {},
+        size_bytes=sum(path.stat().st_size for path in files),
+        receipt={"fuse": {**dataclasses.asdict(report), "directory": None}},
+        parents=parents,
+    )

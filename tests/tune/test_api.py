@@ -1,0 +1,71 @@
+"""Tuning from Python, and the adapter live on a model that stays loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+from tuning import SETTINGS, write_chats
+
+import edgelm
+from edgelm.errors import EdgeLMError, Interrupted, OptionError
+from edgelm.tune.api import resume_tune
+from edgelm.tune.events import Stepped, TuneEvent
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("base") / "model"
+    write_checkpoint(directory, num_hidden_layers=2)
+    return directory
+
+
+def test_a_model_is_tuned_and_talked_to_without_loading_it_again(
+    base: Path, tmp_path: Path, home: Path
+) -> None:
+    data = write_chats(tmp_path / "chats.jsonl")
+    with edgelm.load(base, check_fit=False) as model:
+        before = model.generate("what is 3", max_tokens=12).text
+        result = model.tune(data, **SETTINGS, answer_tokens=0, name="style")
+        assert (result.run, result.adapter.name, result.steps) == ("style", "style", 12)
+        assert result.first_loss is not None
+        assert result.best_loss is not None
+        assert result.best_loss < result.first_loss - 0.5
+        tuned = model.generate("what is 3", max_tokens=12).text
+        assert tuned != before
+        model.set_adapter("style", 0.0)
+        assert model.generate("what is 3", max_tokens=12).text == before
+        model.set_adapter("style", 1.0)
+        assert model.generate("what is 3", max_tokens=12).text == tuned
+        assert model.adapters == {"style": 1.0}
+        with pytest.raises(EdgeLMError, match="no adapter 'x'"):
+            model.set_adapter("x", 1.0)
+    with edgelm.load(base, adapter="style=0.5", check_fit=False) as model:
+        assert model.adapters == {"style": 0.5}
+
+
+def test_edgelm_tune_is_a_function_and_a_package(base: Path, tmp_path: Path, home: Path) -> None:
+    import edgelm.tune.events
+
+    data = write_chats(tmp_path / "chats.jsonl")
+    seen: list[TuneEvent] = []
+    result = edgelm.tune(base, data, on_event=seen.append, **{**SETTINGS, "steps": 2}, answer_tokens=0)
+    assert result.adapter.is_dir()
+    assert [event.step for event in seen if isinstance(event, edgelm.tune.events.Stepped)] == [1, 2]
+    with pytest.raises(OptionError, match="no setting 'rnak'"):
+        edgelm.tune(base, data, rnak=4)
+
+
+def test_an_exception_in_the_caller_stops_the_run_with_a_checkpoint(
+    base: Path, tmp_path: Path, home: Path
+) -> None:
+    data = write_chats(tmp_path / "chats.jsonl")
+
+    def interrupt(event: TuneEvent) -> None:
+        if isinstance(event, Stepped) and event.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        edgelm.tune(base, data, on_event=interrupt, **SETTINGS, answer_tokens=0, name="cut")
+    assert resume_tune("cut").steps == 12

@@ -86,6 +86,19 @@ def test_show_marks_what_is_trained(data: Path, model: Path, capsys: pytest.Capt
     assert "no token that the model stops at is trained" in said.err
 
 
+def test_last_turn_is_turns_last(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    turns = [("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two")]
+    path = write(
+        tmp_path / "chat.jsonl", {"messages": [{"role": role, "content": text} for role, text in turns]}
+    )
+    for flags, marked in (
+        ([], "⟦one⟧<|user|>b<|assistant|>⟦two⟧"),
+        (["--last-turn"], "one<|user|>b<|assistant|>⟦two⟧"),
+    ):
+        assert main(["data", "show", str(path), "--model", str(model), *flags]) == 0
+        assert f"<|user|>a<|assistant|>{marked}" in capsys.readouterr().out
+
+
 def test_show_one_line_as_json(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "show", str(data), "--model", str(model), "--line", "3", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]

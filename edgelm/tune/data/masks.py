@@ -75,11 +75,11 @@ class ChatEncoder:
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[tuple[str, str]]:
         """(field, reason) of what an answer has and the template does not write: thinking, tool calls."""
-        whole = self._render(messages, tools, is_open=False)
+        wanted = [(index, key, text) for index in answers for key, text in _essentials(messages[index])]
+        whole = self._render(messages, tools, is_open=False) if wanted else ""
         return [
             (f"messages[{index}].{key}", "the template leaves this out, so it would not be trained")
-            for index in answers
-            for key, text in _essentials(messages[index])
+            for index, key, text in wanted
             if text not in whole
         ]
 
@@ -101,7 +101,8 @@ class ChatEncoder:
         whole: str,
     ) -> Answer:
         before = self._render(messages[:index], tools, is_open=True)
-        after = self._render(messages[: index + 1], tools, is_open=False)
+        is_last = index == len(messages) - 1
+        after = whole if is_last else self._render(messages[: index + 1], tools, is_open=False)
         field = f"messages[{index}]"
         end = self._tokenizer.eos_token
         if not whole.startswith(after) and end and after.endswith(end) and whole.endswith(end):
@@ -127,7 +128,7 @@ class ChatEncoder:
         """
         tokens = encode_rendered(self._tokenizer, whole)
         cuts = [cut for span in spans for cut in (span.begin, span.end)]
-        borders = [self._border(whole[:cut], tokens) for cut in cuts]
+        borders = [len(tokens) if cut == len(whole) else self._border(whole[:cut], tokens) for cut in cuts]
         if None in borders:
             tokens, borders = self._pieces(whole, cuts, tokens)
         found = [border for border in borders if border is not None]

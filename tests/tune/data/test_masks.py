@@ -165,3 +165,31 @@ def test_a_preference_has_one_prompt_and_two_trained_answers() -> None:
     assert isinstance(judged, Judged)
     assert judged.example.tokens == row.rejected.tokens
     assert not judged.is_desirable
+
+
+def test_a_token_across_the_border_is_split_as_a_chat_would_have_it() -> None:
+    """The prompt ends with a line feed and the answer begins with one; the tokenizer has a token for both."""
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from edgelm.text.prompt import encode_chat
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {character: at for at, character in enumerate([*alphabet, "ĊĊ"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("Ċ", "Ċ")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    fast.chat_template = (
+        "{% for m in messages %}{{ m.role + ':\\n' + m.content + '<end>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant:\\n' }}{% endif %}"
+    )
+    wrapped = TokenizerWrapper(fast)
+    messages = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "\nHello"})
+    (row,), _ = RowEncoder(wrapped, DataSettings()).encode(Chat(messages, (), ORIGIN))
+    assert isinstance(row, Example)
+    assert list(row.tokens[: row.prompt_size]) == encode_chat(wrapped, messages[:1])
+    assert wrapped.decode(list(row.tokens[row.prompt_size :])) == "\nHello<end>"
+    assert vocab["ĊĊ"] not in row.tokens

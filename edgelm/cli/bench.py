@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         report = run_bench(
             assemble(directory, run_it), device.detect(), options,
-            adapter=adapter and adapter.directory, on_progress=on_progress,
+            adapter=adapter.directory if adapter else None, on_progress=on_progress,
         )  # fmt: skip
     if arguments.json:
         print_json(report.as_json())

@@ -29,6 +29,7 @@ from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
 
 if TYPE_CHECKING:
+    from edgelm.cli.journal import Journal
     from edgelm.cli.repl import Ask
     from edgelm.runtime.events import ChatEvent
 
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
     add("--system", metavar="TEXT", help="the system prompt")
     add("--adapter", type=Path, metavar="DIR", help="an adapter to put on the model")
+    add(
+        "--continue",
+        dest="session",
+        nargs="?",
+        const="",
+        metavar="ID",
+        help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
+    )
     add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
     add(
         "--stop",
@@ -69,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         PromptError: the prompt is empty, or longer than the model's context.
         FormatError: stdin is not UTF-8.
         OptionError: a setting out of bounds, or --json without a prompt.
-        NotFoundError: no such model, or none installed.
+        NotFoundError: no such model or saved chat, or none.
     """
     settings = _settings(arguments)
     system = None if arguments.system is None else check_text(arguments.system, "--system")
@@ -79,14 +88,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.thinking is None:
         arguments.thinking = sys.stdout.isatty()
     edits = prompt is None and can_edit() and not arguments.plain
-    name = arguments.model or choose_model()
-    with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
-        chat = model.chat(system=system)
-        ask = partial(chat.events, **settings)
-        if prompt is not None:
-            _answer_once(ask(prompt), arguments)
-        else:
-            _converse(model, chat, ask, arguments, edits=edits)
+    if prompt is not None and arguments.session is None:
+        with closing(_load(arguments.model or choose_model(), arguments)) as model:
+            _answer_once(model.chat(system=system).events(prompt, **settings), arguments)
+    else:
+        _converse(prompt, system, settings, arguments, edits=edits)
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,11 +174,57 @@ def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.N
         show_usage(finished, plain=arguments.plain)
 
 
-def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *, edits: bool) -> None:
+def _converse(
+    prompt: str | None,
+    system: str | None,
+    settings: dict[str, Any],
+    arguments: argparse.Namespace,
+    *,
+    edits: bool,
+) -> None:
+    """Open or begin a saved chat; answer `prompt` in it and leave, or go on until the user leaves."""
+    from edgelm.cli.journal import Journal, as_turns, find_session
+    from edgelm.store.chats import Chats
+
+    with closing(Chats()) as chats:
+        session = None if arguments.session is None else find_session(chats, arguments.session)
+        name = arguments.model or (session and _usable(session.model)) or choose_model()
+        with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
+            earlier = as_turns(chats.path(session.id)) if session else []
+            said = system or (session.settings.get("system") if session else None)
+            chat = model.chat(system=said, messages=earlier)
+            journal = Journal(chats, model.name, session)
+            ask = partial(chat.events, **settings)
+            if prompt is not None:
+                try:
+                    _answer_once(ask(prompt), arguments)
+                finally:
+                    journal.record(chat.messages, chat.system)
+            else:
+                _loop(model, chat, ask, journal, arguments, edits=edits)
+
+
+def _usable(model: str | None) -> str | None:
+    """The model a saved chat was with, unless it is gone."""
+    from edgelm.errors import NotFoundError
+    from edgelm.model.library import resolve
+
+    try:
+        return str(resolve(model)) if model else None
+    except NotFoundError:
+        say(f"{model} is no longer installed")
+        return None
+
+
+def _loop(
+    model: Any, chat: Any, ask: Ask, journal: Journal, arguments: argparse.Namespace, *, edits: bool
+) -> None:
     from edgelm.cli.repl import COMMANDS, Repl
 
     context = f", context {model.context_length:,} tokens" if model.context_length else ""
     say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
+    if chat.messages:
+        say(f"going on after {len(chat.messages)} messages; the last: {_last_words(chat)}")
     Repl(
         chat=chat,
         ask=ask,
@@ -182,4 +234,10 @@ def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *,
         thinking=arguments.thinking,
         plain=arguments.plain,
         show_cost=sys.stderr.isatty(),
+        journal=journal,
     ).run()
+
+
+def _last_words(chat: Any) -> str:
+    words = " ".join(chat.messages[-1]["content"].split())
+    return words if len(words) <= 70 else "…" + words[-70:]

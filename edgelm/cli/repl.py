@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from edgelm.cli.answer import TextAnswer, show_usage
+from edgelm.cli.journal import Journal
 from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.stdin import check_text
@@ -28,6 +29,7 @@ COMMANDS = {
     "/system": "[text]  show or set the system prompt",
     "/clear": "forget the conversation, keep the system prompt",
     "/save": "[file]  write the conversation to a new .json or .md file",
+    "/sessions": "list the saved chats",
     "/quit": "leave",
 }
 
@@ -63,6 +65,7 @@ class Repl:
     thinking: bool
     plain: bool
     show_cost: bool
+    journal: Journal | None = None
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
@@ -96,6 +99,9 @@ class Repl:
         except KeyboardInterrupt:
             say("(stopped)")
             return
+        finally:
+            if self.journal:
+                self.journal.record(self.chat.messages, self.chat.system)
         if finished and self.show_cost:
             show_usage(finished, plain=self.plain)
 
@@ -109,9 +115,13 @@ class Repl:
                 self._system(rest.strip())
             case "/clear":
                 self.chat.clear()
+                if self.journal:
+                    self.journal.forget()
                 say("the conversation is forgotten")
             case "/save":
                 self._save(rest.strip())
+            case "/sessions":
+                self._sessions()
             case _:
                 near = difflib.get_close_matches(name, COMMANDS, n=1)
                 meant = f", did you mean {near[0]}?" if near else ""
@@ -122,8 +132,8 @@ class Repl:
 
     def _help(self) -> None:
         for name, help_text in COMMANDS.items():
-            say(f"  {name:8} {help_text}")
-        say(f"  {'//text':8} send a line that begins with a slash")
+            say(f"  {name:9} {help_text}")
+        say(f"  {'//text':9} send a line that begins with a slash")
         say(self.keys)
 
     def _system(self, text: str) -> None:
@@ -132,6 +142,12 @@ class Repl:
             say("the system prompt is set")
         else:
             say(self.chat.system or "there is no system prompt")
+
+    def _sessions(self) -> None:
+        if self.journal:
+            self.journal.list()
+        else:
+            say("chats are not saved here")
 
     def _save(self, name: str) -> None:
         if not self.chat.messages:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from edgelm.errors import FitError, NotFoundError, PromptError
@@ -27,9 +27,11 @@ def reply_to(prompt: str) -> list[ChatEvent]:
 class FakeChat:
     """Keeps messages as the real chat does: a reply that was cut short stays, as far as it went."""
 
-    def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
+    def __init__(
+        self, system: str | None, pace: Callable[[], None], messages: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
         self.system = system
-        self.messages: list[dict[str, str]] = []
+        self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
 
@@ -64,8 +66,10 @@ class FakeModel:
         self.closed = False
         self._pace = pace
 
-    def chat(self, *, system: str | None = None) -> FakeChat:
-        self.chats.append(FakeChat(system, self._pace))
+    def chat(
+        self, *, system: str | None = None, messages: Iterable[Mapping[str, Any]] = (), **_: Any
+    ) -> FakeChat:
+        self.chats.append(FakeChat(system, self._pace, messages))
         return self.chats[-1]
 
     def close(self) -> None:

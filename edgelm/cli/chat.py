@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.choose import choose_model
 from edgelm.cli.line_readers import (
     EDITING_KEYS,
     PLAIN_KEYS,
@@ -126,6 +126,7 @@ def _prompt(said: str | None) -> str | None:
 
 def _load(name: str, arguments: argparse.Namespace) -> Any:
     from edgelm.api import load
+    from edgelm.model.recent import remember_model
 
     with _note(f"loading {name}", plain=arguments.plain) as erase, progress_bars() as show:
 

@@ -155,6 +155,29 @@ class Chats(MessageTree):
             copy_messages(rows, session_id, copy)
         return self.session(copy)
 
+    def branch(self, message_id: int) -> Session:
+        """A new chat of a message and all above it."""
+        lineage = self.lineage(message_id)
+        original = self.session(lineage[0].session_id)
+        made = self.create(
+            model=original.model, title=f"{original.title} (branch)", settings=original.settings
+        )
+        last: int | None = None
+        for message in lineage:
+            last = self.add(
+                made.id,
+                last,
+                message.role,
+                message.content,
+                attachments=message.attachments,
+                state="stopped" if message.state == "writing" else message.state,
+                model=message.model,
+                adapter=message.adapter,
+                thinking=message.thinking,
+                tool_calls=message.tool_calls,
+            ).id
+        return made
+
     def folders(self) -> list[str]:
         """The names of folders, in order."""
         return [row["name"] for row in self._database.rows("SELECT name FROM chat_folders ORDER BY name")]

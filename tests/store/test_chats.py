@@ -126,6 +126,15 @@ def test_duplicate_copies_the_tree(chats: Chats) -> None:
     assert [message.content for message in chats.path(session)] == ["q", "a"]
 
 
+def test_a_branch_is_a_chat_that_begins_the_same(chats: Chats) -> None:
+    session = talk(chats, "q", "a", "more")
+    chats.set_settings(session, {"system": "s"})
+    made = chats.branch(2)
+    assert [message.content for message in chats.path(made.id)] == ["q", "a"]
+    assert chats.session(made.id).settings == {"system": "s"}
+    assert len(chats.path(session)) == 3
+
+
 def test_folders(chats: Chats) -> None:
     session = talk(chats, "q")
     chats.move(session, "Work")

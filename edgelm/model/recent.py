@@ -18,9 +18,11 @@ _TIMEOUT_S = 0.5
 def remember_model(name: str) -> None:
     """Note that `name` was loaded."""
     try:
-        with Database(paths.database(), SCHEMA, timeout_s=_TIMEOUT_S) as database:
-            with database.transaction() as rows:
-                rows.execute("INSERT OR REPLACE INTO model_uses VALUES (?, ?)", (name, time.time()))
+        with (
+            Database(paths.database(), SCHEMA, timeout_s=_TIMEOUT_S) as database,
+            database.transaction() as rows,
+        ):
+            rows.execute("INSERT OR REPLACE INTO model_uses VALUES (?, ?)", (name, time.time()))
     except EdgeLMError as error:
         log.logger.info("the use of %s is not remembered: %s", name, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from edgelm.errors import EngineError, FitError, NotFoundError, PromptError
@@ -33,7 +33,9 @@ class ScriptedModel:
         self.closed = False
         self._engine = engine
 
-    def chat(self, *, system: str | None = None, messages: Iterable[Mapping[str, Any]] = (), **settings: Any) -> Any:
+    def chat(
+        self, *, system: str | None = None, messages: Iterable[Mapping[str, Any]] = (), **settings: Any
+    ) -> Any:
         return _Chat(self, system, [dict(message) for message in messages], settings)
 
     def events(self, prompt: list[int], **settings: Any) -> Iterator[ChatEvent]:
@@ -50,7 +52,11 @@ class ScriptedModel:
 
 class _Chat:
     def __init__(
-        self, model: ScriptedModel, system: str | None, messages: list[dict[str, Any]], settings: dict[str, Any]
+        self,
+        model: ScriptedModel,
+        system: str | None,
+        messages: list[dict[str, Any]],
+        settings: dict[str, Any],
     ) -> None:
         self._model, self._system, self._messages, self._settings = model, system, messages, settings
 
@@ -77,6 +83,7 @@ class ScriptedEngine:
         self.asked: list[dict[str, Any]] = []
         self.script: dict[str, str | list[ChatEvent | Exception]] = {}
         self.steps = 0
+        self.pace_s = 0.05
 
     def load(self, name: str, adapter: str | None = None) -> ScriptedModel:
         self.loading.wait(10)
@@ -100,6 +107,8 @@ class ScriptedEngine:
                 raise piece
             said += 1
             yield piece
+            if isinstance(piece, Finished):
+                return
         yield Finished("stop", Usage(512, 100, said, 0.1, 0.25, 1.0, 0))
 
     def _pieces(self, text: str) -> list[ChatEvent | Exception]:
@@ -117,4 +126,4 @@ class ScriptedEngine:
     def _wait(self) -> None:
         self.steps += 1
         if not self.gate.is_set():
-            self.gate.wait(0.05)
+            self.gate.wait(self.pace_s)

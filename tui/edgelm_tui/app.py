@@ -35,6 +35,7 @@ from edgelm_tui.clipboard import copy_text
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import ClientEvent, Ended, Failed, FitKnown, Library, Loaded, Loading, Said
 from edgelm_tui.jobs.manager import Job, JobManager
+from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
 from edgelm_tui.shell.base import ModeScreen
@@ -105,6 +106,10 @@ class EdgeLMApp(App[None]):
         self.state_changed: Signal[AppState] = Signal(self, "state")
         self.fit_known: Signal[FitKnown] = Signal(self, "fit")
         self.jobs_changed: Signal[list[Job]] = Signal(self, "jobs")
+        self.engine_heard: Signal[ClientEvent] = Signal(self, "engine")
+        self.tuning: ChildProcess | None = None
+        """The training run that was begun in this app."""
+        self._training = ""
         self._measures_memory = memory is None
         self._interrupted_at = 0.0
         self._complained_at = 0.0
@@ -166,6 +171,7 @@ class EdgeLMApp(App[None]):
         touched: dict[int, Answer] = {}
         for event in self.client.drain():
             answer = await self._take(event)
+            self.engine_heard.publish(event)
             if answer is not None:
                 touched[answer.message_id] = answer
         chat = self.chat_screen()
@@ -245,7 +251,7 @@ class EdgeLMApp(App[None]):
             await chat.transcript.notice(text, error=error)
 
     def _jobs_changed(self, changed: list[Job]) -> None:
-        self.state.job = self.jobs.status()
+        self.show_job(self._training)
         for job in changed:
             if job.state == "done":
                 self.notify(f"{job.title}: done")
@@ -289,6 +295,35 @@ class EdgeLMApp(App[None]):
         model = self.state.model
         if model is not None and (model.adapter or "") != adapter:
             self.load_model(model.directory or model.name, adapter)
+
+    def show_job(self, training: str) -> None:
+        """What runs, in the status line."""
+        self._training = training
+        shown = " · ".join(part for part in (training, self.jobs.status()) if part)
+        if shown != self.state.job:
+            self.state.job = shown
+            self.changed()
+
+    def forget_model(self) -> None:
+        """Let the model go."""
+        if self.desk.busy:
+            self.stop_answer()
+        self.state.model = None
+        self.client.unload()
+        self.changed()
+
+    def chat_with_adapter(self, base: str, adapter: str) -> None:
+        """A new chat with an adapter on its base."""
+        self.action_mode("chat")
+
+        async def begin() -> None:
+            chat = self.chat_screen()
+            if chat is not None:
+                await chat.action_new()
+                chat.adopt_adapter(adapter)
+            self.load_model(base, adapter)
+
+        self.call_later(begin)
 
     def send_after_load(self, session_id: int) -> None:
         """The prompts that wait in a chat are for the model that is being loaded."""
@@ -451,6 +486,8 @@ class EdgeLMApp(App[None]):
     def close(self) -> None:
         """Let everything go; again is a no-op."""
         self.jobs.close()
+        if self.tuning is not None:
+            self.tuning.close()  # as Ctrl-C: it ends with a checkpoint
         self.client.close()
         self.chats.close()
 

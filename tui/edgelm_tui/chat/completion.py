@@ -56,7 +56,7 @@ class Completions(OptionList, can_focus=False):
 
 def _commands(word: str) -> list[tuple[str, Content]]:
     return [
-        (f"{name} ", Content.assemble(name.ljust(12), (text, "$text-muted")))
+        (f"{name} ", Content.assemble(name.ljust(12), (text, "$foreground-muted")))
         for name, text in COMMANDS.items()
         if name.startswith(word)
     ]

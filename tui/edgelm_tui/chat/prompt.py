@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.events import Key, Paste
+from textual.events import Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -37,7 +37,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Submitted(Message):
-        """The user pressed Enter on `text`."""
+        """The user pressed Enter on `text`, which may be empty."""
 
         text: str
 
@@ -71,7 +71,7 @@ class Prompt(TextArea):
         """Post the text."""
         if self.is_completing and self.word().startswith("/"):
             self.post_message(self.Steer("send"))
-        elif self.text.strip():
+        else:
             self.post_message(self.Submitted(self.text))
 
     def action_newline(self) -> None:
@@ -130,18 +130,12 @@ class Prompt(TextArea):
         """Perhaps a word to complete."""
         self.post_message(self.Completing(self.word()))
 
-    async def _on_key(self, event: Key) -> None:
-        if event.key in ("enter", "tab"):  # bindings above; the text area would insert them
-            return
-        await super()._on_key(event)
-
     async def _on_paste(self, event: Paste) -> None:
+        # The text area's own handler runs after this one, unless it is prevented.
         if len(event.text) >= _LONG_PASTE or event.text.count("\n") >= self.paste_lines:
             event.stop()
             event.prevent_default()
             self.post_message(self.Pasted(event.text))
-        else:
-            await super()._on_paste(event)
 
     def _recall(self, at: int) -> None:
         self._at = at

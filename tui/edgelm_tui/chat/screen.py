@@ -43,7 +43,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
     ChatScreen #meter { height: 1; padding: 0 2; color: $text-muted; }
     ChatScreen #main { width: 1fr; }
     ChatScreen.-narrow Sidebar.open { width: 100%; }
-    ChatScreen Horizontal { height: 1fr; }
+    ChatScreen #body { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "escape", "Stop", id="chat.stop"),
@@ -68,7 +68,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
 
     def compose_body(self) -> ComposeResult:
         """Sidebar, messages, prompt."""
-        with Horizontal():
+        with Horizontal(id="body"):
             yield Sidebar()
             with Vertical(id="main"):
                 yield Welcome()

@@ -156,7 +156,7 @@ def _age(updated: float, now: float) -> str:
 
 
 def _heading(title: str) -> Option:
-    return Option(Content.styled(title, "bold $text-muted"), disabled=True)
+    return Option(Content.styled(title, "bold $foreground-muted"), disabled=True)
 
 
 def _row(session: Session, is_open: bool) -> Option:
@@ -166,6 +166,6 @@ def _row(session: Session, is_open: bool) -> Option:
     if session.snippet:
         before, _, rest = session.snippet.partition("\x02")
         found, _, after = rest.partition("\x03")
-        snippet = Content.assemble("  ", before[-8:], (found, "bold"), after).stylize("$text-muted")
+        snippet = Content.assemble("  ", before[-8:], (found, "bold"), after).stylize("$foreground-muted")
         return Option(Content("\n").join([title, snippet.truncate(29, ellipsis=True)]), id=str(session.id))
     return Option(title, id=str(session.id))

@@ -104,6 +104,10 @@ class SlashCommands(MessageActions, SessionActions):
 
         self.app.push_screen(ChatSettingsScreen(self.chat_settings, self.edgelm.adapters()), take)
 
+    def adopt_adapter(self, adapter: str) -> None:
+        """Give a new chat an adapter."""
+        self._new_settings = dataclasses.replace(self.chat_settings, adapter=adapter)
+
     def keep_settings(self, settings: ChatSettings) -> None:
         """Keep them with the chat; another adapter is put on the model at once."""
         if self.session_id is None:

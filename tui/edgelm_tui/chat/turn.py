@@ -56,7 +56,7 @@ def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list
         else:
             lines += markdown.lines(message.content, width, finished=message.state != "writing")
     elif message.state == "writing":
-        lines.append(Content.styled("…", "$text-muted"))
+        lines.append(Content.styled("…", "$foreground-muted"))
     if turn.error:
         lines += wrap(turn.error, width, "$text-error")
     if message.is_cut:
@@ -78,18 +78,18 @@ def _head(turn: Turn) -> Content:
     if message.rating:
         parts.append(("  + good", "$text-success") if message.rating > 0 else ("  - bad", "$text-error"))
     if message.edited_from is not None:
-        parts.append(("  written by you", "$text-muted"))
+        parts.append(("  written by you", "$foreground-muted"))
     return Content.assemble(*parts)
 
 
 def _folded(title: str, summary: str, text: str, turn: Turn, width: int) -> list[Content]:
     mark = "▾" if turn.is_open else "▸"
-    lines = [Content.styled(f"{mark} {title} · {summary}", "$text-muted")]
+    lines = [Content.styled(f"{mark} {title} · {summary}", "$foreground-muted")]
     if len(lines[0].plain) > width:
         lines = [lines[0].truncate(width, ellipsis=True)]
     if turn.is_open:
-        bar = Content.styled("│ ", "$text-muted")
-        lines += [bar + line for line in wrap(text, width - 2, "$text-muted italic")]
+        bar = Content.styled("│ ", "$foreground-muted")
+        lines += [bar + line for line in wrap(text, width - 2, "$foreground-muted italic")]
     return lines
 
 

@@ -81,13 +81,13 @@ def render_fence(
     code = visible(rest)
     if finished:
         code = re.sub(r"\n?[ \t]*(`{3,}|~{3,})[ \t]*$", "", code)
-    head = Content.styled(f"┌ {number} {language or 'code'}", "$text-muted")
+    head = Content.styled(f"┌ {number} {language or 'code'}", "$foreground-muted")
     body = _highlighted(code, language, ansi) if finished and language else Content(code)
     lines = [head]
     for line in body.split("\n", allow_blank=True) if code else []:
         pieces = line.expand_tabs(4).fold(max(width - 2, 2)) or [line]
-        lines += [Content.assemble(("│ ", "$text-muted"), piece) for piece in pieces]
-    return [*lines, Content.styled("└", "$text-muted")]
+        lines += [Content.assemble(("│ ", "$foreground-muted"), piece) for piece in pieces]
+    return [*lines, Content.styled("└", "$foreground-muted")]
 
 
 def wrap(text: str, width: int, style: str = "") -> list[Content]:

@@ -62,7 +62,7 @@ class HelpScreen(ModalScreen[None]):
             parts += ["\n", (_GROUPS[group], "bold"), "\n"]
             for binding, key in groups[group]:
                 parts += [("  " + key.ljust(20), "$text-accent"), binding.description.ljust(40)]
-                parts += [(f" {binding.id}", "$text-muted"), "\n"]
+                parts += [(f" {binding.id}", "$foreground-muted"), "\n"]
         parts += ['\nA key can be changed in config.toml: [keys], then "id" = "key,other key"\n']
         return Content.assemble(*parts)
 

@@ -45,7 +45,7 @@ class Slider(Widget, can_focus=True):
         width = max(self.size.width - 8, 4)
         full = round((self.value - self._low) / (self._high - self._low) * width)
         return Content.assemble(
-            ("━" * full, "$primary"), ("─" * (width - full), "$text-muted"), f" {self.value:.2f}"
+            ("━" * full, "$primary"), ("─" * (width - full), "$foreground-muted"), f" {self.value:.2f}"
         )
 
     def action_move(self, steps: int) -> None:

@@ -78,7 +78,7 @@ class Sidebar(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="sidebar")
-        self._shown: list[tuple[str, Session | None]] = []
+        self._current: int | None = None
 
     def compose(self) -> ComposeResult:
         """Search, list."""
@@ -111,7 +111,8 @@ class Sidebar(Vertical):
         """Show these chats; the open one is marked."""
         rows = grouped(sessions, time.time(), searching=bool(self.search_words.strip()))
         listed = self.query_one(SessionList)
-        kept = listed.session_id or current
+        kept = listed.session_id if current == self._current else current
+        self._current = current
         listed.clear_options()
         listed.add_options(
             [

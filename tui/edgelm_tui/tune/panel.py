@@ -56,7 +56,7 @@ def _facts(log: RunLog) -> list[str]:
         f"loss {step['smoothed']:.4f}" if _is_number(step.get("smoothed")) else "",
         f"validation {log.validated['loss']:.4f}" if _is_number(log.validated.get("loss")) else "",
         f"{step['tokens_per_s']:,.0f} token/s" if _is_number(step.get("tokens_per_s")) else "",
-        f"{1 - pad:.0%} of positions used" if _is_number(pad) else "",
+        f"{1 - pad:.0%} of positions used" if isinstance(pad, float) else "",
         f"memory {format_bytes(step['memory_bytes'])}" if _is_number(step.get("memory_bytes")) else "",
         f"rate {step['learning_rate']:.2g}" if _is_number(step.get("learning_rate")) else "",
         f"left {format_seconds(step['eta_s'])}" if _is_number(step.get("eta_s")) and not log.ended else "",

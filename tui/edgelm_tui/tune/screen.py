@@ -162,13 +162,11 @@ chats with the adapter, v shows it beside its base."""
     def _show_run(self) -> None:
         log = self.chosen
         self.query_one(RunPanel).show(log)
-        state = (
-            log.name if log else "",
-            frozenset(self._marked),
-            sum(len(p) for p in self._points()),
-            len(log.lines) if log else 0,
-        )
-        if log is None or state == self._drawn:
+        if log is None:
+            return
+        count = sum(len(curve) for other in self._logs for curve in other.curves.values())
+        state = (log.name, frozenset(self._marked), count, len(log.lines))
+        if state == self._drawn:
             return
         self._drawn = state
         self.query_one("#curves Plot", Plot).show(self._series(log))
@@ -178,9 +176,6 @@ chats with the adapter, v shows it beside its base."""
         self.query_one("#log", Static).update("\n".join(log.lines[-_LOG_LINES:]))
         self.query_one("#log_scroll", VerticalScroll).scroll_end(animate=False)
         self.query_one("#said", Static).update(_answers(log))
-
-    def _points(self) -> list[list[tuple[float, float]]]:
-        return [curve for log in self._logs for curve in log.curves.values()]
 
     def _series(self, log: RunLog) -> list[Series]:
         compared = [other for other in self._logs if other.name in self._marked]

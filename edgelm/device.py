@@ -217,3 +217,9 @@ def cache_limit_bytes(device: Device, in_use_bytes: int) -> int:
     slack = max(0, memory_budget_bytes(device) - in_use_bytes)
     low, high = device.memory_bytes * 2 // 100, device.memory_bytes // 10
     return min(max(slack // 4, low), high)
+
+
+def prefix_pool_bytes(device: Device, in_use_bytes: int) -> int:
+    """What computed prompts may take in memory between requests: a quarter of the slack, 16 GiB at most."""
+    slack = max(0, memory_budget_bytes(device) - in_use_bytes)
+    return min(slack // 4, 16 * GIB)

@@ -73,8 +73,8 @@ class Journal:
         self._last = self._chats.add(
             session_id,
             self._last,
-            "assistant" if is_answer else "user",
-            message["content"],
+            message["role"],
+            message["content"] or "",
             state="stopped" if message.get("partial") else "complete",
             model=self._model if is_answer else None,
             thinking=message.get("reasoning_content", ""),

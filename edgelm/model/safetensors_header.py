@@ -45,6 +45,25 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         FormatError: the file is truncated, or its header is not valid or does not match the file.
     """
     size_bytes = path.stat().st_size
+    text = _read_text(path, size_bytes)
+    header = _parse(text, path)
+    header.pop("__metadata__", None)
+    return _check_entries(header, 8 + len(text), size_bytes, path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The strings that the file at `path` says of itself.
+
+    Raises:
+        FormatError: its header is not valid.
+    """
+    said = _parse(_read_text(path, path.stat().st_size), path).get("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise FormatError(f"the metadata of {path} is not an object of strings")
+    return said
+
+
+def _read_text(path: Path, size_bytes: int) -> bytes:
     with path.open("rb") as file:
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -55,8 +74,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 f"{path} announces a header of {length} bytes, but the file holds {size_bytes - 8} after it begins",
                 hint="the download may be cut short, or this is not a safetensors file",
             )
-        text = file.read(length)
-    return _check_entries(_parse(text, path), 8 + length, size_bytes, path)
+        return file.read(length)
 
 
 def _parse(text: bytes, path: Path) -> dict[str, Any]:
@@ -68,7 +86,6 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
         raise FormatError(
             f"the safetensors header of {path} is a {type(header).__name__}, expected an object"
         )
-    header.pop("__metadata__", None)
     return header
 
 

@@ -144,7 +144,7 @@ def _from_json(text: str, file: Path, chats: Chats) -> Session:
 
 
 def _is_turn(turn: Any) -> bool:
-    roles = ("system", "user", "assistant")
+    roles = ("system", "user", "assistant", "tool")
     return isinstance(turn, dict) and turn.get("role") in roles and isinstance(turn.get("content"), str)
 
 

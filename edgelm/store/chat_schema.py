@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from edgelm.store.database import Schema
 
-Role = Literal["user", "assistant"]
+Role = Literal["user", "assistant", "tool"]
+"""`tool` is what a function that was called returned."""
 State = Literal["complete", "writing", "stopped", "length", "failed"]
 """Of an answer: `writing` is under way, `length` was cut at the token limit."""
 

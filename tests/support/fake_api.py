@@ -31,6 +31,9 @@ class FakeChat:
         self, system: str | None, pace: Callable[[], None], messages: Iterable[Mapping[str, Any]] = ()
     ) -> None:
         self.system = system
+        self.enable_thinking: bool | None = None
+        self.can_think = True
+        self.tools: list[Any] = []
         self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
@@ -67,10 +70,17 @@ class FakeModel:
         self._pace = pace
 
     def chat(
-        self, *, system: str | None = None, messages: Iterable[Mapping[str, Any]] = (), **_: Any
+        self,
+        *,
+        system: str | None = None,
+        enable_thinking: bool | None = None,
+        tools: Iterable[Any] = (),
+        messages: Iterable[Mapping[str, Any]] = (),
     ) -> FakeChat:
-        self.chats.append(FakeChat(system, self._pace, messages))
-        return self.chats[-1]
+        chat = FakeChat(system, self._pace, messages)
+        chat.enable_thinking, chat.tools = enable_thinking, list(tools)
+        self.chats.append(chat)
+        return chat
 
     def close(self) -> None:
         self.closed = True

@@ -67,7 +67,8 @@ def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list
 
 def _head(turn: Turn) -> Content:
     message = turn.message
-    who = "You" if message.role == "user" else message.model or "Answer"
+    names = {"user": "You", "tool": "Tool"}
+    who = names.get(message.role) or message.model or "Answer"
     parts: list[str | tuple[str, str]] = [
         (who, "bold $text-primary" if message.role == "user" else "bold $text-secondary")
     ]

@@ -308,7 +308,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         waiting = len(self.query(Chip)) - len(self.attachments)
         if waiting > 0:
             text += f" · {waiting} waiting" + ("" if answer else ", Enter sends the next")
-        self.query_one("#meter", Static).update(text)
+        self.query_one("#meter", Static).update(text, layout=False)
 
     def _idle_meter(self, limit: int | None) -> str:
         answers = [message for message in self.path if message.role == "assistant"]

@@ -11,7 +11,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Click
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message as TextualMessage
 from textual.selection import Selection
 from textual.strip import Strip
@@ -95,10 +95,22 @@ class MessageView(Widget, can_focus=True):
         return "\n".join(line.plain for line in self._lines)
 
     def show(self, turn: Turn) -> None:
-        """Show something else of the same message, or more of it."""
+        """Show something else of the same message, or more of it; only lines that have changed are drawn again."""
         self.turn = turn
+        width, before = self._laid_width, self._lines
         self._laid_width = 0
-        self.refresh(layout=True)
+        if not width or width != self.scrollable_content_region.width:
+            self.refresh(layout=True)
+            return
+        self._lay_out(width)
+        if len(before) != len(self._lines):
+            self.refresh(layout=True)
+            return
+        changed = [
+            at for at, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old is not new
+        ]
+        if changed:
+            self.refresh(Region(0, changed[0], self.outer_size.width, changed[-1] - changed[0] + 1))
 
     def act(self, action: str, argument: int = 0) -> None:
         """Ask the screen."""

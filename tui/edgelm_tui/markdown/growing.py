@@ -25,6 +25,8 @@ class GrowingMarkdown:
         self._fences = 0
         self._last: Block | None = None
         self._shown = 0
+        self._tail: list[Content] = []
+        self._tail_key: tuple[object, ...] = ()
 
     def lines(self, text: str, width: int, *, finished: bool = False) -> list[Content]:
         """All of `text` as lines; cheap if it begins with the text of the call before.
@@ -38,16 +40,27 @@ class GrowingMarkdown:
             self._add(block)
         self._shown = len(self._lines)
         tail, kind = self._splitter.tail, self._splitter.tail_kind
+        if not finished and kind == "text":
+            tail = _whole_rows(tail)
         if tail.strip():
             self._gap(kind)
-            number = self._fences + 1
-            if not finished:
-                self._lines += render_tail(tail, kind, number, width)
-            elif kind == "fence":
-                self._lines += render_fence(tail, number, width, ansi=self.ansi)
-            else:
-                self._lines += render_text(tail, width)
+            self._lines += self._tail_lines(tail, kind, width, finished=finished)
         return self._lines
+
+    def _tail_lines(self, tail: str, kind: str, width: int, *, finished: bool) -> list[Content]:
+        """The tail, unless it is what it was at the last call: rows of a table come one at a time."""
+        key = (tail, kind, width, finished)
+        if key == self._tail_key:
+            return self._tail
+        number = self._fences + 1
+        if kind == "fence":
+            self._tail = render_fence(tail, number, width, finished=finished, ansi=self.ansi)
+        elif finished:
+            self._tail = render_text(tail, width)
+        else:
+            self._tail = render_tail(tail, width)
+        self._tail_key = key
+        return self._tail
 
     def _restart(self, width: int) -> None:
         self._width, self._splitter, self._lines = width, Splitter(), []
@@ -73,3 +86,9 @@ class GrowingMarkdown:
         if before is None or before.is_cut or (before.kind == kind == "item" and not before.is_spaced):
             return
         self._lines.append(_BLANK)
+
+
+def _whole_rows(tail: str) -> str:
+    """Without the row that is being written, where the tail is a table: its columns move only once a row."""
+    before, found, last = tail.rpartition("\n")
+    return before + found if last.lstrip().startswith("|") and before.lstrip().startswith("|") else tail

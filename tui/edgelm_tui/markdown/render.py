@@ -65,10 +65,8 @@ def render_text(text: str, width: int) -> list[Content]:
     return shown
 
 
-def render_tail(text: str, kind: str, number: int, width: int) -> list[Content]:
-    """A block that is still growing."""
-    if kind == "fence":
-        return render_fence(text, number, width, finished=False)
+def render_tail(text: str, width: int) -> list[Content]:
+    """A paragraph, list or table that is still growing."""
     return render_text(text, width) if len(text) <= _PLAIN_TAIL else wrap(text, width)
 
 

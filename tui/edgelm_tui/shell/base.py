@@ -66,4 +66,4 @@ class ModeScreen(Screen[None]):
         """The status line; subclasses show more."""
         if status := self.query("#status"):
             width = max(self.app.size.width - 2, 1)
-            status.first(Static).update(self.edgelm.state.status(width))
+            status.first(Static).update(self.edgelm.state.status(width), layout=False)

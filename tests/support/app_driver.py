@@ -115,7 +115,8 @@ class Driver:
 
 
 def fake_job_command(kind: str, settings: dict[str, Any]) -> list[str]:
-    return [sys.executable, str(FAKE_JOB), kind, str(settings.get("script", "quick"))]
+    """The job's source says how its process behaves; see `fake_job.py`."""
+    return [sys.executable, str(FAKE_JOB), kind, str(settings.get("source") or "quick")]
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def say(event: str, **fields: object) -> None:
@@ -19,10 +20,6 @@ def progress(done: int) -> None:
 
 def main(kind: str, script: str) -> int:
     match script:
-        case "quick":
-            progress(50)
-            progress(100)
-            say("done", name="made", directory="/nowhere/made")
         case "slow":
             for done in range(100):
                 progress(done)
@@ -35,6 +32,18 @@ def main(kind: str, script: str) -> int:
             progress(10)
             print("Traceback: out of memory", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        case "once":  # fails, but not when it is tried again
+            mark = Path(os.environ["EDGELM_HOME"], "tried")
+            if not mark.exists():
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+                say("error", message="no such model", hint="look again")
+                return 1
+            say("done", name="made", directory="/nowhere/made")
+        case _:
+            progress(50)
+            progress(100)
+            say("done", name="made", directory="/nowhere/made")
     return 0
 
 

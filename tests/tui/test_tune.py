@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from app_driver import Driver, running
+from furniture import DONE, steps, write_run
 from textual.widgets import DataTable, Input
 
 from edgelm_tui.tune.plot import Plot, Series, decimate, draw
@@ -30,7 +30,7 @@ def say(event, **fields):
     log.write(line + "\\n"); log.flush(); print(line, flush=True)
 say("started", run=run.name, model="tiny", method="lora", step=0, rows=9, validation_rows=1, notes=[], pad_share=0.25)
 step, paused = 0, False
-while step < 400:
+while step < 9000:
     order = run / "control"
     if order.exists():
         word = order.read_text(); order.unlink()
@@ -41,48 +41,14 @@ while step < 400:
     time.sleep(0.02)
     if paused: continue
     step += 1
-    say("stepped", step=step, total_steps=400, loss=3.0 / step, smoothed=2.0 / step, learning_rate=1e-4,
+    say("stepped", step=step, total_steps=9000, loss=3.0 / step, smoothed=2.0 / step, learning_rate=1e-4,
         tokens_per_s=1234.0, memory_bytes=2_000_000_000, eta_s=60.0)
     if step % 10 == 0:
         say("validated", step=step, loss=2.5 / step, best_loss=2.5 / step, best_step=step,
             answers=[{"prompt": "Who?", "text": f"answer {step}"}])
-say("ended", reason="stopped" if step < 400 else "done", step=step, adapter=None, elapsed_s=3.0)
+say("ended", reason="stopped" if step < 9000 else "done", step=step, adapter=None, elapsed_s=3.0)
 (run / "pid").unlink()
 """
-
-
-def write_run(home: Path, name: str, events: list[dict[str, object]], model: str = "/models/tiny") -> Path:
-    directory = home / "runs" / name
-    directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps({"model": model}))
-    (directory / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    return directory
-
-
-def steps(count: int, factor: float = 1.0) -> list[dict[str, object]]:
-    return [
-        {"event": "started", "model": "tiny", "method": "lora", "step": 0, "rows": 3, "validation_rows": 1},
-        *(
-            {
-                "event": "stepped",
-                "step": n,
-                "total_steps": count,
-                "loss": factor * 3 / n,
-                "smoothed": factor * 2 / n,
-            }
-            for n in range(1, count + 1)
-        ),
-        {"event": "validated", "step": count, "loss": factor, "best_loss": factor, "best_step": count},
-    ]
-
-
-DONE: dict[str, object] = {
-    "event": "ended",
-    "reason": "done",
-    "step": 50,
-    "adapter": "/a/poet",
-    "elapsed_s": 9.0,
-}
 
 
 async def training(it: Driver) -> TuneScreen:
@@ -115,7 +81,7 @@ async def test_a_run_is_followed_paused_and_stopped() -> None:
         screen, log = await begin(it)
         assert it.app.state.model is None
         await it.until(lambda: "running" in it.screen_text and "1,234 token/s" in it.screen_text, "numbers")
-        for text in ("75% of positions used", "memory 2 GB", "left 1:00", "smoothed", "validation"):
+        for text in ("75% of positions used", "left 1:00", "smoothed", "validation"):
             await it.until(lambda text=text: text in it.screen_text, text)  # type: ignore[misc]
         assert "training step" in it.status
         await it.press("space")

@@ -100,10 +100,10 @@ class AppBase(App[None]):
         )
 
     def chat_screen(self) -> ChatScreen | None:
-        """The chat, if it was opened yet."""
+        """The chat, if it was opened yet and is not being closed."""
         stack = self._screen_stacks.get("chat", [])
         screen = stack[0] if stack else None
-        return screen if isinstance(screen, ChatScreen) and screen.is_mounted else None
+        return screen if isinstance(screen, ChatScreen) and screen.is_whole else None
 
     def changed(self) -> None:
         """Tell the screens about the state."""

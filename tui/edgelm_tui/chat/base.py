@@ -56,6 +56,11 @@ class ChatBase(ModeScreen):
         return self.query_one(Prompt)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its widgets are there: not before it is mounted, and not while the app is closing."""
+        return self.is_mounted and bool(self.query(Prompt)) and bool(self.query(Waiting))
+
+    @property
     def chat_settings(self) -> ChatSettings:
         """Of the open chat."""
         if self.session_id is not None:
@@ -92,8 +97,12 @@ class ChatBase(ModeScreen):
         else:
             self.path = self.chats.path(self.session_id)
             await self.transcript.show(self.path, self.chats.sibling_places(self.session_id))
+        if not self.is_whole:  # the app was closed meanwhile
+            return
         self.show_current()
         await self.show_waiting()
+        if not self.is_whole:
+            return
         self.show_sessions()
         self.show_meter()
 

@@ -88,7 +88,7 @@ class SessionActions(ChatBase):
 
     def save_draft(self) -> None:
         """Keep what is typed and not sent."""
-        if not self.is_mounted:
+        if not self.is_whole:
             return
         text = self.prompt.text
         if self.session_id is None and text.strip():

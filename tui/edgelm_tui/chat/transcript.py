@@ -62,6 +62,8 @@ class Transcript(VerticalScroll, can_focus=False):
     async def show(self, path: Sequence[Message], places: dict[int, tuple[int, int]]) -> None:
         """Show a path of messages; those that are there already stay as they are."""
         async with self._lock:
+            if not self.is_attached:
+                return
             views = self.views
             first = views[0].message.id if views else None
             kept_from = next((at for at, message in enumerate(path) if message.id == first), None)

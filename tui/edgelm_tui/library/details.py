@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import FitKnown
-from edgelm_tui.library.entries import Entry, ago, lineage
+from edgelm_tui.library.entries import Entry, ago, lineage, short_source, with_tilde
 
 _COLOURS = {"fits": "$text-success", "tight": "$text-warning", "does not fit": "$text-error"}
 
@@ -54,11 +54,11 @@ def _content(entry: Entry, entries: Sequence[Entry], fit: FitKnown | None) -> Co
         ("architecture", entry.architecture),
         ("context", f"{entry.context_length:,} tokens" if entry.context_length else ""),
         ("for", entry.base),
-        ("source", entry.source),
+        ("source", short_source(entry.source)),
         ("licence", entry.licence),
         ("created", entry.created),
         ("last used", ago(entry.used) if entry.kind == "model" else ""),
-        ("directory", str(entry.directory)),
+        ("directory", with_tilde(entry.directory)),
     ]
     parts += [_line(label, value) for label, value in facts if value]
     parts += ["\n", Content.styled("Lineage", "bold"), "\n", "\n".join(lineage(entry, entries)), "\n"]

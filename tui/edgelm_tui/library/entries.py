@@ -69,7 +69,7 @@ def arranged(entries: Sequence[Entry], words: str, sort: str) -> list[Entry]:
 def lineage(entry: Entry, entries: Sequence[Entry]) -> list[str]:
     """A tree: where it comes from above, what was built on it below."""
     lines = []
-    parent = entry.base or entry.source
+    parent = entry.base or short_source(entry.source)
     if parent:
         lines.append(parent)
     lines.append(("└ " if parent else "") + f"{entry.name}  ◂")
@@ -79,6 +79,17 @@ def lineage(entry: Entry, entries: Sequence[Entry]) -> list[str]:
         mark = "└" if at == len(children) - 1 else "├"
         lines.append(f"{indent}{mark} {child.name} ({child.kind})")
     return lines
+
+
+def short_source(source: str) -> str:
+    """A Hub id as it is, of a path its last part."""
+    return Path(source).name if source.startswith(("/", "~")) else source
+
+
+def with_tilde(path: Path) -> str:
+    """A path as a shell would take it, shorter."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def ago(seconds: float | None, now: float | None = None) -> str:

@@ -106,6 +106,11 @@ def test_mathematics_stays_readable(math: str) -> None:
     assert " ".join(math.split()) in " ".join(shown(f"so {math} holds").split())
 
 
+def test_the_last_line_may_begin_a_block() -> None:
+    assert shown("| a |\n|---|\n| 1 |\n\nend") == " a\n ─\n 1\n\nend"
+    assert shown("text\n```\ncode") == "text\n\n┌ 1 code\n│ code\n└"
+
+
 def test_money_is_no_mathematics_and_code_is_left_alone() -> None:
     assert shown("it costs $5 or *about* $6") == "it costs $5 or about $6"
     assert protect_math("`a $x_1$ b` $y_1$") == "`a $x_1$ b` \\$y\\_1\\$"

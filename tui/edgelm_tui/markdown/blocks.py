@@ -50,9 +50,13 @@ class Splitter:
         return self.text[self._start :]
 
     @property
-    def tail_kind(self) -> str:
-        """Of what the tail seems to be."""
-        return self._kind if self._at > self._start else _kind_of(self.tail)
+    def tail_blocks(self) -> list[Block]:
+        """The tail as the blocks it seems to hold: the last line may begin one."""
+        whole, line = self.text[self._start : self._at], self.text[self._at :]
+        if whole.strip() and self._begins_block(line):
+            return [Block(whole, self._kind), Block(line, _kind_of(line))]
+        kind = self._kind if whole else _kind_of(line)
+        return [Block(whole + line, kind)] if (whole + line).strip() else []
 
     def feed(self, text: str) -> list[Block]:
         """Take all of the text, which begins with that of the call before; the blocks that this finished."""

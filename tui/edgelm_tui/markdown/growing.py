@@ -25,8 +25,7 @@ class GrowingMarkdown:
         self._fences = 0
         self._last: Block | None = None
         self._shown = 0
-        self._tail: list[Content] = []
-        self._tail_key: tuple[object, ...] = ()
+        self._tails: dict[tuple[object, ...], list[Content]] = {}
 
     def lines(self, text: str, width: int, *, finished: bool = False) -> list[Content]:
         """All of `text` as lines; cheap if it begins with the text of the call before.
@@ -39,28 +38,26 @@ class GrowingMarkdown:
         for block in self._splitter.feed(text):
             self._add(block)
         self._shown = len(self._lines)
-        tail, kind = self._splitter.tail, self._splitter.tail_kind
-        if not finished and kind == "text":
-            tail = _whole_rows(tail)
-        if tail.strip():
-            self._gap(kind)
-            self._lines += self._tail_lines(tail, kind, width, finished=finished)
+        kept = self._last, self._fences
+        for block in self._splitter.tail_blocks:
+            self._gap(block.kind)
+            self._lines += self._tail_lines(block, finished=finished)
+            self._last, self._fences = block, self._fences + (block.kind == "fence")
+        self._last, self._fences = kept
         return self._lines
 
-    def _tail_lines(self, tail: str, kind: str, width: int, *, finished: bool) -> list[Content]:
-        """The tail, unless it is what it was at the last call: rows of a table come one at a time."""
-        key = (tail, kind, width, finished)
-        if key == self._tail_key:
-            return self._tail
-        number = self._fences + 1
-        if kind == "fence":
-            self._tail = render_fence(tail, number, width, finished=finished, ansi=self.ansi)
-        elif finished:
-            self._tail = render_text(tail, width)
-        else:
-            self._tail = render_tail(tail, width)
-        self._tail_key = key
-        return self._tail
+    def _tail_lines(self, block: Block, *, finished: bool) -> list[Content]:
+        """Of a block that may change, unless it is what it was at the last call: tables grow by whole rows."""
+        text = block.text if finished or block.kind == "fence" else _whole_rows(block.text)
+        key = (text, block.kind, self._width, finished, self._fences)
+        if key not in self._tails:
+            if block.kind == "fence":
+                number = self._fences + 1
+                lines = render_fence(text, number, self._width, finished=finished, ansi=self.ansi)
+            else:
+                lines = render_text(text, self._width) if finished else render_tail(text, self._width)
+            self._tails = {**dict(list(self._tails.items())[-1:]), key: lines}
+        return self._tails[key]
 
     def _restart(self, width: int) -> None:
         self._width, self._splitter, self._lines = width, Splitter(), []

@@ -196,6 +196,16 @@ async def test_enter_sends_and_ctrl_j_and_shift_enter_break_the_line() -> None:
         assert it.said[0] == "a\nb\nc"
 
 
+async def test_enter_does_not_overtake_what_was_typed() -> None:
+    async with running() as it:
+        it.prompt.focus()
+        await it.pilot.pause()
+        for key in ("h", "i", "ctrl+j", "x", "enter"):
+            it.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await it.until(lambda: len(it.said) == 2, "sent")
+        assert it.said[0] == "hi\nx"
+
+
 async def test_up_and_down_walk_through_what_was_asked() -> None:
     async with running() as it:
         await it.ask("one")

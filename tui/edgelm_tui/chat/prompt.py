@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
 _LONG_PASTE = 2000
 """Characters from which a paste becomes an attachment, however few lines it has."""
+_OWN = ("prompt.send", "prompt.newline", "prompt.complete")
 _WORD = re.compile(r"(^|(?<=\s))([@/]\S*)$")
 
 
@@ -28,11 +29,11 @@ class Prompt(TextArea):
     Prompt:focus { border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", show=False, id="prompt.send", priority=True),
-        Binding("ctrl+j,shift+enter", "newline", "New line", show=False, id="prompt.newline", priority=True),
+        Binding("enter", "send", "Send", show=False, id="prompt.send"),
+        Binding("ctrl+j,shift+enter", "newline", "New line", show=False, id="prompt.newline"),
         Binding("up", "earlier", "Earlier prompt", show=False, id="prompt.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="prompt.later"),
-        Binding("tab", "complete", "Complete", show=False, id="prompt.complete", priority=True),
+        Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
     ]
 
     @dataclass
@@ -129,6 +130,17 @@ class Prompt(TextArea):
     def on_text_area_changed(self) -> None:
         """Perhaps a word to complete."""
         self.post_message(self.Completing(self.word()))
+
+    async def _on_key(self, event: Key) -> None:
+        # The text area would take these keys for text. They are no priority bindings, because those overtake what was
+        # typed before them: Enter would send a prompt without its last letters.
+        if event.is_printable:
+            return
+        active = self.screen.active_bindings.get(event.key)
+        if active is not None and active.node is self and active.binding.id in _OWN:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(active.binding.action)
 
     async def _on_paste(self, event: Paste) -> None:
         # The text area's own handler runs after this one, unless it is prevented.

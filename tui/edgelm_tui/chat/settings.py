@@ -45,7 +45,7 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take", priority=True),
+        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
     ]
 
     def __init__(

@@ -52,7 +52,7 @@ class AskText(ModalScreen[str | None]):
     DEFAULT_CSS = f"AskText {{ {_CSS} }} AskText TextArea {{ height: 16; }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take", priority=True),
+        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
     ]
 
     def __init__(self, question: str, value: str) -> None:

@@ -40,7 +40,7 @@ class PreferencesScreen(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take", priority=True),
+        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
     ]
 
     def __init__(self, settings: Settings) -> None:

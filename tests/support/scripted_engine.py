@@ -50,6 +50,22 @@ class ScriptedModel:
         return self._engine.say(asked["text"])
 
 
+class LiveModel(ScriptedModel):
+    """A model whose adapters change while it lives."""
+
+    def __init__(self, name: str, engine: ScriptedEngine, adapter: str | None) -> None:
+        super().__init__(name, engine, adapter)
+        self.adapters: dict[str, float] = {adapter.rpartition("/")[2]: 1.0} if adapter else {}
+
+    def add_adapter(self, adapter: str, weight: float = 1.0) -> str:
+        name = adapter.rpartition("/")[2]
+        self.adapters[name] = weight
+        return name
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        self.adapters[name] = weight
+
+
 class _Chat:
     def __init__(
         self,
@@ -84,6 +100,7 @@ class ScriptedEngine:
         self.script: dict[str, str | list[ChatEvent | Exception]] = {}
         self.steps = 0
         self.pace_s = 0.05
+        self.kind: type[ScriptedModel] = ScriptedModel
 
     def load(self, name: str, adapter: str | None = None) -> ScriptedModel:
         self.loading.wait(10)
@@ -91,7 +108,7 @@ class ScriptedEngine:
             raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
         if name == "huge":
             raise FitError("huge needs 99 GB, 8 GB are free")
-        self.models.append(ScriptedModel(name, self, adapter))
+        self.models.append(self.kind(name, self, adapter))
         return self.models[-1]
 
     def say(self, text: str) -> Iterator[ChatEvent]:

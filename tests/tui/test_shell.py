@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from app_driver import running
+from scripted_engine import LiveModel, ScriptedEngine
 from textual.binding import Binding
 from textual.widgets import Input, Select, Switch, TextArea
 
@@ -160,6 +161,40 @@ async def test_an_adapter_is_put_on_the_model(home: Path) -> None:
         await it.ask("hello")
         assert it.engine.models[-1].adapter == str(adapter)
         assert "tiny + poet" in it.views[1].plain
+
+
+async def test_adapters_are_changed_and_scaled_while_the_model_lives(home: Path) -> None:
+    engine = ScriptedEngine()
+    engine.kind = LiveModel
+    for name in ("poet", "cook"):
+        (home / "adapters" / name).mkdir(parents=True)
+        (home / "adapters" / name / "adapter_config.json").write_text("{}")
+    async with running(engine=engine) as it:
+        for name, keys, expected in (
+            ("poet", ("left",), {"poet": 0.95}),
+            ("cook", (), {"poet": 0.0, "cook": 0.95}),
+        ):
+            await it.press("ctrl+o")
+            it.app.screen.query_one("#adapter", Select).value = str(home / "adapters" / name)
+            it.app.screen.query_one(Slider).focus()
+            await it.press(*keys, "ctrl+s")
+            await it.until(lambda name=name: it.status.startswith(f"tiny + {name}"), "changed")  # type: ignore[misc]
+            await it.ask("hello")
+            assert engine.models[0].adapters == expected  # type: ignore[attr-defined]
+        assert len(engine.models) == 1
+
+
+async def test_a_scale_that_cannot_be_had_is_refused(home: Path) -> None:
+    (home / "adapters" / "poet").mkdir(parents=True)
+    (home / "adapters" / "poet" / "adapter_config.json").write_text("{}")
+    async with running() as it:
+        await it.press("ctrl+o")
+        it.app.screen.query_one("#adapter", Select).value = str(home / "adapters" / "poet")
+        it.app.screen.query_one(Slider).focus()
+        await it.press("left", "ctrl+s")
+        await it.until(lambda: it.status.startswith("tiny + poet"), "loaded")
+        await it.ask("hello")
+        assert "error: the adapter's scale is 0.95" in it.screen_text
 
 
 async def test_help_lists_the_keys_of_the_screen() -> None:

@@ -59,7 +59,9 @@ class Sidebar(Vertical):
     DEFAULT_CSS = """
     Sidebar { width: 32; border-right: solid $border-blurred; display: none; }
     Sidebar.open { display: block; }
-    Sidebar Input { border: none; height: 1; padding: 0 1; margin: 0 0 1 0; background: $panel; }
+    Sidebar Input, Sidebar Input:focus {
+        border: none; height: 1; padding: 0 1; margin: 0 0 1 0; background: $panel;
+    }
     Sidebar SessionList { height: 1fr; border: none; background: $background; padding: 0; }
     Sidebar #nothing { color: $text-muted; padding: 0 1; height: auto; }
     """

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from edgelm.errors import EdgeLMError, EngineError
+from edgelm_tui.engine.adapters import Adapters
 from edgelm_tui.engine.answering import answer
 from edgelm_tui.engine.events import (
     ClientEvent,
@@ -88,6 +89,7 @@ class EngineClient:
         self._jobs: dict[int, Job] = {}
         self._job_count = 0
         self._model: Any = None
+        self._adapters: Adapters | None = None
         self._thread = threading.Thread(target=self._work, name="edgelm-client")
 
     def start(self) -> None:
@@ -169,12 +171,23 @@ class EngineClient:
 
     def _load(self, name: str, adapter: str | None) -> None:
         self._events.put(Loading(name))
-        self._drop()
-        self._model = self._load_model(name, adapter=adapter)
+        adapters = self._adapters
+        if adapters is not None and adapters.is_live and self._is_loaded(name):
+            adapters.use(adapter)
+        else:
+            self._drop()
+            self._model = self._load_model(name, adapter=adapter)
+            self._adapters = Adapters(self._model, adapter)
         self._events.put(_describe(self._model, adapter))
 
+    def _is_loaded(self, name: str) -> bool:
+        return self._model is not None and name in (
+            self._model.name,
+            str(getattr(self._model, "directory", "")),
+        )
+
     def _drop(self) -> None:
-        model, self._model = self._model, None
+        model, self._model, self._adapters = self._model, None, None
         if model is not None:
             model.close()
 
@@ -190,6 +203,8 @@ class EngineClient:
             return
         if self._model is None:
             raise EngineError("no model is loaded", hint="choose one with Ctrl+L")
+        if self._adapters is not None:
+            self._adapters.scale(job.question.adapter_scale)
         with closing(answer(self._model, job.question)) as events:
             for event in events:
                 if job.stop.is_set():

@@ -34,7 +34,7 @@ worked out while the engine is idle."""
     DEFAULT_CSS = """
     LibraryScreen #body { height: 1fr; }
     LibraryScreen #left { width: 3fr; }
-    LibraryScreen #filter { border: none; height: 1; padding: 0 1; background: $surface; }
+    LibraryScreen #filter, LibraryScreen #filter:focus { border: none; height: 1; padding: 0 1; background: $surface; }
     LibraryScreen DataTable { height: 1fr; background: $background; }
     LibraryScreen Details { width: 2fr; }
     LibraryScreen.-narrow Details { display: none; }

@@ -183,7 +183,7 @@ def test_screen(screen: str, size: str, theme: str, home: Path, snap_compare: Ca
 
 def test_the_pictures_name_no_path_of_a_machine() -> None:
     folder = Path(__file__).with_name("__snapshots__")
-    for picture in folder.rglob("*.svg"):
+    for picture in folder.rglob("*.raw"):
         text = picture.read_text(encoding="utf-8")
         assert "/home/" not in text
         assert "/tmp/" not in text

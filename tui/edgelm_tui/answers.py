@@ -9,15 +9,17 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import EdgeLMError
-from edgelm.runtime.events import Finished, Prefill, Text, ToolCall
 from edgelm.store.chat_schema import Message, State
 from edgelm.store.chats import Chats
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import Ended, Failed, Question, Said
 from edgelm_tui.meter import Count
+
+if TYPE_CHECKING:
+    from edgelm.runtime.events import ToolCall
 
 _RETRY_S = 1.0
 _WRITE_SHARE = 20
@@ -114,6 +116,9 @@ class AnswerDesk:
         self._write_at = max(self._write_at, time.monotonic() + (time.monotonic() - now) * _WRITE_SHARE)
 
     def _hear(self, answer: Answer, said: Said) -> None:
+        # Not before the first answer: the runtime's package prepares the processor for MLX, which takes a while.
+        from edgelm.runtime.events import Finished, Prefill, Text, ToolCall
+
         match said.event:
             case Prefill(done, total, cached):
                 answer.count.read, answer.count.prompt, answer.count.cached = done, total, cached

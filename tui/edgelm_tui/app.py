@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from edgelm_tui.arena import ArenaScreen
 from edgelm_tui.chat.screen import ChatScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.hearing import HearingApp
 from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.help import HelpScreen, keys_of
-from edgelm_tui.shell.palette import Commands
 from edgelm_tui.shell.tabs import MODES, ModeTab
+
+if TYPE_CHECKING:
+    from textual.command import Provider
 
 _TWICE_S = 2.0
 
@@ -28,6 +28,18 @@ def _library_screen() -> Screen[Any]:
     from edgelm_tui.library.screen import LibraryScreen
 
     return LibraryScreen()
+
+
+def _arena_screen() -> Screen[Any]:
+    from edgelm_tui.arena import ArenaScreen
+
+    return ArenaScreen()
+
+
+def _commands() -> type[Provider]:
+    from edgelm_tui.shell.palette import Commands
+
+    return Commands
 
 
 def _tune_screen() -> Screen[Any]:
@@ -44,9 +56,9 @@ class EdgeLMApp(HearingApp):
         "chat": ChatScreen,
         "library": _library_screen,
         "tune": _tune_screen,
-        "arena": ArenaScreen,
+        "arena": _arena_screen,
     }
-    COMMANDS: ClassVar[set[Any]] = {Commands}
+    COMMANDS: ClassVar[set[Any]] = {_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", id="app.help"),
         Binding("f2", "mode('chat')", "Chat", id="app.chat", show=False),
@@ -91,6 +103,8 @@ class EdgeLMApp(HearingApp):
 
     def action_help(self) -> None:
         """The keys of this screen."""
+        from edgelm_tui.shell.help import HelpScreen, keys_of
+
         screen = self.screen
         text = screen.HELP_TEXT if isinstance(screen, ModeScreen) else ""
         others: Iterable[Binding] = _message_bindings() if isinstance(screen, ChatScreen) else ()

@@ -31,7 +31,6 @@ from edgelm_tui.jobs.manager import Job, JobManager
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
-from edgelm_tui.shell.dialogs import Choose
 from edgelm_tui.shell.state import AppState
 from edgelm_tui.shell.themes import THEMES
 
@@ -212,6 +211,8 @@ class AppBase(App[None]):
         if not names:
             self.notify("no model is installed; F3 finds one", severity="warning")
             return
+
+        from edgelm_tui.shell.dialogs import Choose
 
         def chosen(name: str | None) -> None:
             if name is not None:

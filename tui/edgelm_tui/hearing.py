@@ -102,11 +102,11 @@ class HearingApp(AppBase):
 
         self.state.model, self.state.loading, self.state.problem = event, None, None
         remember_model(event.name)
-        chat = self.chat_screen()
-        if chat is not None and chat.session_id is not None and not self.desk.busy:
-            with self.reporting():
-                if chat.session_id in self._after_load:
-                    self.sender.send_queued(chat.session_id)
+        with self.reporting():
+            if self._after_load and not self.desk.busy:
+                self.sender.send_queued(self._after_load[0])
+            chat = self.chat_screen()
+            if chat is not None:
                 await chat.reload()
         self._after_load.clear()
 

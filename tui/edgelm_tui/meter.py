@@ -8,8 +8,10 @@ Pure functions of what was counted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgelm.runtime.events import Usage
+if TYPE_CHECKING:
+    from edgelm.runtime.events import Usage
 
 
 @dataclass(slots=True)

@@ -24,7 +24,6 @@ from edgelm import paths
 from edgelm.atomic import atomic_write, disk_errors
 from edgelm.errors import EdgeLMError, FormatError
 from edgelm.options import Options, option
-from edgelm.runtime.sampling import Sampling
 
 THEMES = ("edgelm-dark", "edgelm-light", "high-contrast", "ansi")
 
@@ -76,6 +75,8 @@ class ChatSettings(Options):
 
     def generation(self) -> dict[str, Any]:
         """What the runtime is told, by the names it uses: sampling and the length of the answer."""
+        from edgelm.runtime.sampling import Sampling
+
         sampling = {item.name for item in dataclasses.fields(Sampling)} | {"max_tokens"}
         mine = dataclasses.asdict(self)
         return {name: value for name, value in mine.items() if name in sampling and value is not None}

@@ -10,7 +10,6 @@ from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.turn import Turn
 from edgelm_tui.chat.view import MessageView
 from edgelm_tui.markdown.blocks import code_blocks
-from edgelm_tui.shell.dialogs import AskText
 
 
 class MessageActions(ChatBase):
@@ -66,6 +65,8 @@ class MessageActions(ChatBase):
         if view.message.role == "assistant":
             self._correct(view, argument)
             return
+        from edgelm_tui.shell.dialogs import AskText
+
         message = view.message
 
         async def take(text: str | None) -> None:
@@ -84,6 +85,7 @@ class MessageActions(ChatBase):
         if message.role == "user":
             self.notify("only an answer can be corrected; e edits a prompt", severity="warning")
             return
+        from edgelm_tui.shell.dialogs import AskText
 
         async def take(text: str | None) -> None:
             if text is None or not text.strip() or text == message.content:

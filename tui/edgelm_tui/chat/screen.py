@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, OptionList, Static
 
-from edgelm.runtime.events import Usage
 from edgelm.store.prompts import recent_prompts
 from edgelm_tui.answers import Answer
 from edgelm_tui.chat.commands import parse
@@ -312,6 +311,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         self.query_one("#meter", Static).update(text, layout=False)
 
     def _idle_meter(self, limit: int | None) -> str:
+        from edgelm.runtime.events import Usage
+
         answers = [message for message in self.path if message.role == "assistant"]
         if not answers:
             return ""

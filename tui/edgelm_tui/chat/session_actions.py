@@ -6,10 +6,8 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from edgelm.store.chat_files import export_chat, import_chat
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.sidebar import SessionList, Sidebar
-from edgelm_tui.shell.dialogs import AskLine
 
 
 class SessionActions(ChatBase):
@@ -128,6 +126,8 @@ class SessionActions(ChatBase):
         line.focus()
 
     async def _ask_line(self, question: str, take: object, given: str, value: str = "") -> None:
+        from edgelm_tui.shell.dialogs import AskLine
+
         async def taken(text: str | None) -> None:
             if text is not None:
                 with self.edgelm.reporting():
@@ -147,11 +147,15 @@ class SessionActions(ChatBase):
         self.show_sessions()
 
     async def _export(self, session_id: int, name: str) -> None:
+        from edgelm.store.chat_files import export_chat
+
         file = Path(name).expanduser()
         export_chat(self.chats, session_id, file)
         self.notify(f"written to {file}")
 
     async def _import(self, name: str) -> None:
+        from edgelm.store.chat_files import import_chat
+
         await self.open(import_chat(self.chats, Path(name.strip()).expanduser()).id)
 
     async def _delete_session(self, session_id: int) -> None:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Attachment
-from edgelm.store.feedback import export_feedback
 from edgelm_tui.chat.commands import nearest
 from edgelm_tui.chat.completion import files_in
 from edgelm_tui.chat.message_actions import MessageActions
 from edgelm_tui.chat.session_actions import SessionActions
-from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.settings import ChatSettings
 
 _SESSION = ("/rename", "/folder", "/duplicate", "/delete", "/undo", "/export", "/import")
@@ -91,11 +89,14 @@ class SlashCommands(MessageActions, SessionActions):
         if not name:
             raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
         chosen = kind or "preferences"
+        from edgelm.store.feedback import export_feedback
+
         count = export_feedback(self.chats, Path(name).expanduser(), chosen)  # type: ignore[arg-type]
         self.notify(f"{count} {chosen} row{'' if count == 1 else 's'} written to {name}")
 
     def action_settings(self) -> None:
         """Open the settings of this chat."""
+        from edgelm_tui.chat.settings import ChatSettingsScreen
 
         def take(settings: ChatSettings | None) -> None:
             if settings is not None:

@@ -22,7 +22,7 @@ class Adapters:
         self._names: dict[str, str] = {}
         self.current = loaded
         if loaded is not None and self.is_live:
-            self._names = {loaded: name for name in model.adapters}
+            self._names = {loaded: next(iter(model.adapters))}
 
     @property
     def is_live(self) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import FormatError
-from edgelm.runtime.events import ChatEvent
 from edgelm_tui.engine.events import Question
+
+if TYPE_CHECKING:
+    from edgelm.runtime.events import ChatEvent
 
 
 def answer(model: Any, question: Question) -> Generator[ChatEvent, None, None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgelm.runtime.events import ChatEvent
+if TYPE_CHECKING:
+    from edgelm.runtime.events import ChatEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import NotFoundError
+from edgelm.errors import EdgeLMError, NotFoundError
 from edgelm.model import hub, library
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
+from edgelm.runtime.batching.options import BatchOptions
+from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts
+from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.chat import Chat
 from edgelm.runtime.events import ChatEvent, Text
@@ -87,7 +90,7 @@ class Model:
         system: str | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | None = None,
         **settings: Any,
     ) -> Chat:
         """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies.
@@ -118,6 +121,34 @@ class Model:
             messages=messages,
         )
 
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        rows: int | None = None,
+        on_progress: OnProgress = ignore_progress,
+        **settings: Any,
+    ) -> Generator[BatchResult, None, None]:
+        """Continue many prompts at once, yielding each result when it is ready; `index` says of which prompt.
+
+        A prompt that fails has its error in its result; the others go on. Leaving early stops the model.
+
+        Args:
+            prompts: text or token ids to continue, lists of messages to answer, or mappings with one of these
+                under "prompt" or "messages" beside settings of their own.
+            rows: at most so many at once; None is what the machine can take, up to 32.
+            on_progress: called in the caller's thread, between results.
+            settings: as in `events`, for the prompts that do not say otherwise.
+
+        Raises:
+            OptionError: a setting of all prompts outside what it may be.
+            EngineError: the model is closed.
+        """
+        options = GenerationOptions().changed(**settings)
+        most = BatchOptions(rows=rows).rows
+        tasks, failures = read_prompts(prompts, options)
+        return self._run_many(tasks, failures, most, on_progress)
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
         self._thread.close()
@@ -145,6 +176,25 @@ class Model:
 
         return self._thread.submit(work).events()
 
+    def _run_many(
+        self,
+        tasks: Sequence[Task],
+        failures: Sequence[tuple[int, EdgeLMError]],
+        rows: int | None,
+        on_progress: OnProgress,
+    ) -> Generator[BatchResult, None, None]:
+        def work(ready: Ready, cancel: threading.Event) -> Iterable[BatchEvent]:
+            return ready.batcher.run(tasks, cancel, rows=rows)
+
+        for index, error in failures:
+            yield BatchResult(index, error=error)
+        with closing(self._thread.submit(work).events()) as events:
+            for event in events:
+                if isinstance(event, BatchResult):
+                    yield event
+                else:
+                    on_progress(event.as_progress(already_done=len(failures)))
+
 
 def load(
     model: str | Path,
@@ -157,6 +207,7 @@ def load(
     kv_bits: int | None = None,
     kv_dtype: str | None = None,
     max_context: int | None = None,
+    wire: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> Model:
     """Load a model, ready to generate.
@@ -172,6 +223,7 @@ def load(
         kv_bits: 8 or 4 quantizes the KV cache of full attention.
         kv_dtype: "float16" or "bfloat16" keeps it in that type.
         max_context: keep the first 4 and the last tokens in the cache, so many in all.
+        wire: let macOS keep a model that nearly fills the memory from being paged out.
         on_progress: called while a Hub id is downloaded.
 
     Raises:
@@ -184,13 +236,19 @@ def load(
         dtype=dtype,
         check_fit=check_fit,
         cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),
-        draft=None if draft is None else _find(str(draft), on_progress),
+        draft=None if draft is None else find_model(str(draft), on_progress),
         disk_cache=disk_cache,
+        wire=wire,
     )
-    return Model(_find(str(model), on_progress), options)
+    return Model(find_model(str(model), on_progress), options)
 
 
-def _find(model: str, on_progress: OnProgress) -> Path:
+def find_model(model: str, on_progress: OnProgress) -> Path:
+    """The directory of a model; a Hub id that is not in the library yet is pulled.
+
+    Raises:
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.
+    """
     try:
         return library.resolve(model)
     except NotFoundError:

@@ -28,10 +28,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
 
 
-def refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path, *, hint: str = "remove it or choose another output path") -> None:
     """Raise OutputError if `target` is there already."""
     if target.exists() or target.is_symlink():
-        raise OutputError(f"{target} already exists", hint="remove it or choose another output path")
+        raise OutputError(f"{target} already exists", hint=hint)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["bytes", "tokens", "tensors", "files", "steps"]
+Unit = Literal["bytes", "tokens", "tensors", "files", "steps", "prompts"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`edgelm convert`: a source in, a standard MLX-LM directory out, whole or not at all.
 
-open source → sanitize names → decide → plan → check → write, one module at a time → verify → rename
+open source → sanitize names → decide → plan → check → try the tokenizer → write, one module at a time
+→ verify → rename
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
-from edgelm.model.network import build_network
+from edgelm.model.network import build_network, mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.decisions import choose_dtypes, decide_layers
+from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
 from edgelm_converters.limits import check_disk, check_size
-from edgelm_converters.model_files import converted_config, prevailing, write_configs
+from edgelm_converters.model_files import converted_config, dtype_name, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
 from edgelm_converters.sanitize import sanitized
-from edgelm_converters.verify import Comparison, check_tokenizer, compare
+from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import write_weights
 
 Packed = Mapping[str, dict[str, Any]]
@@ -71,7 +72,9 @@ class Job:
         foreign = "quantization_config" in self.config and "quantization" not in self.config
         if foreign and self.checkpoint.origin.kind == "huggingface":
             return imported(self.checkpoint.origin.files[0].parent, self.config)
-        return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
+        # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
+        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
+            return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
 
 
 def convert(
@@ -135,11 +138,13 @@ def _convert(
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
-        weights = write_weights(plan, directory, on_progress)
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
-        elapsed_s, peak = time.monotonic() - started, peak_memory_bytes()
-        receipt = _receipt(job, plan, decision, directory, final, (elapsed_s, peak), on_progress)
+        # Before the weights: a tokenizer that does not load is no news to give after an hour's work.
+        text = check_tokenizer(directory, final, checkpoint.origin.source)
+        weights = write_weights(plan, directory, on_progress)
+        cost = time.monotonic() - started, peak_memory_bytes()
+        receipt = _receipt(job, plan, decision, directory, final, text, cost, on_progress)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
         with disk_errors(directory):
@@ -149,11 +154,13 @@ def _convert(
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
     """Named before anything is written, so from what was asked rather than from the result."""
-    said: dict[str, Any] = {
-        "torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")
-    }
-    if checkpoint.quantization and wanted.keeps_packed:
-        said["quantization"] = prevailing(checkpoint.quantization)
+    said: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
+    stored = {**checkpoint.quantization, **checkpoint.requantized}
+    foreign = config.get("quantization_config")
+    if stored and wanted.keeps_packed:
+        said["quantization"] = prevailing(stored)
+    elif isinstance(foreign, dict) and "bits" in foreign and wanted.keeps_packed:
+        said["quantization"] = foreign
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)
@@ -173,16 +180,17 @@ def _plan(job: Job) -> tuple[Decision, Plan]:
 
 def _receipt(
     job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any],
-    cost: tuple[float, int], on_progress: OnProgress,
+    text: tuple[RoundTrip, list[int]], cost: tuple[float, int], on_progress: OnProgress,
 ) -> Receipt:  # fmt: skip
-    round_trip, ids = check_tokenizer(directory, config)
+    round_trip, ids = text
     comparison: Comparison | None = None
     skipped: str | None = None
     if job.wanted.verify:
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network = job.network()
         inputs, held = job.inputs(network)
-        comparison = compare(network, unpacked(inputs, held), directory, config, ids)
+        with mlx_lm_errors(directory, shown=job.checkpoint.origin.source):
+            comparison = compare(network, unpacked(inputs, held), directory, config, ids)
         on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"

@@ -67,12 +67,18 @@ def require_someone_to_ask() -> None:
         )
 
 
-def read_answer(question: str) -> str:
-    """One line from the terminal, also where the chat has its keys in hand."""
-    if can_edit():
-        from prompt_toolkit import prompt
+def answer_reader(*, plain: bool) -> ReadAnswer:
+    """Reads a line from the terminal: with an editing prompt, which works while the chat has the keys in hand."""
+    return _typed if plain or not can_edit() else _edited
 
-        return prompt(question)
+
+def _edited(question: str) -> str:
+    from prompt_toolkit import prompt
+
+    return prompt(question)
+
+
+def _typed(question: str) -> str:
     sys.stderr.write(question)
     sys.stderr.flush()
     return input()

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.approval import Approval, read_answer, require_someone_to_ask
+from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
@@ -113,6 +113,12 @@ def _add_runtime_flags(group: argparse._ArgumentGroup) -> None:
         action="store_false",
         help="do not keep computed prompts on the disk for the next time",
     )
+    add(
+        "--no-wire",
+        dest="wire",
+        action="store_false",
+        help="let macOS page out a model that nearly fills the memory",
+    )
     CacheSettings.add_flags(group)
 
 
@@ -128,6 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     settings = _settings(arguments)
     tools = _tools(arguments.tools)
+    if tools and settings["grammar"] is not None:
+        raise OptionError("--tools is given with a form of the answer, which leaves no room for calls")
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
@@ -156,7 +164,8 @@ def _chat(
         system=system, enable_thinking=arguments.enable_thinking, tools=tools.values(), messages=earlier
     )
     if tools:
-        return chat, partial(chat.tool_events, approve=Approval(read_answer), **settings)
+        approve = Approval(answer_reader(plain=arguments.plain))
+        return chat, partial(chat.tool_events, approve=approve, **settings)
     return chat, partial(chat.events, **settings)
 
 
@@ -219,6 +228,7 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             kv_bits=arguments.kv_bits,
             kv_dtype=arguments.kv_dtype,
             max_context=arguments.max_context,
+            wire=arguments.wire,
             on_progress=on_progress,
         )
     remember_model(model.name)

@@ -18,6 +18,7 @@ from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
 from edgelm.model.fit import account_of, trace
 from edgelm.model.load import LoadedModel, load
 from edgelm.model.weight_bytes import read_headers
+from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import Pool
@@ -39,6 +40,8 @@ class RuntimeOptions:
     """The directory of a smaller model with the same vocabulary."""
     disk_cache: bool = False
     """Keep computed prompts on the disk, for the next process."""
+    wire: bool = True
+    """Keep a model near the limit of memory from being paged out."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Ready:
 
     loaded: LoadedModel
     engine: Engine
+    batcher: Batcher
+    """Answers many prompts at once."""
 
 
 def assemble(directory: Path, options: RuntimeOptions) -> Ready:
@@ -58,6 +63,9 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
     """
     machine = devices.detect()
     loaded = load(directory, adapter=options.adapter, dtype=options.dtype, check_fit=options.check_fit)
+    limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
+    if limit is not None:
+        mx.set_wired_limit(limit)
     make_layers = _layer_maker(loaded.network, options.cache)
     memory = MemoryPlan(
         account_of(read_headers(directory), trace(loaded.config, directory), loaded.config, machine),
@@ -75,7 +83,8 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
         memory=memory if options.check_fit else None,
     )
-    return Ready(loaded, engine)
+    batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
+    return Ready(loaded, engine, batcher)
 
 
 def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:

@@ -48,7 +48,7 @@ class Chat:
         system: str | None = None,
         options: GenerationOptions | None = None,
         enable_thinking: bool | None = None,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         plain: bool = False,
     ) -> None:
@@ -85,14 +85,14 @@ class Chat:
     @property
     def pending_calls(self) -> list[dict[str, Any]]:
         """The calls of the last reply that have no result yet: `{"id", "name", "arguments"}`."""
-        answered: set[str] = set()
+        answered: set[Any] = set()
         for message in reversed(self._messages):
             if message["role"] != "tool":
-                calls = message.get("tool_calls", [])
+                calls = [call for call in message.get("tool_calls", ()) if "id" in call]
                 return [
-                    {"id": call["id"], **call["function"]} for call in calls if call.get("id") not in answered
+                    {"id": call["id"], **call["function"]} for call in calls if call["id"] not in answered
                 ]
-            answered.add(message["tool_call_id"])
+            answered.add(message.get("tool_call_id"))
         return []
 
     def clear(self) -> None:
@@ -175,11 +175,10 @@ class Chat:
 
         For arguments and errors see `tool_events`.
         """
-        options = self._turn_options(settings)
-        collector = Collector(options.grammar)
-        for event in tool_events(self, text, options, approve, limit):
+        collector = Collector()
+        for event in self.tool_events(text, approve=approve, limit=limit, **settings):
             if isinstance(event, ToolResult):
-                collector = Collector(options.grammar)
+                collector = Collector()
             else:
                 collector.add(event)
         return collector.completion()
@@ -197,9 +196,16 @@ class Chat:
             settings: of every reply, as for `events`.
 
         Raises:
+            OptionError: a schema, regex or grammar, which leaves no room for calls.
             EngineError: the model still calls functions after `limit` replies; and what `events` raises.
         """
-        return tool_events(self, text, self._turn_options(settings), approve, limit)
+        options = self._turn_options(settings)
+        if options.grammar is not None:
+            raise OptionError(
+                "a reply of a given form calls no function",
+                hint="run the tools first, then ask for the form with send(text, schema=…)",
+            )
+        return tool_events(self, text, options, approve, limit)
 
     def _turn_options(self, settings: Mapping[str, Any]) -> GenerationOptions:
         options = self.options.changed(**settings)

@@ -43,12 +43,13 @@ def tool_events(
 ) -> Generator[ToolEvent, None, None]:
     """Say `text`; yield what happens in every reply and the result of every call. See `Chat.tool_events`."""
     said: str | None = text
+    others = {call["id"] for call in chat.pending_calls}  # which the caller has left open
     try:
         for _ in range(limit):
             with closing(chat.reply_events(said, options)) as events:
                 yield from events
             calls = chat.pending_calls
-            if not calls:
+            if not calls or "partial" in chat.messages[-1]:
                 return
             for call in calls:
                 output = _run(chat.tools.get(call["name"]), call, approve)
@@ -57,7 +58,8 @@ def tool_events(
             said = None
     finally:
         for call in chat.pending_calls:
-            chat.add_result(call["id"], _STOPPED)
+            if call["id"] not in others:
+                chat.add_result(call["id"], _STOPPED)
     raise EngineError(
         f"the model still calls functions after {limit} replies",
         hint="raise the limit, or say what is missing",

@@ -177,7 +177,10 @@ class Segmenter:
         self._matcher = StopMatcher(marker.text for marker in self._active if not marker.ids)
         self._at_start = True
         if fresh:
-            self._decoder = StreamDecoder(self._tokenizer, traits=self._traits)
+            # Some families write their calls with special tokens, which their parsers look for.
+            skip = channel != "tool_call"
+            traits = self._traits if skip else DecodeTraits.of(self._tokenizer, skip_special_tokens=False)
+            self._decoder = StreamDecoder(self._tokenizer, skip_special_tokens=skip, traits=traits)
 
     def _calls(self, *, closed: bool) -> list[Segment | ToolCall]:
         text, self._call = self._call, ""

@@ -11,7 +11,7 @@ from checkpoints import write_checkpoint
 import edgelm
 from edgelm.errors import OptionError, PromptError, UnsupportedError
 
-TEXT = "the water on the mountain boils at a lower temperature " * 4
+TEXT = "the water on the mountain boils at a lower temperature " * 18
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgelm.device import cache_limit_bytes, memory_budget_bytes, prefix_pool_bytes, simulate
+from edgelm.device import (
+    cache_limit_bytes,
+    memory_budget_bytes,
+    prefix_pool_bytes,
+    recommended_working_set_bytes,
+    simulate,
+    wired_limit_bytes,
+)
 from edgelm.errors import FitError
 from edgelm.memory import GIB
 from edgelm.model.fit import account_of, trace
@@ -47,6 +55,16 @@ def test_budgets_scale_with_the_machine(cache_shape: Any, chip: str, memory_gb: 
     assert pool <= max(0, budget - weights) // 4
     assert buffers <= max(memory_gb * GIB // 10, 1)
     assert weights + pool + buffers < memory_gb * GIB
+
+
+@pytest.mark.parametrize(("chip", "memory_gb"), MACS)
+def test_only_a_model_near_the_limit_is_wired(chip: str, memory_gb: int) -> None:
+    machine = simulate(chip, memory_gb)
+    recommended = recommended_working_set_bytes(machine)
+    assert wired_limit_bytes(machine, recommended // 2) is None
+    assert wired_limit_bytes(machine, recommended * 8 // 10) == recommended * 8 // 10
+    assert wired_limit_bytes(machine, 2 * recommended) == recommended
+    assert wired_limit_bytes(dataclasses.replace(machine, backend="cpu"), 2 * recommended) is None
 
 
 @pytest.mark.parametrize(("chip", "memory_gb"), MACS)

@@ -25,6 +25,9 @@ from edgelm.errors import FormatError, OutputError
 from edgelm.model.safetensors_header import read_header, read_metadata
 from edgelm.runtime.cache.node import FileSpan, Payload
 
+DEFAULT_SMALLEST = 128
+"""Tokens; fewer are computed about as fast as they are read."""
+
 _FORMAT = "1"
 _ID_DIGITS = 32
 _SUFFIX = ".safetensors"
@@ -57,13 +60,15 @@ class DiskCache:
         key: what determines the content of a cache beside its tokens; `variant`s are further parts of it.
         budget_bytes: what all files below `root` may take; the longest unused go first.
         root: the directory of all models' caches.
+        smallest: tokens below which a stretch is not worth a file.
     """
 
-    def __init__(self, root: Path, key: str, *, budget_bytes: int) -> None:
+    def __init__(self, root: Path, key: str, *, budget_bytes: int, smallest: int = DEFAULT_SMALLEST) -> None:
         self._root = root
         self._directory = root / _digest(key)[:_ID_DIGITS]
         self._key = key
         self._budget_bytes = budget_bytes
+        self.smallest = smallest
         self._files: dict[str, Path] = {}
 
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:

@@ -115,10 +115,12 @@ class Pool:
     ) -> None:
         """Write what is not yet on the disk of `tokens`; no more of it stays in memory than was there before.
 
+        What is too little to be worth a file waits until there is more.
+
         Raises:
             OutputError: the disk refuses.
         """
-        if self._disk is None:
+        if self._disk is None or len(tokens) - self._written(variant, tokens) < self._disk.smallest:
             return
         path, added = self._insert(variant, tokens, list(leaves_of(layers)), dict(snapshots or {}))
         try:
@@ -222,6 +224,12 @@ class Pool:
             node.payload = self._disk.read(node.span)
             self.size_bytes += node.size_bytes
         return node.payload is not None
+
+    def _written(self, variant: str, tokens: Sequence[int]) -> int:
+        """How many of `tokens` are on the disk."""
+        node, known = _descend(self._root(variant), tokens)
+        unwritten = next((part for part in node.path() if part.span is None), None)
+        return known if unwritten is None else unwritten.end - len(unwritten.tokens)
 
     def _write(self, variant: str, node: Node) -> None:
         if self._disk is None or node.span is not None or node.payload is None:

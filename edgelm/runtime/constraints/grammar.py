@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from edgelm.errors import FormatError, OptionError, UnsupportedError
+from edgelm.errors import EdgeLMError, FormatError, OptionError, UnsupportedError
 from edgelm.runtime.constraints import schema as schemas
 
 Kind = Literal["schema", "regex", "lark"]
@@ -53,10 +53,11 @@ class Grammar:
         model = schema if isinstance(schema, type) else None
         found = _schema_dict(schema)
         text = json.dumps(found)
-        compiled = _compile_schema(schemas.prepare(found))
+        prepared = schemas.prepare(found)
+        compiled = _compile_schema(prepared)
         problem = _problem(compiled)
         if problem is not None:
-            raise _schema_error(found, problem)
+            raise _schema_error(prepared, problem)
         return cls("schema", text, compiled, model)
 
     @classmethod
@@ -115,7 +116,8 @@ def grammar_of(*, schema: Any = None, regex: str | None = None, grammar: Any = N
         OptionError: more than one was given, or one that is wrong.
         UnsupportedError: as `Grammar.from_schema`.
     """
-    given = [name for name, value in _named(schema, regex, grammar) if value is not None]
+    named = {"schema": schema, "regex": regex, "grammar": grammar}
+    given = [name for name, value in named.items() if value is not None]
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)} are given, expected one of them")
     if schema is not None:
@@ -125,10 +127,6 @@ def grammar_of(*, schema: Any = None, regex: str | None = None, grammar: Any = N
     if grammar is None or isinstance(grammar, Grammar):
         return grammar
     return Grammar.from_lark(grammar)
-
-
-def _named(schema: Any, regex: Any, grammar: Any) -> list[tuple[str, Any]]:
-    return [("schema", schema), ("regex", regex), ("grammar", grammar)]
 
 
 def _schema_dict(schema: Any) -> dict[str, Any]:
@@ -144,7 +142,7 @@ def _schema_dict(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, Mapping):
         raise OptionError(f"schema is {schema!r}, expected a JSON Schema or a Pydantic model class")
     try:
-        copy: dict[str, Any] = json.loads(json.dumps(schema))
+        copy: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(f"the schema holds what JSON cannot: {error}") from None
     return copy
@@ -169,23 +167,21 @@ def _problem(compiled: str) -> str | None:
     return str(messages[0]).strip() if failed else None
 
 
-def _schema_error(schema: Mapping[str, Any], problem: str) -> Exception:
+def _schema_error(schema: Mapping[str, Any], problem: str) -> EdgeLMError:
     """The problem with the place of the innermost schema that has it."""
     shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
     where = "#"
     for pointer, part in schemas.locate(schema):
-        if _problem(_compile_schema(_rooted(part, shared))) == problem:
+        if _problem(_compile_schema({**shared, **part})) == problem:
             where = pointer
             break
-    kind = OptionError if problem.startswith(("Unsatisfiable", "Expected", "Invalid")) else UnsupportedError
+    kind: type[EdgeLMError] = (
+        OptionError if problem.startswith(("Unsatisfiable", "Expected", "Invalid")) else UnsupportedError
+    )
     hint = None
     if "oneOf" in problem:
         problem, hint = "its oneOf has cases that are not told apart", "use anyOf, or give each case a const"
     return kind(f"the schema at {where} cannot be enforced: {problem}", hint=hint)
-
-
-def _rooted(part: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    return {**shared, **part}
 
 
 def _check_text(text: Any, name: str) -> None:

@@ -113,6 +113,7 @@ class Matching:
         return mx.pad(mask, [(0, 0), (0, missing)]) if missing > 0 else mask
 
     def _refuse_unusable(self, grammar: Grammar) -> None:
+        self._matcher.compute_bitmask()  # finds what nothing can match
         if self._matcher.is_error():
             raise OptionError(f"the {grammar.kind} cannot be used: {self._first_error()}")
         if grammar.kind == "schema" and self._matcher.is_stopped():

@@ -56,6 +56,7 @@ class AfterThinking:
         self._columns = columns
         self._opens = tuple(opens)
         self._closes = tuple(closes)
+        self._newlines = vocabulary.newlines
         self._place = _Place("thinking" if inside else "start")
 
     def allowed(self, drafts: Sequence[int] = ()) -> mx.array:
@@ -102,8 +103,9 @@ class AfterThinking:
             )
         if place.phase == "opening":
             return self._these({self._opens[len(place.tail)]})
-        also = set(self._opens[:1]) if place.phase == "start" else self._vocabulary.newlines
-        return self._answer.allowed() | self._these(also)
+        if place.phase == "start":
+            return self._answer.allowed() | self._these(set(self._opens[:1]))
+        return self._answer.allowed() if place.tail else self._answer.allowed() | self._these(self._newlines)
 
     def _these(self, tokens: set[int] | frozenset[int]) -> mx.array:
         row = mx.zeros((1, self._columns), dtype=mx.bool_)
@@ -122,7 +124,7 @@ class AfterThinking:
             case "thinking":
                 tail = (*place.tail, token)[-len(self._closes) :]
                 return _Place("gap") if tail == self._closes else replace(place, tail=tail)
-            case "gap" if token in self._vocabulary.newlines and not place.tail:
+            case "gap" if token in self._newlines and not place.tail:
                 return _Place("gap", (token,))
             case _:
                 return _Place("answer")

@@ -100,6 +100,12 @@ def _check(tokenizer: Any, tokens: LLTokenizer) -> None:
     ours, theirs = tokens.decode_str(ids), tokenizer.decode(ids)
     if ours.strip() != theirs.strip():
         raise _not_understood(tokenizer, f"it decodes {ours!r} as {theirs!r}")
+    for character in map(chr, range(32, 127)):
+        if (
+            tokens.decode_str(tokenizer.encode(character, add_special_tokens=False)).strip()
+            != character.strip()
+        ):
+            raise _not_understood(tokenizer, f"it has no token for {character!r}")
 
 
 def _not_understood(tokenizer: Any, reason: str) -> UnsupportedError:

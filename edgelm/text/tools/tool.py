@@ -72,14 +72,14 @@ class ToolOutput:
     is_error: bool = False
 
 
-def as_tools(tools: Iterable[Any]) -> dict[str, Tool]:
-    """Tools by name, of functions, `Tool`s and JSON definitions.
+def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
+    """Tools by name, of functions, `Tool`s and JSON definitions; None is none.
 
     Raises:
         OptionError: one that is none of these, or two of one name.
     """
     found: dict[str, Tool] = {}
-    for item in tools:
+    for item in tools or ():
         tool = as_tool(item)
         if tool.name in found:
             raise OptionError(f"two tools are named {tool.name!r}")

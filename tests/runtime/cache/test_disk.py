@@ -29,7 +29,7 @@ TEXT = list(range(60))
 def pool_of(network: Any, root: Path, *, key: str = "model", budget: int = PLENTY, **settings: Any) -> Pool:
     """As a new process would make it."""
     make = layer_maker(network, CacheSettings(**settings))
-    return Pool(make, budget_bytes=PLENTY, disk=DiskCache(root, key, budget_bytes=budget))
+    return Pool(make, budget_bytes=PLENTY, disk=DiskCache(root, key, budget_bytes=budget, smallest=1))
 
 
 def persist(pool: Pool, network: Any, tokens: list[int], variant: str = "") -> None:
@@ -71,6 +71,18 @@ def test_only_what_is_new_is_written(network: Any, tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 2
     assert set(first) < set(files(tmp_path))
     assert pool.size_bytes == 0  # nothing of it stays in memory twice
+
+
+def test_what_is_not_worth_a_file_waits(network: Any, tmp_path: Path) -> None:
+    make = layer_maker(network)
+    pool = Pool(
+        make, budget_bytes=PLENTY, disk=DiskCache(tmp_path, "model", budget_bytes=PLENTY, smallest=50)
+    )
+    counts = []
+    for length in (30, 45, 60, 90, 115):
+        persist(pool, network, [at % 300 for at in range(length)])
+        counts.append(len(files(tmp_path)))
+    assert counts == [0, 0, 1, 1, 2]
 
 
 def test_branches_build_on_the_same_files(network: Any, tmp_path: Path) -> None:
@@ -199,7 +211,7 @@ def writer_code(root: Path, limit: int | None = None) -> str:
         "from tiny_networks import build\n"
         "network = build('llama')\n"
         "make = layer_maker(network)\n"
-        f"pool = Pool(make, budget_bytes=0, disk=DiskCache(Path({str(root)!r}), 'model', budget_bytes=200_000))\n"
+        f"pool = Pool(make, budget_bytes=0, disk=DiskCache(Path({str(root)!r}), 'model', budget_bytes=200_000, smallest=1))\n"
         + bound
         + "rng = random.Random()\n"
         "print('ready', flush=True)\n"

@@ -210,13 +210,12 @@ def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, ou
 
 def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgress) -> Any:
     from edgelm.api import load
+    from edgelm.model.recent import remember_model
 
     say(f"loading {directory.name}")
     model = load(
         directory, adapter=arguments.adapter, check_fit=not arguments.no_fit_check, on_progress=on_progress
     )
-    from edgelm.model.recent import remember_model
-
     remember_model(model.name)
     return model
 

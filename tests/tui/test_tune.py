@@ -108,11 +108,18 @@ async def test_a_training_process_that_is_killed_leaves_the_app_working() -> Non
         await it.press("f2")
 
 
-async def test_closing_the_app_stops_its_run() -> None:
+async def test_a_run_goes_on_when_the_app_is_closed_and_is_found_again() -> None:
     async with running(size=(140, 40)) as it:
-        _, log = await begin(it)
-    log.read_on()
-    assert not log.is_alive()
+        screen, _ = await begin(it)
+        child = screen.child
+    assert child is not None
+    assert child.returncode is None
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "running", "found")
+        await it.press("s", "y")
+        await it.until(lambda: screen.chosen is not None and bool(screen.chosen.ended), "stopped")
+    assert child._process.wait(20) == 0
 
 
 async def test_curves_of_several_runs_are_compared(home: Path) -> None:

@@ -5,6 +5,7 @@ The parts are joined in `base_app`, what they say is heard in `hearing`; here ar
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -163,4 +164,8 @@ def run_app() -> None:
     try:
         app.run()
     finally:
+        if app.state.loading:
+            print(f"waiting for {app.state.loading} to be loaded", file=sys.stderr)
         app.close()
+    if app.tuning is not None and app.tuning.returncode is None:
+        print("training goes on; edgelm shows it under F4 Tune, and can stop it there", file=sys.stderr)

@@ -239,9 +239,7 @@ class AppBase(App[None]):
             )
 
     def close(self) -> None:
-        """Let everything go; again is a no-op."""
+        """Let everything go, but a training run, which goes on; again is a no-op."""
         self.jobs.close()
-        if self.tuning is not None:
-            self.tuning.close()  # as Ctrl-C: it ends with a checkpoint
         self.client.close()
         self.chats.close()

@@ -14,6 +14,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,28 +27,35 @@ class ChildProcess:
 
     Args:
         argv: the command.
-        extra_env: added to this process's environment.
+        log: a file for what it says on stderr. Then nothing is read from it, and it outlives this process; else it says
+            events, and ends when nobody listens any more.
     """
 
-    def __init__(self, argv: Sequence[str], extra_env: dict[str, str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str], log: Path | None = None) -> None:
         self._events: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._log = log
         self.is_paused = False
-        self._process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(extra_env or {})},
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
+        with log.open("w") if log is not None else nullcontext(subprocess.PIPE) as errors:
+            self._process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if log is None else subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        self._readers = (
+            []
+            if log is not None
+            else [
+                threading.Thread(target=self._read_events, daemon=True),
+                threading.Thread(target=self._read_errors, daemon=True),
+            ]
         )
-        self._readers = [
-            threading.Thread(target=self._read_events, daemon=True),
-            threading.Thread(target=self._read_errors, daemon=True),
-        ]
         for reader in self._readers:
             reader.start()
 
@@ -64,6 +73,11 @@ class ChildProcess:
     @property
     def error_text(self) -> str:
         """The last lines of its stderr."""
+        if self._log is not None:
+            try:
+                self._errors.extend(self._log.read_text(encoding="utf-8", errors="replace").splitlines())
+            except OSError:
+                return ""
         return "\n".join(self._errors)
 
     def drain(self) -> list[dict[str, Any]]:

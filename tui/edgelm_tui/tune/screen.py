@@ -15,6 +15,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
+from edgelm.atomic import disk_errors
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import Confirm
@@ -41,8 +42,8 @@ class TuneScreen(ModeScreen):
 
     MODE: ClassVar[str] = "tune"
     HELP_TEXT = """\
-n begins a run: the data is checked and shown first. A run trains in a process of its own and goes on when the app is \
-closed with it left alone; if it dies, r resumes it from its last checkpoint. m marks runs to compare their curves. Enter \
+n begins a run: the data is checked and shown first. A run trains in a process of its own, and goes on when the app \
+is closed; if it dies, r resumes it from its last checkpoint. m marks runs to compare their curves. Enter \
 chats with the adapter, v shows it beside its base."""
     DEFAULT_CSS = """
     TuneScreen #body { height: 1fr; }
@@ -230,7 +231,12 @@ chats with the adapter, v shows it beside its base."""
     def begin_run(self, argv: list[str]) -> None:
         """Train in a child process; the model of the chat makes room for it."""
         self.edgelm.forget_model()
-        self.child = ChildProcess(argv)
+        folder = self._shelf.folder
+        with self.edgelm.reporting(), disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.child = ChildProcess(argv, log=folder / ".last-error.log")
+        if self.child is None:
+            return
         self.edgelm.tuning = self.child
         self.notify("the run begins; the chat's model was let go to make room")
         self.edgelm.show_job("training")
@@ -239,7 +245,6 @@ chats with the adapter, v shows it beside its base."""
         child = self.child
         if child is None:
             return
-        child.drain()
         code = child.returncode
         if code is None:
             log = self._logs[0] if self._logs else None
@@ -336,8 +341,6 @@ chats with the adapter, v shows it beside its base."""
 
     def _remove(self, log: RunLog) -> None:
         import shutil
-
-        from edgelm.atomic import disk_errors
 
         with self.edgelm.reporting(), disk_errors(log.directory):
             shutil.rmtree(log.directory)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgelm.errors import NotFoundError, OptionError
+from edgelm.processes import is_alive
 from edgelm.store.chat_schema import Attachment, Message, Role, State
 from edgelm.store.database import Database
 
@@ -193,7 +194,7 @@ class MessageTree:
             "SELECT id, writer FROM chat_messages WHERE session_id = ? AND state = 'writing'", session_id
         )
         for row in found:
-            if row["writer"] is None or not _is_alive(row["writer"]):
+            if row["writer"] is None or not is_alive(row["writer"]):
                 self.finish(row["id"], "stopped")
 
     def _messages(self, rows: list[sqlite3.Row], session_id: int) -> list[Message]:
@@ -286,13 +287,3 @@ def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> Message:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

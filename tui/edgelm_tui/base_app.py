@@ -71,7 +71,6 @@ class AppBase(App[None]):
         self._clashes: set[str] = set()
         self._measures_memory = memory is None
         self._complained_at = 0.0
-        self._wanted: tuple[str, str] | None = None
         self._after_load: list[int] = []
         for theme in THEMES:
             self.register_theme(theme)
@@ -117,7 +116,6 @@ class AppBase(App[None]):
             with self.reporting():
                 adapter = chat.chat_settings.adapter if chat is not None else ""
         self.state.loading, self.state.model = name, None
-        self._wanted = (name, adapter or "")
         self.client.load(name, adapter or None)
         self.changed()
 

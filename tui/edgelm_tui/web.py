@@ -51,7 +51,26 @@ def make_server(port: int, command: list[str]) -> tuple[Server, str]:
             f"the app cannot be served: {error.name} is not installed", hint="pip install 'edgelm[web]'"
         ) from error
     key = secrets.token_urlsafe(24)
-    own = {f"{HOST}:{port}", f"localhost:{port}"}
+    guard = _guard(key, {f"{HOST}:{port}", f"localhost:{port}"})
+
+    class Loopback(Server):  # type: ignore[misc, unused-ignore]
+        async def _make_app(self) -> web.Application:
+            app = await super()._make_app()
+            app.middlewares.append(guard)
+            return app
+
+        async def on_startup(self, app: web.Application) -> None:
+            """No banner: the address is printed already."""
+
+    address = f"http://{HOST}:{port}"
+    return Loopback(
+        shlex.join(command), HOST, port, title="edgelm", public_url=address
+    ), f"{address}/?key={key}"
+
+
+def _guard(key: str, own: set[str]) -> Any:
+    """Lets only those requests through that come from this machine's own address and bring the key."""
+    from aiohttp import web
 
     def is_known(request: Request) -> bool:
         said = request.query.get("key") or request.cookies.get(_COOKIE) or ""
@@ -69,19 +88,7 @@ def make_server(port: int, command: list[str]) -> tuple[Server, str]:
             response.set_cookie(_COOKIE, key, httponly=True, samesite="Strict")
         return response
 
-    class Loopback(Server):  # type: ignore[misc, unused-ignore]
-        async def _make_app(self) -> web.Application:
-            app = await super()._make_app()
-            app.middlewares.append(guard)
-            return app
-
-        async def on_startup(self, app: web.Application) -> None:
-            """No banner: the address is printed already."""
-
-    address = f"http://{HOST}:{port}"
-    return Loopback(
-        shlex.join(command), HOST, port, title="edgelm", public_url=address
-    ), f"{address}/?key={key}"
+    return guard
 
 
 def _check_free(port: int) -> None:

@@ -58,7 +58,32 @@ def draw(series: Sequence[Series], width: int, height: int, *, is_log: bool = Fa
         return Content.styled("nothing to draw yet", "$foreground-muted")
     is_log = is_log and all(value > 0 for one in shown for _, value in one.points)
     low_x, high_x, low, high = _bounds(shown, is_log)
-    cells: dict[tuple[int, int], tuple[str, str]] = {}
+    cells = _ink(shown, columns, rows, (low_x, high_x, low, high), is_log=is_log)
+    lines = [_legend(shown, is_log, width)]
+    for row in range(rows):
+        parts: list[str | tuple[str, str]] = [
+            (_label(row, rows, low, high, is_log), "$foreground-muted"),
+            "│",
+        ]
+        parts += [cells.get((row, column), " ") for column in range(columns)]
+        lines.append(Content.assemble(*parts))
+    left, right = f"{low_x:,.0f}", f"step {high_x:,.0f}"
+    axis = " " * (_LABELS + 1) + left + right.rjust(max(columns - len(left), 0))
+    lines.append(Content.styled(axis[:width], "$foreground-muted"))
+    return Content("\n").join(lines)
+
+
+def _ink(
+    shown: Sequence[Series],
+    columns: int,
+    rows: int,
+    bounds: tuple[float, float, float, float],
+    *,
+    is_log: bool,
+) -> dict[tuple[int, int], tuple[str, str]]:
+    """(row, column) → character and colour, where there is something; marks over lines, later curves over earlier."""
+    low_x, high_x, low, high = bounds
+    marks: dict[tuple[int, int], tuple[str, str]] = {}
     dots: dict[tuple[int, int], tuple[int, str]] = {}
     for one in shown:
         previous: tuple[int, int] | None = None
@@ -66,32 +91,14 @@ def draw(series: Sequence[Series], width: int, height: int, *, is_log: bool = Fa
             at_x = round((x - low_x) / (high_x - low_x) * (columns * 2 - 1))
             at_y = round((high - _scale(value, is_log)) / (high - low) * (rows * 4 - 1))
             if one.mark:
-                cells[(at_y // 4, at_x // 2)] = (one.mark, one.colour)
+                marks[(at_y // 4, at_x // 2)] = (one.mark, one.colour)
                 continue
             for dot_x, dot_y in _line(previous, (at_x, at_y)):
                 cell = (dot_y // 4, dot_x // 2)
                 bits = dots.get(cell, (0, ""))[0] | _DOTS[dot_y % 4][dot_x % 2]
                 dots[cell] = (bits, one.colour)
             previous = (at_x, at_y)
-    lines = [_legend(shown, is_log, width)]
-    for row in range(rows):
-        parts: list[str | tuple[str, str]] = [
-            (_label(row, rows, low, high, is_log), "$foreground-muted"),
-            "│",
-        ]
-        for column in range(columns):
-            if (row, column) in cells:
-                parts.append(cells[row, column])
-            elif (row, column) in dots:
-                bits, colour = dots[row, column]
-                parts.append((chr(0x2800 + bits), colour))
-            else:
-                parts.append(" ")
-        lines.append(Content.assemble(*parts))
-    left, right = f"{low_x:,.0f}", f"step {high_x:,.0f}"
-    axis = " " * (_LABELS + 1) + left + right.rjust(max(columns - len(left), 0))
-    lines.append(Content.styled(axis[:width], "$foreground-muted"))
-    return Content("\n").join(lines)
+    return {cell: (chr(0x2800 + bits), colour) for cell, (bits, colour) in dots.items()} | marks
 
 
 def decimate(points: Sequence[tuple[float, float]], count: int) -> list[tuple[float, float]]:

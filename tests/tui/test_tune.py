@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input
 from edgelm_tui.tune.plot import Plot, Series, decimate, draw
 from edgelm_tui.tune.runs import RunLog, RunShelf
 from edgelm_tui.tune.screen import TuneScreen
-from edgelm_tui.tune.start import NewRun, NewRunScreen
+from edgelm_tui.tune.start import NewRun, NewRunScreen, _plan_arguments
 
 TRAINER = """
 import json, os, sys, time
@@ -197,6 +197,7 @@ async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch) -
 
 def test_arguments() -> None:
     run = NewRun("m", "d", "dora", epochs="2", rank="16", learning_rate="1e-4")
+    assert _plan_arguments(run)[2:] == ["--tune", "--data", "d", "--method", "dora", "--rank", "16"]
     assert run.arguments()[6:] == ["--json", "--epochs", "2", "--rank", "16", "--learning-rate", "1e-4"]
 
 

@@ -186,7 +186,8 @@ class NewRunScreen(ModalScreen[NewRun | None]):
 
 
 def _plan_arguments(wanted: NewRun) -> list[str]:
-    return ["plan", wanted.model]
+    rank = ["--rank", wanted.rank] if wanted.rank else []
+    return ["plan", wanted.model, "--tune", "--data", wanted.data, "--method", wanted.method, *rank]
 
 
 def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:

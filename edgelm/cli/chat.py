@@ -25,7 +25,7 @@ from edgelm.cli.line_readers import (
     keep_typed_ahead,
     plain_reader,
 )
-from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say
+from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
@@ -163,6 +163,8 @@ def _chat(
     chat = model.chat(
         system=system, enable_thinking=arguments.enable_thinking, tools=tools.values(), messages=earlier
     )
+    if arguments.enable_thinking is not None and not chat.can_think:
+        warn(f"{model.name} has no thinking to switch")
     if tools:
         approve = Approval(answer_reader(plain=arguments.plain))
         return chat, partial(chat.tool_events, approve=approve, **settings)

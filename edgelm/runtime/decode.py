@@ -151,11 +151,11 @@ class Decoder:
         yield token
         if len(outcome.tokens) % _CLEAR_EVERY == 0:
             mx.clear_cache()
-        if self._left() == 0:
-            outcome.reason = "length"
-            return True
         if self._constraint is not None and self._constraint.is_over:
             outcome.reason = "stop"
+            return True
+        if self._left() == 0:
+            outcome.reason = "length"
             return True
         return self._cancel.is_set()
 

@@ -254,6 +254,8 @@ def test_a_constraint_holds(any_network: Any, drive: Callable[..., Any], samplin
     assert all(token % 2 for token in tokens)
     assert made[0].taken == tokens
     assert driver.finished.reason == "stop"
+    assert driver.run(PROMPT, sampling=sampling, constraint=make, max_tokens=6) == tokens
+    assert driver.finished.reason == "stop"  # complete with its last token, not cut off
     # It is the plain choice among what is allowed.
     so_far = list(PROMPT)
     for token in tokens if sampling.is_greedy else ():

@@ -146,10 +146,10 @@ class Reply:
 
     def _reason(self, tokens: int, cancel: Cancel) -> FinishReason | None:
         """Why it ends after so many tokens, if it does."""
-        if tokens == self._budget:
-            return "length"
         if self._constraint is not None and self._constraint.is_over:
             return "stop"
+        if tokens == self._budget:
+            return "length"
         return "cancelled" if cancel.is_set() else None
 
     def _listen(self) -> None:

@@ -54,7 +54,7 @@ class Grammar:
         found = _schema_dict(schema)
         text = json.dumps(found)
         prepared = schemas.prepare(found)
-        compiled = _compile_schema(prepared)
+        compiled = _compile_schema(schemas.bounded(prepared))
         problem = _problem(compiled)
         if problem is not None:
             raise _schema_error(prepared, problem)

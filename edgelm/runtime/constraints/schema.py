@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgelm.errors import OptionError, UnsupportedError
+from edgelm.runtime.constraints.recursion import unrolled
 
 Schema = Mapping[str, Any] | bool
 
@@ -79,6 +80,15 @@ def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
     prepared = _rewritten(schema, schema, closes=closes)
     assert isinstance(prepared, dict)
     return prepared
+
+
+def bounded(prepared: Mapping[str, Any]) -> dict[str, Any]:
+    """`prepared` with every recursion at most `recursion.DEPTH` deep."""
+
+    def follow(reference: Any) -> Any:
+        return resolve(prepared, reference, "#")
+
+    return unrolled(prepared, follow, lambda document, part: _Ends(document).of(part))
 
 
 def resolve(root: Mapping[str, Any], reference: Any, pointer: str) -> Any:

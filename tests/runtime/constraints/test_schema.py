@@ -14,6 +14,7 @@ from edgelm.errors import OptionError, UnsupportedError
 from edgelm.runtime.constraints import schema as schemas
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.matcher import Matching
+from edgelm.runtime.constraints.recursion import DEPTH
 
 Match = Callable[..., Matching]
 Spell = Callable[[str], list[int]]
@@ -167,6 +168,33 @@ def test_one_of_tells_referenced_objects_apart(match: Match, spell: Spell) -> No
     }
     assert accepts(schema, '{"kind": "b"}', match, spell)
     assert not accepts(schema, '{"kind": "c"}', match, spell)
+
+
+RECURSIVE = {
+    "itself": {"type": "object", "properties": {"enum": {"$ref": "#"}, "$ref": {"type": "null"}}},
+    "a list": {"type": "array", "items": {"$ref": "#"}},
+    "through another that must go on": {
+        "$ref": "#/$defs/m",
+        "$defs": {
+            "n": {"type": "object", "properties": {"x": {"$ref": "#/$defs/m"}}, "required": ["x"]},
+            "m": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]},
+        },
+    },
+}
+DEEP = {
+    "itself": ('{"enum": ', '{"$ref": null}', "}"),
+    "a list": ("[", "[]", "]"),
+    "through another that must go on": ('{"x": ', "null", "}"),
+}
+
+
+@pytest.mark.parametrize("name", RECURSIVE)
+def test_a_recursion_goes_deep_and_has_an_end(name: str, match: Match, spell: Spell) -> None:
+    opening, inner, closing = DEEP[name]
+    fits = [accepts(RECURSIVE[name], opening * n + inner + closing * n, match, spell) for n in range(20)]
+    deepest = fits.index(False)
+    assert 5 <= deepest <= DEPTH + 1
+    assert not any(fits[deepest:])
 
 
 def test_a_schemas_own_style_may_not_make_it_lenient() -> None:

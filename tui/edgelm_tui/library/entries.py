@@ -86,12 +86,6 @@ def short_source(source: str) -> str:
     return Path(source).name if source.startswith(("/", "~")) else source
 
 
-def with_tilde(path: Path) -> str:
-    """A path as a shell would take it, shorter."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
 def ago(seconds: float | None, now: float | None = None) -> str:
     """`"3 h ago"`."""
     if seconds is None:

@@ -38,9 +38,10 @@ class Commands(Provider):
 
     def _actions(self) -> Iterator[Command]:
         seen = set()
-        for active in self.screen.active_bindings.values():
+        found = sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show)
+        for active in found:  # those that the last line shows first
             binding = active.binding
-            if binding.id is None or not binding.description or binding.id in seen:
+            if not binding.id or binding.id in seen or binding.id.startswith("prompt."):
                 continue
             seen.add(binding.id)
             yield binding.description, binding.id, self._runner(binding.action, active.node)

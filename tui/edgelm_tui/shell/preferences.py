@@ -14,6 +14,7 @@ from textual.widgets import Button, Input, Label, Select, Static, Switch
 from edgelm.errors import EdgeLMError
 from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.settings import THEMES, AppSettings, ChatSettings, Settings, settings_file
+from edgelm_tui.shell.shown_paths import with_tilde
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp
@@ -70,7 +71,9 @@ class PreferencesScreen(ModalScreen[None]):
                 with Horizontal(classes="row"):
                     yield Label(_help("paste_lines"))
                     yield Input(str(app.paste_lines), id="paste_lines")
-                yield Static(f"Keys and all else: {settings_file()}", classes="note", markup=False)
+                yield Static(
+                    f"Keys and all else: {with_tilde(settings_file())}", classes="note", markup=False
+                )
             yield Static("", id="problem", markup=False)
             with Horizontal(id="buttons"):
                 yield Button("New chats…", id="chats")

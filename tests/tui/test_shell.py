@@ -228,12 +228,25 @@ async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
     async with running([]) as it:
         await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
         assert "No model is installed yet" in it.screen_text
-        await it.pilot.click("#demo")
+        await it.press("enter")  # the demo has the focus
         await it.until(lambda: bool(it.app.jobs.jobs), "a job")
         assert it.app.jobs.jobs[0].settings == {"source": "smollm2"}
         await it.until(lambda: it.app.jobs.jobs[0].state == "done", "done")
         await it.pilot.click("#hub")
         await it.until(lambda: it.app.current_mode == "library", "in the library")
+
+
+async def test_the_prompt_has_the_focus_when_the_first_model_has_come() -> None:
+    names: list[str] = []
+    async with running(names) as it:
+        await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
+        names.append("tiny")
+        it.app.client._list_models = lambda: names
+        it.app.client.look()
+        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.press("h", "i", "enter")
+        await it.idle()
+        assert it.said[0] == "hi"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 15), (200, 60)])

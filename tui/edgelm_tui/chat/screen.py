@@ -102,7 +102,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         if self.query(Welcome):
             state = self.edgelm.state
             empty = state.is_listed and not state.names and state.model is None and not state.loading
-            self.query_one(Welcome).display = empty and not self.path
+            self.query_one(Welcome).offer(on=empty and not self.path)
             self.show_meter()
 
     async def tick(self) -> None:

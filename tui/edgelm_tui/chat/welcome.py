@@ -40,6 +40,16 @@ class Welcome(Vertical):
         with Center():
             yield Button("Search the Hugging Face Hub", id="hub")
 
+    def offer(self, *, on: bool) -> None:
+        """Show the buttons, ready for Enter, or hide them."""
+        if self.display == on:
+            return
+        self.display = on
+        if on:
+            self.query_one("#demo").focus()
+        elif self.screen.focused is None or self in self.screen.focused.ancestors:
+            self.screen.query_one("#prompt").focus()
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Either button."""
         event.stop()

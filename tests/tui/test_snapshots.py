@@ -88,8 +88,7 @@ async def begun(pilot: Pilot[None], *, empty: bool = False) -> EdgeLMApp:
     )
     chat = app.chat_screen()
     assert chat is not None
-    chat.prompt.cursor_blink = False
-    await pilot.pause(0.2)
+    await still(pilot)
     return app
 
 
@@ -105,13 +104,19 @@ async def message(pilot: Pilot[None]) -> None:
     await pilot.press("t")
 
 
+async def still(pilot: Pilot[None]) -> None:
+    """Cursors that blink are shown, and stay so."""
+    for widget in pilot.app.screen.query("Input, TextArea"):
+        widget.cursor_blink = False  # type: ignore[attr-defined]
+        widget._pause_blink(visible=True)  # type: ignore[attr-defined]
+    await pilot.pause(0.1)
+
+
 async def keys_then(pilot: Pilot[None], *keys: str) -> None:
     await chat(pilot)
     await pilot.press(*keys)
     await pilot.pause(0.4)
-    for widget in pilot.app.screen.query("Input, TextArea"):
-        widget.cursor_blink = False  # type: ignore[attr-defined]
-    await pilot.pause(0.1)
+    await still(pilot)
 
 
 async def library(pilot: Pilot[None]) -> None:

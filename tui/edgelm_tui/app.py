@@ -79,7 +79,7 @@ class EdgeLMApp(HearingApp):
         actions = [(f"Go to {title}", f"app.mode('{mode}')") for mode, title in MODES.items()]
         if isinstance(screen, ChatScreen):
             actions += [
-                (binding.description, f"screen.message({binding.action.partition('(')[2]}")
+                (f"Message: {binding.description}", f"screen.message({binding.action.partition('(')[2]}")
                 for binding in _message_bindings()
             ]
             actions += [

@@ -26,6 +26,8 @@ class HearingApp(AppBase):
         if self._problem:
             self.notify(self._problem, title="Settings", severity="warning", timeout=15)
         self.client.start()
+        with self.reporting(quietly=True):
+            self.chats.purge()
         self.set_interval(_TICK_S, self._tick)
         if self._measures_memory:
             self._measure()

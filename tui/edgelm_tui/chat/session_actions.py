@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual.widgets import Input
@@ -125,13 +126,15 @@ class SessionActions(ChatBase):
             line.value = words
         line.focus()
 
-    async def _ask_line(self, question: str, take: object, given: str, value: str = "") -> None:
+    async def _ask_line(
+        self, question: str, take: Callable[[str], Awaitable[None]], given: str, value: str = ""
+    ) -> None:
         from edgelm_tui.shell.dialogs import AskLine
 
         async def taken(text: str | None) -> None:
             if text is not None:
                 with self.edgelm.reporting():
-                    await take(text)  # type: ignore[operator]
+                    await take(text)
 
         if given:
             await taken(given)

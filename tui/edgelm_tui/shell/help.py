@@ -67,9 +67,7 @@ class HelpScreen(ModalScreen[None]):
         return Content.assemble(*parts)
 
 
-def keys_of(
-    active: Iterable[ActiveBinding], others: Iterable[Binding], show: object = None
-) -> list[tuple[Binding, str]]:
+def keys_of(active: Iterable[ActiveBinding], others: Iterable[Binding]) -> list[tuple[Binding, str]]:
     """Bindings that have an id with the keys they are on, each once."""
     keys: dict[str, tuple[Binding, list[str]]] = {}
     for item in active:

@@ -42,7 +42,7 @@ TOPICS = (
 def grow(chat: Any, history: int) -> None:
     """Nine turns that together come to `history` tokens."""
     for turn in range(9):
-        notes = " ".join(f"note {number} about {TOPICS[turn]}" for number in range(history // 90))
+        notes = " ".join(f"note {number} about {TOPICS[turn]}" for number in range(history // 62))
         chat.send(f"Here are some notes: {notes}. Summarise them briefly.", max_tokens=16)
 
 
@@ -104,6 +104,8 @@ def soak(turns: int) -> None:
     import mlx.core as mx
     from mlx_lm.models.llama import Model, ModelArgs
 
+    from edgelm.runtime.cache.kinds import layer_maker
+    from edgelm.runtime.cache.pool import Pool
     from edgelm.runtime.engine import Engine
 
     mx.random.seed(7)
@@ -114,7 +116,10 @@ def soak(turns: int) -> None:
         )
     )  # fmt: skip
     rng = random.Random(5)
-    warm, cold = (Engine(network, vocab_size=300) for _ in range(2))
+    warm, cold = (
+        Engine(network, vocab_size=300, pool=Pool(layer_maker(network), budget_bytes=1 << 20))
+        for _ in range(2)
+    )
     chats = [[rng.randrange(300) for _ in range(20)] for _ in range(4)]
     in_use, reused, total = [], 0, 0
     for turn in range(turns):

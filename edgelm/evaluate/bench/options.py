@@ -27,7 +27,7 @@ class BenchOptions(Options):
     """Tokens in the cache; None takes 0, 512 and 2048 as far as the model's context goes."""
     prompt_tokens: int = option(512, "prompt tokens computed for the prefill figure", ge=1)
     new_tokens: int = option(64, "tokens decoded for a decode figure", ge=2)
-    history_tokens: int = option(2048, "tokens of a chat before the turn that is measured", ge=1)
+    history_tokens: int = option(2048, "tokens of a chat before the turn that is measured", ge=64)
     repeats: int = option(3, "measurements of each figure", ge=1, le=100)
     compare: str | None = option(None, "run this peer beside, on the same weights", choices=PEERS)
 

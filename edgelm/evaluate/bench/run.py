@@ -73,7 +73,7 @@ def _steps(rig: Rig) -> tuple[list[_Step], list[str]]:
         steps += [(f"depth {depth:,}", partial(depths.measure, rig, depth)) for depth in at]
     if "turn" in options.cases:
         history = turns.history_within(options.history_tokens, context)
-        if history > 0:
+        if history >= turns.SHORTEST_HISTORY:
             steps.append(("the next turn", partial(turns.measure, rig, history)))
         else:
             skipped.append(f"turn: the context of {context} tokens is too short")

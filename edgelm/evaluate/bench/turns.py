@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgelm.errors import EngineError
 from edgelm.evaluate.bench.report import Case
 from edgelm.evaluate.bench.rig import Rig, Sides
 from edgelm.runtime.cache.disk import DiskCache
@@ -15,9 +16,16 @@ from edgelm.runtime.engine import Engine
 SAID_TOKENS = 32
 """What the new turn adds to the history."""
 
+_LOST_TOKENS = 40
+"""Of the history's end, where a cache cannot be cut back to just any length."""
+
+
+SHORTEST_HISTORY = 64
+"""Tokens; of less it cannot be told whether they were cached."""
+
 
 def history_within(wanted: int, context_length: int | None) -> int:
-    """Tokens of history that leave room for the turn; 0 or less is none."""
+    """Tokens of history that leave room for the turn."""
     return wanted if context_length is None else min(wanted, context_length - SAID_TOKENS - 2)
 
 
@@ -44,18 +52,24 @@ def _sides(rig: Rig, history: list[int], root: Path) -> Sides:
     on_disk.persist()
     on_disk.reset()
 
-    def turn(engine: Engine) -> float:
-        return rig.generate(history + rig.tokens(SAID_TOKENS), 1, engine=engine).usage.first_token_s
+    def turn(engine: Engine, *, is_cached: bool) -> float:
+        usage = rig.generate(history + rig.tokens(SAID_TOKENS), 1, engine=engine).usage
+        if is_cached != (usage.cached_tokens >= len(history) - _LOST_TOKENS):
+            raise EngineError(f"{usage.cached_tokens} of {len(history)} tokens of history were cached")
+        return usage.first_token_s
 
     def memory() -> float:
         rig.generate(history, 1)
-        return turn(rig.engine)
+        return turn(rig.engine, is_cached=True)
 
     def again() -> float:
         rig.engine.reset()
-        return turn(rig.engine)
+        return turn(rig.engine, is_cached=False)
 
-    sides = {"memory": memory, "disk": lambda: turn(_engine(rig, root)), "computed again": again}
+    def disk() -> float:
+        return turn(_engine(rig, root), is_cached=True)
+
+    sides = {"memory": memory, "disk": disk, "computed again": again}
     if not rig.compares:
         return sides
     from edgelm.evaluate.bench import peer
@@ -72,7 +86,7 @@ def _engine(rig: Rig, root: Path) -> Engine:
     from edgelm.runtime.cache.kinds import layer_maker
 
     loaded = rig.ready.loaded
-    disk = DiskCache(root, "bench", budget_bytes=1 << 62)
+    disk = DiskCache(root, "bench", budget_bytes=1 << 62, smallest=1)
     pool = Pool(layer_maker(loaded.network), budget_bytes=1 << 62, disk=disk)
     return Engine(
         loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length, pool=pool

@@ -22,6 +22,7 @@ _MARGIN = 1.03  # a gain that is smaller is lost again in what is not measured
 _MEMORY = 12.0  # guesses after which an old one weighs 1/e
 _SAMPLES = 9  # durations that a median is taken of
 _FIRST_PRICE = 0.03  # of one more token in a step, as a part of the step, until it is measured
+_CARRIED = 0.75  # of a chance, from one request to the next
 _ASK_AGAIN = 64  # declined guesses, likely ones, after which a price is asked again
 
 
@@ -71,9 +72,10 @@ class Governor:
         self._drafting_s.setdefault(drafter, deque(maxlen=_SAMPLES)).append(elapsed_s / tokens)
 
     def begin(self) -> None:
-        """Another request: what was learnt of the last text counts half."""
+        """Another request: what was learnt of the last text fades."""
         self._chances = {
-            grade: (chance + _first_chance(grade)) / 2 for grade, chance in self._chances.items()
+            grade: _CARRIED * chance + (1 - _CARRIED) * _first_chance(grade)
+            for grade, chance in self._chances.items()
         }
 
     def prices(self) -> Mapping[int, float]:
@@ -122,5 +124,7 @@ def expected_tokens(chance: float, length: int) -> float:
 
 
 def _first_chance(grade: Grade) -> float:
-    """Before anything was seen: longer agreement is better, and what a grammar forces may only be spelt otherwise."""
-    return 1 - 0.72**grade.strength if grade.drafter == "lookup" else {"grammar": 0.9}.get(grade.drafter, 0.7)
+    """Before anything was seen. Low for lookup: what is worth more shows without being paid for."""
+    if grade.drafter == "lookup":
+        return 1 - 0.86**grade.strength
+    return 0.9 if grade.drafter == "grammar" else 0.7  # a grammar's text may only be spelt otherwise

@@ -27,7 +27,8 @@ def test_nothing_is_guessed_before_a_plain_step_was_measured() -> None:
 
 def test_cheap_steps_are_filled_and_dear_ones_are_not() -> None:
     assert measured(0.001).best_length(GOOD, 100) == MOST
-    assert 1 <= measured(0.3).best_length(WEAK, 100) <= 3
+    assert 1 <= measured(0.3).best_length(Grade("lookup", 5), 100) <= 3
+    assert measured(0.3).best_length(WEAK, 100) == 0
     assert measured(1.2).best_length(GOOD, 100) == 0
 
 

@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_HOME := $(CURDIR)/.demo
 
-.PHONY: help setup demo test check fix lint types imports bench clean system
+.PHONY: help setup demo test check fix lint types imports bench docs clean system
 
 help:
 	@echo "make demo    set up, convert SmolLM2-135M-Instruct and ask it a question"
 	@echo "make test    set up with the test extras and run the whole suite"
 	@echo "make check   what CI runs: ruff, mypy, import contract, tests"
 	@echo "make fix     format and fix what ruff can"
+	@echo "make docs    pictures of every screen of the app, from the real app with the real model"
 	@echo "make bench   measurements beside mlx-lm (minutes)"
 
 # What pip cannot install: OpenBLAS (14 times faster prefill on a CPU) and a C++ compiler (mx.compile).
@@ -65,6 +66,10 @@ fix: $(VENV)/.installed-test
 bench: setup
 	$(BIN)/python tests/benchmarks/convert.py
 	$(BIN)/python tests/benchmarks/generate.py
+	$(BIN)/python tests/benchmarks/tui.py
+
+docs: setup
+	$(BIN)/python scripts/pictures.py docs/images
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

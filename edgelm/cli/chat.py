@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
-from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
     EDITING_KEYS,
@@ -31,6 +31,7 @@ from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
 
 if TYPE_CHECKING:
+    from edgelm.cli.journal import Journal
     from edgelm.cli.repl import Ask
     from edgelm.runtime.tool_loop import ToolEvent
     from edgelm.text.tools.tool import Tool
@@ -49,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME[=WEIGHT]",
         help="an adapter to put on the model, from the library or a path (repeatable)",
+    )
+    add(
+        "--continue",
+        dest="session",
+        nargs="?",
+        const="",
+        metavar="ID",
+        help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
     )
     add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
     add(
@@ -126,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
         FormatError: stdin is not UTF-8.
         OptionError: a setting out of bounds, --json without a prompt, --tools where nobody can be asked.
         UnsupportedError: a schema that cannot be enforced, tools for a model that knows none.
-        NotFoundError: no such model, or none installed; no such file.
+        NotFoundError: no such model or saved chat, or none; no such file.
     """
     settings = _settings(arguments)
     tools = _tools(arguments.tools)
@@ -139,20 +148,32 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.thinking is None:
         arguments.thinking = sys.stdout.isatty()
     edits = prompt is None and can_edit() and not arguments.plain
-    name = arguments.model or choose_model()
-    with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
-        chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
-        if arguments.enable_thinking is not None and not chat.can_think:
-            warn(f"{model.name} has no thinking to switch")
-        ask: Ask = partial(chat.events, **settings)
-        if tools:
-            ask = partial(
-                chat.tool_events, approve=Approval(answer_reader(plain=arguments.plain)), **settings
-            )
-        if prompt is not None:
+    if prompt is not None and arguments.session is None:
+        with closing(_load(arguments.model or choose_model(), arguments)) as model:
+            _, ask = _chat(model, system, tools, settings, arguments)
             _answer_once(ask(prompt), arguments)
-        else:
-            _converse(model, chat, ask, arguments, edits=edits)
+    else:
+        _converse(prompt, system, tools, settings, arguments, edits=edits)
+
+
+def _chat(
+    model: Any,
+    system: str | None,
+    tools: dict[str, Tool],
+    settings: dict[str, Any],
+    arguments: argparse.Namespace,
+    earlier: Sequence[dict[str, Any]] = (),
+) -> tuple[Any, Ask]:
+    """A conversation, and how it is asked."""
+    chat = model.chat(
+        system=system, enable_thinking=arguments.enable_thinking, tools=tools.values(), messages=earlier
+    )
+    if arguments.enable_thinking is not None and not chat.can_think:
+        warn(f"{model.name} has no thinking to switch")
+    if tools:
+        approve = Approval(answer_reader(plain=arguments.plain))
+        return chat, partial(chat.tool_events, approve=approve, **settings)
+    return chat, partial(chat.events, **settings)
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -197,6 +218,7 @@ def _prompt(said: str | None) -> str | None:
 
 def _load(name: str, arguments: argparse.Namespace) -> Any:
     from edgelm.api import load
+    from edgelm.model.recent import remember_model
 
     with _note(f"loading {name}", plain=arguments.plain) as erase, progress_bars() as show:
 
@@ -255,11 +277,57 @@ def _answer_once(events: Generator[ToolEvent, None, None], arguments: argparse.N
         show_usage(finished, plain=arguments.plain)
 
 
-def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *, edits: bool) -> None:
+def _converse(
+    prompt: str | None,
+    system: str | None,
+    tools: dict[str, Tool],
+    settings: dict[str, Any],
+    arguments: argparse.Namespace,
+    *,
+    edits: bool,
+) -> None:
+    """Open or begin a saved chat; answer `prompt` in it and leave, or go on until the user leaves."""
+    from edgelm.cli.journal import Journal, as_turns, find_session
+    from edgelm.store.chats import Chats
+
+    with closing(Chats()) as chats:
+        session = None if arguments.session is None else find_session(chats, arguments.session)
+        name = arguments.model or (session and _usable(session.model)) or choose_model()
+        with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
+            earlier = as_turns(chats.path(session.id)) if session else []
+            said = system or (session.settings.get("system") if session else None)
+            chat, ask = _chat(model, said, tools, settings, arguments, earlier)
+            journal = Journal(chats, model.name, session)
+            if prompt is not None:
+                try:
+                    _answer_once(ask(prompt), arguments)
+                finally:
+                    journal.record(chat.messages, chat.system)
+            else:
+                _loop(model, chat, ask, journal, arguments, edits=edits)
+
+
+def _usable(model: str | None) -> str | None:
+    """The model a saved chat was with, unless it is gone."""
+    from edgelm.errors import NotFoundError
+    from edgelm.model.library import resolve
+
+    try:
+        return str(resolve(model)) if model else None
+    except NotFoundError:
+        say(f"{model} is no longer installed")
+        return None
+
+
+def _loop(
+    model: Any, chat: Any, ask: Ask, journal: Journal, arguments: argparse.Namespace, *, edits: bool
+) -> None:
     from edgelm.cli.repl import COMMANDS, Repl
 
     context = f", context {model.context_length:,} tokens" if model.context_length else ""
     say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
+    if chat.messages:
+        say(f"going on after {len(chat.messages)} messages; the last: {_last_words(chat)}")
     Repl(
         chat=chat,
         ask=ask,
@@ -271,4 +339,10 @@ def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *,
         plain=arguments.plain,
         show_cost=sys.stderr.isatty(),
         calls=arguments.tools is None,
+        journal=journal,
     ).run()
+
+
+def _last_words(chat: Any) -> str:
+    words = " ".join(chat.messages[-1]["content"].split())
+    return words if len(words) <= 70 else "…" + words[-70:]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 
-from edgelm import log, paths
 from edgelm.errors import NotFoundError
 
 DEMO = "smollm2"
@@ -21,30 +20,14 @@ def choose_model() -> str:
         NotFoundError: the library is empty and the demo was declined, or there is nobody to ask.
     """
     from edgelm.model.library import installed
+    from edgelm.model.recent import last_model
 
     models = [model for model in installed() if model.problem is None]
     if not models:
         return _demo()
     names = [model.name for model in models]
-    last = _last_model()
+    last = last_model()
     return last if last in names else max(models, key=lambda model: model.created or "").name
-
-
-def remember_model(name: str) -> None:
-    """Note that `name` was loaded, for the next time none is named."""
-    file = paths.chats() / "last-model"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name, encoding="utf-8")
-    except OSError as error:
-        log.logger.info("the choice of %s is not remembered: %s", name, error)
-
-
-def _last_model() -> str | None:
-    try:
-        return (paths.chats() / "last-model").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # nothing was loaded yet
-        return None
 
 
 def _demo() -> str:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
@@ -210,6 +210,7 @@ def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, ou
 
 def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgress) -> Any:
     from edgelm.api import load
+    from edgelm.model.recent import remember_model
 
     say(f"loading {directory.name}")
     model = load(

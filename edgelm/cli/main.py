@@ -160,7 +160,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     given = top.parse_args(argv[:at])
     if at == len(argv):
         log.configure(debug=given.debug)
-        _open_app(top)
+        _open_app(top, given)
         return
     command = _find(argv[at], top)
     module = importlib.import_module(f"edgelm.cli.{command.name}")
@@ -172,7 +172,12 @@ def _dispatch(argv: Sequence[str]) -> None:
     module.run(arguments)
 
 
-def _open_app(top: argparse.ArgumentParser) -> None:
+def _open_app(top: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    if given.web is not None:
+        from edgelm_tui.web import serve
+
+        serve(given.web)
+        return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         top.print_help(sys.stderr)
         sys.exit(USAGE_EXIT_CODE)
@@ -226,8 +231,16 @@ def _top_parser() -> argparse.ArgumentParser:
         ),
         epilog="\n".join(["commands:", *listed, ""]),
     )
-    parser.usage = "edgelm [-h] [--version] [--debug] [COMMAND ...]"
+    parser.usage = "edgelm [-h] [--version] [--debug] [--web[=PORT]] [COMMAND ...]"
     parser.add_argument("--version", action="version", version=f"edgelm {__version__}")
+    parser.add_argument(
+        "--web",
+        type=int,
+        nargs="?",
+        const=8640,
+        metavar="PORT",
+        help="serve the terminal app to this machine's browser (default port 8640)",
+    )
     _add_debug(parser, default=False)
     return parser
 

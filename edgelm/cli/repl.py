@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from edgelm.cli.answer import TextAnswer, show_usage
+from edgelm.cli.journal import Journal
 from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.stdin import check_text
@@ -30,6 +31,7 @@ COMMANDS = {
     "/adapter": "[name weight]  show the adapters, or let one act with another weight; 0 is off",
     "/clear": "forget the conversation, keep the system prompt",
     "/save": "[file]  write the conversation to a new .json or .md file",
+    "/sessions": "list the saved chats",
     "/quit": "leave",
 }
 
@@ -85,6 +87,7 @@ class Repl:
     calls: bool = True
     """Whether the calls that the model writes are part of its answer; False where they are run."""
     adapters: Adapters | None = None
+    journal: Journal | None = None
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
@@ -119,6 +122,9 @@ class Repl:
         except KeyboardInterrupt:
             say("(stopped)")
             return
+        finally:
+            if self.journal:
+                self.journal.record(self.chat.messages, self.chat.system)
         if finished and self.show_cost:
             show_usage(finished, plain=self.plain)
 
@@ -136,9 +142,13 @@ class Repl:
                 self._adapter(rest.split())
             case "/clear":
                 self.chat.clear()
+                if self.journal:
+                    self.journal.forget()
                 say("the conversation is forgotten")
             case "/save":
                 self._save(rest.strip())
+            case "/sessions":
+                self._sessions()
             case _:
                 near = difflib.get_close_matches(name, COMMANDS, n=1)
                 meant = f", did you mean {near[0]}?" if near else ""
@@ -149,8 +159,8 @@ class Repl:
 
     def _help(self) -> None:
         for name, help_text in COMMANDS.items():
-            say(f"  {name:8} {help_text}")
-        say(f"  {'//text':8} send a line that begins with a slash")
+            say(f"  {name:9} {help_text}")
+        say(f"  {'//text':9} send a line that begins with a slash")
         say(self.keys)
 
     def _system(self, text: str) -> None:
@@ -180,6 +190,12 @@ class Repl:
             say(f"  {name}  {weight:g}" if weight else f"  {name}  off")
         if self.adapters is None or not self.adapters.adapters:
             say("there is no adapter; edgelm chat --adapter NAME puts one on")
+
+    def _sessions(self) -> None:
+        if self.journal:
+            self.journal.list()
+        else:
+            say("chats are not saved here")
 
     def _save(self, name: str) -> None:
         if not self.chat.messages:

@@ -14,10 +14,13 @@ from fake_api import FakeApi
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from edgelm.cli.journal import Journal
 from edgelm.cli.line_readers import Abandoned, editing_reader, plain_reader
+from edgelm.cli.main import main
 from edgelm.cli.repl import COMMANDS, Repl, first_interrupt_only
 from edgelm.cli.transcript import save
 from edgelm.errors import FormatError, NotFoundError, OptionError, OutputError
+from edgelm.store.chats import Chats
 
 Capture = pytest.CaptureFixture[str]
 Open = Callable[..., Any]
@@ -287,3 +290,58 @@ def test_adapters_are_weighted_between_two_answers(api: FakeApi, capsys: Capture
 def test_without_adapters_it_says_how_to_get_one(api: FakeApi, capsys: Capture) -> None:
     talk(api, ["/adapter"])
     assert "edgelm chat --adapter NAME puts one on" in capsys.readouterr().err
+
+
+def saved(home: Path) -> list[list[str]]:
+    """The messages of every saved chat, the newest first."""
+    with Chats(home / "edgelm.db") as chats:
+        return [[message.content for message in chats.path(session.id)] for session in chats.sessions()]
+
+
+def test_a_conversation_is_saved_and_continued(home: Path, terminal: Open) -> None:
+    first = terminal("chat", "tiny", "--plain", "--system", "Be brief.")
+    first.wait_for(">")
+    first.send("hello\r")
+    first.wait_for("cached", then=">")
+    first.send("/clear\r")
+    first.wait_for("forgotten", then=">")
+    first.send("other\r")
+    first.wait_for("cached", then=">")
+    first.process.kill()
+    assert saved(home) == [["other", "You said: other "], ["hello", "You said: hello "]]
+    second = terminal("chat", "tiny", "--plain", "--continue", "1")
+    second.wait_for("going on after 2 messages", then=">")
+    second.send("/system\r")
+    second.wait_for("Be brief.", then=">")
+    second.send("more\r")
+    second.wait_for("cached", then=">")
+    second.send("/sessions\r")
+    second.wait_for("1  hello", then="2  other")
+    second.send("/quit\r")
+    assert second.wait() == 0
+    assert saved(home)[0] == ["hello", "You said: hello ", "more", "You said: more "]
+
+
+def test_one_answer_can_be_added_to_the_latest_chat(
+    api: FakeApi, home: Path, capsys: Capture, stdin: Callable[[bytes], None]
+) -> None:
+    stdin(b"")
+    assert main(["chat", "tiny", "--continue", "-p", "one"]) == 1
+    assert "no chat is saved yet" in capsys.readouterr().err
+    with Chats() as chats:
+        chats.create(model="tiny")
+    assert main(["chat", "tiny", "--continue", "-p", "one"]) == 0
+    assert saved(home) == [["one", "You said: one "]]
+    assert main(["chat", "tiny", "--continue", "nine", "-p", "x"]) == 1
+    assert main(["chat", "tiny", "--continue", "9", "-p", "x"]) == 1
+    assert main(["chat", "tiny", "-p", "x"]) == 0
+    assert len(saved(home)) == 1
+
+
+def test_a_chat_goes_on_when_it_cannot_be_saved(home: Path, api: FakeApi, capsys: Capture) -> None:
+    with Chats() as chats:
+        journal = Journal(chats, "tiny")
+        chats.close()
+        journal.record([{"role": "user", "content": "a"}], None)
+        journal.record([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None)
+    assert capsys.readouterr().err.count("warning: the chat is not saved") == 1

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ def reply_to(prompt: str) -> list[ChatEvent]:
 class FakeChat:
     """Keeps messages as the real chat does: a reply that was cut short stays, as far as it went."""
 
-    def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
+    def __init__(
+        self, system: str | None, pace: Callable[[], None], messages: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
         self.system = system
         self.enable_thinking: bool | None = None
         self.can_think = True
         self.tools: list[Any] = []
-        self.messages: list[dict[str, str]] = []
+        self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
 
@@ -76,9 +78,14 @@ class FakeModel:
         self._pace = pace
 
     def chat(
-        self, *, system: str | None = None, enable_thinking: bool | None = None, tools: Iterable[Any] = ()
+        self,
+        *,
+        system: str | None = None,
+        enable_thinking: bool | None = None,
+        tools: Iterable[Any] = (),
+        messages: Iterable[Mapping[str, Any]] = (),
     ) -> FakeChat:
-        chat = FakeChat(system, self._pace)
+        chat = FakeChat(system, self._pace, messages)
         chat.enable_thinking, chat.tools = enable_thinking, list(tools)
         self.chats.append(chat)
         return chat

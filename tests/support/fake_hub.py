@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (
     ".safetensors",
@@ -173,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         said = self.headers
         self.state.requests.append(Request(self.command, path, said.get("Range"), said.get("Authorization")))
-        if path.startswith("/api/models/"):
+        if path == "/api/models":
+            self._answer_search()
+        elif path.startswith("/api/models/"):
             self._answer_listing(path.removeprefix("/api/models/"))
         elif "/resolve/" in path:
             repo_id, _, rest = path.lstrip("/").partition("/resolve/")
@@ -191,6 +193,17 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         body = self.state.listing_body or json.dumps(_listing(repo_id, repository)).encode()
         return self._send(200, body, {"Content-Type": "application/json"})
+
+    def _answer_search(self) -> None:
+        if "api" in self.state.fail:
+            return self._send(self.state.fail["api"], b"")
+        words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
+        found = [
+            {"id": name, "downloads": 7, "likes": 3, "tags": repository.tags, "gated": repository.gated}
+            for name, repository in self.state.repositories.items()
+            if words in name.lower()
+        ]
+        return self._send(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
     def _find(self, repo_id: str, revision: str) -> Repository | None:
         """The repository, or None after answering why not."""

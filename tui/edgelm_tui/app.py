@@ -1,30 +1,161 @@
-"""The terminal app's entrance. Each screen is a file of `screens/`; the model lives behind `client`."""
+"""The terminal app: modes over one engine, one database and one queue of jobs.
+
+The parts are joined in `base_app`, what they say is heard in `hearing`; here are the keys that work everywhere.
+"""
 
 from __future__ import annotations
 
-import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
-# Without it, a terminal that does not speak Kitty's protocol delays Esc by a tenth of a second.
-os.environ.setdefault("ESCDELAY", "25")
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
-from textual.app import App
+from edgelm_tui.chat.screen import ChatScreen
+from edgelm_tui.chat.welcome import Welcome
+from edgelm_tui.hearing import HearingApp
+from edgelm_tui.shell.base import ModeScreen
+from edgelm_tui.shell.tabs import MODES, ModeTab
 
-from edgelm_tui.client import EngineClient
-from edgelm_tui.screens.chat import ChatScreen
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+_TWICE_S = 2.0
 
 
-class EdgeLMApp(App[None]):
+def _library_screen() -> Screen[Any]:
+    from edgelm_tui.library.screen import LibraryScreen
+
+    return LibraryScreen()
+
+
+def _arena_screen() -> Screen[Any]:
+    from edgelm_tui.arena import ArenaScreen
+
+    return ArenaScreen()
+
+
+def _commands() -> type[Provider]:
+    from edgelm_tui.shell.palette import Commands
+
+    return Commands
+
+
+def _tune_screen() -> Screen[Any]:
+    from edgelm_tui.tune.screen import TuneScreen
+
+    return TuneScreen()
+
+
+class EdgeLMApp(HearingApp):
     """edgelm in the terminal."""
 
     TITLE = "edgelm"
+    MODES: ClassVar[dict[str, Any]] = {
+        "chat": ChatScreen,
+        "library": _library_screen,
+        "tune": _tune_screen,
+        "arena": _arena_screen,
+    }
+    COMMANDS: ClassVar[set[Any]] = {_commands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help", id="app.help"),
+        Binding("f2", "mode('chat')", "Chat", id="app.chat", show=False),
+        Binding("f3", "mode('library')", "Library", id="app.library", show=False),
+        Binding("f4", "mode('tune')", "Tune", id="app.tune", show=False),
+        Binding("f5", "mode('arena')", "Arena", id="app.arena", show=False),
+        Binding("f10", "preferences", "Preferences", id="app.preferences", show=False),
+        Binding("ctrl+p", "command_palette", "Palette", id="app.palette", priority=True),
+        Binding("ctrl+c", "interrupt", "Copy, stop, or quit", id="app.interrupt", show=False, priority=True),
+        Binding("ctrl+q", "leave", "Quit", id="app.quit", show=False, priority=True),
+    ]
 
-    def __init__(self, client: EngineClient | None = None) -> None:
-        super().__init__()
-        self.client = client or EngineClient()
+    _interrupted_at = 0.0
 
-    def on_mount(self) -> None:
-        """Open on the chat."""
-        self.push_screen(ChatScreen(self.client))
+    def palette_actions(self, screen: Screen[Any]) -> list[tuple[str, str]]:
+        """What the palette offers beside the keys that work now."""
+        actions = [(f"Go to {title}", f"app.mode('{mode}')") for mode, title in MODES.items()]
+        if isinstance(screen, ChatScreen):
+            actions += [
+                (f"Message: {binding.description}", f"screen.message({binding.action.partition('(')[2]}")
+                for binding in _message_bindings()
+            ]
+            actions += [
+                (f"{name.capitalize()} this chat", f"screen.session('{name}')")
+                for name in ("rename", "duplicate", "delete", "export", "folder")
+            ]
+            actions += [
+                ("Import a chat", "screen.session('import')"),
+                ("Undo deletion", "screen.session('undo')"),
+            ]
+        return actions
+
+    def action_mode(self, mode: str) -> None:
+        """Go to a mode."""
+        self.switch_mode(mode)
+
+    def action_preferences(self) -> None:
+        """The settings of the app."""
+        from edgelm_tui.shell.preferences import PreferencesScreen
+
+        self.push_screen(PreferencesScreen(self.settings))
+
+    def action_help(self) -> None:
+        """The keys of this screen."""
+        from edgelm_tui.shell.help import HelpScreen, keys_of
+
+        screen = self.screen
+        text = screen.HELP_TEXT if isinstance(screen, ModeScreen) else ""
+        others: Iterable[Binding] = _message_bindings() if isinstance(screen, ChatScreen) else ()
+        self.push_screen(HelpScreen(text, keys_of(screen.active_bindings.values(), others)))
+
+    def action_interrupt(self) -> None:
+        """Ctrl+C: copy what is selected, else stop, and twice quits."""
+        selected = getattr(self.focused, "selected_text", "") or self.screen.get_selected_text()
+        now = time.monotonic()
+        if selected:
+            self.copy(selected)
+            self.notify("copied")
+        elif self.desk.busy:
+            self.stop_answer()
+        elif now - self._interrupted_at < _TWICE_S:
+            self.action_leave()
+        else:
+            self._interrupted_at = now
+            self.notify("Ctrl+C again quits")
+
+    def action_leave(self) -> None:
+        """Quit; the answer under way is kept as far as it came."""
+        chat = self.chat_screen()
+        with self.reporting(quietly=True):
+            if self.desk.busy:
+                self.desk.stop()
+            if chat is not None:
+                chat.save_draft()
+        self.exit()
+
+    def on_mode_tab_chosen(self, event: ModeTab.Chosen) -> None:
+        """A click on a tab."""
+        self.action_mode(event.mode)
+
+    def on_welcome_wanted(self, event: Welcome.Wanted) -> None:
+        """A button of the empty library."""
+        if event.what == "demo":
+            self.jobs.add("convert", "Converting smollm2", {"source": "smollm2"})
+        else:
+            self.action_mode("library")
+            self.call_later(self._search_hub)
+
+    async def _search_hub(self) -> None:
+        await self.run_action("screen.hub")
+
+
+def _message_bindings() -> list[Binding]:
+    from edgelm_tui.chat.view import MessageView
+
+    return [item for item in MessageView.BINDINGS if isinstance(item, Binding)]
 
 
 def run_app() -> None:
@@ -33,4 +164,8 @@ def run_app() -> None:
     try:
         app.run()
     finally:
-        app.client.close()
+        if app.state.loading:
+            print(f"waiting for {app.state.loading} to be loaded", file=sys.stderr)
+        app.close()
+    if app.tuning is not None and app.tuning.returncode is None:
+        print("training goes on; edgelm shows it under F4 Tune, and can stop it there", file=sys.stderr)

@@ -1,0 +1,289 @@
+"""The tree of a chat's messages: branches, siblings, answers that grow, ratings.
+
+An answer is begun, written to at intervals and finished. If its process dies in between, the part written last is
+there, and the next one to open the chat finds it `stopped`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from edgelm.errors import NotFoundError, OptionError
+from edgelm.processes import is_alive
+from edgelm.store.chat_schema import Attachment, Message, Role, State
+from edgelm.store.database import Database
+
+_COPIED = "role, content, thinking, tool_calls, state, model, adapter, usage, rating, created, deleted"
+
+
+class MessageTree:
+    """What can be done with messages; a part of `edgelm.store.chats.Chats`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        session_id: int,
+        parent_id: int | None,
+        role: Role,
+        content: str,
+        *,
+        attachments: Iterable[Attachment] = (),
+        state: State = "complete",
+        model: str | None = None,
+        adapter: str | None = None,
+        edited_from: int | None = None,
+        thinking: str = "",
+        tool_calls: Sequence[Mapping[str, Any]] = (),
+    ) -> Message:
+        """A new last child of `parent_id` (None: of the chat itself), which becomes the one that is shown."""
+        now = time.time()
+        with self._database.transaction() as rows:
+            made = rows.execute(
+                "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
+                " edited_from, thinking, tool_calls, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    session_id, parent_id, role, content, state, os.getpid() if state == "writing" else None,
+                    model, adapter, edited_from, thinking, _json(list(tool_calls)), now,
+                ),
+            ).lastrowid  # fmt: skip
+            adopt_attachments(rows, session_id, attachments, message_id=made)
+            _show(rows, session_id, parent_id, made)
+            rows.execute("UPDATE chat_sessions SET updated = ? WHERE id = ?", (now, session_id))
+        return self.message(made or 0)
+
+    def message(self, message_id: int) -> Message:
+        """One message.
+
+        Raises:
+            NotFoundError: it is gone.
+        """
+        row = self._database.row("SELECT * FROM chat_messages WHERE id = ?", message_id)
+        if row is None:
+            raise NotFoundError(f"there is no message {message_id}")
+        return self._message(row)
+
+    def path(self, session_id: int) -> list[Message]:
+        """What is shown of a chat: from the first message down, at each the child that was looked at last."""
+        self._end_orphans(session_id)
+        found = self._database.rows(
+            "SELECT * FROM chat_messages WHERE session_id = ? AND deleted IS NULL ORDER BY id", session_id
+        )
+        children: dict[int | None, list[sqlite3.Row]] = {}
+        for row in found:
+            children.setdefault(row["parent_id"], []).append(row)
+        root = self._database.row("SELECT active_child FROM chat_sessions WHERE id = ?", session_id)
+        wanted, path = root["active_child"] if root else None, []
+        at: int | None = None
+        while at in children:
+            row = next((child for child in children[at] if child["id"] == wanted), children[at][-1])
+            path.append(row)
+            at, wanted = row["id"], row["active_child"]
+        return self._messages(path, session_id)
+
+    def lineage(self, message_id: int) -> list[Message]:
+        """A message and all above it, the first one first."""
+        path: list[Message] = []
+        at: int | None = message_id
+        while at is not None:
+            path.append(self.message(at))
+            at = path[-1].parent_id
+        return path[::-1]
+
+    def siblings(self, message_id: int) -> list[int]:
+        """The ids of a message and its alternatives, oldest first."""
+        message = self.message(message_id)
+        found = self._database.rows(
+            "SELECT id FROM chat_messages WHERE session_id = ? AND parent_id IS ? AND deleted IS NULL ORDER BY id",
+            message.session_id,
+            message.parent_id,
+        )
+        return [row["id"] for row in found]
+
+    def sibling_places(self, session_id: int) -> dict[int, tuple[int, int]]:
+        """Message → its place among its alternatives and their number: `(2, 3)`; of those that have any."""
+        found = self._database.rows(
+            "SELECT id, row_number() OVER (PARTITION BY parent_id ORDER BY id) AS place,"
+            " count(*) OVER (PARTITION BY parent_id) AS n"
+            " FROM chat_messages WHERE session_id = ? AND deleted IS NULL",
+            session_id,
+        )
+        return {row["id"]: (row["place"], row["n"]) for row in found if row["n"] > 1}
+
+    def show(self, message_id: int) -> None:
+        """Make a message the one that is shown among its alternatives."""
+        message = self.message(message_id)
+        with self._database.transaction() as rows:
+            _show(rows, message.session_id, message.parent_id, message_id)
+
+    def write(
+        self,
+        message_id: int,
+        content: str,
+        *,
+        thinking: str = "",
+        tool_calls: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Put down all that an answer says so far."""
+        with self._database.transaction() as rows:
+            rows.execute(
+                "UPDATE chat_messages SET content = ?, thinking = ?, tool_calls = ? WHERE id = ?",
+                (content, thinking, _json(list(tool_calls)), message_id),
+            )
+
+    def finish(self, message_id: int, state: State, *, usage: Mapping[str, Any] | None = None) -> None:
+        """Say how an answer ended, and what it cost."""
+        with self._database.transaction() as rows:
+            rows.execute(
+                "UPDATE chat_messages SET state = ?, usage = ?, writer = NULL WHERE id = ?",
+                (state, _json(dict(usage or {})), message_id),
+            )
+
+    def resume(self, message_id: int) -> None:
+        """Begin to write to a cut answer again."""
+        with self._database.transaction() as rows:
+            rows.execute(
+                "UPDATE chat_messages SET state = 'writing', writer = ? WHERE id = ?",
+                (os.getpid(), message_id),
+            )
+
+    def correct(self, message_id: int, content: str) -> Message:
+        """The user's better version of an answer, as a sibling that is shown; both stay for training."""
+        original = self.message(message_id)
+        if original.role != "assistant":
+            raise OptionError(f"message {message_id} is of the user, expected an answer")
+        return self.add(
+            original.session_id,
+            original.parent_id,
+            "assistant",
+            content,
+            model=original.model,
+            adapter=original.adapter,
+            edited_from=message_id,
+        )
+
+    def rate(self, message_id: int, rating: int) -> None:
+        """1 for a good answer, -1 for a bad one, 0 to take it back."""
+        if rating not in (-1, 0, 1):
+            raise OptionError(f"rating is {rating!r}, expected -1, 0 or 1")
+        with self._database.transaction() as rows:
+            rows.execute("UPDATE chat_messages SET rating = ? WHERE id = ?", (rating, message_id))
+
+    def delete_message(self, message_id: int) -> None:
+        """Hide a message and all below it; `restore_message` undoes that."""
+        self._mark(message_id, time.time())
+
+    def restore_message(self, message_id: int) -> None:
+        """Undo `delete_message`, and show it again."""
+        self._mark(message_id, None)
+        self.show(message_id)
+
+    def _mark(self, message_id: int, deleted: float | None) -> None:
+        with self._database.transaction() as rows:
+            rows.execute("UPDATE chat_messages SET deleted = ? WHERE id = ?", (deleted, message_id))
+
+    def _end_orphans(self, session_id: int) -> None:
+        """Answers whose writer has died were stopped by that."""
+        found = self._database.rows(
+            "SELECT id, writer FROM chat_messages WHERE session_id = ? AND state = 'writing'", session_id
+        )
+        for row in found:
+            if row["writer"] is None or not is_alive(row["writer"]):
+                self.finish(row["id"], "stopped")
+
+    def _messages(self, rows: list[sqlite3.Row], session_id: int) -> list[Message]:
+        attached: dict[int, list[Attachment]] = {}
+        for row in self._database.rows(
+            "SELECT * FROM chat_attachments WHERE session_id = ? AND message_id IS NOT NULL ORDER BY id",
+            session_id,
+        ):
+            attached.setdefault(row["message_id"], []).append(Attachment(row["name"], row["text"]))
+        return [_message(row, tuple(attached.get(row["id"], ()))) for row in rows]
+
+    def _message(self, row: sqlite3.Row) -> Message:
+        return _message(row, self._attachments("message_id", row["id"]))
+
+    def _attachments(self, owner: str, owner_id: int) -> tuple[Attachment, ...]:
+        found = self._database.rows(
+            f"SELECT name, text FROM chat_attachments WHERE {owner} = ? ORDER BY id",
+            owner_id,
+        )
+        return tuple(Attachment(row["name"], row["text"]) for row in found)
+
+
+def adopt_attachments(
+    rows: sqlite3.Connection,
+    session_id: int,
+    attachments: Iterable[Attachment],
+    *,
+    message_id: int | None = None,
+    queued_id: int | None = None,
+) -> None:
+    """Give attachments to a message or to a queued prompt."""
+    rows.executemany(
+        "INSERT INTO chat_attachments (session_id, message_id, queued_id, name, text) VALUES (?, ?, ?, ?, ?)",
+        [(session_id, message_id, queued_id, file.name, file.text) for file in attachments],
+    )
+
+
+def copy_messages(rows: sqlite3.Connection, source: int, target: int) -> None:
+    """Copy all messages and their attachments from one session to another."""
+    new: dict[int | None, int | None] = {None: None}
+    found = rows.execute("SELECT * FROM chat_messages WHERE session_id = ? ORDER BY id", (source,)).fetchall()
+    for row in found:  # a parent is older than its children
+        new[row["id"]] = rows.execute(
+            f"INSERT INTO chat_messages (session_id, parent_id, edited_from, {_COPIED})"
+            f" SELECT ?, ?, ?, {_COPIED} FROM chat_messages WHERE id = ?",
+            (target, new[row["parent_id"]], new.get(row["edited_from"]), row["id"]),
+        ).lastrowid
+    for row in found:
+        rows.execute(
+            "UPDATE chat_messages SET active_child = ?, state = iif(state = 'writing', 'stopped', state) WHERE id = ?",
+            (new.get(row["active_child"]), new[row["id"]]),
+        )
+        rows.execute(
+            "INSERT INTO chat_attachments (session_id, message_id, name, text)"
+            " SELECT ?, ?, name, text FROM chat_attachments WHERE message_id = ?",
+            (target, new[row["id"]], row["id"]),
+        )
+    shown = rows.execute("SELECT active_child FROM chat_sessions WHERE id = ?", (source,)).fetchone()
+    rows.execute(
+        "UPDATE chat_sessions SET active_child = ? WHERE id = ?", (new.get(shown["active_child"]), target)
+    )
+
+
+def _show(rows: sqlite3.Connection, session_id: int, parent_id: int | None, child: int | None) -> None:
+    if parent_id is None:
+        rows.execute("UPDATE chat_sessions SET active_child = ? WHERE id = ?", (child, session_id))
+    else:
+        rows.execute("UPDATE chat_messages SET active_child = ? WHERE id = ?", (child, parent_id))
+
+
+def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> Message:
+    return Message(
+        id=row["id"],
+        session_id=row["session_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        content=row["content"],
+        thinking=row["thinking"],
+        tool_calls=tuple(json.loads(row["tool_calls"])),
+        state=row["state"],
+        model=row["model"],
+        adapter=row["adapter"],
+        usage=json.loads(row["usage"]),
+        rating=row["rating"],
+        edited_from=row["edited_from"],
+        created=row["created"],
+        attachments=attachments,
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,300 @@
+"""The frame around all: modes, help, palette, settings, keys, themes, sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from app_driver import running
+from scripted_engine import LiveModel, ScriptedEngine
+from textual.binding import Binding
+from textual.widgets import Input, Select, Switch, TextArea
+
+from edgelm_tui.chat.settings import ChatSettingsScreen
+from edgelm_tui.chat.welcome import Welcome
+from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
+from edgelm_tui.shell.help import HelpScreen
+from edgelm_tui.shell.keys import binding_ids, bound_classes
+from edgelm_tui.shell.preferences import PreferencesScreen
+from edgelm_tui.shell.slider import Slider
+from edgelm_tui.shell.tabs import ModeTab
+
+
+def config(home: Path) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    return home / "config.toml"
+
+
+async def test_modes_by_key_and_by_mouse() -> None:
+    async with running() as it:
+        for key, mode in (("f3", "library"), ("f4", "tune"), ("f5", "arena"), ("f2", "chat")):
+            await it.press(key)
+            assert it.app.current_mode == mode
+            assert it.status.startswith("tiny")
+        tab = next(tab for tab in it.app.screen.query(ModeTab) if tab.mode == "library")
+        await it.pilot.click(tab)
+        await it.until(lambda: it.app.current_mode == "library", "changed")
+
+
+async def test_every_key_has_an_id_of_its_own() -> None:
+    seen: dict[str, str] = {}
+    for kind in bound_classes():
+        for binding in kind.__dict__["BINDINGS"]:
+            assert isinstance(binding, Binding), kind
+            assert binding.id, (kind, binding)
+            assert binding.description, (kind, binding)
+            if not binding.id.startswith(("dialog.", "slider.")):
+                assert binding.id not in seen, (kind, binding.id, seen.get(binding.id))
+            seen[binding.id] = kind.__name__
+    assert len(binding_ids()) >= 80
+
+
+async def test_a_key_can_be_changed(home: Path) -> None:
+    config(home).write_text('[keys]\n"app.library" = "f12"\n"no.such" = "f11"\n')
+    async with running() as it:
+        assert "there is no key id no.such" in it.toasts
+        await it.press("f3")
+        assert it.app.current_mode == "chat"
+        await it.press("f12")
+        assert it.app.current_mode == "library"
+
+
+@pytest.mark.parametrize(
+    "text", ["[app", '[app]\ntheme = "pink"\n', "[nonsense]\n", "[app]\nshoe = 4\n", "[keys]\na = 1\n"]
+)
+async def test_a_settings_file_that_cannot_be_used_is_kept_aside(text: str, home: Path) -> None:
+    config(home).write_text(text)
+    async with running() as it:
+        assert "config.toml is not used" in it.toasts
+        assert it.app.theme == "edgelm-dark"
+    assert (home / "config.toml.broken").read_text() == text
+    assert not config(home).exists()
+
+
+def test_settings_survive_the_way_to_the_disk(tmp_path: Path) -> None:
+    settings = Settings(
+        AppSettings(theme="ansi", footer=False),
+        ChatSettings(system='say "hi"\n\\ é \x7f', seed=3),
+        {"chat.new": "f7"},
+    )
+    write_settings(settings, tmp_path / "a" / "config.toml")
+    assert read_settings(tmp_path / "a" / "config.toml") == (settings, None)
+
+
+async def test_preferences_are_kept(home: Path) -> None:
+    async with running() as it:
+        await it.press("f10")
+        assert isinstance(it.app.screen, PreferencesScreen)
+        it.app.screen.query_one("#theme", Select).value = "high-contrast"
+        it.app.screen.query_one("#footer", Switch).value = False
+        it.app.screen.query_one("#paste_lines", Input).value = "many"
+        await it.press("ctrl+s")
+        assert "paste_lines is no number" in it.screen_text
+        it.app.screen.query_one("#paste_lines", Input).value = "30"
+        await it.press("ctrl+s")
+        assert it.app.theme == "high-contrast"
+    async with running() as it:
+        assert it.app.theme == "high-contrast"
+        assert "^n New" not in it.screen_text
+        assert it.prompt.paste_lines == 30
+        await it.press("f10")
+        it.app.screen.query_one("#theme", Select).value = "ansi"
+        await it.pilot.pause()
+        await it.press("escape")
+        assert it.app.theme == "high-contrast"
+
+
+async def test_settings_of_a_chat() -> None:
+    async with running() as it:
+        await it.press("ctrl+o")
+        screen = it.app.screen
+        assert isinstance(screen, ChatSettingsScreen)
+        screen.query_one("#system", TextArea).load_text("Be brief.")
+        screen.query_one("#temperature", Input).value = "hot"
+        await it.pilot.pause()
+        assert "temperature is 'hot', expected a number" in it.screen_text
+        screen.query_one("#temperature", Input).value = "-1"
+        await it.press("ctrl+s")
+        assert "temperature is -1.0, expected >= 0" in it.screen_text
+        screen.query_one("#temperature", Input).value = "0.5"
+        screen.query_one("#max_tokens", Input).value = "9"
+        screen.query_one(Slider).focus()
+        await it.press("left", "left")
+        await it.press("ctrl+s")
+        await it.ask("hello")
+        asked = it.engine.asked[-1]
+        assert asked["system"] == "Be brief."
+        assert (asked["settings"]["temperature"], asked["settings"]["max_tokens"]) == (0.5, 9)
+        assert it.app.chats.session(1).settings["adapter_scale"] == 0.9
+        await it.press("ctrl+n")
+        await it.ask("hello")
+        assert it.engine.asked[-1]["system"] is None
+
+
+async def test_a_schema_reaches_the_model_or_is_refused() -> None:
+    async with running() as it:
+        await it.press("ctrl+o")
+        it.app.screen.query_one("#schema", Input).value = '{"type": "object"}'
+        await it.press("ctrl+s")
+        await it.ask("hello")
+        assert it.engine.asked[-1]["settings"]["schema"] == {"type": "object"}
+        await it.press("ctrl+o")
+        it.app.screen.query_one("#schema", Input).value = "/no/such/file.json"
+        await it.press("ctrl+s")
+        await it.ask("again")
+        assert "error: the schema cannot be read" in it.screen_text
+
+
+async def test_an_adapter_is_put_on_the_model(home: Path) -> None:
+    adapter = home / "adapters" / "poet"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    async with running() as it:
+        await it.press("ctrl+o")
+        it.app.screen.query_one("#adapter", Select).value = str(adapter)
+        await it.press("ctrl+s")
+        await it.until(lambda: it.status.startswith("tiny + poet"), "loaded with it")
+        await it.ask("hello")
+        assert it.engine.models[-1].adapter == str(adapter)
+        assert "tiny + poet" in it.views[1].plain
+
+
+async def test_adapters_are_changed_and_scaled_while_the_model_lives(home: Path) -> None:
+    engine = ScriptedEngine()
+    engine.kind = LiveModel
+    for name in ("poet", "cook"):
+        (home / "adapters" / name).mkdir(parents=True)
+        (home / "adapters" / name / "adapter_config.json").write_text("{}")
+    async with running(engine=engine) as it:
+        for name, keys, expected in (
+            ("poet", ("left",), {"poet": 0.95}),
+            ("cook", (), {"poet": 0.0, "cook": 0.95}),
+        ):
+            await it.press("ctrl+o")
+            it.app.screen.query_one("#adapter", Select).value = str(home / "adapters" / name)
+            it.app.screen.query_one(Slider).focus()
+            await it.press(*keys, "ctrl+s")
+            await it.until(lambda name=name: it.status.startswith(f"tiny + {name}"), "changed")  # type: ignore[misc]
+            await it.ask("hello")
+            assert engine.models[0].adapters == expected  # type: ignore[attr-defined]
+        assert len(engine.models) == 1
+
+
+async def test_a_scale_that_cannot_be_had_is_refused(home: Path) -> None:
+    (home / "adapters" / "poet").mkdir(parents=True)
+    (home / "adapters" / "poet" / "adapter_config.json").write_text("{}")
+    async with running() as it:
+        await it.press("ctrl+o")
+        it.app.screen.query_one("#adapter", Select).value = str(home / "adapters" / "poet")
+        it.app.screen.query_one(Slider).focus()
+        await it.press("left", "ctrl+s")
+        await it.until(lambda: it.status.startswith("tiny + poet"), "loaded")
+        await it.ask("hello")
+        assert "error: the adapter's scale is 0.95" in it.screen_text
+
+
+async def test_help_lists_the_keys_of_the_screen() -> None:
+    async with running(size=(110, 60)) as it:
+        await it.press("f1")
+        assert isinstance(it.app.screen, HelpScreen)
+        for text in ("Enter sends", "Ctrl+N", "chat.new", "Ctrl+P"):
+            assert text in it.screen_text
+        await it.press("end")
+        await it.pilot.pause(0.2)
+        assert "message.delete" in it.screen_text
+        await it.press("escape", "f3", "f1")
+        assert "library.hub" in it.screen_text
+
+
+async def test_the_palette_runs_actions() -> None:
+    async with running() as it:
+        await it.press("ctrl+p")
+        await it.press(*"go to library")
+        await it.pilot.pause(0.4)
+        await it.press("enter")
+        await it.until(lambda: it.app.current_mode == "library", "there")
+        await it.press("ctrl+p")
+        await it.press(*"theme high")
+        await it.pilot.pause(0.4)
+        await it.press("enter")
+        await it.until(lambda: it.app.theme == "high-contrast", "changed")
+
+
+async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
+    async with running([]) as it:
+        await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
+        assert "No model is installed yet" in it.screen_text
+        await it.press("enter")  # the demo has the focus
+        await it.until(lambda: bool(it.app.jobs.jobs), "a job")
+        assert it.app.jobs.jobs[0].settings == {"source": "smollm2"}
+        await it.until(lambda: it.app.jobs.jobs[0].state == "done", "done")
+        await it.pilot.click("#hub")
+        await it.until(lambda: it.app.current_mode == "library", "in the library")
+
+
+async def test_the_prompt_has_the_focus_when_the_first_model_has_come() -> None:
+    names: list[str] = []
+    async with running(names) as it:
+        await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
+        names.append("tiny")
+        it.app.client._list_models = lambda: names
+        it.app.client.look()
+        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.press("h", "i", "enter")
+        await it.idle()
+        assert it.said[0] == "hi"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 15), (200, 60)])
+async def test_every_mode_fits(size: tuple[int, int]) -> None:
+    async with running(size=size) as it:
+        await it.ask("hello")
+        assert it.prompt.region.bottom <= size[1]
+        for key in ("f3", "f4", "f5", "f2"):
+            await it.press(key)
+            lines = it.screen_text.splitlines()
+            assert len(lines) <= size[1]
+            assert "Library" in lines[0]
+
+
+def test_no_color() -> None:
+    code = (
+        "import asyncio; from app_driver import running\n"
+        "async def main():\n"
+        "    async with running() as it:\n"
+        "        await it.ask('hello')\n"
+        "        styles = [s.style for strip in it.app.screen._compositor.render_strips() for s in strip if s.style]\n"
+        "        from textual.filter import Monochrome\n"
+        "        print(it.app.no_color, any(isinstance(f, Monochrome) for f in it.app._filters))\n"
+        "asyncio.run(main())\n"
+    )
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+def test_the_first_frame_needs_no_engine() -> None:
+    code = (
+        "import asyncio, json, sys; from edgelm_tui.app import EdgeLMApp\n"
+        "async def main():\n"
+        "    app = EdgeLMApp()\n"
+        "    seen = []\n"
+        "    app._begin = lambda: seen.append([n for n in ('mlx', 'mlx_lm', 'transformers', 'huggingface_hub', 'numpy')"
+        " if n in sys.modules])\n"
+        "    async with app.run_test() as pilot:\n"
+        "        while not seen: await pilot.pause(0.01)\n"
+        "    print(json.dumps(seen[0]))\n"
+        "asyncio.run(main())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []

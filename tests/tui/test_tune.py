@@ -1,0 +1,254 @@
+"""Training runs: read from their directories, drawn, ordered about, compared; a child process that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from app_driver import Driver, running
+from furniture import DONE, steps, write_run
+from textual.widgets import DataTable, Input
+
+from edgelm_tui.tune.plot import Plot, Series, decimate, draw
+from edgelm_tui.tune.runs import RunLog, RunShelf
+from edgelm_tui.tune.screen import TuneScreen
+from edgelm_tui.tune.start import NewRun, NewRunScreen, _plan_arguments
+
+TRAINER = """
+import json, os, sys, time
+from pathlib import Path
+run = Path(os.environ["EDGELM_HOME"]) / "runs" / sys.argv[1]
+(run / "checkpoints").mkdir(parents=True, exist_ok=True)
+(run / "pid").write_text(str(os.getpid()))
+(run / "config.json").write_text(json.dumps({"model": "/models/tiny"}))
+log = (run / "events.jsonl").open("a")
+def say(event, **fields):
+    line = json.dumps({"event": event, **fields})
+    log.write(line + "\\n"); log.flush(); print(line, flush=True)
+say("started", run=run.name, model="tiny", method="lora", step=0, rows=9, validation_rows=1, notes=[], pad_share=0.25)
+step, paused = 0, False
+while step < 9000:
+    order = run / "control"
+    if order.exists():
+        word = order.read_text(); order.unlink()
+        if word == "pause": paused = True; say("paused", step=step, reason="asked for")
+        if word == "resume": paused = False; say("unpaused", step=step, paused_s=1)
+        if word == "checkpoint": say("checkpointed", step=step, directory="x")
+        if word == "stop": break
+    time.sleep(0.02)
+    if paused: continue
+    step += 1
+    say("stepped", step=step, total_steps=9000, loss=3.0 / step, smoothed=2.0 / step, learning_rate=1e-4,
+        tokens_per_s=1234.0, memory_bytes=2_000_000_000, eta_s=60.0)
+    if step % 10 == 0:
+        say("validated", step=step, loss=2.5 / step, best_loss=2.5 / step, best_step=step,
+            answers=[{"prompt": "Who?", "text": f"answer {step}"}])
+say("ended", reason="stopped" if step < 9000 else "done", step=step, adapter=None, elapsed_s=3.0)
+(run / "pid").unlink()
+"""
+
+
+async def training(it: Driver) -> TuneScreen:
+    await it.press("f4")
+    screen = it.app.screen
+    assert isinstance(screen, TuneScreen)
+    await it.until(lambda: screen.is_mounted and screen.query_one(DataTable).has_focus, "shown")
+    return screen
+
+
+async def begin(it: Driver, name: str = "run-a") -> tuple[TuneScreen, RunLog]:
+    screen = await training(it)
+    screen.begin_run([sys.executable, "-c", TRAINER, name])
+    await it.until(lambda: screen.chosen is not None and screen.chosen.step.get("step", 0) > 2, "training")
+    assert screen.chosen is not None
+    return screen, screen.chosen
+
+
+async def test_no_runs_yet() -> None:
+    async with running() as it:
+        await training(it)
+        await it.until(lambda: "No run yet. n begins one" in it.screen_text, "said so")
+        for key in ("space", "c", "s", "r", "m", "v", "x", "enter", "l"):
+            await it.press(key)
+        assert it.app.is_running
+
+
+async def test_a_run_is_followed_paused_and_stopped() -> None:
+    async with running(size=(140, 40)) as it:
+        screen, log = await begin(it)
+        assert it.app.state.model is None
+        await it.until(lambda: "running" in it.screen_text and "1,234 token/s" in it.screen_text, "numbers")
+        for text in ("75% of positions used", "left 1:00", "smoothed", "validation"):
+            await it.until(lambda text=text: text in it.screen_text, text)  # type: ignore[misc]
+        assert "training step" in it.status
+        await it.press("space")
+        await it.until(lambda: log.is_paused and "paused" in it.screen_text, "paused")
+        await it.press("space")
+        await it.until(lambda: not log.is_paused, "goes on")
+        await it.press("c")
+        await it.until(lambda: any("checkpoint" in line for line in log.lines), "a checkpoint")
+        await it.press("s", "y")
+        await it.until(lambda: log.status() == "stopped" and screen.child is None, "stopped")
+        assert "the run has ended" in it.toasts
+        assert it.app.state.job == ""
+
+
+@pytest.mark.fault
+async def test_a_training_process_that_is_killed_leaves_the_app_working() -> None:
+    async with running(size=(140, 40)) as it:
+        screen, log = await begin(it)
+        assert screen.child is not None
+        os.kill(screen.child.pid, signal.SIGKILL)
+        await it.until(lambda: "the training process ended with signal 9" in it.toasts, "said so")
+        await it.until(lambda: log.status() == "interrupted" and "r resumes" in it.screen_text, "shown")
+        await it.press("f2", "ctrl+l")
+        await it.press("f2")
+
+
+async def test_a_run_goes_on_when_the_app_is_closed_and_is_found_again() -> None:
+    async with running(size=(140, 40)) as it:
+        screen, _ = await begin(it)
+        child = screen.child
+    assert child is not None
+    assert child.returncode is None
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "running", "found")
+        await it.press("s", "y")
+        await it.until(lambda: screen.chosen is not None and bool(screen.chosen.ended), "stopped")
+    assert child._process.wait(20) == 0
+
+
+async def test_curves_of_several_runs_are_compared(home: Path) -> None:
+    write_run(home, "one", [*steps(50), DONE])
+    write_run(home, "two", [*steps(50, 2.0), {**DONE, "reason": "stopped"}])
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        await it.until(lambda: len(screen._logs) == 2, "listed")
+        await it.until(lambda: "━ smoothed" in it.screen_text and "◆ validation" in it.screen_text, "drawn")
+        await it.press("m", "down", "m")
+        await it.until(lambda: "━ one" in it.screen_text and "━ two" in it.screen_text, "compared")
+        await it.press("l")
+        assert "log scale" in it.screen_text
+        assert {log.name: log.status() for log in screen._logs} == {"one": "finished", "two": "stopped"}
+
+
+async def test_a_run_can_be_deleted(home: Path) -> None:
+    directory = write_run(home, "one", [*steps(3), DONE])
+    async with running() as it:
+        screen = await training(it)
+        await it.until(lambda: len(screen._logs) == 1, "listed")
+        await it.press("x", "y")
+        await it.until(lambda: not directory.exists() and not screen._logs, "gone")
+
+
+async def test_enter_chats_with_the_adapter(home: Path) -> None:
+    write_run(home, "one", [*steps(3), DONE], model="tiny")
+    async with running() as it:
+        screen = await training(it)
+        await it.until(lambda: screen.chosen is not None, "listed")
+        await it.press("enter")
+        await it.until(
+            lambda: it.app.state.model is not None and it.app.state.model.adapter == "/a/poet", "loaded"
+        )
+        assert it.app.current_mode == "chat"
+
+
+async def test_the_adapter_beside_its_base(home: Path) -> None:
+    write_run(home, "one", [*steps(3), DONE], model="tiny")
+    async with running(size=(120, 40)) as it:
+        screen = await training(it)
+        await it.until(lambda: screen.chosen is not None, "listed")
+        await it.press("v")
+        it.app.screen.query_one(Input).value = "who are you"
+        await it.press("enter")
+        await it.until(lambda: "done; Enter asks again" in it.screen_text, "both answered")
+        assert it.screen_text.count("You said: who are you") == 2
+        assert [model.adapter for model in it.engine.models[-2:]] == [None, "/a/poet"]
+        await it.press("escape")
+        assert isinstance(it.app.screen, TuneScreen)
+
+
+async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(TuneScreen, "begin_run", lambda self, argv: begun.append(argv))
+    async with running(size=(120, 40)) as it:
+        await training(it)
+        await it.press("n")
+        screen = it.app.screen
+        assert isinstance(screen, NewRunScreen)
+        await it.press("f7")
+        assert "no data is named" in it.screen_text
+        screen._command = lambda *words: [sys.executable, "-c", f"print('{words[0]} says ⟦trained⟧')"]
+        await it.press(*"rows.jsonl", "f6")
+        await it.until(lambda: "⟦trained⟧" in it.screen_text and "✓ Will it fit" in it.screen_text, "checked")
+        screen._command = lambda *words: [sys.executable, "-c", "import sys; sys.exit('line 3: no prompt')"]
+        await it.press("f6")
+        await it.until(
+            lambda: "✗ Data" in it.screen_text and "line 3: no prompt" in it.screen_text, "refused"
+        )
+        await it.press("f7")
+        await it.until(lambda: bool(begun), "begun")
+        assert begun[0][3:] == ["tune", "tiny", "--data", "rows.jsonl", "--method", "lora", "--json"]
+
+
+def test_arguments() -> None:
+    run = NewRun("m", "d", "dora", epochs="2", rank="16", learning_rate="1e-4")
+    assert _plan_arguments(run)[2:] == ["--tune", "--data", "d", "--method", "dora", "--rank", "16"]
+    assert run.arguments()[6:] == ["--json", "--epochs", "2", "--rank", "16", "--learning-rate", "1e-4"]
+
+
+def test_a_log_is_read_on_and_torn_lines_wait(home: Path) -> None:
+    directory = write_run(home, "one", steps(3))
+    log = RunLog(directory)
+    assert log.read_on()
+    assert log.status() == "interrupted"
+    with (directory / "events.jsonl").open("a") as file:
+        file.write('not json\n[1]\n{"event": "stepped", "st')
+    log.read_on()
+    assert log.step["step"] == 3
+    with (directory / "events.jsonl").open("a") as file:
+        file.write('ep": 4, "loss": 1.0}\n')
+    assert log.read_on()
+    assert log.step["step"] == 4
+    assert not log.read_on()
+
+
+def test_a_resumed_run_drops_what_lies_beyond_its_checkpoint(home: Path) -> None:
+    directory = write_run(
+        home, "one", [*steps(9), {"event": "started", "step": 4}, {"event": "stepped", "step": 5, "loss": 7}]
+    )
+    log = RunLog(directory)
+    log.read_on()
+    assert [step for step, _ in log.curves["loss"]] == [1, 2, 3, 4, 5]
+
+
+def test_broken_runs_do_not_hide_the_others(home: Path) -> None:
+    write_run(home, "good", steps(3))
+    bad = write_run(home, "bad", [])
+    (bad / "config.json").write_text("{")
+    (bad / "events.jsonl").write_bytes(b"\xff\xfe\n")
+    assert {log.name for log in RunShelf().look()} == {"good", "bad"}
+
+
+def test_drawing() -> None:
+    points = [(float(n), 1 / (n + 1)) for n in range(1000)]
+    picture = draw([Series("loss", points, "red"), Series("v", [(500.0, 0.5)], "blue", "◆")], 60, 12)
+    lines = picture.plain.splitlines()
+    assert len(lines) == 12
+    assert all(len(line) <= 60 for line in lines)
+    assert "◆" in picture.plain
+    assert "⠀" < max(picture.plain) <= "◆⣿" or any(0x2800 < ord(letter) < 0x2900 for letter in picture.plain)
+    assert "nothing to draw" in draw([], 60, 12).plain
+    assert draw([Series("flat", [(1.0, 2.0)], "red")], 60, 12, is_log=True).plain
+
+
+def test_decimation_keeps_the_peaks() -> None:
+    points = [(float(n), 100.0 if n == 777 else 0.0) for n in range(10_000)]
+    kept = decimate(points, 50)
+    assert len(kept) <= 50
+    assert (777.0, 100.0) in kept
+    assert isinstance(Plot(), Plot)

@@ -1,0 +1,243 @@
+"""What the app holds: engine, database, jobs, settings, and what can be done from every screen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Without it, a terminal that does not speak Kitty's protocol delays Esc by a tenth of a second.
+os.environ.setdefault("ESCDELAY", "25")
+
+from textual.app import App
+from textual.binding import Binding
+from textual.signal import Signal
+
+from edgelm import paths
+from edgelm.errors import EdgeLMError
+from edgelm.memory import Memory
+from edgelm.store.chats import Chats
+from edgelm_tui.answers import AnswerDesk
+from edgelm_tui.chat.screen import ChatScreen
+from edgelm_tui.chat.sending import Sender
+from edgelm_tui.clipboard import copy_text
+from edgelm_tui.engine.client import EngineClient
+from edgelm_tui.engine.events import ClientEvent, FitKnown
+from edgelm_tui.jobs.manager import Job, JobManager
+from edgelm_tui.jobs.process import ChildProcess
+from edgelm_tui.settings import THEMES as THEME_NAMES
+from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
+from edgelm_tui.shell.state import AppState
+from edgelm_tui.shell.themes import THEMES
+
+_LOCK_S = 0.25
+"""How long the interface waits for another process's write; then it says so and tries again."""
+_COMPLAIN_S = 4.0
+
+
+class AppBase(App[None]):
+    """The parts, and what they do together. Screens know the app as this.
+
+    Args:
+        memory: what to show instead of this machine's, for pictures and tests.
+    """
+
+    def __init__(
+        self,
+        client: EngineClient | None = None,
+        jobs: JobManager | None = None,
+        database: Path | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.settings, self._problem = read_settings(settings_file())
+        super().__init__()
+        self.client = client or EngineClient()
+        self.jobs = jobs or JobManager()
+        self.chats = Chats(database or paths.database(), timeout_s=_LOCK_S)
+        self.desk = AnswerDesk(self.client, self.chats, self._complain)
+        self.sender = Sender(self.chats, self.desk, lambda: self.settings.chat, lambda: self.state.model)
+        self.state = AppState(memory=memory)
+        self.state_changed: Signal[AppState] = Signal(self, "state")
+        self.fit_known: Signal[FitKnown] = Signal(self, "fit")
+        self.jobs_changed: Signal[list[Job]] = Signal(self, "jobs")
+        self.engine_heard: Signal[ClientEvent] = Signal(self, "engine")
+        self.tuning: ChildProcess | None = None
+        """The training run that was begun in this app."""
+        self._training = ""
+        self._clashes: set[str] = set()
+        self._measures_memory = memory is None
+        self._complained_at = 0.0
+        self._after_load: list[int] = []
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = self.settings.app.theme
+        self.set_keymap(dict(self.settings.keys))
+
+    @property
+    def theme_names(self) -> tuple[str, ...]:
+        """Those of the settings."""
+        return THEME_NAMES
+
+    @contextmanager
+    def reporting(self, *, quietly: bool = False) -> Iterator[None]:
+        """Say what goes wrong in the block."""
+        try:
+            yield
+        except EdgeLMError as error:
+            if not quietly:
+                self.report(error.message, error.hint)
+
+    def report(self, message: str, hint: str | None = None) -> None:
+        """An error, for a while in the corner."""
+        self.notify(
+            message + (f"\nhint: {hint}" if hint else ""), title="Error", severity="error", timeout=10
+        )
+
+    def chat_screen(self) -> ChatScreen | None:
+        """The chat, if it was opened yet and is not being closed."""
+        stack = self._screen_stacks.get("chat", [])
+        screen = stack[0] if stack else None
+        return screen if isinstance(screen, ChatScreen) and screen.is_whole else None
+
+    def changed(self) -> None:
+        """Tell the screens about the state."""
+        self.state_changed.publish(self.state)
+
+    def load_model(self, name: str, adapter: str | None = None) -> None:
+        """Change the model; the chat goes on with it."""
+        if self.desk.busy:
+            self.stop_answer()
+        if adapter is None:
+            chat = self.chat_screen()
+            with self.reporting():
+                adapter = chat.chat_settings.adapter if chat is not None else ""
+        self.state.loading, self.state.model = name, None
+        self.client.load(name, adapter or None)
+        self.changed()
+
+    def use_adapter(self, adapter: str) -> None:
+        """Put an adapter on the model, if it is not there yet."""
+        model = self.state.model
+        if model is not None and (model.adapter or "") != adapter:
+            self.load_model(model.directory or model.name, adapter)
+
+    def show_job(self, training: str) -> None:
+        """What runs, in the status line."""
+        self._training = training
+        shown = " · ".join(part for part in (training, self.jobs.status()) if part)
+        if shown != self.state.job:
+            self.state.job = shown
+            self.changed()
+
+    def forget_model(self) -> None:
+        """Let the model go."""
+        if self.desk.busy:
+            self.stop_answer()
+        self.state.model = None
+        self.client.unload()
+        self.changed()
+
+    def chat_with_adapter(self, base: str, adapter: str) -> None:
+        """A new chat with an adapter on its base."""
+        self.switch_mode("chat")
+
+        async def begin() -> None:
+            chat = self.chat_screen()
+            if chat is not None:
+                await chat.action_new()
+                chat.adopt_adapter(adapter)
+            self.load_model(base, adapter)
+
+        self.call_later(begin)
+
+    def send_after_load(self, session_id: int) -> None:
+        """The prompts that wait in a chat are for the model that is being loaded."""
+        self._after_load.append(session_id)
+
+    def stop_answer(self) -> None:
+        """Stop the answer under way, and show that at once."""
+        answer = self.desk.stop()
+        chat = self.chat_screen()
+        if answer is not None and chat is not None:
+            self.call_next(chat.answer_changed, answer)
+
+    async def open_chat(self, session_id: int) -> None:
+        """Show a chat, from wherever the user is."""
+        self.switch_mode("chat")
+        chat = self.chat_screen()
+        if chat is not None:
+            with self.reporting():
+                await chat.open(session_id)
+                chat.prompt.focus()
+
+    def adapters(self) -> list[str]:
+        """The directories of the adapters that are installed."""
+        folder = paths.adapters()
+        if not folder.is_dir():
+            return []
+        return sorted(str(path) for path in folder.iterdir() if (path / "adapter_config.json").is_file())
+
+    def copy(self, text: str) -> None:
+        """To the clipboard."""
+        if not copy_text(text):
+            self.copy_to_clipboard(text)
+
+    def use_theme(self, name: str) -> None:
+        """Change the colours, and remember."""
+        self.theme = name
+        self.keep_settings(replace(self.settings, app=replace(self.settings.app, theme=name)))
+
+    def keep_settings(self, settings: Settings) -> None:
+        """Use them, and write them down."""
+        self.settings = settings
+        self.theme = settings.app.theme
+        with self.reporting():
+            write_settings(settings, settings_file())
+
+    def _complain(self, text: str) -> None:
+        if time.monotonic() - self._complained_at > _COMPLAIN_S:
+            self._complained_at = time.monotonic()
+            self.notify(text, severity="error")
+
+    def action_models(self) -> None:
+        """Choose another model."""
+        names = self.state.names
+        if not names:
+            self.notify("no model is installed; F3 finds one", severity="warning")
+            return
+
+        from edgelm_tui.shell.dialogs import Choose
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.load_model(name)
+
+        current = self.state.model.name if self.state.model else None
+        self.push_screen(Choose("Model", names, current), chosen)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: Any) -> None:
+        """Two actions on one key, by the settings: said once."""
+        names = ", ".join(sorted(binding.id or binding.action for binding in clashed_bindings))
+        if names not in self._clashes:
+            self._clashes.add(names)
+            self.notify(f"the same key is set for {names}", title="Settings", severity="warning")
+
+    def check_keys(self) -> None:
+        """Say which ids of the settings are none."""
+        from edgelm_tui.shell.keys import binding_ids
+
+        unknown = sorted(set(self.settings.keys) - binding_ids())
+        if unknown:
+            self.notify(
+                f"config.toml: there is no key id {', '.join(unknown)}", title="Settings", severity="warning"
+            )
+
+    def close(self) -> None:
+        """Let everything go, but a training run, which goes on; again is a no-op."""
+        self.jobs.close()
+        self.client.close()
+        self.chats.close()

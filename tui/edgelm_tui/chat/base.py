@@ -1,0 +1,128 @@
+"""What the parts of the chat screen share: the open chat, its path, and the way to everything else."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edgelm.store.chat_schema import Attachment, Message
+from edgelm.store.chats import Chats
+from edgelm_tui.answers import AnswerDesk
+from edgelm_tui.chat.prompt import Prompt
+from edgelm_tui.chat.sending import Sender
+from edgelm_tui.chat.sidebar import Sidebar
+from edgelm_tui.chat.transcript import Transcript
+from edgelm_tui.chat.view import MessageView
+from edgelm_tui.chat.waiting import Waiting
+from edgelm_tui.settings import ChatSettings
+from edgelm_tui.shell.base import ModeScreen
+
+
+class ChatBase(ModeScreen):
+    """A mode with one open chat; None is a new one that is not saved yet."""
+
+    MODE: ClassVar[str] = "chat"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session_id: int | None = None
+        self.path: list[Message] = []
+        self.attachments: list[Attachment] = []
+        self._new_settings: ChatSettings | None = None
+        self._undo: list[tuple[str, int]] = []
+
+    @property
+    def chats(self) -> Chats:
+        """The saved chats."""
+        return self.edgelm.chats
+
+    @property
+    def desk(self) -> AnswerDesk:
+        """The answers under way."""
+        return self.edgelm.desk
+
+    @property
+    def sender(self) -> Sender:
+        """Sends prompts."""
+        return self.edgelm.sender
+
+    @property
+    def transcript(self) -> Transcript:
+        """The messages."""
+        return self.query_one(Transcript)
+
+    @property
+    def prompt(self) -> Prompt:
+        """Where the user writes."""
+        return self.query_one(Prompt)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its widgets are there: not before it is mounted, and not while the app is closing."""
+        return self.is_mounted and bool(self.query(Prompt)) and bool(self.query(Waiting))
+
+    @property
+    def chat_settings(self) -> ChatSettings:
+        """Of the open chat."""
+        if self.session_id is not None:
+            return self.sender.settings_of(self.session_id)
+        return self._new_settings or self.edgelm.settings.chat
+
+    def ensure_session(self) -> int:
+        """The open chat's id; a new one is saved now."""
+        if self.session_id is None:
+            model = self.edgelm.state.model
+            settings = self.chat_settings.changes(self.edgelm.settings.chat)
+            made = self.chats.create(model=model.name if model else None, settings=settings)
+            self.session_id = made.id
+        return self.session_id
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the answer under way is in the open chat."""
+        return self.desk.current is not None and self.desk.current.session_id == self.session_id
+
+    def target(self) -> MessageView | None:
+        """The message that is meant: the one in focus, else the last answer, else the last."""
+        if isinstance(self.focused, MessageView):
+            return self.focused
+        views = self.transcript.views
+        answers = [view for view in views if view.message.role == "assistant"]
+        return answers[-1] if answers else views[-1] if views else None
+
+    async def reload(self) -> None:
+        """Show the open chat as it is saved."""
+        if self.session_id is None:
+            self.path = []
+            await self.transcript.show([], {})
+        else:
+            self.path = self.chats.path(self.session_id)
+            await self.transcript.show(self.path, self.chats.sibling_places(self.session_id))
+        if not self.is_whole:  # the app was closed meanwhile
+            return
+        self.show_current()
+        await self.show_waiting()
+        if not self.is_whole:
+            return
+        self.show_sessions()
+        self.show_meter()
+
+    def show_current(self) -> None:
+        """Put the answer under way, which the database lags behind, into its widget."""
+        answer = self.desk.current
+        if answer is not None and (view := self.transcript.view_of(answer.message_id)) is not None:
+            view.show(view.turn.grown(answer.text, answer.thinking, answer.tool_calls))
+
+    async def show_waiting(self) -> None:
+        """Queued prompts and attachments."""
+        queued = self.chats.queued(self.session_id) if self.session_id is not None else []
+        await self.query_one(Waiting).show(queued, self.attachments)
+
+    def show_sessions(self) -> None:
+        """The sidebar."""
+        sidebar = self.query_one(Sidebar)
+        if sidebar.has_class("open"):
+            sidebar.show(self.chats.sessions(sidebar.search_words), self.session_id)
+
+    def show_meter(self) -> None:
+        """How the answer goes; overridden."""
+        raise NotImplementedError

@@ -1,0 +1,117 @@
+"""The list above the prompt: commands after a slash, files after an @."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from edgelm.store.chat_schema import Attachment
+from edgelm_tui.chat.commands import COMMANDS
+
+_SHOWN = 8
+_SCANNED = 3000
+_SKIPPED = {".git", "node_modules", "__pycache__", ".venv"}
+_MAX_BYTES = 1_000_000
+
+
+class Completions(OptionList, can_focus=False):
+    """What the word at the cursor may become; hidden where that is nothing."""
+
+    DEFAULT_CSS = """
+    Completions { height: auto; max-height: 8; border: none; background: $panel; display: none; padding: 0 1; }
+    Completions.open { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id="completions", markup=False)
+        self._values: list[str] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._values)
+
+    def offer(self, word: str) -> None:
+        """Show what `word` may become."""
+        rows = _commands(word) if word.startswith("/") else _files(word) if word.startswith("@") else []
+        self._values = [value for value, _ in rows]
+        self.clear_options()
+        self.add_options([Option(content) for _, content in rows])
+        self.highlighted = 0 if rows else None
+        self.set_class(bool(rows), "open")
+
+    def move(self, by: int) -> None:
+        """Up or down, around the ends."""
+        if self._values:
+            self.highlighted = ((self.highlighted or 0) + by) % len(self._values)
+
+    def taken(self, at: int | None = None) -> str:
+        """The chosen completion."""
+        return self._values[at if at is not None else self.highlighted or 0]
+
+
+def _commands(word: str) -> list[tuple[str, Content]]:
+    return [
+        (f"{name} ", Content.assemble(name.ljust(12), (text, "$foreground-muted")))
+        for name, text in COMMANDS.items()
+        if name.startswith(word)
+    ]
+
+
+def _files(word: str) -> list[tuple[str, Content]]:
+    typed = word[1:]
+    found = _beneath(typed) if typed.startswith(("/", "~", ".")) else _matching(typed)
+    return [(f"@{name}" + ("" if name.endswith("/") else " "), Content(name)) for name in found[:_SHOWN]]
+
+
+def _beneath(typed: str) -> list[str]:
+    """Of a path: what its last directory holds."""
+    head, _, last = typed.rpartition("/")
+    directory = Path(head or ("/" if typed.startswith("/") else ".")).expanduser()
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    prefix = f"{head}/" if head or typed.startswith("/") else ""
+    shown = [
+        entry for entry in entries if entry.name.startswith(last) and (last or not entry.name.startswith("."))
+    ]
+    return [f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}" for entry in shown]
+
+
+def _matching(typed: str) -> list[str]:
+    """Files below the working directory whose path holds what is typed; the shortest first."""
+    found: list[str] = []
+    seen = 0
+    for root, folders, files in os.walk("."):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+        for name in files:
+            seen += 1
+            path = str(Path(root, name))
+            if typed.lower() in path.lower() and not name.startswith("."):
+                found.append(path)
+        if seen > _SCANNED:
+            break
+    return sorted(found, key=lambda path: (len(path), path))
+
+
+def files_in(text: str) -> tuple[list[Attachment], list[str]]:
+    """The files that `text` names with an @, and what is wrong with those that cannot be read."""
+    found: list[Attachment] = []
+    wrong: list[str] = []
+    for word in dict.fromkeys(part[1:] for part in text.split() if part.startswith("@") and len(part) > 1):
+        path = Path(word).expanduser()
+        if not path.is_file():
+            continue
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                wrong.append(f"{word} is larger than 1 MB")
+            else:
+                found.append(Attachment(word, path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError):
+            wrong.append(f"{word} is no text that can be read")
+    return found, wrong

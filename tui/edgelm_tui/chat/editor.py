@@ -1,0 +1,32 @@
+"""The prompt in the user's own editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from edgelm.errors import OptionError
+
+
+def edit_text(text: str) -> str:
+    """Open $VISUAL or $EDITOR on `text` and return what was saved; the terminal must be free.
+
+    Raises:
+        OptionError: there is no such editor, or it failed.
+    """
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="edgelm-") as directory:
+        file = Path(directory, "prompt.md")
+        file.write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run([*shlex.split(command), str(file)], check=False)
+        except OSError as error:
+            raise OptionError(
+                f"the editor {command!r} cannot be started: {error.strerror}", hint="set $EDITOR"
+            ) from error
+        if done.returncode != 0:
+            raise OptionError(f"the editor {command!r} ended with {done.returncode}; the prompt is as it was")
+        return file.read_text(encoding="utf-8", errors="replace").rstrip("\n")

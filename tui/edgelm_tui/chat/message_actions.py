@@ -1,0 +1,185 @@
+"""What can be done with one message: copy, edit, answer again, branch, rate, correct, continue, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgelm.store.chat_schema import Message
+from edgelm_tui.chat.base import ChatBase
+from edgelm_tui.chat.turn import Turn
+from edgelm_tui.chat.view import MessageView
+from edgelm_tui.markdown.blocks import code_blocks
+
+
+class MessageActions(ChatBase):
+    """A part of the chat screen."""
+
+    async def on_message_view_act(self, event: MessageView.Act) -> None:
+        """A key, a click, or the palette."""
+        event.stop()
+        await self.act_on(event.view, event.action, event.argument)
+
+    async def action_message(self, action: str, argument: int = 0) -> None:
+        """Do something to the message that is meant."""
+        view = self.target()
+        if view is None:
+            self.notify("there is no message yet", severity="warning")
+        else:
+            await self.act_on(view, action, argument)
+
+    async def act_on(self, view: MessageView, action: str, argument: int) -> None:
+        """Do `action`; what fails is said."""
+        actions: dict[str, Callable[[MessageView, int], Any]] = {
+            "copy": self._copy,
+            "code": self._copy_code,
+            "edit": self._edit,
+            "regenerate": self._regenerate,
+            "branch": self._branch,
+            "continue": self._continue,
+            "sibling": self._sibling,
+            "rate": self._rate,
+            "correct": self._correct,
+            "delete": self._delete,
+            "toggle": self._toggle,
+            "move": self._step,
+        }
+        with self.edgelm.reporting():
+            result = actions[action](view, argument)
+            if result is not None:
+                await result
+
+    def _copy(self, view: MessageView, _: int) -> None:
+        self.edgelm.copy(view.message.content)
+        self.notify("copied")
+
+    def _copy_code(self, view: MessageView, number: int) -> None:
+        blocks = code_blocks(view.message.content)
+        if 1 <= number <= len(blocks):
+            self.edgelm.copy(blocks[number - 1])
+            self.notify(f"code block {number} copied")
+        else:
+            self.notify(f"there is no code block {number}, the message has {len(blocks)}", severity="warning")
+
+    def _edit(self, view: MessageView, argument: int) -> None:
+        if view.message.role == "assistant":
+            self._correct(view, argument)
+            return
+        from edgelm_tui.shell.dialogs import AskText
+
+        message = view.message
+
+        async def take(text: str | None) -> None:
+            if text is None or not text.strip() or not self._may_ask():
+                return
+            with self.edgelm.reporting():
+                self.sender.send(message.session_id, message.parent_id, text, message.attachments)
+                await self.reload()
+
+        self.app.push_screen(
+            AskText("Edit, and ask again; the old version stays as an alternative", message.content), take
+        )
+
+    def _correct(self, view: MessageView, _: int) -> None:
+        message = view.message
+        if message.role == "user":
+            self.notify("only an answer can be corrected; e edits a prompt", severity="warning")
+            return
+        from edgelm_tui.shell.dialogs import AskText
+
+        async def take(text: str | None) -> None:
+            if text is None or not text.strip() or text == message.content:
+                return
+            with self.edgelm.reporting():
+                self.chats.correct(message.id, text)
+                await self.reload()
+                self.notify("kept as the better answer: it trains the model, and is preferred to the old one")
+
+        self.app.push_screen(AskText("Write the answer as it should have been", message.content), take)
+
+    async def _regenerate(self, view: MessageView, _: int) -> None:
+        message = view.message
+        if not self._may_ask():
+            return
+        asked = message if message.role == "user" else self._prompt_of(message)
+        if asked is not None:
+            self.sender.answer(asked)
+            await self.reload()
+            self.transcript.follow()
+
+    def _prompt_of(self, message: Message) -> Message | None:
+        return None if message.parent_id is None else self.chats.message(message.parent_id)
+
+    async def _continue(self, view: MessageView, _: int) -> None:
+        message = view.message
+        if not message.is_cut:
+            self.notify("this answer is whole; r answers again", severity="warning")
+        elif self._may_ask():
+            if message.content.strip():
+                self.sender.go_on(message)
+                await self.reload()
+                self.transcript.follow()
+            else:
+                await self._regenerate(view, 0)
+
+    async def _branch(self, view: MessageView, _: int) -> None:
+        made = self.chats.branch(view.message.id)
+        await self.edgelm.open_chat(made.id)
+        self.notify("a new chat that begins like the other one")
+
+    async def _sibling(self, view: MessageView, by: int) -> None:
+        siblings = self.chats.siblings(view.message.id)
+        at = siblings.index(view.message.id) + by
+        if len(siblings) < 2:
+            self.notify("there is no alternative; r answers again", severity="warning")
+            return
+        shown = siblings[at % len(siblings)]
+        self.chats.show(shown)
+        await self.reload()
+        if (new := self.transcript.view_of(shown)) is not None:
+            new.focus()
+
+    async def _rate(self, view: MessageView, rating: int) -> None:
+        message = view.message
+        if message.role == "user":
+            self.notify("only answers are rated", severity="warning")
+            return
+        self.chats.rate(message.id, 0 if message.rating == rating else rating)
+        await self.reload()
+
+    async def _delete(self, view: MessageView, _: int) -> None:
+        message = view.message
+        if (
+            self.is_mine
+            and self.desk.current is not None
+            and any(above.id == message.id for above in self.chats.lineage(self.desk.current.message_id))
+        ):
+            self.edgelm.stop_answer()
+        self.chats.delete_message(message.id)
+        self._undo.append(("message", message.id))
+        await self.reload()
+        self.notify("deleted; Ctrl+Z in the transcript, or /undo, brings it back")
+        views = self.transcript.views
+        (views[-1] if views else self.prompt).focus()
+
+    def _toggle(self, view: MessageView, _: int) -> None:
+        turn = view.turn
+        view.show(Turn(turn.message, turn.place, not turn.is_open, turn.error))
+
+    def _step(self, view: MessageView, by: int) -> None:
+        views = self.transcript.views
+        at = views.index(view) + by
+        if at >= len(views):
+            self.prompt.focus()
+        elif at >= 0:
+            views[at].focus()
+
+    def _may_ask(self) -> bool:
+        """Whether a question can be put now."""
+        if self.desk.busy:
+            self.notify("an answer is under way; Esc stops it", severity="warning")
+            return False
+        if self.edgelm.state.model is None:
+            self.notify("no model is loaded; Ctrl+L chooses one", severity="warning")
+            return False
+        return True

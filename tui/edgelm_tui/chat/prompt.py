@@ -1,0 +1,154 @@
+"""Where the user writes: Enter sends; Shift+Enter and Ctrl+J start a new line.
+
+Grows with its text. Up on the first row and Down on the last walk through what was asked before. A long paste becomes an
+attachment. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.events import Key, Paste
+from textual.message import Message
+from textual.widgets import TextArea
+
+_LONG_PASTE = 2000
+"""Characters from which a paste becomes an attachment, however few lines it has."""
+_OWN = ("prompt.send", "prompt.newline", "prompt.complete")
+_WORD = re.compile(r"(^|(?<=\s))([@/]\S*)$")
+
+
+class Prompt(TextArea):
+    """A text area that posts its text on Enter."""
+
+    DEFAULT_CSS = """
+    Prompt { height: auto; min-height: 3; max-height: 10; border: round $border-blurred; background: $background; }
+    Prompt:focus { border: round $primary; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", show=False, id="prompt.send"),
+        Binding("ctrl+j,shift+enter", "newline", "New line", show=False, id="prompt.newline"),
+        Binding("up", "earlier", "Earlier prompt", show=False, id="prompt.earlier"),
+        Binding("down", "later", "Later prompt", show=False, id="prompt.later"),
+        Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
+    ]
+
+    @dataclass
+    class Submitted(Message):
+        """The user pressed Enter on `text`, which may be empty."""
+
+        text: str
+
+    @dataclass
+    class Pasted(Message):
+        """A paste too long to stand in the prompt."""
+
+        text: str
+
+    @dataclass
+    class Completing(Message):
+        """The word at the cursor may be completed; "" closes the list."""
+
+        word: str
+
+    @dataclass
+    class Steer(Message):
+        """A key for the open list of completions: "up", "down", "take" or "close"."""
+
+        key: str
+
+    def __init__(self) -> None:
+        super().__init__(id="prompt", placeholder="Ask something · / commands · @ files · F1 help")
+        self.paste_lines = 12
+        self.asked: list[str] = []
+        self.is_completing = False
+        self._at = -1
+        self._draft = ""
+
+    def action_send(self) -> None:
+        """Post the text."""
+        if self.is_completing and self.word().startswith("/"):
+            self.post_message(self.Steer("send"))
+        else:
+            self.post_message(self.Submitted(self.text))
+
+    def action_newline(self) -> None:
+        """Break the line."""
+        self.insert("\n")
+
+    def action_earlier(self) -> None:
+        """Up: in the list, in the text, or in the history."""
+        if self.is_completing:
+            self.post_message(self.Steer("up"))
+        elif self.cursor_location[0] > 0 or not self.asked:
+            self.action_cursor_up()
+        elif self._at + 1 < len(self.asked):
+            self._draft = self.text if self._at < 0 else self._draft
+            self._recall(self._at + 1)
+
+    def action_later(self) -> None:
+        """Down."""
+        if self.is_completing:
+            self.post_message(self.Steer("down"))
+        elif self.cursor_location[0] < self.document.line_count - 1 or self._at < 0:
+            self.action_cursor_down()
+        else:
+            self._recall(self._at - 1)
+
+    def action_complete(self) -> None:
+        """Tab: take the completion, or go to the next widget."""
+        if self.is_completing:
+            self.post_message(self.Steer("take"))
+        else:
+            self.screen.focus_next()
+
+    def word(self) -> str:
+        """What stands before the cursor, if it begins with @, or with / at the very start; else ""."""
+        row, column = self.cursor_location
+        found = _WORD.search(self.document.get_line(row)[:column])
+        if found is None or (found[2].startswith("/") and (row, found.start(2)) != (0, 0)):
+            return ""
+        return found[2]
+
+    def replace_word(self, text: str) -> None:
+        """Put `text` in the place of `word()`."""
+        row, column = self.cursor_location
+        self.replace(text, (row, column - len(self.word())), (row, column))
+
+    def say(self, text: str) -> None:
+        """Replace everything, with the cursor at the end."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)
+
+    def forget_place(self) -> None:
+        """Begin at the newest of the history again."""
+        self._at = -1
+
+    def on_text_area_changed(self) -> None:
+        """Perhaps a word to complete."""
+        self.post_message(self.Completing(self.word()))
+
+    async def _on_key(self, event: Key) -> None:
+        # The text area would take these keys for text. They are no priority bindings, because those overtake what was
+        # typed before them: Enter would send a prompt without its last letters.
+        if event.is_printable:
+            return
+        active = self.screen.active_bindings.get(event.key)
+        if active is not None and active.node is self and active.binding.id in _OWN:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(active.binding.action)
+
+    async def _on_paste(self, event: Paste) -> None:
+        # The text area's own handler runs after this one, unless it is prevented.
+        if len(event.text) >= _LONG_PASTE or event.text.count("\n") >= self.paste_lines:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Pasted(event.text))
+
+    def _recall(self, at: int) -> None:
+        self._at = at
+        self.say(self._draft if at < 0 else self.asked[at])

@@ -1,0 +1,96 @@
+"""Sends prompts and asks for answers in any chat, shown or not. Knows the saved chats and the engine, no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from edgelm.store.chat_schema import Attachment, Message
+from edgelm.store.chats import Chats
+from edgelm_tui.answers import Answer, AnswerDesk
+from edgelm_tui.engine.events import Loaded, Question
+from edgelm_tui.settings import ChatSettings
+
+
+class Sender:
+    """Turns prompts into questions.
+
+    Args:
+        defaults: the settings of a chat that says nothing of its own.
+        model: the model that is loaded.
+    """
+
+    def __init__(
+        self,
+        chats: Chats,
+        desk: AnswerDesk,
+        defaults: Callable[[], ChatSettings],
+        model: Callable[[], Loaded | None],
+    ) -> None:
+        self._chats = chats
+        self._desk = desk
+        self._defaults = defaults
+        self._model = model
+
+    def settings_of(self, session_id: int) -> ChatSettings:
+        """What a chat says over the defaults."""
+        return ChatSettings.over(self._defaults(), self._chats.session(session_id).settings)
+
+    def send(
+        self, session_id: int, parent_id: int | None, text: str, attachments: Iterable[Attachment] = ()
+    ) -> Answer:
+        """Add a prompt below `parent_id` and ask for its answer."""
+        question = self._chats.add(session_id, parent_id, "user", text, attachments=attachments)
+        self._chats.name_after(session_id, text or next((file.name for file in question.attachments), ""))
+        return self.answer(question)
+
+    def answer(self, prompt: Message) -> Answer:
+        """Ask for another answer to a prompt."""
+        model = self._model()
+        name, adapter = (model.name, model.adapter) if model else (None, None)
+        made = self._chats.add(
+            prompt.session_id, prompt.id, "assistant", "", state="writing", model=name, adapter=adapter
+        )
+        self._chats.set_model(prompt.session_id, name)
+        return self._desk.ask(made, self._question(prompt))
+
+    def go_on(self, cut: Message) -> Answer:
+        """Let the model continue an answer that was cut."""
+        self._chats.resume(cut.id)
+        return self._desk.ask(self._chats.message(cut.id), self._question(cut, continues=True))
+
+    def send_queued(self, session_id: int) -> Answer | None:
+        """Send the next prompt that waits; None if none does."""
+        for item in self._chats.queued(session_id):
+            if self._chats.unqueue(item.id):
+                path = self._chats.path(session_id)
+                return self.send(session_id, path[-1].id if path else None, item.text, item.attachments)
+        return None
+
+    def _question(self, last: Message, *, continues: bool = False) -> Question:
+        settings = self.settings_of(last.session_id)
+        return Question(
+            messages=tuple(turns(self._chats.lineage(last.id))),
+            system=settings.system,
+            generation=settings.generation(),
+            thinking=settings.thinking,
+            schema=settings.schema,
+            adapter_scale=settings.adapter_scale,
+            continues=continues,
+        )
+
+
+def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as the runtime takes them; a prompt that was never answered is left out, but for the last."""
+    said: list[dict[str, Any]] = []
+    for message in lineage:
+        if message.role == "assistant" and not message.content and not message.tool_calls:
+            said = said[:-1] if said and said[-1]["role"] == "user" else said
+            continue
+        turn: dict[str, Any] = {"role": message.role, "content": message.prompt_text()}
+        if message.thinking:
+            turn["reasoning_content"] = message.thinking
+        if message.tool_calls:
+            turn["tool_calls"] = list(message.tool_calls)
+        said.append(turn)
+    return said

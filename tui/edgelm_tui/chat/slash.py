@@ -1,0 +1,119 @@
+"""Does what a line that begins with a slash says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from edgelm.errors import OptionError
+from edgelm.store.chat_schema import Attachment
+from edgelm_tui.chat.commands import nearest
+from edgelm_tui.chat.completion import files_in
+from edgelm_tui.chat.message_actions import MessageActions
+from edgelm_tui.chat.session_actions import SessionActions
+from edgelm_tui.settings import ChatSettings
+
+_SESSION = ("/rename", "/folder", "/duplicate", "/delete", "/undo", "/export", "/import")
+_MESSAGE = {"/retry": "regenerate", "/continue": "continue"}
+
+
+class SlashCommands(MessageActions, SessionActions):
+    """A part of the chat screen."""
+
+    async def obey(self, name: str, rest: str) -> None:
+        """Do one command; what fails is said."""
+        with self.edgelm.reporting():
+            if name in _SESSION:
+                await self.do_to_session(name[1:], self.session_id, rest)
+            elif name in _MESSAGE:
+                await self.action_message(_MESSAGE[name])
+            else:
+                await self._obey(name, rest)
+
+    async def _obey(self, name: str, rest: str) -> None:
+        match name:
+            case "/new":
+                await self.action_new()
+            case "/model":
+                self._model(rest)
+            case "/system" if rest:
+                self.keep_settings(dataclasses.replace(self.chat_settings, system=rest))
+                self.notify("the system prompt is set")
+            case "/system" | "/settings":
+                self.action_settings()
+            case "/attach":
+                await self._attach_file(rest)
+            case "/editor":
+                await self.run_action("editor")
+            case "/copy":
+                await self.action_message("code" if rest else "copy", int(rest) if rest.isdecimal() else 0)
+            case "/feedback":
+                self._feedback(rest)
+            case "/search":
+                self.action_search(rest)
+            case "/help":
+                self.edgelm.action_help()
+            case "/quit":
+                self.edgelm.action_leave()
+            case _:
+                near = nearest(name)
+                raise OptionError(
+                    f"no command {name}" + (f", did you mean {near}?" if near else ""),
+                    hint="begin with // to send a text with a slash",
+                )
+
+    def _model(self, name: str) -> None:
+        if name:
+            self.edgelm.load_model(name)
+        else:
+            self.edgelm.action_models()
+
+    async def _attach_file(self, name: str) -> None:
+        if not name or not Path(name).expanduser().is_file():
+            raise OptionError(f"there is no file {name!r}", hint="/attach FILE")
+        found, wrong = files_in(f"@{name}")
+        if wrong:
+            raise OptionError(wrong[0])
+        self.attachments += found
+        await self.show_waiting()
+
+    def attach_text(self, text: str) -> None:
+        """A long paste."""
+        number = sum(file.name.startswith("paste ") for file in self.attachments) + 1
+        self.attachments.append(Attachment(f"paste {number}", text))
+
+    def _feedback(self, rest: str) -> None:
+        name, _, kind = (
+            rest.rpartition(" ") if rest.endswith(("training", "preferences", "labels")) else (rest, "", "")
+        )
+        if not name:
+            raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
+        chosen = kind or "preferences"
+        from edgelm.store.feedback import export_feedback
+
+        count = export_feedback(self.chats, Path(name).expanduser(), chosen)  # type: ignore[arg-type]
+        self.notify(f"{count} {chosen} row{'' if count == 1 else 's'} written to {name}")
+
+    def action_settings(self) -> None:
+        """Open the settings of this chat."""
+        from edgelm_tui.chat.settings import ChatSettingsScreen
+
+        def take(settings: ChatSettings | None) -> None:
+            if settings is not None:
+                with self.edgelm.reporting():
+                    self.keep_settings(settings)
+
+        self.app.push_screen(ChatSettingsScreen(self.chat_settings, self.edgelm.adapters()), take)
+
+    def adopt_adapter(self, adapter: str) -> None:
+        """Give a new chat an adapter."""
+        self._new_settings = dataclasses.replace(self.chat_settings, adapter=adapter)
+
+    def keep_settings(self, settings: ChatSettings) -> None:
+        """Keep them with the chat; another adapter is put on the model at once."""
+        if self.session_id is None:
+            self._new_settings = settings
+        else:
+            self.chats.set_settings(self.session_id, settings.changes(self.edgelm.settings.chat))
+        self.edgelm.use_adapter(settings.adapter)
+        self.show_meter()

@@ -1,0 +1,79 @@
+"""What stands above the prompt: attachments of the prompt, and prompts that wait for the answer under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+
+from edgelm.store.chat_schema import Attachment, Queued
+
+
+class Chip(Static):
+    """One attachment or prompt; a click takes it away."""
+
+    @dataclass
+    class Dropped(Message):
+        """The user clicked on the chip."""
+
+        chip: Chip
+
+    DEFAULT_CSS = """
+    Chip { height: 1; width: 1fr; color: $text-accent; padding: 0 1; }
+    Chip:hover { background: $boost; }
+    """
+
+    def __init__(self, text: str, *, queued_id: int | None = None, at: int | None = None) -> None:
+        super().__init__(text, markup=False)
+        self.queued_id = queued_id
+        self.at = at
+
+    def on_click(self, event: Click) -> None:
+        """Away with it."""
+        event.stop()
+        self.post_message(self.Dropped(self))
+
+
+class Waiting(Vertical):
+    """The chips; takes no room where there are none."""
+
+    DEFAULT_CSS = "Waiting { height: auto; max-height: 6; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="waiting")
+        self._shown: tuple[object, object] = ((), ())
+
+    def compose(self) -> ComposeResult:
+        """Nothing yet."""
+        yield from ()
+
+    async def show(self, queued: Sequence[Queued], attachments: Sequence[Attachment]) -> None:
+        """Show these."""
+        now = (tuple(queued), tuple(attachments))
+        if now == self._shown:
+            return
+        self._shown = now
+        await self.remove_children()
+        await self.mount_all(
+            [
+                *(Chip(f"⧗ {_short(item.text)}  ×", queued_id=item.id) for item in queued),
+                *(
+                    Chip(f"⊕ {file.name} · {_size(file.text)}  ×", at=at)
+                    for at, file in enumerate(attachments)
+                ),
+            ]
+        )
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 60 else words[:59] + "…"
+
+
+def _size(text: str) -> str:
+    return f"{text.count(chr(10)) + 1:,} lines, {len(text):,} characters"

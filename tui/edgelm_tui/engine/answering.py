@@ -1,0 +1,61 @@
+"""How a question becomes events: through the model's chat, or from the tokens of an answer that is to go on.
+
+Runs on the engine's thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.errors import FormatError
+from edgelm_tui.engine.events import Question
+
+if TYPE_CHECKING:
+    from edgelm.runtime.events import ChatEvent
+
+
+def answer(model: Any, question: Question) -> Generator[ChatEvent, None, None]:
+    """The events of one answer of `edgelm.api.Model`."""
+    settings = dict(question.generation or {})
+    if question.schema.strip():
+        settings["schema"] = read_schema(question.schema)
+    if question.continues:
+        return _go_on(model, question, settings)
+    *earlier, last = question.messages
+    chat = model.chat(
+        system=question.system or None, messages=earlier, enable_thinking=question.thinking, **settings
+    )
+    events: Generator[ChatEvent, None, None] = chat.events(last["content"])
+    return events
+
+
+def _go_on(model: Any, question: Question, settings: dict[str, Any]) -> Generator[ChatEvent, None, None]:
+    """The template's rendering of what came before, and then the answer's own tokens, left open."""
+    from edgelm.text.prompt import encode_chat
+
+    *earlier, begun = question.messages
+    system = [{"role": "system", "content": question.system}] if question.system else []
+    ids = encode_chat(model.tokenizer, [*system, *earlier], enable_thinking=question.thinking)
+    ids += model.tokenizer.encode(begun["content"], add_special_tokens=False)
+    events: Generator[ChatEvent, None, None] = model.events(ids, **settings)
+    return events
+
+
+def read_schema(text: str) -> dict[str, Any]:
+    """A JSON schema given as JSON or as the path of a file.
+
+    Raises:
+        FormatError: it is neither.
+    """
+    text = text.strip()
+    try:
+        source = text if text.startswith("{") else Path(text).expanduser().read_text(encoding="utf-8")
+        schema = json.loads(source)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"the schema cannot be read: {error}") from error
+    if not isinstance(schema, dict):
+        raise FormatError(f"the schema is {type(schema).__name__}, expected an object")
+    return schema

@@ -1,0 +1,221 @@
+"""The app's line to the engine: asks on one side, plain events on the other.
+
+One thread of its own loads models and walks through answers, so that the interface never waits. The
+interface calls `drain` thirty times a second. Nothing heavy is imported before the thread needs it. Knows
+no widget.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from edgelm.errors import EdgeLMError, EngineError
+from edgelm_tui.engine.adapters import Adapters
+from edgelm_tui.engine.answering import answer
+from edgelm_tui.engine.events import (
+    ClientEvent,
+    Ended,
+    Failed,
+    FitKnown,
+    Library,
+    Loaded,
+    Loading,
+    Question,
+    Said,
+)
+
+Load = Callable[..., Any]
+ListModels = Callable[[], Sequence[str]]
+Price = Callable[[str], FitKnown]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One question under way."""
+
+    id: int
+    question: Question
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def load_model(name: str, adapter: str | None = None) -> Any:
+    """The real way to a model."""
+    from edgelm.api import load
+
+    return load(name, adapter=adapter)
+
+
+def list_library() -> list[str]:
+    """The names of the installed models that can be used."""
+    from edgelm.model.library import installed
+
+    return [model.name for model in installed() if model.problem is None]
+
+
+def price_model(name: str) -> FitKnown:
+    """Whether an installed model fits here."""
+    from edgelm.device import detect
+    from edgelm.model.config import normalise_config, read_config
+    from edgelm.model.fit import check_fit
+    from edgelm.model.library import resolve
+    from edgelm.units import format_bytes
+
+    directory = resolve(name)
+    fit = check_fit(directory, normalise_config(read_config(directory)), detect())
+    longest = f"; longest context {fit.max_context:,} tokens" if fit.max_context else ""
+    detail = (
+        f"{format_bytes(fit.total_bytes)} of {format_bytes(fit.budget_bytes)} with {fit.context_tokens:,} tokens"
+        f" of context{longest}"
+    )
+    return FitKnown(name, fit.verdict, detail)
+
+
+class EngineClient:
+    """Owns the model; every public method returns at once, but `close`."""
+
+    def __init__(
+        self, load: Load = load_model, list_models: ListModels = list_library, price: Price = price_model
+    ) -> None:
+        self._load_model = load
+        self._list_models = list_models
+        self._price = price
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._events: SimpleQueue[ClientEvent] = SimpleQueue()
+        self._jobs: dict[int, Job] = {}
+        self._job_count = 0
+        self._model: Any = None
+        self._adapters: Adapters | None = None
+        self._thread = threading.Thread(target=self._work, name="edgelm-client")
+
+    def start(self) -> None:
+        """Begin; the first event is `Library`."""
+        self._thread.start()
+        self.look()
+
+    def look(self) -> None:
+        """Look into the library again: `Library` follows."""
+        self._tasks.put(lambda: self._try(lambda: self._events.put(Library(tuple(self._list_models())))))
+
+    def load(self, name: str, adapter: str | None = None) -> None:
+        """Change to the model `name`: `Loading` and then `Loaded` or `Failed` follow."""
+        self.stop()
+        self._tasks.put(lambda: self._try(lambda: self._load(name, adapter)))
+
+    def unload(self) -> None:
+        """Let the model go."""
+        self.stop()
+        self._tasks.put(self._drop)
+
+    def fit(self, name: str) -> None:
+        """Whether an installed model fits: `FitKnown` follows."""
+        self._tasks.put(lambda: self._events.put(self._priced(name)))
+
+    def ask(self, question: Question) -> int:
+        """Put a question: `Said` and one `Ended` follow, tagged with the number returned."""
+        self._job_count += 1
+        job = Job(self._job_count, question)
+        self._jobs[job.id] = job
+        self._tasks.put(lambda: self._answer(job))
+        return job.id
+
+    def stop(self, job_id: int | None = None) -> None:
+        """Stop an answer, or all; they end at the next token or chunk of the prompt."""
+        for job in [job for job in list(self._jobs.values()) if job_id in (None, job.id)]:
+            job.stop.set()
+
+    def drain(self) -> list[ClientEvent]:
+        """The events since the last call."""
+        events: list[ClientEvent] = []
+        try:
+            while True:
+                events.append(self._events.get_nowait())
+        except Empty:
+            return events
+
+    def close(self) -> None:
+        """Stop, let the model go and end the thread; waits for a model that is being loaded."""
+        self.stop()
+        self._tasks.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while (task := self._tasks.get()) is not None:
+                task()
+        finally:
+            self._drop()
+
+    def _try(self, task: Callable[[], None], job: int | None = None) -> None:
+        # What is left standing if a bug ends the thread: the interface must not wait for ever.
+        failed: Failed | None = Failed("the engine failed unexpectedly", "quit, and run edgelm --debug", job)
+        try:
+            task()
+            failed = None
+        except EdgeLMError as error:
+            failed = Failed(error.message, error.hint, job)
+        finally:
+            if failed is not None:
+                self._events.put(failed)
+
+    def _priced(self, name: str) -> FitKnown:
+        try:
+            return self._price(name)
+        except EdgeLMError as error:
+            return FitKnown(name, "", error.message)
+
+    def _load(self, name: str, adapter: str | None) -> None:
+        self._events.put(Loading(name))
+        adapters = self._adapters
+        if adapters is not None and adapters.is_live and self._is_loaded(name):
+            adapters.use(adapter)
+        else:
+            self._drop()
+            self._model = self._load_model(name, adapter=adapter)
+            self._adapters = Adapters(self._model, adapter)
+        self._events.put(_describe(self._model, adapter))
+
+    def _is_loaded(self, name: str) -> bool:
+        return self._model is not None and name in (
+            self._model.name,
+            str(getattr(self._model, "directory", "")),
+        )
+
+    def _drop(self) -> None:
+        model, self._model, self._adapters = self._model, None, None
+        if model is not None:
+            model.close()
+
+    def _answer(self, job: Job) -> None:
+        try:
+            self._try(lambda: self._walk(job), job.id)
+        finally:
+            self._jobs.pop(job.id, None)
+            self._events.put(Ended(job.id))
+
+    def _walk(self, job: Job) -> None:
+        if job.stop.is_set():
+            return
+        if self._model is None:
+            raise EngineError("no model is loaded", hint="choose one with Ctrl+L")
+        if self._adapters is not None:
+            self._adapters.scale(job.question.adapter_scale)
+        with closing(answer(self._model, job.question)) as events:
+            for event in events:
+                if job.stop.is_set():
+                    return
+                self._events.put(Said(job.id, event))
+
+
+def _describe(model: Any, adapter: str | None) -> Loaded:
+    from edgelm.model.library import describe
+
+    directory = getattr(model, "directory", None)
+    bits = describe(directory).bits_per_weight if directory is not None else None
+    size = getattr(model, "size_bytes", None)
+    return Loaded(model.name, model.context_length, bits, size, adapter, str(directory or ""))

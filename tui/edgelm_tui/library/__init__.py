@@ -1,0 +1,1 @@
+"""Installed models, the Hub, and jobs."""

@@ -1,0 +1,130 @@
+"""Search the Hub and choose what to get: as it is, or converted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from edgelm.errors import EdgeLMError
+from edgelm.model.hub_search import HubModel, search_models
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to get, as a job."""
+
+    kind: str
+    title: str
+    settings: dict[str, Any]
+
+
+class HubScreen(ModalScreen[Wanted | None]):
+    """Returns what is wanted, or None."""
+
+    DEFAULT_CSS = """
+    HubScreen { align: center middle; }
+    HubScreen > Vertical {
+        width: 90%; max-width: 100; height: 90%; border: round $primary; background: $surface; padding: 0 1;
+    }
+    HubScreen OptionList { height: 1fr; border: none; background: $surface; }
+    HubScreen #said { height: auto; color: $text-muted; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Close", id="dialog.close"),
+        Binding("f6", "want('pull')", "Download as it is", id="hub.pull"),
+        Binding("f7", "want('convert', 4)", "Convert to 4 bits", id="hub.convert"),
+        Binding("f8", "want('convert', 8)", "Convert to 8 bits", id="hub.convert8"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[HubModel] = []
+
+    def compose(self) -> ComposeResult:
+        """A line, what was found, what to do with it."""
+        with Vertical() as box:
+            box.border_title = "Hugging Face Hub"
+            yield Input(placeholder="Search, or an id: organisation/name", id="query")
+            yield OptionList(id="found", markup=False)
+            yield Static("Enter searches", id="said", markup=False)
+
+    def on_mount(self) -> None:
+        """Type at once."""
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Search."""
+        if event.value.strip():
+            self._say("searching…")
+            self._search(event.value.strip())
+
+    @work(thread=True, exclusive=True, group="hub")
+    def _search(self, query: str) -> None:
+        try:
+            found = search_models(query)
+        except EdgeLMError as error:
+            self.app.call_from_thread(self._failed, error)
+        else:
+            self.app.call_from_thread(self._show, found)
+
+    def _failed(self, error: EdgeLMError) -> None:
+        self._say(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+
+    def _show(self, found: list[HubModel]) -> None:
+        if not self.is_attached:
+            return
+        self._found = found
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options([Option(_line(model)) for model in found])
+        if found:
+            options.highlighted = 0
+            options.focus()
+            self._say("Enter gets it (MLX as it is, others in 4 bits) · F6 as it is · F7 4 bits · F8 8 bits")
+        else:
+            self._say("nothing found")
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """The usual way: an MLX model as it is, others converted."""
+        self.action_want("pull" if self._found[event.option_index].is_mlx else "convert", 4)
+
+    def action_want(self, kind: str, bits: int = 4) -> None:
+        """Return what is chosen."""
+        at = self.query_one(OptionList).highlighted
+        if at is None:
+            return
+        name = self._found[at].id
+        if kind == "pull":
+            self.dismiss(Wanted("pull", f"Downloading {name}", {"repo_id": name}))
+        else:
+            self.dismiss(Wanted("convert", f"Converting {name}", {"source": name, "bits": bits}))
+
+    def _say(self, text: str) -> None:
+        self.query_one("#said", Static).update(text)
+
+
+def _line(model: HubModel) -> Content:
+    marks = [
+        name for name, on in (("MLX", model.is_mlx), ("GGUF", model.is_gguf), ("gated", model.is_gated)) if on
+    ]
+    counts = f"↓ {_count(model.downloads)}  ♥ {_count(model.likes)}  {' '.join(marks)}"
+    return Content.assemble(model.id.ljust(52), (counts, "$foreground-muted"))
+
+
+def _count(number: int) -> str:
+    return (
+        str(number)
+        if number < 1000
+        else f"{number / 1000:.0f}k"
+        if number < 1_000_000
+        else f"{number / 1e6:.1f}M"
+    )

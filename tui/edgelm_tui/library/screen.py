@@ -1,0 +1,284 @@
+"""The library: a table of models and adapters, the details of one, and the jobs that make more of them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import DataTable, Input, Static
+
+from edgelm.units import format_bytes
+from edgelm_tui.engine.events import FitKnown
+from edgelm_tui.jobs.manager import Job
+from edgelm_tui.library.details import Details, verdict
+from edgelm_tui.library.entries import SORTS, Entry, ago, arranged, read_entries
+from edgelm_tui.library.hub import HubScreen, Wanted
+from edgelm_tui.library.jobs import JobList
+from edgelm_tui.shell.base import ModeScreen
+from edgelm_tui.shell.dialogs import AskLine, Confirm
+
+_COLUMNS = ("name", "size", "bits", "loss", "fits", "used")
+
+
+class LibraryScreen(ModeScreen):
+    """All that is installed."""
+
+    MODE: ClassVar[str] = "library"
+    HELP_TEXT = """\
+Enter chats with the model, or with the adapter on its base. h searches the Hub, c converts a file, a directory or a Hub \
+id. Downloads and conversions run one after another in processes of their own and can be paused. Whether a model fits is \
+worked out while the engine is idle."""
+    DEFAULT_CSS = """
+    LibraryScreen #body { height: 1fr; }
+    LibraryScreen #left { width: 3fr; }
+    LibraryScreen #filter, LibraryScreen #filter:focus { border: none; height: 1; padding: 0 1; background: $surface; }
+    LibraryScreen DataTable { height: 1fr; background: $background; }
+    LibraryScreen Details { width: 2fr; }
+    LibraryScreen.-narrow Details { display: none; }
+    LibraryScreen.-narrow.details Details { display: block; border-left: none; }
+    LibraryScreen.-narrow.details #left { display: none; }
+    LibraryScreen #nothing { padding: 1 2; height: auto; color: $text-muted; display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "hub", "Hub", id="library.hub"),
+        Binding("c", "convert", "Convert", id="library.convert"),
+        Binding("i", "details", "Details", id="library.details"),
+        Binding("s", "sort", "Sort", id="library.sort"),
+        Binding("slash", "filter", "Filter", id="library.filter"),
+        Binding("x,delete", "remove", "Delete", id="library.remove"),
+        Binding("f9", "again", "Look again", id="library.again", show=False),
+        Binding("escape", "back", "Back", id="library.back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: list[Entry] = []
+        self._shown: list[Entry] = []
+        self._fits: dict[str, FitKnown] = {}
+        self._asked: set[str] = set()
+        self._sort = "name"
+
+    def compose_body(self) -> ComposeResult:
+        """Table and details above the jobs."""
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                yield Input(placeholder="Filter ( / )", id="filter")
+                yield Static("", id="nothing", markup=False)
+                yield DataTable(cursor_type="row", zebra_stripes=True)
+            yield Details()
+        yield JobList()
+
+    def on_mount(self) -> None:
+        """Look into the library."""
+        self.begin()
+        table = self.query_one(DataTable)
+        for column in _COLUMNS:
+            table.add_column(column, key=column)
+        table.focus()
+        self.edgelm.fit_known.subscribe(self, self._take_fit)
+        self.edgelm.jobs_changed.subscribe(self, self._take_jobs)
+        self.query_one(JobList).show(self.edgelm.jobs.jobs)
+        self.action_again()
+
+    def on_screen_resume(self) -> None:
+        """Something may have been used or made meanwhile."""
+        if self._entries:
+            self.action_again()
+
+    def show_state(self) -> None:
+        """The status line, and the width."""
+        super().show_state()
+        self.set_class(not self.has_class("-wide"), "-narrow")
+
+    @work(thread=True, exclusive=True, group="library")
+    def action_again(self) -> None:
+        """Read the library, off the interface's thread."""
+        entries = read_entries()
+        self.app.call_from_thread(self._take_entries, entries)
+
+    def _take_entries(self, entries: list[Entry]) -> None:
+        if not self.is_attached:
+            return
+        self._entries = entries
+        for entry in entries:
+            if entry.kind == "model" and not entry.problem and entry.name not in self._asked:
+                self._asked.add(entry.name)
+                self.edgelm.client.fit(entry.name)
+        self._show()
+
+    def _show(self) -> None:
+        chosen = self.chosen
+        words = self.query_one("#filter", Input).value
+        self._shown = arranged(self._entries, words, self._sort)
+        table = self.query_one(DataTable)
+        table.clear()
+        for entry in self._shown:
+            table.add_row(*self._cells(entry), key=f"{entry.kind}/{entry.name}")
+        names = [entry.name for entry in self._shown]
+        if chosen and chosen.name in names:
+            table.move_cursor(row=names.index(chosen.name))
+        nothing = self.query_one("#nothing", Static)
+        nothing.display = not self._shown
+        empty = "The library is empty.\n\nh searches the Hugging Face Hub, c converts a file, a directory or a Hub id."
+        nothing.update("nothing matches" if self._entries else empty)
+        self._show_details()
+
+    def _cells(self, entry: Entry) -> list[object]:
+        name = f"  + {entry.name}" if entry.kind == "adapter" else entry.name
+        return [
+            name if not entry.problem else f"! {entry.name}",
+            format_bytes(entry.size_bytes),
+            f"{entry.bits:.3g}" if entry.bits else "",
+            entry.loss,
+            self._verdict(entry),
+            ago(entry.used) if entry.kind == "model" else "",
+        ]
+
+    def _verdict(self, entry: Entry) -> object:
+        if entry.problem:
+            return "broken"
+        return verdict(self._fits.get(entry.name)) if entry.kind == "model" else ""
+
+    @property
+    def chosen(self) -> Entry | None:
+        """The entry under the cursor."""
+        row = self.query_one(DataTable).cursor_row
+        return self._shown[row] if 0 <= row < len(self._shown) else None
+
+    def _take_fit(self, fit: FitKnown) -> None:
+        self._fits[fit.name] = fit
+        table = self.query_one(DataTable)
+        if f"model/{fit.name}" in {row.value for row in table.rows}:
+            table.update_cell(f"model/{fit.name}", "fits", verdict(fit), update_width=True)
+        self._show_details()
+
+    def _take_jobs(self, changed: list[Job]) -> None:
+        self.query_one(JobList).show(self.edgelm.jobs.jobs)
+        if any(job.state == "done" for job in changed):
+            self.action_again()
+
+    def _show_details(self) -> None:
+        chosen = self.chosen
+        fit = self._fits.get(chosen.name) if chosen else None
+        self.query_one(Details).show(chosen, self._entries, fit)
+
+    def on_data_table_row_highlighted(self) -> None:
+        """The cursor has moved."""
+        self._show_details()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter or a click on the row of the cursor."""
+        entry = self.chosen
+        if entry is None:
+            return
+        if entry.problem:
+            self.notify(entry.problem, severity="error")
+        elif entry.kind == "model":
+            self.edgelm.action_mode("chat")
+            self.edgelm.load_model(entry.name, "")
+        else:
+            self._chat_with_adapter(entry)
+
+    def _chat_with_adapter(self, entry: Entry) -> None:
+        if entry.base not in {other.name for other in self._entries if other.kind == "model"}:
+            self.notify(f"its base {entry.base or '(unnamed)'} is not installed", severity="error")
+            return
+        self.edgelm.chat_with_adapter(entry.base, str(entry.directory))
+
+    def on_input_changed(self) -> None:
+        """Filter at every letter."""
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        """Enter goes to the table."""
+        self.query_one(DataTable).focus()
+
+    def on_job_list_act(self, event: JobList.Act) -> None:
+        """A key on a job."""
+        manager = self.edgelm.jobs
+        job = next(job for job in manager.jobs if job.id == event.job_id)
+        {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
+        self.query_one(JobList).show(manager.jobs)
+
+    def action_filter(self) -> None:
+        """Type into the filter."""
+        self.query_one("#filter").focus()
+
+    def action_sort(self) -> None:
+        """By the next column."""
+        self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+        self._show()
+        self.notify(f"sorted by {self._sort}", timeout=2)
+
+    def action_details(self) -> None:
+        """Show or hide them, where there is no room for both."""
+        self.toggle_class("details")
+        self.query_one(Details if self.has_class("details") else DataTable).focus()
+
+    def action_back(self) -> None:
+        """Close what is open."""
+        self.remove_class("details")
+        line = self.query_one("#filter", Input)
+        if line.value:
+            line.value = ""
+        self.query_one(DataTable).focus()
+
+    def action_hub(self) -> None:
+        """Search the Hub."""
+
+        def wanted(what: Wanted | None) -> None:
+            if what is not None:
+                self.edgelm.jobs.add(what.kind, what.title, what.settings)
+
+        self.app.push_screen(HubScreen(), wanted)
+
+    def action_convert(self) -> None:
+        """Convert something that is not a search away."""
+
+        def given(source: str | None) -> None:
+            if source and source.strip():
+                name = source.strip()
+                self.edgelm.jobs.add("convert", f"Converting {name.rpartition('/')[2]}", {"source": name})
+
+        question = "Convert: a .gguf file, a directory, a Hub id, or the name of a model package (smollm2)"
+        self.app.push_screen(AskLine(question), given)
+
+    def action_remove(self) -> None:
+        """Delete what is under the cursor, if that is really wanted."""
+        entry = self.chosen
+        if entry is None:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._remove(entry)
+
+        size = format_bytes(entry.size_bytes)
+        self.app.push_screen(Confirm(f"Delete the {entry.kind} {entry.name} ({size})?", "Delete"), answered)
+
+    def _remove(self, entry: Entry) -> None:
+        app = self.edgelm
+        if app.state.model is not None and app.state.model.directory == str(entry.directory):
+            app.forget_model()
+        with app.reporting():
+            freed = _delete(entry)
+            self.notify(f"{entry.name} is deleted: {format_bytes(freed)} freed")
+            self._asked.discard(entry.name)
+            app.client.look()
+        self.action_again()
+
+
+def _delete(entry: Entry) -> int:
+    import shutil
+
+    from edgelm.atomic import disk_errors
+    from edgelm.model.library import remove
+
+    if entry.kind == "model":
+        return remove(entry.name)
+    with disk_errors(entry.directory):
+        shutil.rmtree(entry.directory)
+    return entry.size_bytes

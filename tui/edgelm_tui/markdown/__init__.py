@@ -1,0 +1,1 @@
+"""Markdown for a text that grows: cut into blocks, each laid out once as lines of Textual content."""

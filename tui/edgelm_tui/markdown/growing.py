@@ -1,0 +1,91 @@
+"""The lines of a reply that grows: finished blocks are laid out once, the tail whenever it is asked for."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from edgelm_tui.markdown.blocks import Block, Splitter
+from edgelm_tui.markdown.render import render_fence, render_tail, render_text
+
+_BLANK = Content("")
+
+
+class GrowingMarkdown:
+    """Markdown at one width.
+
+    Args:
+        ansi: the theme has the terminal's sixteen colours only.
+    """
+
+    def __init__(self, *, ansi: bool = False) -> None:
+        self.ansi = ansi
+        self._width = 0
+        self._splitter = Splitter()
+        self._lines: list[Content] = []
+        self._fences = 0
+        self._last: Block | None = None
+        self._shown = 0
+        self._tails: dict[tuple[object, ...], list[Content]] = {}
+
+    def lines(self, text: str, width: int, *, finished: bool = False) -> list[Content]:
+        """All of `text` as lines; cheap if it begins with the text of the call before.
+
+        A list that is the caller's to keep until the next call.
+        """
+        if width != self._width or not text.startswith(self._splitter.text):
+            self._restart(width)
+        del self._lines[self._shown :]
+        for block in self._splitter.feed(text):
+            self._add(block)
+        self._shown = len(self._lines)
+        kept = self._last, self._fences
+        for block in self._splitter.tail_blocks:
+            self._gap(block.kind)
+            self._lines += self._tail_lines(block, finished=finished)
+            self._last, self._fences = block, self._fences + (block.kind == "fence")
+        self._last, self._fences = kept
+        return self._lines
+
+    def _tail_lines(self, block: Block, *, finished: bool) -> list[Content]:
+        """Of a block that may change, unless it is what it was at the last call: tables grow by whole rows."""
+        text = block.text if finished or block.kind == "fence" else _whole_rows(block.text)
+        key = (text, block.kind, self._width, finished, self._fences)
+        if key not in self._tails:
+            if block.kind == "fence":
+                number = self._fences + 1
+                lines = render_fence(text, number, self._width, finished=finished, ansi=self.ansi)
+            else:
+                lines = render_text(text, self._width) if finished else render_tail(text, self._width)
+            self._tails = {**dict(list(self._tails.items())[-1:]), key: lines}
+        return self._tails[key]
+
+    def _restart(self, width: int) -> None:
+        self._width, self._splitter, self._lines = width, Splitter(), []
+        self._fences, self._last, self._shown = 0, None, 0
+
+    def _add(self, block: Block) -> None:
+        if not block.text.strip():
+            return
+        self._gap(block.kind)
+        if block.kind == "fence":
+            self._fences += 1
+            self._lines += render_fence(block.text, self._fences, self._width, ansi=self.ansi)
+        else:
+            self._fences += (
+                sum(line.lstrip().startswith(("```", "~~~")) for line in block.text.splitlines()) // 2
+            )
+            self._lines += render_text(block.text, self._width)
+        self._last = block
+
+    def _gap(self, kind: str) -> None:
+        """A blank line between blocks, but not between the items of a tight list."""
+        before = self._last
+        if before is None or before.is_cut or (before.kind == kind == "item" and not before.is_spaced):
+            return
+        self._lines.append(_BLANK)
+
+
+def _whole_rows(tail: str) -> str:
+    """Without the row that is being written, where the tail is a table: its columns move only once a row."""
+    before, found, last = tail.rpartition("\n")
+    return before + found if last.lstrip().startswith("|") and before.lstrip().startswith("|") else tail

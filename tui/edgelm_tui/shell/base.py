@@ -1,0 +1,69 @@
+"""What the four modes have in common: tabs above, a status line and the keys below, help and the palette."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from edgelm_tui.shell.tabs import ModeTabs
+
+if TYPE_CHECKING:
+    from edgelm_tui.app import EdgeLMApp
+
+WIDE = 100
+"""Columns from which there is room for something beside the main thing."""
+
+
+class ModeScreen(Screen[None]):
+    """A mode. Subclasses say what stands between the tabs and the status line."""
+
+    MODE: ClassVar[str]
+    HELP_TEXT: ClassVar[str] = ""
+    """A few sentences for F1."""
+    DEFAULT_CSS = """
+    ModeScreen #status { height: 1; padding: 0 1; background: $panel; color: $text-muted; }
+    ModeScreen Footer { background: $background; }
+    """
+
+    @property
+    def edgelm(self) -> EdgeLMApp:
+        """The app, as what it is."""
+        return cast("EdgeLMApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Tabs, the mode's own, status, keys."""
+        yield ModeTabs(self.MODE)
+        yield from self.compose_body()
+        yield Static("", id="status", markup=False)
+        if self.edgelm.settings.app.footer:
+            yield Footer(show_command_palette=False, compact=True)
+
+    def compose_body(self) -> ComposeResult:
+        """What the mode shows."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Show the state, and follow it; called when mounted."""
+        self.edgelm.state_changed.subscribe(self, lambda _: self.show_state(), immediate=True)
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        self.show_state()
+
+    def on_screen_resume(self) -> None:
+        """What changed while another mode was shown."""
+        if self.is_mounted:
+            self.show_state()
+
+    def on_resize(self, event: Resize) -> None:
+        """Wide or narrow."""
+        self.set_class(event.size.width >= WIDE, "-wide")
+        self.show_state()
+
+    def show_state(self) -> None:
+        """The status line; subclasses show more."""
+        if status := self.query("#status"):
+            width = max(self.app.size.width - 2, 1)
+            status.first(Static).update(self.edgelm.state.status(width), layout=False)

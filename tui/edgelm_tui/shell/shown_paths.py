@@ -1,0 +1,11 @@
+"""Paths as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def with_tilde(path: Path) -> str:
+    """A path as a shell would take it, shorter."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,358 @@
+"""Training: the runs, the curves of one or of several, its log and answers, and what can be done to it.
+
+A run trains in a child process, or in one that a terminal began; this screen reads what it writes and leaves it notes. Its
+death is shown and survived.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import DataTable, Static, TabbedContent, TabPane
+
+from edgelm.atomic import disk_errors
+from edgelm_tui.jobs.process import ChildProcess
+from edgelm_tui.shell.base import ModeScreen
+from edgelm_tui.shell.dialogs import Confirm
+from edgelm_tui.tune.panel import RunPanel
+from edgelm_tui.tune.plot import Plot, Series
+from edgelm_tui.tune.runs import Order, RunLog, RunShelf
+from edgelm_tui.tune.start import NewRun, NewRunScreen, edgelm_command
+
+_LOOK_S = 0.5
+_COLUMNS = ("", "run", "state", "step", "loss")
+_COLOURS = (
+    "$text-primary",
+    "$text-accent",
+    "$text-success",
+    "$text-warning",
+    "$text-secondary",
+    "$text-error",
+)
+_LOG_LINES = 200
+
+
+class TuneScreen(ModeScreen):
+    """All runs."""
+
+    MODE: ClassVar[str] = "tune"
+    HELP_TEXT = """\
+n begins a run: the data is checked and shown first. A run trains in a process of its own, and goes on when the app \
+is closed; if it dies, r resumes it from its last checkpoint. m marks runs to compare their curves. Enter \
+chats with the adapter, v shows it beside its base."""
+    DEFAULT_CSS = """
+    TuneScreen #body { height: 1fr; }
+    TuneScreen #list { width: 2fr; border-right: solid $border-blurred; }
+    TuneScreen #run { width: 3fr; }
+    TuneScreen.-narrow #body { layout: vertical; }
+    TuneScreen.-narrow #list { width: 100%; height: 7; border-right: none; border-bottom: solid $border-blurred; }
+    TuneScreen.-narrow #run { width: 100%; height: 1fr; }
+    TuneScreen DataTable { height: 1fr; background: $background; }
+    TuneScreen TabbedContent { height: 1fr; }
+    TuneScreen TabPane { padding: 0; }
+    TuneScreen ContentSwitcher { height: 1fr; }
+    TuneScreen #nothing { padding: 1 2; height: auto; color: $text-muted; display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "New", id="tune.new"),
+        Binding("space", "pause", "Pause", id="tune.pause"),
+        Binding("c", "order('checkpoint')", "Checkpoint", id="tune.checkpoint"),
+        Binding("s", "stop", "Stop", id="tune.stop"),
+        Binding("r", "resume", "Resume", id="tune.resume"),
+        Binding("l", "log", "Log scale", id="tune.log"),
+        Binding("m", "mark", "Compare", id="tune.mark"),
+        Binding("v", "versus", "Beside base", id="tune.versus"),
+        Binding("x,delete", "remove", "Delete", id="tune.remove", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shelf = RunShelf()
+        self._logs: list[RunLog] = []
+        self._marked: set[str] = set()
+        self._drawn: tuple[object, ...] = ()
+        self.child: ChildProcess | None = None
+        """The run that was begun here."""
+
+    def compose_body(self) -> ComposeResult:
+        """The list beside the run."""
+        with Horizontal(id="body"):
+            with Vertical(id="list"):
+                yield Static("", id="nothing", markup=False)
+                yield DataTable(cursor_type="row")
+            with Vertical(id="run"):
+                yield RunPanel()
+                with TabbedContent():
+                    with TabPane("Curves", id="curves"):
+                        yield Plot()
+                    with TabPane("Rate", id="rates"):
+                        yield Plot(id="rate_plot")
+                    with TabPane("Log", id="lines"), VerticalScroll(id="log_scroll"):
+                        yield Static("", id="log", markup=False)
+                    with TabPane("Answers", id="answers"), VerticalScroll():
+                        yield Static("", id="said", markup=False)
+
+    def on_mount(self) -> None:
+        """Look at the runs, again and again."""
+        self.begin()
+        table = self.query_one(DataTable)
+        for column in _COLUMNS:
+            table.add_column(column, key=column or "mark")
+        table.focus()
+        self.set_interval(_LOOK_S, self._look_if_seen)
+        self._look()
+
+    def show_state(self) -> None:
+        """The status line, and the width."""
+        super().show_state()
+        self.set_class(not self.has_class("-wide"), "-narrow")
+
+    def _look_if_seen(self) -> None:
+        self._follow_child()
+        if self.app.screen is self:
+            self._look()
+
+    @work(thread=True, exclusive=True, group="runs")
+    def _look(self) -> None:
+        logs = self._shelf.look()
+        self.app.call_from_thread(self._show, logs)
+
+    def _show(self, logs: list[RunLog]) -> None:
+        if not self.is_attached:
+            return
+        table = self.query_one(DataTable)
+        if [log.name for log in logs] != [log.name for log in self._logs]:
+            chosen = self.chosen
+            self._logs = logs
+            table.clear()
+            for log in logs:
+                table.add_row(*self._cells(log), key=log.name)
+            names = [log.name for log in logs]
+            if chosen is not None and chosen.name in names:
+                table.move_cursor(row=names.index(chosen.name))
+        else:
+            self._logs = logs
+            for log in logs:
+                for column, value in zip(_COLUMNS, self._cells(log), strict=True):
+                    if table.get_cell(log.name, column or "mark") != value:
+                        table.update_cell(log.name, column or "mark", value, update_width=True)
+        nothing = self.query_one("#nothing", Static)
+        nothing.display = not logs
+        nothing.update(
+            "No run yet. n begins one.\n\nAnswers you rate and edit in chats can be data: /feedback FILE training"
+        )
+        self._show_run()
+
+    def _cells(self, log: RunLog) -> tuple[str, ...]:
+        loss = log.validated.get("best_loss") or log.step.get("smoothed")
+        step = log.step.get("step") or log.started.get("step") or 0
+        shown = f"{loss:.3f}" if isinstance(loss, int | float) else ""
+        return ("●" if log.name in self._marked else "", log.name, log.status(), f"{step:,}", shown)
+
+    @property
+    def chosen(self) -> RunLog | None:
+        """The run under the cursor."""
+        row = self.query_one(DataTable).cursor_row
+        return self._logs[row] if 0 <= row < len(self._logs) else None
+
+    def _show_run(self) -> None:
+        log = self.chosen
+        self.query_one(RunPanel).show(log)
+        if log is None:
+            return
+        count = sum(len(curve) for other in self._logs for curve in other.curves.values())
+        state = (log.name, frozenset(self._marked), count, len(log.lines))
+        if state == self._drawn:
+            return
+        self._drawn = state
+        self.query_one("#curves Plot", Plot).show(self._series(log))
+        self.query_one("#rate_plot", Plot).show(
+            [Series("learning rate", log.curves["learning_rate"], "$text-accent")]
+        )
+        self.query_one("#log", Static).update("\n".join(log.lines[-_LOG_LINES:]))
+        self.query_one("#log_scroll", VerticalScroll).scroll_end(animate=False)
+        self.query_one("#said", Static).update(_answers(log))
+
+    def _series(self, log: RunLog) -> list[Series]:
+        compared = [other for other in self._logs if other.name in self._marked]
+        if len(compared) > 1 or (compared and log not in compared):
+            if log not in compared:
+                compared.append(log)
+            return [
+                series
+                for at, other in enumerate(compared[: len(_COLOURS)])
+                for series in (
+                    Series(other.name, other.curves["smoothed"], _COLOURS[at]),
+                    Series("validation", other.curves["validation"], _COLOURS[at], "◆●▲■✚×"[at]),
+                )
+            ]
+        return [
+            Series("train", log.curves["loss"], "$foreground-muted"),
+            Series("smoothed", log.curves["smoothed"], "$text-primary"),
+            Series("validation", log.curves["validation"], "$text-accent", "◆"),
+        ]
+
+    def on_data_table_row_highlighted(self) -> None:
+        """The cursor has moved."""
+        self._show_run()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter chats with the adapter."""
+        log = self.chosen
+        if log is None:
+            return
+        if log.adapter is None:
+            self.notify("this run has no adapter yet: c writes a checkpoint", severity="warning")
+        else:
+            self.edgelm.chat_with_adapter(str(log.config.get("model") or log.model), log.adapter)
+
+    def action_new(self) -> None:
+        """Begin a run."""
+        names = self.edgelm.state.names
+        if not names:
+            self.notify("no model is installed; F3 finds one", severity="warning")
+            return
+        if self.child is not None:
+            self.notify("a run that was begun here is under way; s stops it", severity="warning")
+            return
+
+        def wanted(run: NewRun | None) -> None:
+            if run is not None:
+                self.begin_run(edgelm_command(*run.arguments()))
+
+        current = self.edgelm.state.model.name if self.edgelm.state.model else None
+        self.app.push_screen(NewRunScreen(names, current), wanted)
+
+    def begin_run(self, argv: list[str]) -> None:
+        """Train in a child process; the model of the chat makes room for it."""
+        self.edgelm.forget_model()
+        folder = self._shelf.folder
+        with self.edgelm.reporting(), disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.child = ChildProcess(argv, log=folder / ".last-error.log")
+        if self.child is None:
+            return
+        self.edgelm.tuning = self.child
+        self.notify("the run begins; the chat's model was let go to make room")
+        self.edgelm.show_job("training")
+
+    def _follow_child(self) -> None:
+        child = self.child
+        if child is None:
+            return
+        code = child.returncode
+        if code is None:
+            log = self._logs[0] if self._logs else None
+            self.edgelm.show_job(f"training step {log.step.get('step') or 0:,}" if log else "training")
+            return
+        self.child = self.edgelm.tuning = None
+        self.edgelm.show_job("")
+        if code == 0:
+            self.notify("the run has ended")
+        else:
+            lines = [line for line in child.error_text.splitlines() if line.strip()][-3:]
+            how = f"signal {-code}" if code < 0 else f"code {code}"
+            self.edgelm.report(
+                f"the training process ended with {how}", "\n".join(lines) or "r resumes the run"
+            )
+        self._look()
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        log = self.chosen
+        if log is not None:
+            self.action_order("resume" if log.is_paused else "pause")
+
+    def action_order(self, order: Order) -> None:
+        """Leave a note for the process that trains."""
+        log = self.chosen
+        if log is None or not log.is_alive():
+            self.notify("this run is not under way", severity="warning")
+            return
+        with self.edgelm.reporting():
+            log.order(order)
+            self.notify(f"{order}: after this step")
+
+    def action_stop(self) -> None:
+        """End with a checkpoint."""
+        log = self.chosen
+        if log is None or not log.is_alive():
+            self.notify("this run is not under way", severity="warning")
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.action_order("stop")
+
+        self.app.push_screen(Confirm(f"Stop {log.name}? It can be resumed.", "Stop"), answered)
+
+    def action_resume(self) -> None:
+        """Go on from the last checkpoint."""
+        log = self.chosen
+        if log is None or log.status() not in ("stopped", "interrupted"):
+            self.notify("only a run that was stopped or interrupted can be resumed", severity="warning")
+        elif self.child is not None:
+            self.notify("another run is under way", severity="warning")
+        else:
+            self.begin_run(edgelm_command("tune", "--resume", log.name, "--json"))
+
+    def action_log(self) -> None:
+        """Logarithmic, or not."""
+        for plot in self.query(Plot):
+            plot.is_log = not plot.is_log
+
+    def action_mark(self) -> None:
+        """Compare the curves of this run with those of others that are marked."""
+        log = self.chosen
+        if log is not None:
+            self._marked ^= {log.name}
+            self._show(self._logs)
+
+    def action_versus(self) -> None:
+        """The adapter beside its base."""
+        from edgelm_tui.tune.versus import VersusScreen
+
+        log = self.chosen
+        if log is None or log.adapter is None:
+            self.notify("this run has no adapter yet", severity="warning")
+            return
+        prompt = log.answers[-1][1] if log.answers else ""
+        self.app.push_screen(VersusScreen(str(log.config.get("model") or log.model), log.adapter, prompt))
+
+    def action_remove(self) -> None:
+        """Delete a run with its checkpoints; its adapter in the library stays."""
+        log = self.chosen
+        if log is None:
+            return
+        if log.is_alive():
+            self.notify("this run is under way; s stops it", severity="warning")
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._remove(log)
+
+        self.app.push_screen(Confirm(f"Delete {log.name} with its checkpoints?", "Delete"), answered)
+
+    def _remove(self, log: RunLog) -> None:
+        import shutil
+
+        with self.edgelm.reporting(), disk_errors(log.directory):
+            shutil.rmtree(log.directory)
+        self._marked.discard(log.name)
+        self._look()
+
+
+def _answers(log: RunLog) -> Content:
+    """Sampled answers, the newest first."""
+    if not log.answers:
+        return Content.styled("no answers yet: they come with each validation", "$foreground-muted")
+    parts: list[str | tuple[str, str]] = []
+    for step, prompt, text in reversed(log.answers[-40:]):
+        parts += [(f"step {step:,}  {prompt}\n", "bold"), f"{text}\n\n"]
+    return Content.assemble(*parts)

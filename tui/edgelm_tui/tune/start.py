@@ -1,0 +1,218 @@
+"""A new training run: data, model and method; the data is checked and shown before anything starts.
+
+What is run is `edgelm data check`, `edgelm data show`, `edgelm plan` and `edgelm tune`, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Select, Static
+
+_METHODS = ("lora", "dora", "rslora", "full")
+_CHECK_S = 120
+_ROWS = 3
+Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
+
+
+def edgelm_command(*arguments: str) -> list[str]:
+    """The command line, as this Python runs it."""
+    return [sys.executable, "-m", "edgelm", *arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What to train."""
+
+    model: str
+    data: str
+    method: str = "lora"
+    epochs: str = ""
+    rank: str = ""
+    learning_rate: str = ""
+
+    def arguments(self) -> list[str]:
+        """Of `edgelm tune`."""
+        said = ["tune", self.model, "--data", self.data, "--method", self.method, "--json"]
+        for flag, value in (
+            ("--epochs", self.epochs),
+            ("--rank", self.rank),
+            ("--learning-rate", self.learning_rate),
+        ):
+            said += [flag, value] if value.strip() else []
+        return said
+
+
+class NewRunScreen(ModalScreen[NewRun | None]):
+    """Returns what to train, or None.
+
+    Args:
+        command: makes the argv of an `edgelm` command.
+    """
+
+    DEFAULT_CSS = """
+    NewRunScreen { align: center middle; }
+    NewRunScreen > Vertical {
+        width: 95%; max-width: 110; height: 95%; border: round $primary; background: $surface; padding: 0 1;
+    }
+    NewRunScreen .row { height: 3; }
+    NewRunScreen .row Label { width: 16; padding: 1 1 0 0; }
+    NewRunScreen .row Input, NewRunScreen .row Select { width: 1fr; }
+    NewRunScreen VerticalScroll { height: 1fr; border-top: solid $border-blurred; }
+    NewRunScreen #verdict { height: auto; }
+    NewRunScreen #buttons { height: 3; align-horizontal: right; }
+    NewRunScreen Button { margin: 0 0 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Close", id="dialog.close"),
+        Binding("f6", "check", "Check the data", id="tune.check"),
+        Binding("f7", "take", "Start", id="tune.start"),
+    ]
+
+    def __init__(
+        self, models: Sequence[str], current: str | None, data: str = "",
+        command: Callable[..., list[str]] = edgelm_command,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._models, self._current, self._data, self._command = list(models), current, data, command
+
+    def compose(self) -> ComposeResult:
+        """Rows, the verdict, buttons."""
+        with Vertical() as box:
+            box.border_title = "New training run"
+            with Horizontal(classes="row"):
+                yield Label("Model")
+                current = self._current if self._current in self._models else self._models[0]
+                yield Select(
+                    [(name, name) for name in self._models], value=current, allow_blank=False, id="model"
+                )
+            with Horizontal(classes="row"):
+                yield Label("Data")
+                yield Input(
+                    self._data, placeholder="a .jsonl, .csv or .parquet file, or a Hub dataset", id="data"
+                )
+            with Horizontal(classes="row"):
+                yield Label("Method, rank")
+                yield Select(
+                    [(name, name) for name in _METHODS], value="lora", allow_blank=False, id="method"
+                )
+                yield Input(placeholder="8", id="rank")
+            with Horizontal(classes="row"):
+                yield Label("Epochs, rate")
+                yield Input(placeholder="1", id="epochs")
+                yield Input(placeholder="by method", id="learning_rate")
+            with VerticalScroll():
+                yield Static(
+                    "F6 checks the data and shows what of it is trained.", id="verdict", markup=False
+                )
+            with Horizontal(id="buttons"):
+                yield Button("Close", id="close")
+                yield Button("Check (F6)", id="check")
+                yield Button("Start (F7)", variant="primary", id="start")
+
+    def on_mount(self) -> None:
+        """The data first."""
+        self.query_one("#data").focus()
+
+    def on_input_submitted(self) -> None:
+        """Enter checks."""
+        self.action_check()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """One of three."""
+        match event.button.id:
+            case "start":
+                self.action_take()
+            case "check":
+                self.action_check()
+            case _:
+                self.dismiss(None)
+
+    def action_take(self) -> None:
+        """Return the run."""
+        wanted = self._read()
+        if wanted.data:
+            self.dismiss(wanted)
+        else:
+            self._show(Content.styled("no data is named", "$text-error"))
+
+    def action_check(self) -> None:
+        """Check the data, show rows, and ask the planner."""
+        wanted = self._read()
+        if wanted.data:
+            self._show(Content("checking…"))
+            self._check(wanted)
+
+    @work(thread=True, exclusive=True, group="check")
+    def _check(self, wanted: NewRun) -> None:
+        parts = [
+            _said("Data", _run(self._command("data", "check", wanted.data, "--model", wanted.model))),
+            _said(
+                "Rows, with what is trained between ⟦ and ⟧",
+                _run(
+                    self._command("data", "show", wanted.data, "--model", wanted.model, "--first", str(_ROWS))
+                ),
+            ),
+            _said("Will it fit", _run(self._command(*_plan_arguments(wanted)))),
+        ]
+        self.app.call_from_thread(self._show, Content("\n\n").join(parts))
+
+    def _show(self, content: Content) -> None:
+        if self.is_attached:
+            self.query_one("#verdict", Static).update(content)
+
+    def _read(self) -> NewRun:
+        def text(name: str) -> str:
+            return self.query_one(f"#{name}", Input).value.strip()
+
+        return NewRun(
+            model=str(self.query_one("#model", Select).value),
+            data=text("data"),
+            method=str(self.query_one("#method", Select).value),
+            epochs=text("epochs"),
+            rank=text("rank"),
+            learning_rate=text("learning_rate"),
+        )
+
+
+def _plan_arguments(wanted: NewRun) -> list[str]:
+    rank = ["--rank", wanted.rank] if wanted.rank else []
+    return ["plan", wanted.model, "--tune", "--data", wanted.data, "--method", wanted.method, *rank]
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            list(argv),
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(argv), 1, "", f"took longer than {_CHECK_S} s")
+
+
+def _said(title: str, done: subprocess.CompletedProcess[str]) -> Content:
+    text = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
+    mark = ("✓", "$text-success") if done.returncode == 0 else ("✗", "$text-error")
+    return Content.assemble(mark, " ", (title, "bold"), "\n", _coloured(text))
+
+
+def _coloured(text: str) -> Content:
+    """What is trained in colour."""
+    parts: list[str | tuple[str, str]] = []
+    for at, piece in enumerate(text.replace("⟧", "⟦").split("⟦")):
+        parts.append((f"⟦{piece}⟧", "$text-success") if at % 2 else piece)
+    return Content.assemble(*parts)

@@ -1,0 +1,99 @@
+"""The same prompt to a model without and with an adapter, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from edgelm.runtime.events import Text
+from edgelm_tui.engine.events import ClientEvent, Ended, Failed, Loaded, Question, Said
+
+if TYPE_CHECKING:
+    from edgelm_tui.app import EdgeLMApp
+
+_SIDES = ("base", "adapter")
+
+
+class VersusScreen(ModalScreen[None]):
+    """Asks one side after the other; the model of the chat is loaded again when it closes."""
+
+    DEFAULT_CSS = """
+    VersusScreen { align: center middle; }
+    VersusScreen > Vertical { width: 95%; height: 95%; border: round $primary; background: $surface; padding: 0 1; }
+    VersusScreen Horizontal { height: 1fr; }
+    VersusScreen VerticalScroll { width: 1fr; border: round $border-blurred; padding: 0 1; }
+    VersusScreen #progress { height: 1; color: $text-muted; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Close", id="dialog.close")]
+
+    def __init__(self, base: str, adapter: str, prompt: str = "") -> None:
+        super().__init__()
+        self._base, self._adapter, self._prompt = base, adapter, prompt
+        self._side = -1
+        self._job: int | None = None
+        self._texts = ["", ""]
+
+    @property
+    def edgelm(self) -> EdgeLMApp:
+        """The app, as what it is."""
+        return cast("EdgeLMApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """A line above two answers."""
+        with Vertical():
+            yield Input(self._prompt, placeholder="Ask both", id="question")
+            yield Static("Enter asks both, one after the other", id="progress", markup=False)
+            with Horizontal():
+                for side in _SIDES:
+                    with VerticalScroll() as scroll:
+                        scroll.border_title = side
+                        yield Static("", id=side, markup=False)
+
+    def on_mount(self) -> None:
+        """Hear the engine."""
+        self.query_one(Input).focus()
+        self.edgelm.engine_heard.subscribe(self, self.take, immediate=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Ask."""
+        if event.value.strip() and self._side < 0 and not self.edgelm.desk.busy:
+            self._prompt, self._texts = event.value, ["", ""]
+            self._next()
+
+    def action_leave(self) -> None:
+        """Stop what runs."""
+        if self._job is not None:
+            self.edgelm.client.stop(self._job)
+        self.dismiss(None)
+
+    def take(self, event: ClientEvent) -> None:
+        """One event of the engine."""
+        match event:
+            case Loaded() if self._side >= 0 and self._job is None:
+                self._job = self.edgelm.client.ask(Question(({"role": "user", "content": self._prompt},)))
+                self._say(f"asking the {_SIDES[self._side]}")
+            case Said(job, Text(text, "answer")) if job == self._job:
+                self._texts[self._side] += text
+                self.query_one(f"#{_SIDES[self._side]}", Static).update(self._texts[self._side])
+            case Failed(message, _, job) if self._side >= 0 and job in (None, self._job):
+                self._say(f"error: {message}")
+                self._side = -1 if job is None else self._side
+            case Ended(job) if job == self._job:
+                self._next()
+
+    def _next(self) -> None:
+        self._job = None
+        self._side = self._side + 1 if self._side + 1 < len(_SIDES) else -1
+        if self._side < 0:
+            self._say("done; Enter asks again")
+            return
+        self._say(f"loading the {_SIDES[self._side]}")
+        self.edgelm.load_model(self._base, self._adapter if self._side == 1 else "")
+
+    def _say(self, text: str) -> None:
+        self.query_one("#progress", Static).update(text)

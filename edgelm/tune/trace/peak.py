@@ -2,7 +2,7 @@
 
 MLX's rules, as of mlx 0.32: views share memory; an elementwise primitive writes into an input that nobody else needs;
 matmul copies operands that do not lie right; memory is handed out when a primitive is scheduled, and released when it
-has run, which is up to 120 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
+has run, which is up to 100 kernels later on the CPU (mlx/scheduler.h, backend/cpu/encoder.h). Metal schedules by
 command buffers and fuses more: there it is an estimate, to be corrected by a first real step.
 """
 
@@ -17,8 +17,8 @@ from edgelm.tune.trace.kinds import ELEMENTWISE, FUSED, MATMULS, RESHAPES, REUSE
 from edgelm.tune.trace.layout import Layout
 from edgelm.tune.trace.order import evaluation_order
 
-RUN_AHEAD = 120
-"""Kernels that are scheduled before MLX waits: until more than 10 tasks of 10 dispatches are under way."""
+RUN_AHEAD = 100
+"""Kernels that are scheduled before MLX waits: 10 tasks of 10 dispatches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def find_peak(graph: Graph) -> Peak:
 @dataclass(slots=True)
 class _Buffer:
     nbytes: int
-    arrays: int = 1
-    """That lie in it and are still needed."""
+    references: int = 1
+    """Arrays that lie in it and are still needed, and kernels that read it and have not run."""
 
 
 class _Memory:
@@ -77,29 +77,28 @@ class _Memory:
         if copies:
             self._take(copies)
             self._releases.append((self._clock, _Buffer(copies)))
-        handed_on = self._buffers[node.outputs[0]]
+        self._hold({id(self._buffers[name]): self._buffers[name] for name in node.inputs}, node)
         for name in node.inputs:
             self._uses[name] -= 1
-            self._forget_unused(name, handed_on)
-        for name in node.outputs:
-            self._forget_unused(name)
+        for name in dict.fromkeys((*node.inputs, *node.outputs)):
+            if not self._uses.get(name) and name not in self._kept:
+                self._drop(self._buffers[name])
 
-    def _forget_unused(self, name: str, handed_on: _Buffer | None = None) -> None:
-        """Release it once the kernel has run; at once where the first output lies in the same memory."""
-        if self._uses.get(name) or name in self._kept:
-            return
-        buffer = self._buffers[name]
-        if buffer is handed_on:
-            buffer.arrays -= 1
-        else:
+    def _hold(self, read: dict[int, _Buffer], node: Node) -> None:
+        """What a kernel reads stays until it has run, and cannot be written into; but where its own output lies."""
+        read.pop(id(self._buffers[node.outputs[0]]), None)
+        for buffer in read.values():
+            buffer.references += 1
             self._releases.append((self._clock, buffer))
 
     def _release(self) -> None:
         while self._releases and self._releases[0][0] <= self._clock - RUN_AHEAD:
-            buffer = self._releases.popleft()[1]
-            buffer.arrays -= 1
-            if buffer.arrays == 0:
-                self.live -= buffer.nbytes
+            self._drop(self._releases.popleft()[1])
+
+    def _drop(self, buffer: _Buffer) -> None:
+        buffer.references -= 1
+        if buffer.references == 0:
+            self.live -= buffer.nbytes
 
     def _outputs(self, node: Node) -> bool:
         """Give the outputs their memory; whether a kernel writes there."""
@@ -196,12 +195,12 @@ class _Memory:
 
     def _share(self, name: str, source: str, layout: Layout) -> None:
         self._buffers[name] = self._buffers[source]
-        self._buffers[name].arrays += 1
+        self._buffers[name].references += 1
         self._layouts[name] = layout
 
     def _is_last(self, name: str) -> bool:
-        """Whether nobody needs it or what lies with it after this."""
-        return self._uses[name] == 1 and name not in self._kept and self._buffers[name].arrays == 1
+        """Whether nobody needs it or what lies with it after this, and nobody is still to read it."""
+        return self._uses[name] == 1 and name not in self._kept and self._buffers[name].references == 1
 
     def _can_take(self, source: str, name: str) -> bool:
         """Whether `name` can be written where `source` is."""

@@ -149,6 +149,19 @@ def test_elementwise_steps_write_into_what_nobody_needs() -> None:
     assert find_peak(kept).working_bytes == 8000
 
 
+def test_what_a_kernel_is_still_to_read_is_not_written_into() -> None:
+    """Measured on the CPU: the same number."""
+    left, right = mx.random.normal((2, 512, 512))
+
+    def chain(x: mx.array, y: mx.array) -> list[mx.array]:
+        hidden = mx.exp(x @ y)
+        hidden = mx.exp(hidden / hidden.sum(-1, keepdims=True) + 1)
+        return [hidden / hidden.sum(-1, keepdims=True) * 2]
+
+    predicted = find_peak(trace(chain, [left, right])).working_bytes
+    assert predicted == pytest.approx(3 * left.nbytes, rel=0.02)
+
+
 def test_views_take_no_memory_and_copies_do() -> None:
     view = trace(lambda x: [x.T[None]], [mx.zeros((10, 20))])
     assert find_peak(view).working_bytes == 0

@@ -28,7 +28,6 @@ from edgelm.quant.layerwise import (
     Sequential,
     Weighted,
 )
-from edgelm.quant.moments import Squares
 from edgelm.quant.walk import Walk
 from edgelm.units import format_seconds
 from edgelm_converters.layer_files import LayerFiles
@@ -119,7 +118,7 @@ class _Run:
             done = self.job.files.get(_part(index))
             if done is None:
                 done = method.layer(index)
-                self._keep(_part(index), done)
+                self.job.files.put(_part(index), done)
                 self.clock.layer_done()
             else:
                 self._pass_by(index)
@@ -134,7 +133,7 @@ class _Run:
         """GPTQ layer by layer on the quantized model's own inputs."""
         method = Sequential(self.walk, self.job.settings, self.clock.at)
         head = self._head_path()
-        is_tied = head is not None and head in method.outer and self._is_embedding(head)
+        is_tied = head in method.outer and head in self.walk.embeddings
         importance = (
             self._head_importance(method) if is_tied and self.job.files.get("outer") is None else None
         )
@@ -146,7 +145,7 @@ class _Run:
             done = self.job.files.get(_part(index))
             if done is None:
                 done = method.layer(index)
-                self._keep(_part(index), done)
+                self.job.files.put(_part(index), done)
                 self.clock.layer_done()
             else:
                 method.replay(index, done.arrays)
@@ -157,9 +156,6 @@ class _Run:
                 self._head(method, path)
         self.clock.layer_done()
         return self.job.outcomes
-
-    def _keep(self, part: str, result: LayerResult) -> None:
-        self.job.files.put(part, result)
 
     def _pass_by(self, index: int) -> None:
         self.walk.load(index)
@@ -176,13 +172,12 @@ class _Run:
             for path in method.outer:
                 if path in without:
                     continue
-                seen = None
-                if path == head and importance is not None:
-                    seen = Squares(importance, mx.array(float(sum(len(row) for row in self.job.rows))))
-                    seen.total = seen.total * seen.rows
                 weight = self.job.weights(f"{path}.weight")
-                method.search(result, path, weight, seen)
-            self._keep("outer", result)
+                if path == head:
+                    method.search(result, path, weight, importance, method.tokens)
+                else:
+                    method.search(result, path, weight)
+            self.job.files.put("outer", result)
         self.job.outcomes += result.outcomes
         return result
 
@@ -191,9 +186,6 @@ class _Run:
         self.walk.begin(SOURCE)
         found = self.walk.head_input(SOURCE, 0)
         return found[0] if found is not None else None
-
-    def _is_embedding(self, path: str) -> bool:
-        return path in self.walk.embeddings
 
     def _head_importance(self, method: Layerwise) -> mx.array | None:
         """E[x²] of what the final norm gives the head: a pass of the source alone."""
@@ -222,7 +214,7 @@ class _Run:
         if result is None:
             result = LayerResult()
             method.head(result, path, self.job.weights(f"{path}.weight"))
-            self._keep("head", result)
+            self.job.files.put("head", result)
         self.job.outcomes += result.outcomes
 
 

@@ -72,6 +72,11 @@ class Layerwise:
             path for path in settings if not path.startswith(tuple(f"{layer}." for layer in walk.paths))
         ]
 
+    @property
+    def tokens(self) -> int:
+        """Of calibration text."""
+        return sum(ids.size for ids in self.walk.batches)
+
     def caught(self, index: int, stream: str, batch: int) -> tuple[list[Inputs], Any]:
         """The inputs of the modules of a layer in one batch, and what the layer returns; unevaluated."""
         with self.taps[index].watching() as caught:
@@ -92,10 +97,16 @@ class Layerwise:
             squares.add(Inputs(path, hidden, rows, None))
         return path, squares.importance() if squares is not None else None
 
-    def search(self, result: LayerResult, path: str, weight: mx.array, squares: Squares | None) -> Packed:
-        """Search `weight` (as stored) under what was seen; adds to `result`."""
+    def search(
+        self,
+        result: LayerResult,
+        path: str,
+        weight: mx.array,
+        importance: mx.array | None = None,
+        tokens: int = 0,
+    ) -> Packed:
+        """Search `weight` (as stored) under the `importance` that `tokens` rows gave it; adds to `result`."""
         self.on_module(path)
-        importance = squares.importance() if squares is not None else None
         settings = self.settings[path]
         packed = formats.searched(weight, settings, importance)
         error = None
@@ -103,7 +114,6 @@ class Layerwise:
             difference = formats.dequantized(packed, settings) - weight
             error = _share(importance, difference, weight)
         method = "search" if importance is None else "weighted search"
-        tokens = int(number(squares.rows.sum())) if squares is not None else 0
         _add(result, path, packed, Outcome(path, method, tokens, error))
         return packed
 
@@ -124,7 +134,11 @@ class Weighted(Layerwise):
         result = LayerResult()
         for path in self.modules[index]:
             stored = parameters[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
-            self.search(result, path, stored, seen.get(path))
+            squares = seen.get(path)
+            if squares is None:
+                self.search(result, path, stored)
+            else:
+                self.search(result, path, stored, squares.importance(), squares.tokens)
         self.walk.unload(index)
         return result
 
@@ -147,7 +161,7 @@ class Sequential(Layerwise):
             made.update(done)
         for path in self.modules[index]:
             if f"{path}.weight" not in result.arrays:  # no calibration text reached it
-                packed = self.search(result, path, self._stored(path, source), None)
+                packed = self.search(result, path, self._stored(path, source))
                 made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
         self._advance(index, made)
         return result
@@ -286,17 +300,14 @@ class Sequential(Layerwise):
         method = (
             f"gptq of {len(rich)} slices in {len(parts)}, else weighted search" if rich else "weighted search"
         )
-        _add(result, path, packed, Outcome(path, method, int(number(squares.rows.sum())), error))
+        _add(result, path, packed, Outcome(path, method, squares.tokens, error))
         return made
 
     def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
         """Quantize the output head, `weight` [V, C] as stored, on what reaches it after the last layer."""
         settings = self.settings[path]
         if settings.get("mode", "affine") != "affine":
-            importance = self.head_importance(QUANTIZED)[1]
-            self.search(
-                result, path, weight, None if importance is None else Squares(importance, mx.array(1.0))
-            )
+            self.search(result, path, weight, self.head_importance(QUANTIZED)[1], self.tokens)
             return
         products = Products.zero(weight.shape[1])
         for batch in range(len(self.walk.batches)):

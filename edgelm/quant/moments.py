@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.quant.taps import Inputs
+from edgelm.quant.tree import number
 
 MIN_EXPERT_TOKENS = 256
 """Routed tokens below which the Hessian of an expert is too poor for GPTQ."""
@@ -29,6 +30,11 @@ class Squares:
         lead = weight_shape[:-2]
         return cls(mx.zeros((*lead, weight_shape[-1])), mx.zeros(lead))
 
+    @property
+    def tokens(self) -> int:
+        """Rows seen, of all slices together."""
+        return int(number(self.rows.sum()))
+
     def add(self, inputs: Inputs) -> None:
         """Count the rows of one call."""
         squares = mx.square(inputs.rows.astype(mx.float32))
@@ -42,7 +48,7 @@ class Squares:
 
     def importance(self) -> mx.array | None:
         """E[x²], [C] or [E, C]; a slice that too few rows reached gets the average of all. None: no rows at all."""
-        if self.rows.sum().item() == 0:
+        if self.tokens == 0:
             return None
         if self.rows.ndim == 0:
             return self.total / self.rows

@@ -182,7 +182,8 @@ def test_killed_it_goes_on_at_the_last_finished_layer_with_the_same_result(
     worked_on: list[str] = []
 
     def report(progress: Progress) -> None:
-        worked_on.append(progress.detail)
+        if progress.task == "Calibrating":
+            worked_on.append(progress.detail)
 
     made = convert(source, output, bits=3, quality=quality, on_progress=report, **FEW)
     calibrated = {detail.split(".")[2] for detail in worked_on if ".layers." in detail and "_proj" in detail}

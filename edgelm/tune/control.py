@@ -67,8 +67,12 @@ class Control:
             self.give(said)  # type: ignore[arg-type]
 
     @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Obey signals while the block runs; only in the main thread, which is where Python has them."""
+    def signals(self, *, is_shared: bool = False) -> Iterator[None]:
+        """Obey signals while the block runs; only in the main thread, which is where Python has them.
+
+        `is_shared`: other machines train too. When one is lost, `mlx.launch` terminates the rest at once, so after an
+        error SIGTERM is ignored: the process ends by itself, once it has said what happened.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -81,6 +85,10 @@ class Control:
         kept = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
+        except BaseException:
+            if is_shared:
+                kept[signal.SIGTERM] = signal.SIG_IGN
+            raise
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)

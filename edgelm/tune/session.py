@@ -125,7 +125,7 @@ class Session:
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
             yield self._started(trainer, predicted_bytes)
-            with self.control.signals():
+            with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
 
     def _require_fit(self) -> int | None:

@@ -14,43 +14,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import NotFoundError
+from edgelm.errors import EdgeLMError, NotFoundError
 from edgelm.model import hub, library
-from edgelm.model.load import LoadedModel
-from edgelm.model.load import load as load_directory
 from edgelm.progress import OnProgress, ignore_progress
+from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
+from edgelm.runtime.batching.options import BatchOptions
+from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts
+from edgelm.runtime.batching.results import BatchEvent, BatchResult
+from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.chat import Chat
-from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
 from edgelm.runtime.worker import EngineThread
-from edgelm.text.prompt import encode_text
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What lives on the engine thread."""
-
-    loaded: LoadedModel
-    engine: Engine
+from edgelm.text.prompt import encode_text, require_tool_support
+from edgelm.text.tools.tool import as_tools
 
 
 class Model:
     """A loaded model. Close it, or use it in a `with` block, to give its memory back."""
 
-    def __init__(self, directory: Path, *, adapter: Path | None, dtype: str | None, check_fit: bool) -> None:
-        def set_up() -> _Ready:
-            loaded = load_directory(directory, adapter=adapter, dtype=dtype, check_fit=check_fit)
-            engine = Engine(
-                loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length
-            )
-            return _Ready(loaded, engine)
-
-        self._thread: EngineThread[_Ready] = EngineThread(set_up)
+    def __init__(self, directory: Path, options: RuntimeOptions) -> None:
+        self._thread: EngineThread[Ready] = EngineThread(lambda: assemble(directory, options))
         loaded = self._thread.call(lambda ready: ready.loaded)
         # Plain values and the tokenizer, which holds no arrays; the network stays on its thread.
         self.tokenizer = loaded.tokenizer
@@ -64,7 +51,8 @@ class Model:
 
     def generate(self, prompt: str | Sequence[int], **settings: Any) -> Completion:
         """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
-        return collect(self.events(prompt, **settings))
+        options = GenerationOptions().changed(**settings)
+        return collect(self._events(prompt, options), options.grammar)
 
     def stream(self, prompt: str | Sequence[int], **settings: Any) -> Generator[str, None, None]:
         """Continue `prompt`, yielding text piece by piece; the pieces joined are the whole text."""
@@ -79,14 +67,20 @@ class Model:
         Args:
             prompt: text, or token ids.
             settings: fields of `GenerationOptions` (max_tokens, stop, logprobs) and of `Sampling`
-                (temperature, top_p, top_k, min_p, seed, …).
+                (temperature, top_p, top_k, min_p, seed, …); `schema`, `regex` or `grammar`, which the text
+                must match as a whole.
 
         Raises:
             PromptError: the prompt is empty, longer than the context, or holds ids out of range.
             OptionError: a setting outside what it may be.
+            UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the model is closed, or MLX failed.
         """
-        options = GenerationOptions().changed(**settings)
+        return self._events(prompt, GenerationOptions().changed(**settings))
+
+    def _events(
+        self, prompt: str | Sequence[int], options: GenerationOptions
+    ) -> Generator[ChatEvent, None, None]:
         ids = encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
         return self._run(ids, options)
 
@@ -96,19 +90,64 @@ class Model:
         system: str | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Iterable[Any] | None = None,
         **settings: Any,
     ) -> Chat:
-        """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies."""
+        """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies.
+
+        Args:
+            system: the system prompt.
+            messages: earlier turns.
+            enable_thinking: whether replies begin with thinking; None is the model's default.
+            tools: functions the model may call: Python functions with type hints and docstrings, or JSON
+                definitions. `Chat.run_tools` runs them; `Chat.send` only reports the calls.
+            settings: as for `events`.
+
+        Raises:
+            UnsupportedError: tools for a model whose template does not know them.
+            OptionError: a function that cannot be described.
+        """
+        known = as_tools(tools)
+        if known:
+            require_tool_support(self.tokenizer)
+        definitions = [tool.definition for tool in known.values()]
         return Chat(
-            lambda ids, options: self._run(ids, options, tools),
+            lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
             system=system,
             options=GenerationOptions().changed(**settings),
             enable_thinking=enable_thinking,
-            tools=tools,
+            tools=known.values(),
             messages=messages,
         )
+
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        rows: int | None = None,
+        on_progress: OnProgress = ignore_progress,
+        **settings: Any,
+    ) -> Generator[BatchResult, None, None]:
+        """Continue many prompts at once, yielding each result when it is ready; `index` says of which prompt.
+
+        A prompt that fails has its error in its result; the others go on. Leaving early stops the model.
+
+        Args:
+            prompts: text or token ids to continue, lists of messages to answer, or mappings with one of these
+                under "prompt" or "messages" beside settings of their own.
+            rows: at most so many at once; None is what the machine can take, up to 32.
+            on_progress: called in the caller's thread, between results.
+            settings: as in `events`, for the prompts that do not say otherwise.
+
+        Raises:
+            OptionError: a setting of all prompts outside what it may be.
+            EngineError: the model is closed.
+        """
+        options = GenerationOptions().changed(**settings)
+        most = BatchOptions(rows=rows).rows
+        tasks, failures = read_prompts(prompts, options)
+        return self._run_many(tasks, failures, most, on_progress)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
@@ -128,13 +167,33 @@ class Model:
     ) -> Generator[ChatEvent, None, None]:
         stop_tokens = self._stop_tokens
 
-        def work(ready: _Ready, cancel: threading.Event) -> Generator[ChatEvent, None, None]:
+        def work(ready: Ready, cancel: threading.Event) -> Generator[ChatEvent, None, None]:
             tokenizer = ready.loaded.tokenizer
-            return generate_text(
+            yield from generate_text(
                 ready.engine, tokenizer, ids, options, cancel, stop_tokens=stop_tokens, tools=tools
             )
+            ready.engine.persist()  # after the last event: the reader has the answer already
 
         return self._thread.submit(work).events()
+
+    def _run_many(
+        self,
+        tasks: Sequence[Task],
+        failures: Sequence[tuple[int, EdgeLMError]],
+        rows: int | None,
+        on_progress: OnProgress,
+    ) -> Generator[BatchResult, None, None]:
+        def work(ready: Ready, cancel: threading.Event) -> Iterable[BatchEvent]:
+            return ready.batcher.run(tasks, cancel, rows=rows)
+
+        for index, error in failures:
+            yield BatchResult(index, error=error)
+        with closing(self._thread.submit(work).events()) as events:
+            for event in events:
+                if isinstance(event, BatchResult):
+                    yield event
+                else:
+                    on_progress(event.as_progress(already_done=len(failures)))
 
 
 def load(
@@ -143,6 +202,12 @@ def load(
     adapter: str | Path | None = None,
     dtype: str | None = None,
     check_fit: bool = True,
+    draft: str | Path | None = None,
+    disk_cache: bool = False,
+    kv_bits: int | None = None,
+    kv_dtype: str | None = None,
+    max_context: int | None = None,
+    wire: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> Model:
     """Load a model, ready to generate.
@@ -152,20 +217,38 @@ def load(
         adapter: a directory of mlx-lm adapters to apply.
         dtype: "float16", "bfloat16" or "float32" for the unquantized parameters; None is the
             machine's best (float32 and dequantized on a CPU).
-        check_fit: refuse a model that would not fit in memory.
+        check_fit: refuse a model, or later a prompt, that would not fit in memory.
+        draft: a smaller model with the same vocabulary that guesses ahead; the text is the same.
+        disk_cache: keep computed prompts on the disk, so that a chat reopens at once in another process.
+        kv_bits: 8 or 4 quantizes the KV cache of full attention.
+        kv_dtype: "float16" or "bfloat16" keeps it in that type.
+        max_context: keep the first 4 and the last tokens in the cache, so many in all.
+        wire: let macOS keep a model that nearly fills the memory from being paged out.
         on_progress: called while a Hub id is downloaded.
 
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError, NetworkError: about the model.
+        OptionError: a setting of the KV cache outside what it may be.
         FitError: it would not fit.
     """
-    directory = _find(str(model), on_progress)
-    return Model(
-        directory, adapter=Path(adapter) if adapter is not None else None, dtype=dtype, check_fit=check_fit
+    options = RuntimeOptions(
+        adapter=None if adapter is None else Path(adapter),
+        dtype=dtype,
+        check_fit=check_fit,
+        cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),
+        draft=None if draft is None else find_model(str(draft), on_progress),
+        disk_cache=disk_cache,
+        wire=wire,
     )
+    return Model(find_model(str(model), on_progress), options)
 
 
-def _find(model: str, on_progress: OnProgress) -> Path:
+def find_model(model: str, on_progress: OnProgress) -> Path:
+    """The directory of a model; a Hub id that is not in the library yet is pulled.
+
+    Raises:
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.
+    """
     try:
         return library.resolve(model)
     except NotFoundError:

@@ -7,6 +7,7 @@ process that made it is gone.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,10 +28,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
 
 
-def refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path, *, hint: str = "remove it or choose another output path") -> None:
     """Raise OutputError if `target` is there already."""
     if target.exists() or target.is_symlink():
-        raise OutputError(f"{target} already exists", hint="remove it or choose another output path")
+        raise OutputError(f"{target} already exists", hint=hint)
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def scratch_directory(target: Path) -> Iterator[Path]:
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(target)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        partial = _partial(target)
         partial.mkdir()
     try:
         yield partial
@@ -79,24 +80,62 @@ def atomic_write_bytes(target: Path, content: bytes) -> None:
     Raises:
         OutputError: the disk refuses.
     """
+    with atomic_file(target) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """A path to write to, with the ending of `target`, that replaces it when the block ends well.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        _remove_orphans(target)
+        partial = _partial(target, target.suffix)  # MLX goes by it
         try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            yield partial
+            _sync(partial)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 
 
 def _remove_orphans(target: Path) -> None:
-    for path in target.parent.glob(f".{target.name}.partial-*"):
-        pid = path.name.rpartition("-")[2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
+    """What writers of this name left, those that had this process's number before it included."""
+    for path in _partials(target.parent, glob.escape(target.name)):
+        if not _is_alive(_writer(path)) or _writer(path) == os.getpid():
+            _remove(path)
+
+
+def remove_all_orphans(directory: Path) -> None:
+    """What writers of any name in `directory` left that live no more."""
+    for path in _partials(directory, "*"):
+        if not _is_alive(_writer(path)):
+            _remove(path)
+
+
+def _partial(target: Path, suffix: str = "") -> Path:
+    return target.with_name(f".{target.name}.partial-{os.getpid()}{suffix}")
+
+
+def _partials(directory: Path, name: str) -> list[Path]:
+    return list(directory.glob(f".{name}.partial-*"))
+
+
+def _writer(partial: Path) -> int:
+    """The process that made it; 0, which is always alive, for a name of somebody else's."""
+    pid = partial.name.rpartition(".partial-")[2].partition(".")[0]
+    return int(pid) if pid.isdigit() else 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
@@ -104,9 +143,9 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's
         return True
-    return pid != os.getpid()
+    return True
 
 
 def _sync(directory: Path) -> None:

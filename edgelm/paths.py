@@ -46,6 +46,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def prompt_caches() -> Path:
+    """Computed prompts, one directory for each model and kind of cache."""
+    return caches() / "prompts"
+
+
 def caches() -> Path:
     """What can be computed again: KV caches, sensitivities, calibration statistics."""
     return home() / "caches"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["bytes", "tokens", "tensors", "files", "steps", "rows", "requests", "layers"]
+Unit = Literal["bytes", "tokens", "tensors", "files", "steps", "prompts", "rows", "requests", "layers"]
 
 
 @dataclass(frozen=True, slots=True)

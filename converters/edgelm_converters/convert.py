@@ -1,6 +1,7 @@
 """`edgelm convert`: a source in, a standard MLX-LM directory out, whole or not at all.
 
-open source → sanitize names → decide → plan → check → write, one module at a time → verify → rename
+open source → sanitize names → decide → plan → check → try the tokenizer → write, one module at a time
+→ verify → rename
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgelm.errors import OptionError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
-from edgelm.model.network import build_network
+from edgelm.model.network import build_network, mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
@@ -31,11 +32,11 @@ from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_im
 from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.decisions import choose_dtypes, decide_layers
+from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
 from edgelm_converters.distilling import with_trained
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
-from edgelm_converters.model_files import converted_config, prevailing, write_configs
+from edgelm_converters.model_files import converted_config, dtype_name, prevailing, write_configs
 from edgelm_converters.naming import output_name
 from edgelm_converters.packed import imported, unpacked
 from edgelm_converters.plan import Plan, make_plan
@@ -43,7 +44,7 @@ from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, pea
 from edgelm_converters.recognise import open_checkpoint
 from edgelm_converters.sanitize import sanitized
 from edgelm_converters.source_weights import Inputs
-from edgelm_converters.verify import Comparison, check_tokenizer, compare
+from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
 REUSED_BYTES = 512 << 20
@@ -82,7 +83,9 @@ class Job:
         foreign = "quantization_config" in self.config and "quantization" not in self.config
         if foreign and self.checkpoint.origin.kind == "huggingface":
             return imported(self.checkpoint.origin.files[0].parent, self.config)
-        return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
+        # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
+        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
+            return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
 
 
 def convert(
@@ -153,17 +156,18 @@ def _convert(
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
+        # Before the weights: a tokenizer that does not load is no news to give after an hour's work.
+        final = converted_config(config, plan, sorted(decision.left))
+        write_configs(final, checkpoint.generation_config, directory)
+        text = check_tokenizer(directory, final, checkpoint.origin.source)
         quantizer, calibrated = _quantizer(
             job, plan, directory, target, source_hashes, on_progress, on_estimate
         )
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
         weights = write_weights(plan, directory, on_progress, quantizer)
-        final = converted_config(config, plan, sorted(decision.left))
-        write_configs(final, checkpoint.generation_config, directory)
-        elapsed_s, peak = time.monotonic() - started, peak_memory_bytes()
-        cost = elapsed_s, peak
-        receipt = _receipt(job, plan, decision, directory, final, cost, calibrated, on_progress)
+        cost = time.monotonic() - started, peak_memory_bytes()
+        receipt = _receipt(job, plan, decision, directory, final, text, cost, calibrated, on_progress)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
         with disk_errors(directory):
@@ -207,11 +211,13 @@ def _fresh_inputs(job: Job) -> Inputs:
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
     """Named before anything is written, so from what was asked rather than from the result."""
-    said: dict[str, Any] = {
-        "torch_dtype": wanted.dtype if wanted.dtype != "auto" else config.get("torch_dtype")
-    }
-    if checkpoint.quantization and wanted.keeps_packed:
-        said["quantization"] = prevailing(checkpoint.quantization)
+    said: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
+    stored = {**checkpoint.quantization, **checkpoint.requantized}
+    foreign = config.get("quantization_config")
+    if stored and wanted.keeps_packed:
+        said["quantization"] = prevailing(stored)
+    elif isinstance(foreign, dict) and "bits" in foreign and wanted.keeps_packed:
+        said["quantization"] = foreign
     elif wanted.mode != "none":
         said["quantization"] = {**wanted.scheme().settings}
     name = output_name(checkpoint.origin, said)
@@ -256,9 +262,10 @@ def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
 
 def _receipt(
     job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any],
-    cost: tuple[float, int], calibrated: Calibrated | None, on_progress: OnProgress,
+    text: tuple[RoundTrip, list[int]], cost: tuple[float, int], calibrated: Calibrated | None,
+    on_progress: OnProgress,
 ) -> Receipt:  # fmt: skip
-    round_trip, ids = check_tokenizer(directory, config)
+    round_trip, ids = text
     quality = _quality(job, plan, decision, directory, config, cost, calibrated, on_progress)
     comparison: Comparison | None = None
     skipped: str | None = None
@@ -268,7 +275,8 @@ def _receipt(
         on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network = job.network()
         inputs, held = job.inputs(network)
-        comparison = compare(network, unpacked(inputs, held), directory, config, ids)
+        with mlx_lm_errors(directory, shown=job.checkpoint.origin.source):
+            comparison = compare(network, unpacked(inputs, held), directory, config, ids)
         on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"

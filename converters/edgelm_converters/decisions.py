@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 
@@ -17,14 +17,21 @@ from edgelm_converters.conversion import Conversion
 NEEDS_BFLOAT16 = ("gemma", "t5")
 """Architectures whose activations overflow float16 (65504)."""
 
+HALVES = (mx.float16, mx.bfloat16)
+FLOATS = (*HALVES, mx.float32)
+
 TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
 
 
 def decide_layers(
     network: Any, checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any]
 ) -> Decision:
-    """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are."""
-    if packed and wanted.keeps_packed:
+    """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
+
+    A source that is quantized in whole or in part, even in types that MLX cannot hold, keeps its precision
+    unless another is asked for.
+    """
+    if wanted.keeps_packed and (packed or checkpoint.requantized):
         modules = quantizable(network)
         layers = {path: settings for path, settings in checkpoint.requantized.items() if path in modules}
         return Decision(layers=layers, asked=dict(layers))
@@ -48,27 +55,46 @@ def choose_dtypes(
     "auto" is what runs fastest on this machine, but never loses what a packed source holds: there the
     scales stay as stored, and float32 vectors join their dtype only if every value survives.
     """
-    if wanted.dtype not in ("auto", "source"):
-        explicit = getattr(mx, wanted.dtype)
-        return lambda _, tensor: explicit
-    if wanted.dtype == "source" or (packed and checkpoint.origin.kind != "gguf"):
+    usual, is_gguf = usual_dtype(checkpoint, wanted), checkpoint.origin.kind == "gguf"
+    if wanted.dtype == "source" or (wanted.dtype == "auto" and packed and not is_gguf):
         return lambda _, tensor: tensor.dtype
-    if checkpoint.origin.kind == "gguf":
-        return _gguf_dtypes(checkpoint, decision)
-    preferred = device.preferred_dtype(device.detect())
+    if wanted.dtype == "auto" and wanted.keeps_packed and is_gguf and _half_precision(checkpoint):
+        return _kept_dtypes(usual, decision)
+    return lambda _, tensor: usual
+
+
+def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:
+    """What most parameters that are not quantized become."""
+    if wanted.dtype not in ("auto", "source"):
+        return cast(mx.Dtype, getattr(mx, wanted.dtype))
+    if wanted.dtype == "source":
+        return _most_common(checkpoint, FLOATS) or mx.float32
+    half = _half_precision(checkpoint) if checkpoint.origin.kind == "gguf" else None
+    if half is not None:
+        return half
     if str(checkpoint.config["model_type"]).startswith(NEEDS_BFLOAT16):
-        preferred = "bfloat16"
-    return lambda _, tensor: getattr(mx, preferred)
+        return mx.bfloat16
+    return cast(mx.Dtype, getattr(mx, device.preferred_dtype(device.detect())))
 
 
-def _gguf_dtypes(checkpoint: Checkpoint, decision: Decision) -> TargetDtype:
-    stored = Counter(t.dtype for t in checkpoint.tensors.values() if t.dtype in (mx.float16, mx.bfloat16))
-    prevailing = stored.most_common(1)[0][0] if stored else mx.float32
+def _half_precision(checkpoint: Checkpoint) -> mx.Dtype | None:
+    """The half precision that most tensors of a GGUF are in; None if it holds float32 alone."""
+    # Types that MLX cannot hold come dequantized, and have float16 scales in the file.
+    return _most_common(checkpoint, HALVES) or (mx.float16 if checkpoint.requantized else None)
 
+
+def _most_common(checkpoint: Checkpoint, among: tuple[mx.Dtype, ...]) -> mx.Dtype | None:
+    counts = Counter(tensor.dtype for tensor in checkpoint.tensors.values() if tensor.dtype in among)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _kept_dtypes(half: mx.Dtype, decision: Decision) -> TargetDtype:
     def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
-        if tensor.dtype != mx.float32 or name.removesuffix(".weight") in decision.layers:
-            return prevailing if tensor.dtype == mx.float32 else tensor.dtype
-        return prevailing if len(tensor.shape) == 1 and _survives(tensor.read(), prevailing) else tensor.dtype
+        if tensor.dtype != mx.float32:
+            return tensor.dtype
+        if name.removesuffix(".weight") in decision.layers:
+            return half
+        return half if len(tensor.shape) == 1 and _survives(tensor.read(), half) else mx.float32
 
     return choose
 

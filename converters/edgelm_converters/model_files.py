@@ -24,7 +24,7 @@ def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dic
     }
     floats = Counter(dtype for _, dtype in plan.layout.values() if mx.issubdtype(dtype, mx.floating))
     if floats:
-        made["torch_dtype"] = str(floats.most_common(1)[0][0]).rpartition(".")[2]
+        made["torch_dtype"] = dtype_name(floats.most_common(1)[0][0])
     if not any(name.startswith(("vision_tower", "model.vision")) for name in plan.layout):
         made.pop("vision_config", None)  # the tower was dropped: mlx-lm reads this as a promise of one
     layers = {**plan.packed, **plan.quantize}
@@ -33,6 +33,11 @@ def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dic
         # Twice: mlx-lm reads the first, the Hub's model pages the second.
         made["quantization"] = made["quantization_config"] = quantization_config(default, layers, left)
     return dict(sorted(made.items()))
+
+
+def dtype_name(dtype: mx.Dtype) -> str:
+    """As config.json spells it: "float16"."""
+    return str(dtype).rpartition(".")[2]
 
 
 def prevailing(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from edgelm_converters.checkpoint import Origin
 
-STORED = re.compile(r"[-._](?:i?q\d\w*|f16|bf16|f32|fp16|mlx|gguf|\d+-?bits?)$", re.IGNORECASE)
-"""The precision that publishers append to a file's or repository's name."""
+STORED = re.compile(r"[-._](?:i?q\d\w*|f16|bf16|f32|fp16|mlx|gguf|\d+-?bits?|\d{5}-of-\d{5})$", re.IGNORECASE)
+"""The precision, and the part of a split file, that publishers append to a file's or repository's name."""
 
 
 def output_name(origin: Origin, config: dict[str, Any]) -> str:
@@ -20,10 +20,17 @@ def output_name(origin: Origin, config: dict[str, Any]) -> str:
         config: the converted config.json, as far as it is known.
     """
     base = origin.files[0].stem if origin.kind == "gguf" else Path(origin.source).name
+    if not _plain(base):  # "." and ".." name a directory by where it is
+        base = Path(origin.source).resolve().name
     while STORED.search(base):
         base = STORED.sub("", base)
-    base = re.sub(r"[^a-z0-9._-]+", "-", base.lower()).strip("-.") or "model"
-    return f"{base}-{_precision(config)}"
+    base = _plain(base) or "model"
+    return f"{base}-{_plain(_precision(config))}"
+
+
+def _plain(text: str) -> str:
+    """Without anything that a path could be made of: names and modes come from files nobody vouches for."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.")
 
 
 def _precision(config: dict[str, Any]) -> str:

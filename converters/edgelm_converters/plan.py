@@ -69,7 +69,7 @@ def make_plan(
         target_dtype: what each floating tensor is cast to, unless the architecture forbids it.
 
     Raises:
-        FormatError: a tensor is missing, not known to the architecture, or of the wrong shape.
+        FormatError: a tensor is missing, not known to the architecture, or of the wrong shape or type.
     """
     apply_settings(network, dict(packed))
     _check_names(flat_parameters(network), inputs)
@@ -106,12 +106,18 @@ def _check_names(wanted: Mapping[str, mx.array], inputs: Mapping[str, LazyTensor
         for name in sorted(set(wanted) & set(inputs))
         if inputs[name].shape != tuple(wanted[name].shape)
     ]
+    kinds = [
+        f"{name} is {inputs[name].stored_as or inputs[name].dtype}"
+        for name in sorted(set(wanted) & set(inputs))
+        if mx.issubdtype(wanted[name].dtype, mx.floating) != mx.issubdtype(inputs[name].dtype, mx.floating)
+    ]
     faults = [
         f"{label}: {_some(names)}"
         for label, names in (
             ("missing", missing),
             ("not known to the architecture", extra),
             ("wrong shape", shapes),
+            ("wrong type", kinds),
         )
         if names
     ]

@@ -30,15 +30,16 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
         return open_path(path)
     package = packages.find_package(source)
     if package is not None:
-        return open_path(package)
+        return open_path(package, source=source)
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:
         return open_path(library.resolve(source))
     except NotFoundError as error:
-        raise NotFoundError(
-            f"{source} is no path, no installed model package and no Hub id", hint=error.hint
-        ) from error
+        what = (
+            "does not exist" if path.is_absolute() else "is no path, no installed model package and no Hub id"
+        )
+        raise NotFoundError(f"{source} {what}", hint=error.hint) from error
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:

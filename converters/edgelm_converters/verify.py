@@ -44,9 +44,13 @@ class RoundTrip:
     changed: list[str]
 
 
-def check_tokenizer(directory: Path, config: dict[str, Any]) -> tuple[RoundTrip, list[int]]:
-    """The round trip of the tokenizer in `directory`, and the token ids of the logits text."""
-    tokenizer = load_tokenizer(directory, config)
+def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> tuple[RoundTrip, list[int]]:
+    """The round trip of the tokenizer in `directory`, and the token ids of the logits text.
+
+    Raises:
+        FormatError, UnsafeError: it cannot be loaded; the message names `source`.
+    """
+    tokenizer = load_tokenizer(directory, config, shown=source)
     changed = [
         line
         for line in TOKENIZER_SAMPLE

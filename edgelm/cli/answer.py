@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
-from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
+from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Usage
+from edgelm.runtime.tool_loop import ToolEvent, ToolResult
 from edgelm.text.segments import Channel, ToolCall
 
 _PREFILL_WORTH_SHOWING = 256
@@ -26,11 +27,15 @@ class TextAnswer:
 
     Args:
         thinking: show what the model thinks before it answers, under its own heading.
+        calls: show the calls that the model writes, under their own heading; False where they are run and
+            so shown as data by who asks the user.
         plain: no colour and nothing redrawn.
     """
 
-    def __init__(self, *, thinking: bool, plain: bool = False) -> None:
-        self._thinking = thinking
+    def __init__(self, *, thinking: bool, calls: bool = True, plain: bool = False) -> None:
+        self._hidden = {
+            channel for channel, shown in (("thinking", thinking), ("tool_call", calls)) if not shown
+        }
         self._safe = sys.stdout.isatty()
         self._redraws = not plain and is_terminal(sys.stderr)
         self._colour = not plain
@@ -38,24 +43,31 @@ class TextAnswer:
         self._last = "\n"
         self._prefilling = False
 
-    def show(self, events: Iterable[ChatEvent]) -> Finished | None:
+    def show(self, events: Iterable[ToolEvent]) -> Finished | None:
         """Print `events` as they come; None if they end without a `Finished`."""
         finished = None
         try:
             for event in events:
                 match event:
+                    case HistoryRewritten(kept, known):
+                        say(
+                            f"(this model's template rewrites earlier turns: {known - kept:,} of {known:,} tokens"
+                            " are computed again)"
+                        )
                     case Prefill():
                         self._show_prefill(event)
                     case Text():
                         self._show_text(event.text, event.channel)
-                    case ToolCall():
-                        self._show_text(event.text, "tool_call")
+                    case ToolCall(error=str(error)):
+                        self._end_line()
+                        say(f"(the call cannot be read: {error})")
+                    case ToolResult():
+                        self._show_result(event)
                     case Finished():
                         finished = event
         finally:
             self._erase_prefill()
-            if self._last != "\n":
-                self._write("\n")
+            self._end_line()
         return finished
 
     def _show_prefill(self, event: Prefill) -> None:
@@ -73,7 +85,7 @@ class TextAnswer:
             self._prefilling = False
 
     def _show_text(self, text: str, channel: Channel) -> None:
-        if not text or (channel == "thinking" and not self._thinking):
+        if not text or channel in self._hidden:
             return
         self._erase_prefill()
         if channel != self._channel:
@@ -81,6 +93,17 @@ class TextAnswer:
         self._last = text[-1]
         text = text.translate(_CONTROLS) if self._safe else text
         self._write(dim(text, sys.stdout) if self._colour and channel == "thinking" else text)
+
+    def _show_result(self, result: ToolResult) -> None:
+        """On stderr, as the question was: stdout holds what the model says."""
+        self._end_line()
+        text = result.text.rstrip("\n").translate(_CONTROLS)
+        say(dim(f"{result.name} → {text}", sys.stderr) if self._colour else f"{result.name} → {text}")
+
+    def _end_line(self) -> None:
+        if self._last != "\n":
+            self._write("\n")
+            self._last = "\n"
 
     def _head(self, channel: Channel) -> None:
         self._channel = channel
@@ -91,13 +114,13 @@ class TextAnswer:
         sys.stdout.flush()
 
 
-def show_json(events: Iterable[ChatEvent]) -> None:
+def show_json(events: Iterable[ToolEvent]) -> None:
     """Print each event as one JSON object on a line of its own."""
     for event in events:
         print_json(event_json(event), indent=None)
 
 
-def event_json(event: ChatEvent) -> dict[str, Any]:
+def event_json(event: ToolEvent) -> dict[str, Any]:
     """`event` as a JSON object: its kind under "event", and its fields."""
     fields = dataclasses.asdict(event)
     if isinstance(event, Finished):
@@ -106,7 +129,7 @@ def event_json(event: ChatEvent) -> dict[str, Any]:
             "prefill_tokens_per_s": event.usage.prefill_tokens_per_s,
             "decode_tokens_per_s": event.usage.decode_tokens_per_s,
         }
-    kind = "tool_call" if isinstance(event, ToolCall) else type(event).__name__.lower()
+    kind = {ToolCall: "tool_call", ToolResult: "tool_result"}.get(type(event), type(event).__name__.lower())
     return {"event": kind, **fields}
 
 
@@ -123,6 +146,8 @@ def describe_usage(usage: Usage) -> str:
     parts = [f"{usage.completion_tokens:,} token{'' if usage.completion_tokens == 1 else 's'}"]
     if usage.decode_tokens_per_s:
         parts.append(f"{usage.decode_tokens_per_s:.3g} token/s")
+    if usage.accepted_tokens:
+        parts.append(f"{usage.accepted_tokens:,} guessed ahead")
     parts.append(f"first after {usage.first_token_s:.2f} s")
     parts.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens cached")
     return " · ".join(parts)

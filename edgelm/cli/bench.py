@@ -1,23 +1,37 @@
-"""`edgelm bench`: how fast a model is here, at several depths of the KV cache."""
+"""`edgelm bench`: how fast a model is here, beside itself without a feature and beside mlx-lm."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelm.cli.output import console, print_json, progress_bars
-from edgelm.units import format_bytes
+from edgelm.cli.output import console, print_json, progress_bars, say
+from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm.evaluate.bench import BenchReport, Spread
+    from edgelm.evaluate.bench.report import BenchReport, Case, Spread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    from edgelm.evaluate.bench.options import CASES, PEERS
+
     add = parser.add_argument
     add("model", metavar="MODEL", help="a name from the library, or a path")
+    add("--cases", type=_words, metavar="NAME,NAME", help=f"some of {','.join(CASES)} (default: all)")
+    add("--compare", choices=PEERS, help="run this peer beside, on the same weights")
+    add("--output", type=Path, metavar="FILE", help="write the result there as JSON too")
     add("--depth", type=_counts, metavar="N,N", help="tokens in the KV cache (default: 0,512,2048)")
     add("--prompt-tokens", type=int, metavar="INT", help="tokens of the measured prompt (default 512)")
     add("--new-tokens", type=int, metavar="INT", help="tokens decoded (default 64)")
+    add(
+        "--history-tokens",
+        type=int,
+        metavar="INT",
+        help="of the chat before the measured turn (default 2048)",
+    )
     add("--repeats", type=int, metavar="INT", help="measurements of each figure (default 3)")
     add("--adapter", metavar="DIR", help="apply mlx-lm adapters")
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
@@ -25,23 +39,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from pathlib import Path
+    """Run the command.
 
+    Raises:
+        OptionError: a setting outside what it may be, or beyond the model's context.
+        NotFoundError: no such model.
+        OutputError: the result cannot be written.
+    """
     from edgelm import device
-    from edgelm.evaluate.bench import BenchOptions, run_bench
+    from edgelm.evaluate.bench.options import BenchOptions
+    from edgelm.evaluate.bench.run import run_bench
     from edgelm.model.library import resolve
-    from edgelm.model.load import load
+    from edgelm.runtime.assemble import RuntimeOptions, assemble
 
     options = BenchOptions.from_flags(arguments, depths=arguments.depth)
     directory = resolve(arguments.model)
     adapter = Path(arguments.adapter) if arguments.adapter else None
     with progress_bars() as on_progress:
-        model = load(directory, adapter=adapter, check_fit=not arguments.no_fit_check)
-        report = run_bench(model, device.detect(), options, on_progress=on_progress)
+        ready = assemble(directory, RuntimeOptions(adapter=adapter, check_fit=not arguments.no_fit_check))
+        report = run_bench(ready, device.detect(), options, adapter=adapter, on_progress=on_progress)
     if arguments.json:
-        print_json(report)
+        print_json(report.as_json())
     else:
         _show(report)
+    if arguments.output is not None:  # last: a disk that refuses must not cost what is on the screen
+        _write(arguments.output, report)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -51,29 +73,68 @@ def _counts(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r}, expected numbers as in 0,512,2048") from None
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _write(path: Path, report: BenchReport) -> None:
+    from edgelm.atomic import atomic_write
+
+    atomic_write(path, json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
+    say(f"wrote {path}")
+
+
 def _show(report: BenchReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
     screen = console()
+    machine, model = report.machine, report.model
+    bits = (model.quantization or {}).get("bits")
+    packed = f", {bits}-bit weights" if bits else ""
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
-    screen.print(Text(f"{report.model}: {format_bytes(report.model_bytes)} in memory, {report.dtype}"))
-    screen.print(Text(f"{report.chip}, {report.backend} backend; {versions}"))
+    screen.print(Text(f"{model.name}{packed}: {format_bytes(model.size_bytes)} in memory, {model.dtype}"))
+    screen.print(Text(f"{machine.chip}, {machine.backend} backend; {versions}"))
     table = Table(box=None, pad_edge=False)
-    table.add_column("depth", justify="right")
-    table.add_column(f"prefill of {report.prompt_tokens}, token/s", justify="right")
-    table.add_column(f"decode of {report.new_tokens}, token/s", justify="right")
-    for speed in report.speeds:
-        table.add_row(str(speed.depth), _shown(speed.prefill_tokens_per_s), _shown(speed.decode_tokens_per_s))
+    table.add_column("")
+    table.add_column("edgelm", justify="right")
+    table.add_column("without", justify="right")
+    if report.peer:
+        table.add_column(report.peer, justify="right")
+    for case in report.cases:
+        table.add_row(*map(Text, _row(case, report.peer is not None)))
     screen.print(table)
     plural = "s" if report.repeats > 1 else ""
     screen.print(
         Text(
-            f"median of {report.repeats} measurement{plural} (lowest to highest);"
-            f" peak memory {format_bytes(report.peak_memory_bytes)}"
+            f"median of {report.repeats} measurement{plural} (lowest to highest), sides by turns; × above 1"
+            f" favours edgelm; peak memory {format_bytes(report.peak_memory_bytes)}"
         )
     )
+    for reason in report.skipped:
+        screen.print(Text(f"not measured: {reason}"))
 
 
-def _shown(speed: Spread) -> str:
-    return f"{speed.median:,.1f} ({speed.lowest:,.1f} to {speed.highest:,.1f})"
+def _row(case: Case, has_peer: bool) -> list[str]:
+    """One line of the table: figures, and how many times better edgelm's is."""
+    name = f"{case.name} ({case.note})" if case.note else case.name
+    cells = [name, _shown(case.edgelm, case.unit), _beside(case, case.without, case.without_what)]
+    return [*cells, _beside(case, case.peer)] if has_peer else cells
+
+
+def _shown(spread: Spread, unit: str) -> str:
+    low, middle, high = (_figure(value, unit) for value in (spread.lowest, spread.median, spread.highest))
+    extent = f" ({low} to {high})" if low != high else ""
+    return middle + extent + (f" {unit}" if unit == "token/s" else "")
+
+
+def _figure(value: float, unit: str) -> str:
+    return format_seconds(value) if unit == "s" else f"{value:,.1f}"
+
+
+def _beside(case: Case, other: Spread | None, what: str = "") -> str:
+    gain = case.gain_over(other)
+    if other is None:
+        return ""
+    label = f"{what} " if what else ""
+    return f"{label}{_figure(other.median, case.unit)}" + (f" ×{gain:.2f}" if gain else "")

@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.choose import choose_model, remember_model
+from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
     EDITING_KEYS,
     PLAIN_KEYS,
@@ -23,14 +25,15 @@ from edgelm.cli.line_readers import (
     keep_typed_ahead,
     plain_reader,
 )
-from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say
+from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
 
 if TYPE_CHECKING:
     from edgelm.cli.repl import Ask
-    from edgelm.runtime.events import ChatEvent
+    from edgelm.runtime.tool_loop import ToolEvent
+    from edgelm.text.tools.tool import Tool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = "what a model thinks before it answers (default: shown on a terminal)"
     thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)
     thinking.add_argument("--hide-thinking", dest="thinking", action="store_false", default=None)
+    add(
+        "--think",
+        dest="enable_thinking",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the model think before it answers, or not (default: as the model does by itself)",
+    )
+    add(
+        "--tools",
+        type=Path,
+        metavar="FILE",
+        help="a Python file with functions the model may call, when you agree",
+    )
+    _add_runtime_flags(parser.add_argument_group("speed and memory"))
+    form = parser.add_argument_group("form of the answer").add_mutually_exclusive_group()
+    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
+    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
+    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
     Sampling.add_flags(parser.add_argument_group("sampling"))
+
+
+def _add_runtime_flags(group: argparse._ArgumentGroup) -> None:
+    from edgelm.runtime.cache.settings import CacheSettings
+
+    add = group.add_argument
+    add(
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model of the same family that guesses ahead; the text is the same",
+    )
+    add(
+        "--no-speculation",
+        dest="speculation",
+        action="store_false",
+        help="never guess ahead (guessing stops by itself where it does not pay)",
+    )
+    add(
+        "--no-disk-cache",
+        dest="disk_cache",
+        action="store_false",
+        help="do not keep computed prompts on the disk for the next time",
+    )
+    add(
+        "--no-wire",
+        dest="wire",
+        action="store_false",
+        help="let macOS page out a model that nearly fills the memory",
+    )
+    CacheSettings.add_flags(group)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,10 +119,14 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         PromptError: the prompt is empty, or longer than the model's context.
         FormatError: stdin is not UTF-8.
-        OptionError: a setting out of bounds, or --json without a prompt.
-        NotFoundError: no such model, or none installed.
+        OptionError: a setting out of bounds, --json without a prompt, --tools where nobody can be asked.
+        UnsupportedError: a schema that cannot be enforced, tools for a model that knows none.
+        NotFoundError: no such model, or none installed; no such file.
     """
     settings = _settings(arguments)
+    tools = _tools(arguments.tools)
+    if tools and settings["grammar"] is not None:
+        raise OptionError("--tools is given with a form of the answer, which leaves no room for calls")
     system = None if arguments.system is None else check_text(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
@@ -81,8 +136,14 @@ def run(arguments: argparse.Namespace) -> None:
     edits = prompt is None and can_edit() and not arguments.plain
     name = arguments.model or choose_model()
     with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
-        chat = model.chat(system=system)
-        ask = partial(chat.events, **settings)
+        chat = model.chat(system=system, enable_thinking=arguments.enable_thinking, tools=tools.values())
+        if arguments.enable_thinking is not None and not chat.can_think:
+            warn(f"{model.name} has no thinking to switch")
+        ask: Ask = partial(chat.events, **settings)
+        if tools:
+            ask = partial(
+                chat.tool_events, approve=Approval(answer_reader(plain=arguments.plain)), **settings
+            )
         if prompt is not None:
             _answer_once(ask(prompt), arguments)
         else:
@@ -97,10 +158,21 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = {
         "sampling": Sampling.from_flags(arguments),
         "max_tokens": arguments.max_tokens,
+        "speculation": arguments.speculation,
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
+        "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
     GenerationOptions(**settings)
     return settings
+
+
+def _tools(file: Path | None) -> dict[str, Tool]:
+    from edgelm.text.tools.load import load_tools
+
+    if file is None:
+        return {}
+    require_someone_to_ask()
+    return load_tools(file)
 
 
 def _prompt(said: str | None) -> str | None:
@@ -128,7 +200,16 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             show(report)
 
         model = load(
-            name, adapter=arguments.adapter, check_fit=not arguments.no_fit_check, on_progress=on_progress
+            name,
+            adapter=arguments.adapter,
+            check_fit=not arguments.no_fit_check,
+            draft=arguments.draft,
+            disk_cache=arguments.disk_cache,
+            kv_bits=arguments.kv_bits,
+            kv_dtype=arguments.kv_dtype,
+            max_context=arguments.max_context,
+            wire=arguments.wire,
+            on_progress=on_progress,
         )
     remember_model(model.name)
     return model
@@ -156,14 +237,15 @@ def _note(text: str, *, plain: bool) -> Iterator[Callable[[], None]]:
         erase()
 
 
-def _answer_once(events: Generator[ChatEvent, None, None], arguments: argparse.Namespace) -> None:
+def _answer_once(events: Generator[ToolEvent, None, None], arguments: argparse.Namespace) -> None:
     from edgelm.cli.answer import TextAnswer, show_json, show_usage
 
     with closing(events):
         if arguments.json:
             show_json(events)
             return
-        finished = TextAnswer(thinking=arguments.thinking, plain=arguments.plain).show(events)
+        answer = TextAnswer(thinking=arguments.thinking, calls=arguments.tools is None, plain=arguments.plain)
+        finished = answer.show(events)
     if finished and sys.stdout.isatty() and sys.stderr.isatty():
         show_usage(finished, plain=arguments.plain)
 
@@ -182,4 +264,5 @@ def _converse(model: Any, chat: Any, ask: Ask, arguments: argparse.Namespace, *,
         thinking=arguments.thinking,
         plain=arguments.plain,
         show_cost=sys.stderr.isatty(),
+        calls=arguments.tools is None,
     ).run()

@@ -64,8 +64,19 @@ def run_checks() -> Iterator[Check]:
     yield check_home()
     if importlib.util.find_spec("mlx") is not None:
         yield check_library()
+    yield check_prompt_cache()
     yield check_demo()
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def check_prompt_cache() -> Check:
+    from edgelm import paths
+
+    root = paths.prompt_caches()
+    sizes = [path.stat().st_size for path in root.glob("*/*.safetensors")]
+    return Check(
+        "prompt cache", "ok", f"{format_bytes(sum(sizes))} in {len(sizes)} files; may be deleted: {root}"
+    )
 
 
 def check_version(distribution: str) -> Check:

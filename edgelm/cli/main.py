@@ -54,6 +54,11 @@ COMMANDS = (
         ),
     ),
     Command(
+        "generate",
+        "answer a file of prompts, many at once",
+        ("edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",),
+    ),
+    Command(
         "models",
         "list, inspect, download and remove models",
         ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit"),

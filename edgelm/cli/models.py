@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pull = _add_action(actions, "pull", "download a model that needs no converting", _pull)
     pull.add_argument("id", metavar="ID", help="a Hub id, as mlx-community/Qwen3-0.6B-4bit")
     pull.add_argument("--revision", help="a branch, tag or commit (default: the newest)")
-    pull.add_argument("--name", help="what to call it here (default: the last part of ID, in lower case)")
+    pull.add_argument(
+        "--name",
+        help="what to call it here (default: the last part of ID, in lower case; all of it if that is taken)",
+    )
     remove = _add_action(actions, "remove", "delete models of the library", _remove)
     remove.add_argument("names", metavar="NAME", nargs="+", help="a name from the library")
     remove.add_argument("-y", "--yes", action="store_true", help="do not ask")

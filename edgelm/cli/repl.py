@@ -21,11 +21,12 @@ from edgelm.cli.output import say, show_error
 from edgelm.cli.stdin import check_text
 from edgelm.cli.transcript import default_file, save
 from edgelm.errors import EdgeLMError
-from edgelm.runtime.events import ChatEvent
+from edgelm.runtime.tool_loop import ToolEvent
 
 COMMANDS = {
     "/help": "this list",
     "/system": "[text]  show or set the system prompt",
+    "/think": "[on|off|auto]  let the model think before it answers; [show|hide]  its thinking",
     "/clear": "forget the conversation, keep the system prompt",
     "/save": "[file]  write the conversation to a new .json or .md file",
     "/quit": "leave",
@@ -36,6 +37,11 @@ class Conversation(Protocol):
     """What the loop needs of `edgelm.runtime.chat.Chat`."""
 
     system: str | None
+    enable_thinking: bool | None
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the model knows a thinking block."""
 
     @property
     def messages(self) -> Any:
@@ -45,7 +51,8 @@ class Conversation(Protocol):
         """Forget the turns."""
 
 
-Ask = Callable[[str], Generator[ChatEvent, None, None]]
+Ask = Callable[[str], Generator[ToolEvent, None, None]]
+_THINKING = {"on": True, "off": False, "auto": None}
 
 
 @dataclass
@@ -63,6 +70,8 @@ class Repl:
     thinking: bool
     plain: bool
     show_cost: bool
+    calls: bool = True
+    """Whether the calls that the model writes are part of its answer; False where they are run."""
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
@@ -92,7 +101,8 @@ class Repl:
         """Show the answer to `prompt`; Ctrl-C stops it and keeps what came."""
         try:
             with first_interrupt_only(), closing(self.ask(prompt)) as events:
-                finished = TextAnswer(thinking=self.thinking, plain=self.plain).show(events)
+                shown = TextAnswer(thinking=self.thinking, calls=self.calls, plain=self.plain)
+                finished = shown.show(events)
         except KeyboardInterrupt:
             say("(stopped)")
             return
@@ -107,6 +117,8 @@ class Repl:
                 self._help()
             case "/system":
                 self._system(rest.strip())
+            case "/think":
+                self._think(rest.strip())
             case "/clear":
                 self.chat.clear()
                 say("the conversation is forgotten")
@@ -132,6 +144,19 @@ class Repl:
             say("the system prompt is set")
         else:
             say(self.chat.system or "there is no system prompt")
+
+    def _think(self, wish: str) -> None:
+        if not self.chat.can_think:
+            say("this model has no thinking to switch")
+        elif wish in _THINKING:
+            self.chat.enable_thinking = _THINKING[wish]
+        elif wish in ("show", "hide"):
+            self.thinking = wish == "show"
+        elif wish:
+            show_error(f"/think is {wish!r}, expected on, off, auto, show or hide")
+            return
+        mode = next(name for name, value in _THINKING.items() if value is self.chat.enable_thinking)
+        say(f"thinking is {mode} and {'shown' if self.thinking else 'hidden'}")
 
     def _save(self, name: str) -> None:
         if not self.chat.messages:

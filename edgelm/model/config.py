@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ RENAMED = {"dtype": "torch_dtype", "num_local_experts": "num_experts"}
 """Keys of transformers 5 → the names that mlx-lm reads."""
 
 MAX_CONFIG_BYTES = 16_000_000
+
+MAX_LAYERS = 2000
+"""The deepest published models have about 130. Networks are built before any weight is looked at, and a
+config that says a billion would fill the memory with modules."""
+
+_LAYERS = re.compile(r"(num|n)_\w*layers?|depth")
 
 
 def read_json(path: Path) -> Config:
@@ -36,6 +43,8 @@ def read_json(path: Path) -> Config:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"{path} does not exist") from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -74,6 +83,7 @@ def check_architecture(config: Config) -> None:
     Raises:
         UnsafeError: `model_file` asks for Python from the checkpoint to be run.
         UnsupportedError: mlx-lm has no such architecture.
+        FormatError: it says that it has more layers than any model.
     """
     if config.get("model_file"):
         raise UnsafeError(
@@ -85,6 +95,15 @@ def check_architecture(config: Config) -> None:
             f"architecture {name!r} is not supported by mlx-lm {_mlx_lm_version()}",
             hint="supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral and about 110 more",
         )
+    _check_depth(config)
+
+
+def _check_depth(config: Config) -> None:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_depth(value)
+        elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > MAX_LAYERS:
+            raise FormatError(f"the config has {name} {value}, expected at most {MAX_LAYERS}")
 
 
 def _has_module(name: str) -> bool:
@@ -109,7 +128,8 @@ def normalise_config(config: Config) -> Config:
     Raises:
         FormatError: `rope_parameters` is not an object.
     """
-    flat = copy.deepcopy(config)
+    flat: Config = _with_infinities(copy.deepcopy(config))
+    _fill_width(flat)
     for part in (flat, flat.get("text_config")):
         if isinstance(part, dict):
             _flatten_rope(part)
@@ -118,6 +138,22 @@ def normalise_config(config: Config) -> Config:
                 if new in part:
                     part.setdefault(old, part[new])
     return flat
+
+
+def _with_infinities(value: Any) -> Any:
+    """transformers 5 writes {"__float__": "Infinity"}, since JSON has no word for it."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(value["__float__"])
+        return {key: _with_infinities(item) for key, item in value.items()}
+    return [_with_infinities(item) for item in value] if isinstance(value, list) else value
+
+
+def _fill_width(config: Config) -> None:
+    """GPT-2 and its kin leave the width of the feed-forward layers out where it is 4 x hidden; mlx-lm asks for it."""
+    width = config.get("n_embd")
+    if "n_inner" in config and config["n_inner"] is None and isinstance(width, int):
+        config["n_inner"] = 4 * width
 
 
 def _flatten_rope(config: Config) -> None:

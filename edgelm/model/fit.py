@@ -122,7 +122,14 @@ def price(
     """Price tensors that need not exist, such as those a conversion would write; see `check_fit`."""
     trained = context_length(dict(config))
     tokens = context or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-    return _Account(price_weights(headers, config, device), cache, config, device).at(tokens, trained)
+    return account_of(headers, cache, config, device).at(tokens, trained)
+
+
+def account_of(
+    headers: Headers, cache: CacheShape | None, config: Mapping[str, Any], device: devices.Device
+) -> Account:
+    """The parts of the sum for one model on one device; see `price`."""
+    return Account(price_weights(headers, config, device), cache, config, device)
 
 
 def decode_roof_tokens_per_s(
@@ -144,7 +151,7 @@ def decode_roof_tokens_per_s(
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
+class Account:
     """The parts of the sum, as functions of the context."""
 
     weights: WeightBytes
@@ -193,13 +200,13 @@ class _Account:
     def kv_bytes(self, tokens: int) -> int:
         return self._bytes(self.cache.elements_at(tokens)) if self.cache else 0
 
-    def workspace_bytes(self, tokens: int) -> int | None:
+    def workspace_bytes(self, tokens: int, chunk: int = PREFILL_CHUNK_TOKENS) -> int | None:
         """One layer's live arrays over one chunk, its scores, and its cache copied as it grows."""
         width = _count(self.config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
         heads = _count(self.config, "num_attention_heads", "n_head", "n_heads")
         if width is None:
             return None
-        chunk = min(tokens, PREFILL_CHUNK_TOKENS)
+        chunk = min(tokens, chunk)
         live = _LIVE_WIDTHS * width + _LIVE_FEED_FORWARD_WIDTHS * self._feed_forward(width)
         scores = 0 if self._is_fused(width, heads or 1) else (heads or 1) * tokens
         copied = self.cache.largest_layer_elements_per_token * tokens if self.cache else 0

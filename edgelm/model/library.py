@@ -145,6 +145,13 @@ def default_name(source: str) -> str:
     return re.sub(r"[^a-z0-9._+-]+", "-", last.lower()).strip("-._+") or "model"
 
 
+def _free_name(repo: str) -> str:
+    """`default_name`, unless a model from elsewhere has it: then one that says whose it is."""
+    name = default_name(repo)
+    taken = describe(paths.models() / name).source if (paths.models() / name).is_dir() else repo
+    return name if taken == repo else default_name(repo.replace("/", "-"))
+
+
 def pull(
     repo_id: str,
     *,
@@ -152,7 +159,9 @@ def pull(
     name: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Installed:
-    """Download a safetensors model of the Hub into the library under `name` (else `default_name` of its id).
+    """Download a safetensors model of the Hub into the library under `name`.
+
+    Without one it is called by the last part of its id, or by all of it where another model has that name.
 
     Raises:
         OptionError: a name that is none.
@@ -160,11 +169,11 @@ def pull(
         NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `hub.fetch`.
     """
     repo = hub.parse_hub_id(repo_id).repo
-    chosen = name if name is not None else default_name(repo)
+    chosen = name if name is not None else _free_name(repo)
     if not _NAME.fullmatch(chosen):
         raise OptionError(f"name is {chosen!r}, expected letters, digits and ._+-")
     target = paths.models() / chosen
-    refuse_existing(target)
+    refuse_existing(target, hint="edgelm models remove it, or give another --name")
     found = hub.fetch(repo_id, revision=revision, accept={"safetensors"}, on_progress=on_progress)
     with atomic_directory(target) as directory:
         fill(directory, found, repo)

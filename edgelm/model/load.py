@@ -19,9 +19,8 @@ from mlx.utils import tree_map_with_path, tree_unflatten
 from edgelm import device
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model import config as configs
-from edgelm.model.activations import use_named_gelu
 from edgelm.model.fit import require_fit
-from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors
+from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors, use_named_settings
 from edgelm.model.safetensors_header import read_header
 from edgelm.quant.tree import flat_parameters
 
@@ -122,7 +121,7 @@ def _load_network(directory: Path, config: dict[str, Any], adapter: Path | None)
     build_network(config, directory)
     with mlx_lm_errors(directory):
         network, _ = load_model(directory, lazy=True, model_config=config)
-    use_named_gelu(network, config)
+    use_named_settings(network, config)
     if adapter is not None:
         for name in ("adapters.safetensors", "adapter_config.json"):
             if not (adapter / name).exists():
@@ -200,12 +199,16 @@ def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
     return dense
 
 
-def load_tokenizer(directory: Path, config: dict[str, Any]) -> Any:
+def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str | None = None) -> Any:
     """mlx_lm's TokenizerWrapper for `directory`, read with no network and no code from the checkpoint.
+
+    Args:
+        shown: what messages call `directory`, where it is a temporary copy of something else.
 
     Raises:
         NotFoundError: there is no tokenizer.
         FormatError: its files are broken.
+        UnsafeError: it is made of Python code in the checkpoint.
     """
     if not any(
         (directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -216,12 +219,20 @@ def load_tokenizer(directory: Path, config: dict[str, Any]) -> Any:
         )
     with keep_file_limit():
         from mlx_lm.tokenizer_utils import load as load_wrapper
-    with mlx_lm_errors(directory):
-        return load_wrapper(
-            directory,
-            {"trust_remote_code": False, "local_files_only": True},
-            eos_token_ids=_stop_ids(directory, config),
-        )
+    try:
+        with mlx_lm_errors(directory, shown=shown):
+            return load_wrapper(
+                directory,
+                {"trust_remote_code": False, "local_files_only": True},
+                eos_token_ids=_stop_ids(directory, config),
+            )
+    except FormatError as error:
+        if "trust_remote_code" not in error.message:
+            raise
+        raise UnsafeError(
+            f"the tokenizer of {shown or directory} is Python code, and edgelm runs no code from checkpoints",
+            hint="look for a release of the model with a tokenizer.json",
+        ) from error
 
 
 def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:

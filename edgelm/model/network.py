@@ -13,32 +13,52 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import EdgeLMError, FormatError
+from edgelm.errors import EdgeLMError, FormatError, UnsupportedError
 from edgelm.model.activations import use_named_gelu
 from edgelm.model.config import check_architecture, check_rope_is_read
+from edgelm.model.rotation import use_named_rotation
 
 
 @contextmanager
-def mlx_lm_errors(directory: Path) -> Iterator[None]:
-    """Translate what mlx-lm, MLX and transformers raise while loading `directory`."""
+def mlx_lm_errors(directory: Path, *, shown: Path | str | None = None) -> Iterator[None]:
+    """Translate what mlx-lm, MLX and transformers raise while loading `directory`.
+
+    Args:
+        shown: what messages call it, where it is a temporary copy of something else.
+    """
     try:
         yield
     except EdgeLMError:
         raise
-    except (
+    except SystemExit as error:  # mlx_lm/models/olmo.py, where ai2-olmo is not installed
+        raise UnsupportedError(
+            f"mlx-lm's code for {shown or directory} needs a package that is not installed",
+            hint="the line above names it",
+        ) from error
+    except _loading_errors() as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"missing key or tensor {reason}"
+        named = str(shown or directory)
+        raise FormatError(f"{named} cannot be loaded: {reason.replace(str(directory), named)}") from error
+
+
+def _loading_errors() -> tuple[type[Exception], ...]:
+    """Evaluated only where something was raised."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
+        ArithmeticError,  # a config of zeros, or of sizes that MLX cannot count
         RuntimeError,
         OSError,
         AssertionError,
         ImportError,
-    ) as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"missing key or tensor {reason}"
-        raise FormatError(f"{directory} cannot be loaded: {reason}") from error
+        StrictDataclassError,  # a setting of the wrong type, as transformers 5 sees it
+    )
 
 
 @contextmanager
@@ -68,7 +88,18 @@ def build_network(config: dict[str, Any], directory: Path) -> Any:
     check_architecture(config)
     with mlx_lm_errors(directory):
         network_class, arguments_class = _get_classes(config)
-        check_rope_is_read(config, inspect.getsource(inspect.getmodule(network_class)))  # type: ignore[arg-type]
+        check_rope_is_read(config, source_of(network_class))
         network = network_class(arguments_class.from_dict(config))
-    use_named_gelu(network, config)
+    use_named_settings(network, config)
     return network
+
+
+def use_named_settings(network: Any, config: dict[str, Any]) -> None:
+    """Set right, in place, what the architecture's code does otherwise than a normalised `config` says."""
+    use_named_gelu(network, config)
+    use_named_rotation(network, config, source_of(type(network)))
+
+
+def source_of(network_class: type) -> str:
+    """The text of mlx-lm's module for an architecture."""
+    return inspect.getsource(inspect.getmodule(network_class))  # type: ignore[arg-type]

@@ -18,6 +18,9 @@ from edgelm.errors import FormatError
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the reference implementation."""
 
+MAX_LENGTH = 2**31 - 1
+"""MLX counts the items of a dimension in 32 bits."""
+
 BITS_OF = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
@@ -44,7 +47,35 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     Raises:
         FormatError: the file is truncated, or its header is not valid or does not match the file.
     """
+    try:
+        return _read_header(path)
+    except OSError as error:
+        raise FormatError(
+            f"{path} cannot be read as a safetensors file: {error.strerror or error}"
+        ) from error
+
+
+def _read_header(path: Path) -> dict[str, TensorInfo]:
     size_bytes = path.stat().st_size
+    text = _read_text(path, size_bytes)
+    header = _parse(text, path)
+    header.pop("__metadata__", None)
+    return _check_entries(header, 8 + len(text), size_bytes, path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The strings that the file at `path` says of itself.
+
+    Raises:
+        FormatError: its header is not valid.
+    """
+    said = _parse(_read_text(path, path.stat().st_size), path).get("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise FormatError(f"the metadata of {path} is not an object of strings")
+    return said
+
+
+def _read_text(path: Path, size_bytes: int) -> bytes:
     with path.open("rb") as file:
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -55,8 +86,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 f"{path} announces a header of {length} bytes, but the file holds {size_bytes - 8} after it begins",
                 hint="the download may be cut short, or this is not a safetensors file",
             )
-        text = file.read(length)
-    return _check_entries(_parse(text, path), 8 + length, size_bytes, path)
+        return file.read(length)
 
 
 def _parse(text: bytes, path: Path) -> dict[str, Any]:
@@ -68,7 +98,6 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
         raise FormatError(
             f"the safetensors header of {path} is a {type(header).__name__}, expected an object"
         )
-    header.pop("__metadata__", None)
     return header
 
 
@@ -103,7 +132,7 @@ def _check_entry(name: str, entry: Any, data_start: int, path: Path) -> TensorIn
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS_OF:
         raise FormatError(f"{where} has dtype {dtype!r}, expected one of {', '.join(BITS_OF)}")
-    if not _are_counts(shape) or len(shape) > 16 or not _are_counts(offsets) or len(offsets) != 2:
+    if not _are_lengths(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise FormatError(f"{where} has shape {shape!r} and data_offsets {offsets!r}, expected counts")
     begin, end = offsets
     wanted = math.prod(shape) * BITS_OF[dtype] // 8
@@ -114,3 +143,7 @@ def _check_entry(name: str, entry: Any, data_start: int, path: Path) -> TensorIn
 
 def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
+
+
+def _are_lengths(value: Any) -> bool:
+    return _are_counts(value) and len(value) <= 16 and all(item <= MAX_LENGTH for item in value)

@@ -13,11 +13,16 @@ from typing import Any
 
 from edgelm.errors import EngineError, OptionError
 from edgelm.runtime.events import ChatEvent, Text
-from edgelm.runtime.generation import Collector, Completion, GenerationOptions
+from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
+from edgelm.runtime.history import RenderedHistory
+from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.text.prompt import encode_chat, encode_text
+from edgelm.text.tools.tool import Tool, as_tools
 
 Run = Callable[[Sequence[int], GenerationOptions], Generator[ChatEvent, None, None]]
 """Generates from a prompt's ids: `generate_text` on the engine thread."""
+_CALL_ID = "call{:05}"
+"""Nine letters and digits: Mistral's templates refuse any other id."""
 
 
 class Chat:
@@ -28,8 +33,9 @@ class Chat:
         tokenizer: mlx-lm's TokenizerWrapper.
         system: the system prompt; may be changed between turns.
         options: how replies are made, unless a turn says otherwise.
-        enable_thinking: passed to the template; None is the model's default.
-        tools: JSON schemas of functions the model may call.
+        enable_thinking: whether replies begin with thinking, unless a turn says otherwise; None is the
+            model's default.
+        tools: functions the model may call: Python functions, `Tool`s or JSON definitions.
         messages: earlier turns to go on from.
         plain: for base models: join the messages as plain text instead of using a chat template.
     """
@@ -42,7 +48,7 @@ class Chat:
         system: str | None = None,
         options: GenerationOptions | None = None,
         enable_thinking: bool | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Iterable[Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         plain: bool = False,
     ) -> None:
@@ -51,61 +57,105 @@ class Chat:
         self.enable_thinking = enable_thinking
         self._run = run
         self._tokenizer = tokenizer
-        self._tools = tools
+        self._tools = as_tools(tools)
         self._plain = plain
         self._messages = [_check_message(message) for message in messages]
         self._is_busy = False
+        self._history = RenderedHistory()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The turns so far, without the system prompt: copies of `{"role", "content"}`.
 
         A reply's thinking is under `"reasoning_content"`, its calls under `"tool_calls"`, and one that was
-        stopped by its reader has `"partial": True`.
+        stopped by its reader has `"partial": True`. Results of calls have the role "tool".
         """
         return [dict(message) for message in self._messages]
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The functions that the model may call, by name."""
+        return self._tools
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the model knows a thinking block."""
+        return bool(self._tokenizer.has_thinking)
+
+    @property
+    def pending_calls(self) -> list[dict[str, Any]]:
+        """The calls of the last reply that have no result yet: `{"id", "name", "arguments"}`."""
+        answered: set[Any] = set()
+        for message in reversed(self._messages):
+            if message["role"] != "tool":
+                calls = [call for call in message.get("tool_calls", ()) if "id" in call]
+                return [
+                    {"id": call["id"], **call["function"]} for call in calls if call["id"] not in answered
+                ]
+            answered.add(message.get("tool_call_id"))
+        return []
 
     def clear(self) -> None:
         """Forget the turns; the system prompt stays."""
         self._messages.clear()
+        self._history.forget()
 
-    def send(self, text: str, **settings: Any) -> Completion:
+    def add_result(self, call_id: str, text: str) -> None:
+        """Put the result of one of the `pending_calls` into the history; then `send()` goes on.
+
+        Raises:
+            OptionError: no pending call has this id.
+        """
+        names = {call["id"]: call["name"] for call in self.pending_calls}
+        if call_id not in names:
+            raise OptionError(f"call {call_id!r} waits for no result, expected one of {sorted(names)}")
+        self._messages.append(
+            {"role": "tool", "tool_call_id": call_id, "name": names[call_id], "content": text}
+        )
+
+    def send(self, text: str | None = None, **settings: Any) -> Completion:
         """Say `text` and wait for the reply. For settings and errors see `events`."""
-        collector = Collector()
-        for event in self.events(text, **settings):
-            collector.add(event)
-        return collector.completion()
+        options = self._turn_options(settings)
+        return collect(self.reply_events(text, options), options.grammar)
 
-    def stream(self, text: str, **settings: Any) -> Generator[str, None, None]:
+    def stream(self, text: str | None = None, **settings: Any) -> Generator[str, None, None]:
         """Say `text` and yield the answer piece by piece, without thinking and tool calls."""
         with closing(self.events(text, **settings)) as events:
             for event in events:
                 if isinstance(event, Text) and event.channel == "answer":
                     yield event.text
 
-    def events(self, text: str, **settings: Any) -> Generator[ChatEvent, None, None]:
+    def events(self, text: str | None = None, **settings: Any) -> Generator[ChatEvent, None, None]:
         """Say `text` and yield everything that happens until the reply has ended.
 
         Leaving early (`close`, `break`, Ctrl-C) stops the model and keeps what it has said so far as a
         partial reply. Errors leave the conversation as it was.
 
         Args:
-            text: the user's message.
-            settings: fields of `GenerationOptions` and `Sampling`, for this turn only.
+            text: the user's message; None lets the model go on after the results of its calls.
+            settings: for this turn only: fields of `GenerationOptions` and `Sampling`, and `schema`, `regex`
+                or `grammar`, which the answer (not the thinking) must match; such a turn calls no function.
 
         Raises:
             PromptError: the template refuses the messages, or they do not fit into the context.
-            OptionError: a setting that does not exist or is outside what it may be.
+            OptionError: a setting that does not exist or is outside what it may be; nothing to go on after.
+            UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the runtime failed or is closed, or a reply is still under way.
         """
+        return self.reply_events(text, self._turn_options(settings))
+
+    def reply_events(self, text: str | None, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
+        """As `events`, with settings that are built."""
         if self._is_busy:
             raise EngineError("the previous reply is still under way", hint="close its stream first")
-        options = self.options.changed(**settings)
-        said = {"role": "user", "content": text}
-        prompt = self._encode([*self._messages, said])
+        said = self._said(text)
+        prompt = self._encode([*self._messages, *said], options.enable_thinking)
         collector = Collector()
         self._is_busy = True
         try:
+            rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
+            if rewritten is not None:
+                yield rewritten
             with closing(self._run(prompt, options)) as events:
                 for event in events:
                     collector.add(event)
@@ -118,18 +168,80 @@ class Chat:
         finally:
             self._is_busy = False
 
-    def _encode(self, turns: list[dict[str, Any]]) -> list[int]:
+    def run_tools(
+        self, text: str, *, approve: Approve | None = None, limit: int = 8, **settings: Any
+    ) -> Completion:
+        """Say `text`, run the functions that the model calls, and wait for the reply that calls none.
+
+        For arguments and errors see `tool_events`.
+        """
+        collector = Collector()
+        for event in self.tool_events(text, approve=approve, limit=limit, **settings):
+            if isinstance(event, ToolResult):
+                collector = Collector()
+            else:
+                collector.add(event)
+        return collector.completion()
+
+    def tool_events(
+        self, text: str, *, approve: Approve | None = None, limit: int = 8, **settings: Any
+    ) -> Generator[ToolEvent, None, None]:
+        """Say `text` and yield what happens in every reply, and the result of every call between them.
+
+        Args:
+            text: the user's message.
+            approve: asked before each call, with the tool and its arguments; False refuses the call, and
+                the model is told so. None runs all.
+            limit: most replies.
+            settings: of every reply, as for `events`.
+
+        Raises:
+            OptionError: a schema, regex or grammar, which leaves no room for calls.
+            EngineError: the model still calls functions after `limit` replies; and what `events` raises.
+        """
+        options = self._turn_options(settings)
+        if options.grammar is not None:
+            raise OptionError(
+                "a reply of a given form calls no function",
+                hint="run the tools first, then ask for the form with send(text, schema=…)",
+            )
+        return tool_events(self, text, options, approve, limit)
+
+    def _turn_options(self, settings: Mapping[str, Any]) -> GenerationOptions:
+        options = self.options.changed(**settings)
+        if options.enable_thinking is None and self.enable_thinking is not None:
+            options = options.changed(enable_thinking=self.enable_thinking)
+        return options
+
+    def _said(self, text: str | None) -> list[dict[str, Any]]:
+        if text is not None:
+            return [{"role": "user", "content": text}]
+        if self.pending_calls:
+            raise OptionError(
+                f"call {self.pending_calls[0]['id']!r} has no result yet", hint="add_result first"
+            )
+        if not self._messages or self._messages[-1]["role"] == "assistant":
+            raise OptionError("there is nothing to reply to, expected a message")
+        return []
+
+    def _encode(self, turns: list[dict[str, Any]], enable_thinking: bool | None) -> list[int]:
         system = [{"role": "system", "content": self.system}] if self.system else []
         shown = [{k: v for k, v in turn.items() if k != "partial"} for turn in system + turns]
         if self._plain:
             return encode_text(self._tokenizer, "".join(f"{turn['content']}\n" for turn in shown))
-        return encode_chat(self._tokenizer, shown, enable_thinking=self.enable_thinking, tools=self._tools)
+        tools = [tool.definition for tool in self._tools.values()]
+        return encode_chat(self._tokenizer, shown, enable_thinking=enable_thinking, tools=tools)
 
-    def _commit(self, said: dict[str, Any], collector: Collector) -> None:
+    def _commit(self, said: list[dict[str, Any]], collector: Collector) -> None:
         """Put the turn into the history; a reply stopped before its first word leaves none."""
+        self._history.replied(collector.finished.tokens if collector.finished else ())
         reply = _reply(collector)
-        if reply is not None:
-            self._messages += [said, reply]
+        if reply is None:
+            return
+        earlier = sum(len(message.get("tool_calls", ())) for message in self._messages)
+        for number, call in enumerate(reply.get("tool_calls", ()), start=earlier):
+            call["id"] = _CALL_ID.format(number)
+        self._messages += [*said, reply]
 
 
 def _reply(collector: Collector) -> dict[str, Any] | None:

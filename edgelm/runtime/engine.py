@@ -1,8 +1,8 @@
 """The engine: token ids in, events out. It knows nothing about text.
 
-One request at a time, on the thread that owns MLX. The prompt is computed in chunks, so that a cancel lands
-quickly and memory stays flat; then each step is built and started before the token of the one before it is
-read, so that the device never waits for Python. Between requests the KV cache is kept (`PrefixCache`).
+One request at a time, on the thread that owns MLX. The prompt is computed in chunks, so that a cancel lands quickly and
+memory stays flat; what is known of it, from this sequence, the pool or the disk, is not computed again. Decoding is in
+`decode.py`, what is kept between requests in `cache/`.
 
 Shapes: T prompt tokens of a chunk, V vocab.
 """
@@ -12,20 +12,24 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
-from edgelm.errors import EngineError
-from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Usage
-from edgelm.runtime.prefix import PrefixCache
+from edgelm import log
+from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
+from edgelm.runtime.cache.leaves import MakeLayers, leaves_of
+from edgelm.runtime.cache.live import LiveCache
+from edgelm.runtime.cache.pool import Pool
+from edgelm.runtime.decode import Decoder, Outcome
+from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
+from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
-from edgelm.runtime.sampler import Sampler
-from edgelm.runtime.steps import Step
+from edgelm.runtime.speculation.draft_model import DraftModel
+from edgelm.runtime.speculation.governor import Governor
+from edgelm.runtime.speculation.speculator import Speculator
 
-_CLEAR_EVERY = 256  # tokens; MLX's buffer cache grows with the KV cache's reallocations
-_TAIL = 32  # tokens before a prompt's end where a checkpoint is kept: templates rewrite only the last few
+_TAIL = 32  # tokens before a prompt's end where a snapshot is kept: templates rewrite only the last few
 
 
 class Engine:
@@ -35,17 +39,33 @@ class Engine:
         network: an mlx-lm model: `logits[1, T, V] = network(ids[1, T], cache=layers)`.
         vocab_size: ids the network has embeddings for.
         context_length: most tokens of prompt and answer together; None is without limit.
-        prefill_chunk: prompt tokens computed at once.
+        prefill_chunk: prompt tokens computed at once; fewer where memory is short.
+        pool: makes the caches and keeps them between requests; None is a small one in memory.
+        draft_model: a smaller model that guesses ahead.
+        memory: what a prompt may take; None is not checked.
     """
 
     def __init__(
-        self, network: Any, *, vocab_size: int, context_length: int | None = None, prefill_chunk: int = 512
+        self,
+        network: Any,
+        *,
+        vocab_size: int,
+        context_length: int | None = None,
+        prefill_chunk: int = 512,
+        pool: Pool | None = None,
+        draft_model: DraftModel | None = None,
+        memory: MemoryPlan | None = None,
     ) -> None:
         self._network = network
         self._vocab_size = vocab_size
         self._context_length = context_length
         self._prefill_chunk = prefill_chunk
-        self._prefix = PrefixCache(network)
+        self._pool = pool or Pool(_own_layers(network), budget_bytes=_SMALL_POOL_BYTES)
+        self._pool_bytes = self._pool.budget_bytes
+        self._live = LiveCache(self._pool)
+        self._governor = Governor()
+        self._draft_model = draft_model
+        self._memory = memory
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
         """Yield `Prefill`s, `Token`s and one `Finished`. Closing it early leaves the engine ready.
@@ -53,16 +73,41 @@ class Engine:
         Raises:
             PromptError: tokens the model cannot take.
             OptionError: settings this vocabulary does not allow.
+            FitError: the prompt would not fit in memory.
             EngineError: MLX failed; the next request starts with an empty cache.
         """
         check_request(request, vocab_size=self._vocab_size, context_length=self._context_length)
+        chunk = self._make_room(len(request.prompt))
         with self._guarded():
-            yield from _Run(self, request, cancel).events()
+            yield from _Run(self, request, cancel, chunk).events()
+
+    def _make_room(self, tokens: int) -> int:
+        """Prompt tokens to compute at once; what is kept of other prompts goes where this one needs the memory."""
+        if self._memory is None:
+            return self._prefill_chunk
+        chunk = self._memory.chunk_for(tokens, self._prefill_chunk)
+        self._pool.limit(min(self._pool_bytes, self._memory.slack_bytes(tokens, chunk)))
+        return chunk
 
     def reset(self) -> None:
-        """Drop the KV cache of the last request and give its memory back."""
-        self._prefix.reset()
+        """Drop all that is kept between requests and give its memory back; files stay."""
+        self._live.reset()
+        self._pool.reset()
+        if self._draft_model is not None:
+            self._draft_model.reset()
         mx.clear_cache()
+
+    def persist(self) -> None:
+        """Write what the last request computed to the disk, if the pool has one; a disk that refuses is logged."""
+        try:
+            self._live.persist()
+        except OutputError as error:  # a cache that is not written costs time later, not the answer now
+            log.logger.warning("the prompt cache was not written: %s", error.message)
+
+    @property
+    def step_prices(self) -> dict[int, float]:
+        """What a step costs by the tokens it computes, in plain steps, as far as it has been measured."""
+        return dict(self._governor.prices())
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -71,121 +116,131 @@ class Engine:
             yield
         except GeneratorExit:  # the consumer left, between two steps
             raise
-        except (RuntimeError, ValueError) as error:  # what MLX raises
+        except (RuntimeError, ValueError, MemoryError) as error:  # what MLX raises
             self.reset()
-            raise EngineError(f"generation failed: {error}") from error
+            raise _translated(error) from error
         except BaseException:
             self.reset()
             raise
 
 
-@dataclass
-class _Clock:
-    """When things happened, in seconds of `time.perf_counter`."""
-
-    started: float
-    first_token: float = 0.0  # 0 is never
-    last_token: float = 0.0
+_SMALL_POOL_BYTES = 256 << 20
 
 
 class _Run:
     """One request under way."""
 
-    def __init__(self, engine: Engine, request: Request, cancel: Cancel) -> None:
+    def __init__(self, engine: Engine, request: Request, cancel: Cancel, chunk: int) -> None:
+        self._engine = engine
         self._network = engine._network
-        self._prefix = engine._prefix
-        self._chunk = engine._prefill_chunk
+        self._live = engine._live
+        self._chunk = chunk
         self._request = request
         self._cancel = cancel
         self._prompt = list(request.prompt)
-        self._budget = token_budget(request, engine._context_length)
-        self._tokens: list[int] = []
-        self._clock = _Clock(time.perf_counter())
+        self._began = time.perf_counter()
 
     def events(self) -> Iterator[EngineEvent]:
         mx.reset_peak_memory()
-        self._layers, self._cached = self._prefix.begin(self._prompt)
+        self._cached = self._live.begin(self._prompt, self._request.variant)
         yield Prefill(self._cached, len(self._prompt), self._cached)
         yield from self._prefill()
         if self._cancel.is_set():
-            yield self._finished("cancelled")
-        else:
-            yield from self._decode()
+            yield self._finished(Outcome(), None)
+            return
+        speculator = self._speculator()
+        budget = token_budget(self._request, self._engine._context_length)
+        decoder = Decoder(
+            self._network, self._live, self._request, self._cancel, budget=budget, speculator=speculator
+        )
+        for token in decoder.tokens():
+            if len(decoder.outcome.tokens) == 1:
+                yield self._prompt_done()
+            yield token
+        if not decoder.outcome.tokens:
+            yield self._prompt_done()
+        yield self._finished(decoder.outcome, speculator)
+
+    def _prompt_done(self) -> Prefill:
+        return Prefill(len(self._prompt), len(self._prompt), self._cached)
 
     def _prefill(self) -> Iterator[EngineEvent]:
         """All prompt tokens but the last, whose logits begin the answer."""
-        last = len(self._prompt) - 1
-        early = last - _TAIL
-        for start, end in _chunks(self._cached, last, self._chunk, self._early_end(early)):
+        places = self._snapshot_places()
+        for start, end in _chunks(self._cached, len(self._prompt) - 1, self._chunk, places):
             if self._cancel.is_set():
                 return
             chunk = self._prompt[start:end]
-            self._network(mx.array([chunk]), cache=self._layers)  # its logits are never evaluated
-            mx.eval([layer.state for layer in self._layers])
-            self._prefix.fed(chunk)
+            self._network(mx.array([chunk]), cache=self._live.layers)  # its logits are never evaluated
+            mx.eval([leaf.state for leaf in leaves_of(self._live.layers)])
+            self._live.fed(chunk)
             mx.clear_cache()
-            if end in (early, last):
-                self._prefix.checkpoint()
+            if end in places:
+                self._live.snapshot()
             yield Prefill(end, len(self._prompt), self._cached)
 
-    def _early_end(self, early: int) -> int | None:
-        return early if self._prefix.needs_checkpoints and early > self._cached else None
+    def _snapshot_places(self) -> set[int]:
+        """Where a later prompt may part from this one: ends of messages, a little before the end, the end."""
+        if not self._live.needs_snapshots:
+            return set()
+        last = len(self._prompt) - 1
+        stops = self._request.stop_tokens
+        # Chat templates end messages with the tokens that end replies.
+        ends = [place for place in range(self._cached + 1, last) if self._prompt[place - 1] in stops]
+        return {place for place in (*ends[-2:], last - _TAIL, last) if place > self._cached}
 
-    def _decode(self) -> Iterator[EngineEvent]:
-        self._sampler: Sampler | None = None
-        step = self._step(mx.array(self._prompt[-1:]))
-        self._prefix.fed(self._prompt[-1:])
-        stop_tokens = self._request.stop_tokens
-        while True:
-            goes_on = self._budget is None or len(self._tokens) + 1 < self._budget
-            following = self._step(step.ids) if goes_on else None
-            token = step.read()
-            if following is not None:
-                self._prefix.fed([token.id])
-            self._clock.last_token = time.perf_counter()
-            if not self._tokens:
-                self._clock.first_token = self._clock.last_token
-                yield Prefill(len(self._prompt), len(self._prompt), self._cached)
-            if token.id in stop_tokens:
-                yield self._finished("stop", token.id)
-                return
-            self._tokens.append(token.id)
-            yield token
-            if following is None or self._cancel.is_set():
-                yield self._finished("length" if following is None else "cancelled")
-                return
-            step = following
-            if len(self._tokens) % _CLEAR_EVERY == 0:
-                mx.clear_cache()
+    def _speculator(self) -> Speculator | None:
+        engine = self._engine
+        if not self._request.speculation:
+            return None
+        if engine._draft_model is not None:
+            engine._draft_model.begin(self._prompt, self._cancel)
+        return Speculator(engine._governor, self._prompt, engine._draft_model)
 
-    def _step(self, ids: mx.array) -> Step:
-        """Feed one token `[1]` and start computing the one after it."""
-        logits = self._network(ids[None], cache=self._layers)[:, -1, :]  # [1, V]
-        if self._sampler is None:
-            self._sampler = Sampler(self._request.sampling, self._prompt, logits.shape[-1])
-        step = Step.build(logits, self._sampler, self._request.logprobs)
-        step.start()
-        return step
-
-    def _finished(self, reason: FinishReason, matched: int | None = None) -> Finished:
-        clock = self._clock
-        first = clock.first_token or time.perf_counter()
+    def _finished(self, outcome: Outcome, speculator: Speculator | None) -> Finished:
+        first = outcome.first_token_at or time.perf_counter()
         usage = Usage(
             prompt_tokens=len(self._prompt),
             cached_tokens=self._cached,
-            completion_tokens=len(self._tokens) + (matched is not None),
-            prefill_s=first - clock.started,
-            first_token_s=first - clock.started if clock.first_token else 0.0,
-            decode_s=clock.last_token - clock.first_token,
+            completion_tokens=len(outcome.tokens) + (outcome.matched is not None),
+            prefill_s=first - self._began,
+            first_token_s=first - self._began if outcome.first_token_at else 0.0,
+            decode_s=outcome.last_token_at - outcome.first_token_at,
             peak_memory_bytes=mx.get_peak_memory(),
+            drafted_tokens=speculator.drafted if speculator else 0,
+            accepted_tokens=speculator.accepted if speculator else 0,
         )
-        return Finished(reason, usage, matched, tuple(self._tokens))
+        return Finished(outcome.reason, usage, outcome.matched, tuple(outcome.tokens))
 
 
-def _chunks(start: int, last: int, size: int, early: int | None) -> Iterator[tuple[int, int]]:
-    """Where chunks of `start` to `last` begin and end; one ends at `early` if that is given."""
+def _chunks(start: int, last: int, size: int, places: set[int]) -> Iterator[tuple[int, int]]:
+    """Where chunks of `start` to `last` begin and end; one ends at each of `places`."""
     while start < last:
-        bound = early if early is not None and start < early else last
-        end = min(start + size, bound)
+        end = min([start + size, last, *(place for place in places if place > start)])
         yield start, end
         start = end
+
+
+def _own_layers(network: Any) -> MakeLayers:
+    from edgelm.runtime.cache.kinds import layer_maker
+
+    return layer_maker(network)
+
+
+def _translated(error: Exception) -> EdgeLMError:
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        return FitError(
+            f"memory ran out: {error or 'the system refused'}",
+            hint="the model is ready again; shorten the prompt, close other programs, or keep a smaller KV cache"
+            " (--kv-bits 8, --max-context)",
+        )
+    return EngineError(f"generation failed: {error}")
+
+
+_OUT_OF_MEMORY = (
+    "malloc",
+    "Unable to allocate",
+    "out of memory",
+    "Insufficient Memory",
+    "maximum allowed buffer size",
+)

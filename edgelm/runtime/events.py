@@ -50,6 +50,17 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryRewritten:
+    """The model's template renders earlier turns otherwise than they were computed; said once in a chat.
+
+    `kept` of the `known` tokens of those turns could be used again. Typical of templates that drop earlier thinking.
+    """
+
+    kept: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a generation cost. Times are wall-clock seconds."""
 
@@ -63,6 +74,10 @@ class Usage:
     decode_s: float
     """From the first sampled token to the last."""
     peak_memory_bytes: int
+    drafted_tokens: int = 0
+    """Guessed by speculation and checked."""
+    accepted_tokens: int = 0
+    """Of those, the ones that stood."""
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -88,4 +103,4 @@ class Finished:
 
 
 EngineEvent = Prefill | Token | Finished
-ChatEvent = Prefill | Token | Text | ToolCall | Finished
+ChatEvent = HistoryRewritten | Prefill | Token | Text | ToolCall | Finished

@@ -13,8 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from edgelm.errors import EngineError, OptionError
+from edgelm.errors import EngineError, FormatError, OptionError
 from edgelm.options import Options, option
+from edgelm.runtime.constraints.constraint import MakeConstraint
+from edgelm.runtime.constraints.grammar import Grammar, grammar_of
+from edgelm.runtime.constraints.make import constraint_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Finished, FinishReason, Text, Token, Usage
 from edgelm.runtime.requests import Cancel, Request
@@ -38,11 +41,19 @@ class GenerationOptions(Options):
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
+    speculation: bool = option(True, "guess ahead where that is faster; the text is the same")
     stop: tuple[str, ...] = ()
     """Strings that end the reply and are not part of it; one string or several may be given."""
+    enable_thinking: bool | None = option(
+        None, "let the model think before it answers, or not; None is the model's default"
+    )
+    grammar: Grammar | None = None
+    """What the answer must match: see `changed` for how to name it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.grammar, Grammar | None):
+            raise OptionError(f"grammar is {self.grammar!r}, expected Grammar")
         if not isinstance(self.sampling, Sampling):
             raise OptionError(f"sampling is {self.sampling!r}, expected Sampling")
         object.__setattr__(self, "stop", as_stops(self.stop))
@@ -50,14 +61,21 @@ class GenerationOptions(Options):
     def changed(self, **settings: Any) -> Self:
         """A copy with some settings changed; those of `Sampling` may be named directly.
 
+        The answer's form is one of `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`
+        (in Lark's syntax, or a `Grammar`); None takes it off.
+
         Raises:
             OptionError: a setting that does not exist, or outside what it may be.
+            UnsupportedError: a schema with a keyword that cannot be enforced.
         """
+        forms = {name: settings.pop(name) for name in ("schema", "regex", "grammar") if name in settings}
+        if forms:
+            settings["grammar"] = grammar_of(**forms)
         own = {item.name for item in dataclasses.fields(self)}
         sampling = {item.name for item in dataclasses.fields(Sampling)}
         for name in settings:
             if name not in own | sampling:
-                near = difflib.get_close_matches(name, own | sampling, n=1)
+                near = difflib.get_close_matches(name, {*own, *sampling, "schema", "regex"}, n=1)
                 raise OptionError(
                     f"there is no setting {name!r}", hint=f"did you mean {near[0]}?" if near else None
                 )
@@ -83,12 +101,33 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[Token, ...] = ()
     """One for each of `tokens`, where log-probabilities were asked for."""
+    grammar: Grammar | None = None
+    """What the answer was held to."""
+
+    @property
+    def parsed(self) -> Any:
+        """The answer as data: what its schema describes, an instance if the schema was a Pydantic model.
+
+        Raises:
+            FormatError: the reply was cut off before it was complete.
+            OptionError: the reply was not asked for by a schema.
+        """
+        if self.grammar is None or self.grammar.kind != "schema":
+            raise OptionError("the reply has no schema to be parsed by", hint="ask with schema=…")
+        if self.reason != "stop" or isinstance(self.matched, str):
+            why = {"length": "at the token limit", "stop": f"by the stop string {self.matched!r}"}
+            raise FormatError(
+                f"the reply was cut off {why.get(self.reason, 'by its reader')}, before its JSON was complete",
+                hint="raise max_tokens, or bound the schema with maxLength and maxItems",
+            )
+        return self.grammar.parse(self.text)
 
 
 class Collector:
-    """Gathers the events of one generation."""
+    """Gathers the events of one generation, whose answer was held to `grammar`."""
 
-    def __init__(self) -> None:
+    def __init__(self, grammar: Grammar | None = None) -> None:
+        self._grammar = grammar
         self._pieces: dict[str, list[str]] = {"answer": [], "thinking": [], "tool_call": []}
         self._tokens: list[Token] = []
         self.tool_calls: list[ToolCall] = []
@@ -127,12 +166,13 @@ class Collector:
             thinking=self.text("thinking"),
             tool_calls=tuple(self.tool_calls),
             logprobs=tuple(self._tokens),
+            grammar=self._grammar,
         )
 
 
-def collect(events: Iterable[ChatEvent]) -> Completion:
-    """Wait for a generation to end."""
-    collector = Collector()
+def collect(events: Iterable[ChatEvent], grammar: Grammar | None = None) -> Completion:
+    """Wait for a generation to end, whose answer was held to `grammar`."""
+    collector = Collector(grammar)
     for event in events:
         collector.add(event)
     return collector.completion()
@@ -157,14 +197,17 @@ def generate_text(
 
     Raises:
         PromptError, OptionError, EngineError: as `Engine.generate`.
+        UnsupportedError: a grammar for a tokenizer that cannot be constrained.
     """
-    writer = _Writer(tokenizer, prompt, options.stop, tools)
+    writer = _Writer(tokenizer, prompt, options, tools)
     request = Request(
         prompt,
         sampling=options.sampling,
         max_tokens=options.max_tokens,
         stop_tokens=stop_tokens,
         logprobs=options.logprobs,
+        speculation=options.speculation,
+        constraint=_constraint(tokenizer, prompt, options, stop_tokens),
     )
     with closing(engine.generate(request, _Either(cancel, writer))) as events:
         for event in events:
@@ -180,6 +223,15 @@ def generate_text(
                     yield event
 
 
+def _constraint(
+    tokenizer: Any, prompt: Sequence[int], options: GenerationOptions, stop_tokens: frozenset[int]
+) -> MakeConstraint | None:
+    if options.grammar is None:
+        return None
+    may_think = options.enable_thinking is not False
+    return constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
+
+
 class _Writer:
     """Turns tokens into the events of a reply, up to a stop string."""
 
@@ -187,11 +239,11 @@ class _Writer:
         self,
         tokenizer: Any,
         prompt: Sequence[int],
-        stops: tuple[str, ...],
+        options: GenerationOptions,
         tools: Sequence[Mapping[str, Any]] | None,
     ) -> None:
-        self._segmenter = Segmenter(tokenizer, prompt, tools)
-        self._stops = StopMatcher(stops)
+        self._segmenter = Segmenter(tokenizer, prompt, tools, plain_answer=options.grammar is not None)
+        self._stops = StopMatcher(options.stop)
 
     @property
     def is_done(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edgelm.errors import PromptError
 from edgelm.options import Options, option
+from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.sampling import Sampling
 
 
@@ -39,6 +40,11 @@ class Request(Options):
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
+    speculation: bool = option(True, "guess ahead where that is faster; the tokens are the same")
+    constraint: MakeConstraint | None = None
+    """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
+    variant: str = ""
+    """Names the adapters that are on: caches of one variant are never used for another."""
 
 
 def check_request(request: Request, *, vocab_size: int, context_length: int | None) -> None:

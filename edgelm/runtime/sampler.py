@@ -1,14 +1,20 @@
-"""The sampler: logits in, a token out.
+"""The sampler: logits in, tokens out, for one position or for several at once.
 
-Order, as in Hugging Face transformers: logit bias, repetition penalty, presence and frequency penalties,
-temperature, top-k, top-p, min-p; each filter works on what the one before left. Randomness comes from a key
-of the request's own, so the same seed gives the same tokens whatever else runs. Knows nothing about models.
+Order, as in Hugging Face transformers: logit bias, repetition penalty, presence and frequency penalties, what a
+constraint allows, temperature, top-k, top-p, min-p; each filter works on what the one before left.
 
-Shapes: V vocab, K candidates left by top-k.
+Every position of an answer has a random key of its own, and a token is drawn by adding that key's Gumbel noise to the
+logits and taking the largest (Gumbel-max: exactly the softmax's distribution). So the token of a position depends on
+the seed, the position and the logits alone. That makes speculation exact at any temperature: a draft stands if it is the
+token that would have been drawn there anyway, whoever guessed it and however many were guessed at once (drafter-invariant
+speculation, arXiv:2408.07978). Knows nothing about models.
+
+Shapes: N positions, V vocab, K candidates left by top-k.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import secrets
 from collections.abc import Sequence
@@ -31,6 +37,7 @@ class Sampler:
     """
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocab_size: int) -> None:
+        self.vocab_size = vocab_size
         self._sampling = sampling
         self._processors: list[Processor] = make_processors(
             prompt,
@@ -43,49 +50,112 @@ class Sampler:
         )
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._key = mx.random.key(seed)
+        self._noise: list[mx.array] = []
+        """Keys of the positions ahead, nearest first."""
 
-    def sample(self, logits: mx.array) -> mx.array:
-        """The chosen token, unevaluated: `[1, V]` logits → `[1]` ids."""
-        for processor in self._processors:
-            logits = processor.apply(logits)
-        token = mx.argmax(logits, axis=-1) if self._sampling.is_greedy else self._draw(logits)
-        for processor in self._processors:
-            processor.observe(token)
-        return token
+    def sample(self, logits: mx.array, allowed: mx.array | None = None) -> mx.array:
+        """The token of the next position, unevaluated: `[1, V]` logits → `[1]` ids.
 
-    def _draw(self, logits: mx.array) -> mx.array:
-        self._key, key = mx.random.split(self._key)
+        Args:
+            allowed: `[1, V]` bool: what a constraint lets through; at least one token.
+        """
+        ids = self._choose(self._processed(logits), allowed)
+        self.advance(ids)
+        return ids
+
+    def peek(
+        self,
+        logits: mx.array,
+        drafts: Sequence[int],
+        allowed: mx.array | None = None,
+        *,
+        after: Sequence[int] = (),
+    ) -> mx.array:
+        """What each position would take if the drafts before it stood; nothing moves on.
+
+        Args:
+            logits: `[N, V]`, of N ≤ 1 + len(drafts) positions.
+            drafts: the token after each position but the last.
+            allowed: `[N, V]` bool.
+            after: tokens from the next position on that are taken for granted; the first row follows them.
+
+        Returns:
+            `[N]` ids, unevaluated. Those up to and including the first that is not its draft hold.
+        """
+        return self._choose(self._processed(logits, drafts, after), allowed, skip=len(after))
+
+    def advance(self, ids: mx.array) -> None:
+        """The tokens `[N]` were taken."""
+        if self._processors:
+            for at in range(ids.shape[0]):
+                _observe(self._processors, ids[at : at + 1])
+        del self._noise[: ids.shape[0]]
+
+    def _processed(self, logits: mx.array, drafts: Sequence[int] = (), after: Sequence[int] = ()) -> mx.array:
+        """Bias and penalties; each row as if `after` and the drafts before it had been taken."""
+        if not self._processors:
+            return logits
+        # Their histories are replaced, never written to: a shallow copy can run ahead.
+        ahead = [copy.copy(processor) for processor in self._processors]
+        for token in after:
+            _observe(ahead, mx.array([token]))
+        rows = []
+        for at in range(logits.shape[0]):
+            row = logits[at : at + 1]
+            for processor in ahead:
+                row = processor.apply(row)
+            rows.append(row)
+            if at < len(drafts):
+                _observe(ahead, mx.array([drafts[at]]))
+        return mx.concatenate(rows)
+
+    def _choose(self, logits: mx.array, allowed: mx.array | None, *, skip: int = 0) -> mx.array:
+        if allowed is not None:
+            logits = mx.where(allowed, logits, -mx.inf)
+        if self._sampling.is_greedy:
+            return mx.argmax(logits, axis=-1)
         chosen = self._sampling
         scaled = logits.astype(mx.float32) / max(chosen.temperature, _COLDEST)
-        kept, ids = keep_likeliest(scaled, chosen.top_k, chosen.top_p, chosen.min_p)
-        choice = mx.random.categorical(kept, axis=-1, key=key)  # [1]
-        return choice if ids is None else mx.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
+        kept = keep_likeliest(scaled, chosen.top_k, chosen.top_p, chosen.min_p)
+        return mx.argmax(kept + self._gumbel(*logits.shape, skip=skip), axis=-1)
+
+    def _gumbel(self, positions: int, vocab_size: int, *, skip: int) -> mx.array:
+        """Noise `[N, V]` of N positions after `skip`; the same again until they are advanced over."""
+        while len(self._noise) < skip + positions:
+            self._key, key = mx.random.split(self._key)
+            self._noise.append(key)
+        keys = self._noise[skip : skip + positions]
+        return mx.stack([mx.random.gumbel((vocab_size,), key=key) for key in keys])
 
 
-def keep_likeliest(
-    logits: mx.array, top_k: int, top_p: float, min_p: float
-) -> tuple[mx.array, mx.array | None]:
+def _observe(processors: Sequence[Processor], token: mx.array) -> None:
+    for processor in processors:
+        processor.observe(token)
+
+
+def keep_likeliest(logits: mx.array, top_k: int, top_p: float, min_p: float) -> mx.array:
     """Apply top-k, top-p (arXiv:1904.09751) and min-p (arXiv:2407.01082), in that order.
 
     Exactly `top_k` tokens stay, ties included; the likeliest token always stays.
 
     Returns:
-        `[1, K]` logits, with -inf for what was dropped, and the ids `[1, K]` of its columns, or None if
-        they are still those of the vocabulary.
+        `[N, V]` logits, with -inf for what was dropped.
     """
-    ids = None
     vocab_size = logits.shape[-1]
+    ids = None  # columns of the candidates, [N, K]; None is all of the vocabulary
+    kept = logits
     if 0 < top_k < vocab_size:
         ids = mx.argpartition(-logits, kth=top_k - 1, axis=-1)[:, :top_k]
-        logits = mx.take_along_axis(logits, ids, axis=-1)
+        kept = mx.take_along_axis(logits, ids, axis=-1)
     if top_p < 1:
-        order = mx.argsort(-logits, axis=-1)
-        logits = mx.take_along_axis(logits, order, axis=-1)
+        order = mx.argsort(-kept, axis=-1)
+        kept = mx.take_along_axis(kept, order, axis=-1)
         ids = order if ids is None else mx.take_along_axis(ids, order, axis=-1)
-        probs = mx.softmax(logits, axis=-1)
-        mass_before = mx.cumsum(probs, axis=-1, inclusive=False)
-        logits = mx.where(mass_before < top_p, logits, -mx.inf)
+        mass_before = mx.cumsum(mx.softmax(kept, axis=-1), axis=-1, inclusive=False)
+        kept = mx.where(mass_before < top_p, kept, -mx.inf)
     if min_p > 0:
-        floor = mx.max(logits, axis=-1, keepdims=True) + math.log(min_p)
-        logits = mx.where(logits >= floor, logits, -mx.inf)
-    return logits, ids
+        floor = mx.max(kept, axis=-1, keepdims=True) + math.log(min_p)
+        kept = mx.where(kept >= floor, kept, -mx.inf)
+    if ids is None:
+        return kept
+    return mx.put_along_axis(mx.full(logits.shape, -mx.inf, dtype=kept.dtype), ids, kept, axis=-1)

@@ -1,8 +1,8 @@
-"""One decoding step: logits to a token that is still being computed, and to what is reported of it.
+"""Decoding steps: chosen tokens that are still being computed, and what is reported of them.
 
 Knows nothing about caches or stopping.
 
-Shapes: V vocab, N alternatives.
+Shapes: N positions, V vocab, A alternatives.
 """
 
 from __future__ import annotations
@@ -13,32 +13,30 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.runtime.events import Alternative, Token
-from edgelm.runtime.sampler import Sampler
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A token under way."""
+    """Tokens under way, of one position or of several."""
 
     ids: mx.array
-    """The token, [1]; the input of the next step."""
-    logprob: mx.array | None = None
-    """Of the token, [1, 1]."""
+    """The tokens, [N]."""
+    logprobs: mx.array | None = None
+    """Of the tokens, [N, 1]."""
     top_ids: mx.array | None = None
-    """The N likeliest tokens, [1, N], unsorted."""
+    """The A likeliest tokens, [N, A], unsorted."""
     top_logprobs: mx.array | None = None
 
     @classmethod
-    def build(cls, logits: mx.array, sampler: Sampler, logprobs: int | None) -> Step:
-        """Choose from logits `[1, V]`, lazily.
+    def build(cls, logits: mx.array, ids: mx.array, logprobs: int | None) -> Step:
+        """What is reported of `ids` `[N]`, chosen from logits `[N, V]`; lazily.
 
         Log-probabilities are the model's own: before bias, penalties, temperature and filters.
         """
-        ids = sampler.sample(logits)
         if logprobs is None:
             return cls(ids)
         logits = logits.astype(mx.float32)
-        scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)  # [1, V]
+        scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)  # [N, V]
         chosen = mx.take_along_axis(scores, ids[:, None], axis=-1)
         count = min(logprobs, scores.shape[-1])
         if not count:
@@ -48,21 +46,28 @@ class Step:
 
     def start(self) -> None:
         """Begin to compute it; returns at once."""
-        arrays = (self.ids, self.logprob, self.top_ids, self.top_logprobs)
-        mx.async_eval([array for array in arrays if array is not None])  # type: ignore[no-untyped-call]
+        mx.async_eval(self._arrays())  # type: ignore[no-untyped-call]
 
-    def read(self) -> Token:
+    def read(self) -> list[Token]:
         """Wait for it."""
-        token: Any = self.ids.item()
-        if self.logprob is None:
-            return Token(token)
-        logprob: Any = self.logprob.item()
-        return Token(token, logprob, self._alternatives())
+        mx.eval(self._arrays())
+        ids: Any = self.ids.tolist()
+        if self.logprobs is None:
+            return [Token(token) for token in ids]
+        own: Any = self.logprobs[:, 0].tolist()
+        return [
+            Token(token, logprob, self._alternatives(at))
+            for at, (token, logprob) in enumerate(zip(ids, own, strict=True))
+        ]
 
-    def _alternatives(self) -> tuple[Alternative, ...]:
+    def _arrays(self) -> list[mx.array]:
+        arrays = (self.ids, self.logprobs, self.top_ids, self.top_logprobs)
+        return [array for array in arrays if array is not None]
+
+    def _alternatives(self, at: int) -> tuple[Alternative, ...]:
         if self.top_ids is None or self.top_logprobs is None:
             return ()
-        ids: Any = self.top_ids[0].tolist()
-        scores: Any = self.top_logprobs[0].tolist()
+        ids: Any = self.top_ids[at].tolist()
+        scores: Any = self.top_logprobs[at].tolist()
         pairs = sorted(zip(scores, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
         return tuple(Alternative(token, score) for score, token in pairs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelm.errors import PromptError
+from edgelm.errors import PromptError, UnsupportedError
 
 Message = Mapping[str, Any]
 
@@ -53,6 +53,24 @@ def encode_chat(
     if tools:
         given["tools"] = [dict(tool) for tool in tools]
     return _render(tokenizer, [dict(message) for message in messages], given)
+
+
+def require_tool_support(tokenizer: Any) -> None:
+    """Refuse tools that the model would never see, or whose calls could not be read.
+
+    Raises:
+        UnsupportedError: the chat template leaves tools out, or no parser knows its calls.
+    """
+    probe = {"name": "probe", "description": "", "parameters": {"type": "object", "properties": {}}}
+    messages = [{"role": "user", "content": "x"}]
+    plain = encode_chat(tokenizer, messages)
+    if encode_chat(tokenizer, messages, tools=[{"type": "function", "function": probe}]) == plain:
+        raise UnsupportedError(
+            "the model's chat template does not know tools",
+            hint="use a model that was made to call functions",
+        )
+    if not tokenizer.has_tool_calling:
+        raise UnsupportedError("no parser knows how this model writes its function calls")
 
 
 def _render(tokenizer: Any, messages: list[dict[str, Any]], given: dict[str, Any]) -> list[int]:

@@ -50,10 +50,9 @@ class Markers:
     """The markers that matter in each channel; none for a model without thinking or tools."""
 
     by_channel: Mapping[Channel, tuple[Marker, ...]] = field(default_factory=dict)
-    think_start: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Any) -> Markers:
+    def of(cls, tokenizer: Any, *, plain_answer: bool = False) -> Markers:
         """Read them off mlx-lm's TokenizerWrapper."""
         added = frozenset(tokenizer.added_tokens_decoder)
 
@@ -66,14 +65,13 @@ class Markers:
         start, end = tokenizer.think_start_tokens, tokenizer.think_end_tokens
         call, done = tokenizer.tool_call_start_tokens, tokenizer.tool_call_end_tokens
         thinking = marker(tokenizer.think_start, start, "thinking")
-        calling = marker(tokenizer.tool_call_start, call, "tool_call")
+        calling = () if plain_answer else marker(tokenizer.tool_call_start, call, "tool_call")
         return cls(
             by_channel={
                 "answer": thinking + calling,
                 "thinking": marker(tokenizer.think_end, end, "answer"),
                 "tool_call": marker(tokenizer.tool_call_end, done, "answer"),
             },
-            think_start=tuple(start or ()),
         )
 
 
@@ -84,18 +82,27 @@ class Segmenter:
         tokenizer: mlx-lm's TokenizerWrapper.
         prompt: the prompt's ids; one that ends by opening a thinking block starts the reply inside it.
         tools: JSON schemas, for the parsers that use them to type the arguments.
+        plain_answer: the answer is text of a given form, in which what looks like a marker is none; only
+            a thinking block may come before it.
     """
 
     def __init__(
-        self, tokenizer: Any, prompt: Sequence[int] = (), tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        tokenizer: Any,
+        prompt: Sequence[int] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        plain_answer: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._tools = tools
-        self._markers = Markers.of(tokenizer)
+        self._markers = Markers.of(tokenizer, plain_answer=plain_answer)
         self._traits = DecodeTraits.of(tokenizer)
         self._waiting: list[int] = []
         self._call = ""
-        self._enter("thinking" if self._opens_thinking(prompt) else "answer", fresh=True)
+        self._has_begun = False
+        self._plain_answer = plain_answer
+        self._enter("thinking" if opens_thinking(tokenizer, prompt) else "answer", fresh=True)
         self._at_start = False
 
     def add(self, token: int) -> list[Segment | ToolCall]:
@@ -164,10 +171,16 @@ class Segmenter:
     def _enter(self, channel: Channel, *, fresh: bool) -> None:
         self._channel: Channel = channel
         self._active = self._markers.by_channel.get(channel, ())
+        if self._plain_answer and channel == "answer" and self._has_begun:
+            self._active = ()
+        self._has_begun = True
         self._matcher = StopMatcher(marker.text for marker in self._active if not marker.ids)
         self._at_start = True
         if fresh:
-            self._decoder = StreamDecoder(self._tokenizer, traits=self._traits)
+            # Some families write their calls with special tokens, which their parsers look for.
+            skip = channel != "tool_call"
+            traits = self._traits if skip else DecodeTraits.of(self._tokenizer, skip_special_tokens=False)
+            self._decoder = StreamDecoder(self._tokenizer, skip_special_tokens=skip, traits=traits)
 
     def _calls(self, *, closed: bool) -> list[Segment | ToolCall]:
         text, self._call = self._call, ""
@@ -175,14 +188,15 @@ class Segmenter:
             return [ToolCall("", {}, text, error="the reply ended inside the call")]
         return list(parse_tool_calls(self._tokenizer.tool_parser, text, self._tools))
 
-    def _opens_thinking(self, prompt: Sequence[int]) -> bool:
-        """Whether the prompt ends with the start of a thinking block and nothing but space after it."""
-        start = self._markers.think_start
-        for at in range(len(prompt) - len(start), max(len(prompt) - len(start) - 8, -1), -1):
-            if start and tuple(prompt[at : at + len(start)]) == start:
-                after = list(prompt[at + len(start) :])
-                return not self._tokenizer.decode(after, skip_special_tokens=False).strip()
-        return False
+
+def opens_thinking(tokenizer: Any, prompt: Sequence[int]) -> bool:
+    """Whether the prompt ends with the start of a thinking block and nothing but space after it."""
+    start = tuple(tokenizer.think_start_tokens or ())
+    for at in range(len(prompt) - len(start), max(len(prompt) - len(start) - 8, -1), -1):
+        if start and tuple(prompt[at : at + len(start)]) == start:
+            after = list(prompt[at + len(start) :])
+            return not tokenizer.decode(after, skip_special_tokens=False).strip()
+    return False
 
 
 def parse_tool_calls(

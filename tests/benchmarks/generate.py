@@ -66,7 +66,7 @@ def edgelm_speed(engine: Any, prompt: list[int]) -> Speed:
     from edgelm.runtime.events import Finished
     from edgelm.runtime.requests import Request
 
-    request = Request(prompt, max_tokens=NEW_TOKENS)
+    request = Request(prompt, max_tokens=NEW_TOKENS, speculation=False)
     (finished,) = (
         event for event in engine.generate(request, threading.Event()) if isinstance(event, Finished)
     )

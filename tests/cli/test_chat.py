@@ -75,7 +75,9 @@ def test_flags_reach_the_model(api: FakeApi, stdin: Pipe) -> None:
     chat = api.models[0].chats[0]
     assert chat.system == "Hi"
     sampling = Sampling(temperature=0.5, top_k=3, seed=7)
-    assert chat.asked == [{"sampling": sampling, "max_tokens": 9, "stop": ("a", "b")}]
+    assert chat.asked == [
+        {"sampling": sampling, "max_tokens": 9, "speculation": True, "stop": ("a", "b"), "grammar": None}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,10 @@ def test_a_reply_cannot_steer_the_terminal(
 
 
 def test_a_tool_call_is_told_from_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    TextAnswer(thinking=True).show([Text("Let me see."), ToolCall("f", {"x": 1}, '{"name": "f"}')])
+    call = '{"name": "f"}'
+    TextAnswer(thinking=True).show(
+        [Text("Let me see."), Text(call, "tool_call"), ToolCall("f", {"x": 1}, call)]
+    )
     assert capsys.readouterr().out == 'Let me see.\n[tool call]\n{"name": "f"}\n'
 
 

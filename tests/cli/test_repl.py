@@ -246,3 +246,18 @@ def test_the_demo_is_offered_and_may_be_declined(terminal: Open) -> None:
     screen.send("n\r")
     assert screen.wait() == 1
     assert "hint: edgelm convert smollm2" in screen.output
+
+
+def test_thinking_is_switched_and_shown(api: FakeApi, capsys: Capture) -> None:
+    chat = talk(api, ["/think", "/think off", "think", "/think hide", "think", "/think maybe", "/think auto"])
+    captured = capsys.readouterr()
+    assert captured.out.count("hm") == 1
+    said = [line for line in captured.err.splitlines() if line.startswith("thinking is")]
+    assert said == [
+        "thinking is auto and shown",
+        "thinking is off and shown",
+        "thinking is off and hidden",
+        "thinking is auto and hidden",
+    ]
+    assert "/think is 'maybe', expected on, off, auto, show or hide" in captured.err
+    assert chat.enable_thinking is None

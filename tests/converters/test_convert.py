@@ -197,26 +197,55 @@ def test_an_mlx_model_is_kept_as_it_is_or_requantized_when_asked(source: Path, t
     assert dense.manifest.receipt["comparison"]["mean_kl"] < 1e-7
 
 
-def test_gptq_weights_are_imported(source: Path, tmp_path: Path) -> None:
-    """AutoGPTQ's packing of one layer: codes of 4 bits in int32, symmetric, group 128 → here 64."""
-    loaded = tensors(source)
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Where AutoAWQ puts eight neighbouring columns in a 32-bit word."""
+
+
+def awq_words(codes: np.ndarray) -> mx.array:
+    """Codes of 4 bits [R, C] → words [R, C / 8]."""
+    eights = codes.reshape(len(codes), -1, 8)[:, :, AWQ_ORDER].astype(np.uint32)
+    return mx.array((eights << (4 * np.arange(8, dtype=np.uint32))).sum(-1, dtype=np.uint32))
+
+
+def pack_as_awq(source: Path, method: str) -> dict[str, np.ndarray]:
+    """Replace the projections by AutoAWQ's triples, groups of 64; returns the weights that they stand for."""
+    loaded, meant = tensors(source), {}
     rng = np.random.default_rng(0)
     for name in [n for n in loaded if n.endswith("proj.weight")]:
         outputs, width = loaded.pop(name).shape
         path = name.removesuffix(".weight")
-        loaded[f"{path}.qweight"] = mx.array(
-            rng.integers(0, 2**31, (width, outputs // 8), dtype=np.int32)
-        ).astype(mx.uint32)
-        loaded[f"{path}.scales"] = mx.full((width // 64, outputs), 0.01, dtype=mx.float16)
-        loaded[f"{path}.qzeros"] = mx.full((width // 64, outputs // 8), 0x77777777, dtype=mx.uint32)
+        codes = rng.integers(0, 16, (width, outputs))
+        zeros = rng.integers(0, 16, (width // 64, outputs))
+        scales = rng.uniform(0.01, 0.02, zeros.shape).astype(np.float16)
+        loaded[f"{path}.qweight"], loaded[f"{path}.qzeros"] = awq_words(codes), awq_words(zeros)
+        loaded[f"{path}.scales"] = mx.array(scales)
+        meant[path] = ((codes - zeros.repeat(64, 0)) * scales.repeat(64, 0).astype(np.float32)).T
     mx.save_safetensors(str(source / "model.safetensors"), loaded)
-    config = json.loads((source / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 64}
-    (source / "config.json").write_text(json.dumps(config))
+    change_config(source, quantization_config={"quant_method": method, "bits": 4, "group_size": 64})
+    return meant
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_awq_and_gptq_weights_are_imported(method: str, source: Path, tmp_path: Path) -> None:
+    meant = pack_as_awq(source, method)
     made = convert(source, tmp_path / "out")
     assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-6
-    written = json.loads((made.directory / "config.json").read_text())
-    assert written["quantization"]["bits"] == 4
+    assert json.loads((made.directory / "config.json").read_text())["quantization"]["bits"] == 4
+    found = tensors(made.directory)
+    for path, weight in meant.items():
+        parts = (found[f"{path}.{part}"] for part in ("weight", "scales", "biases"))
+        got = np.array(mx.dequantize(*parts, 64, 4).astype(mx.float32))
+        # -zero · scale is rounded to float16 once, and so is the result.
+        assert np.abs(got - weight).max() < 4e-4, path
+
+
+def test_gptq_with_an_order_of_its_own_is_refused(source: Path, tmp_path: Path) -> None:
+    pack_as_awq(source, "gptq")
+    rewrite(source, lambda t: t.update({"model.layers.0.mlp.up_proj.g_idx": mx.zeros(64, mx.int32)}))
+    with pytest.raises(
+        FormatError, match=r"source cannot be loaded.*up_proj\.g_idx.*not currently supported"
+    ):
+        convert(source, tmp_path / "out")
 
 
 def change_config(source: Path, **changes: Any) -> None:
@@ -252,10 +281,42 @@ BAD_SOURCES: dict[str, tuple[Any, type[EdgeLMError], str]] = {
     "path as architecture": (lambda s: change_config(s, model_type="../x"), UnsupportedError, "not supported"),
     "code": (lambda s: change_config(s, model_file="evil.py"), UnsafeError, "evil.py"),
     "config key missing": (lambda s: change_config(s, hidden_size=None), FormatError, "hidden_size"),
+    "absurd depth": (
+        lambda s: change_config(s, num_hidden_layers=10**9), FormatError, "num_hidden_layers 1000000000, expected at most",
+    ),
+    "no heads": (lambda s: change_config(s, num_attention_heads=0), FormatError, "division by zero"),
+    "absurd vocabulary": (lambda s: change_config(s, vocab_size=2**40), FormatError, "outside the supported range"),
+    "negative size": (lambda s: change_config(s, hidden_size=-5), FormatError, "cannot be loaded"),
+    "size of the wrong type": (lambda s: change_config(s, hidden_size="x"), FormatError, "cannot be loaded"),
+    "token id of the wrong type": (lambda s: change_config(s, eos_token_id="zz"), FormatError, "eos_token_id.*expected int"),
     "no tokenizer": (
         lambda s: [path.unlink() for path in s.glob("*token*")], NotFoundError, "no tokenizer",
     ),
     "tokenizer not JSON": (lambda s: (s / "tokenizer.json").write_text("{"), FormatError, "tokenizer.json is not valid JSON"),
+    "tokenizer without tokens": (
+        lambda s: (s / "tokenizer.json").write_text('{"model": {}}'), FormatError, "source cannot be loaded",
+    ),
+    "tokenizer of code": (
+        lambda s: (s / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["x.X", null]}}'
+        ),
+        UnsafeError, "the tokenizer of .*source is Python code",
+    ),
+    "config is a directory": (
+        lambda s: ((s / "config.json").unlink(), (s / "config.json").mkdir()), FormatError, "config.json cannot be read",
+    ),
+    "weights are a directory": (
+        lambda s: ((s / "model.safetensors").unlink(), (s / "model.safetensors").mkdir()),
+        FormatError, "model.safetensors cannot be read",
+    ),
+    "weights are a broken link": (
+        lambda s: ((s / "model.safetensors").unlink(), (s / "model.safetensors").symlink_to("/nowhere")),
+        FormatError, "model.safetensors cannot be read",
+    ),
+    "integers for weights": (
+        lambda s: rewrite(s, lambda t: t.update({"model.norm.weight": mx.zeros(64, mx.int32)})),
+        FormatError, "wrong type: model.norm.weight is I32",
+    ),
     "missing tensor": (
         lambda s: rewrite(s, lambda t: t.pop("model.norm.weight")), FormatError, "missing: model.norm.weight",
     ),
@@ -278,6 +339,25 @@ def test_bad_sources_are_named_and_leave_nothing(name: str, source: Path, tmp_pa
     with pytest.raises(kind, match=message):
         convert(source, tmp_path / "out", bits=4, group_size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_missing_expert_is_named(tmp_path: Path) -> None:
+    """Experts are stacked by the architecture's own code, which knows no better than a KeyError."""
+    write_checkpoint(tmp_path / "source", "mixtral")
+    gone = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+    rewrite(tmp_path / "source", lambda t: t.pop(gone))
+    with pytest.raises(FormatError, match=f"source cannot be loaded: missing key or tensor '{gone}'"):
+        convert(tmp_path / "source", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_an_architecture_that_leaves_python_is_an_error(source: Path, tmp_path: Path) -> None:
+    """mlx-lm's olmo calls exit() where a package of its own is missing."""
+    change_config(
+        source, model_type="olmo", d_model=64, n_layers=2, mlp_hidden_size=64, n_heads=4, embedding_size=64
+    )
+    with pytest.raises(UnsupportedError, match="source needs a package that is not installed"):
+        convert(source, tmp_path / "out")
 
 
 def test_a_rope_scaling_that_the_architecture_ignores_is_refused(tmp_path: Path) -> None:
@@ -327,6 +407,22 @@ def test_a_disk_that_is_too_small_is_noticed_first(
 def test_a_source_that_is_nothing_says_so(home: Path) -> None:
     with pytest.raises(NotFoundError, match="no-such-model is no path"):
         convert("no-such-model")
+
+
+def test_a_name_close_to_one_in_the_library_is_suggested(source: Path, home: Path) -> None:
+    convert(source, home / "models" / "tiny-llama-4bit", bits=4, verify=False)
+    with pytest.raises(NotFoundError, match="did you mean tiny-llama-4bit"):
+        convert("tiny-llama-4bi")
+
+
+def test_a_package_is_named_as_it_was_asked_for(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it happened to be installed is of no use in a manifest that is shared."""
+    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: source if name == "pack" else None)
+    made = convert("pack", tmp_path / "out", bits=4, group_size=32, verify=False)
+    assert made.manifest.source == "pack"
+    assert made.manifest.parents[0]["source"] == "pack"
 
 
 def test_a_hub_id_is_converted(fake_hub: Any, source: Path) -> None:

@@ -2,81 +2,145 @@
 
 from __future__ import annotations
 
-import types
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import mlx.core as mx
 import pytest
+from checkpoints import write_checkpoint
 
 from edgelm import device
 from edgelm.errors import OptionError
-from edgelm.evaluate import bench, probe
-from edgelm.evaluate.bench import BenchOptions, Spread, run_bench
-from edgelm.model.network import build_network
+from edgelm.evaluate import probe
+from edgelm.evaluate.bench import depths, rig
+from edgelm.evaluate.bench.options import CASES, BenchOptions
+from edgelm.evaluate.bench.report import BenchReport, Case, Spread
+from edgelm.evaluate.bench.rig import Rig
+from edgelm.evaluate.bench.run import run_bench
 from edgelm.progress import Progress
+from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
+from edgelm.runtime.requests import Request
 
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "intermediate_size": 64,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "rms_norm_eps": 1e-5,
-    "vocab_size": 64,
-    "tie_word_embeddings": True,
-}
-GEMMA3 = {
-    **LLAMA,
-    "model_type": "gemma3_text",
-    "sliding_window": 16,
-    "sliding_window_pattern": 2,
-    "head_dim": 16,
-}
+SMALL = {"prompt_tokens": 24, "new_tokens": 4, "history_tokens": 100, "repeats": 2}
 
 
-def _model(config: dict[str, Any], context_length: int | None = 256) -> Any:
-    network = build_network(config, Path("test"))
-    mx.eval(network.parameters())
-    return types.SimpleNamespace(
-        network=network,
-        vocab_size=64,
-        context_length=context_length,
-        name="tiny",
-        size_bytes=1,
-        dtype="float32",
-    )
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    directory = tmp_path_factory.mktemp("bench") / "tiny"
+    write_checkpoint(directory, "llama", max_position_embeddings=4096)
+    return assemble(directory, RuntimeOptions())
 
 
-@pytest.mark.parametrize("config", [LLAMA, GEMMA3], ids=lambda config: config["model_type"])
-def test_each_depth_is_measured(config: dict[str, Any]) -> None:
-    options = BenchOptions(depths=(0, 48), prompt_tokens=24, new_tokens=4, repeats=3)
-    seen: list[Progress] = []
-    report = run_bench(_model(config), device.detect(), options, on_progress=seen.append)
-    assert [speed.depth for speed in report.speeds] == [0, 48]
-    for speed in report.speeds:
-        for spread in (speed.prefill_tokens_per_s, speed.decode_tokens_per_s):
+@pytest.fixture(scope="module")
+def sliding(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    directory = tmp_path_factory.mktemp("bench") / "windows"
+    write_checkpoint(directory, "gemma3_text", sliding_window=16, max_position_embeddings=256)
+    return assemble(directory, RuntimeOptions())
+
+
+@pytest.fixture
+def asked(llama: Ready, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Request]]:
+    """The requests that the engine gets."""
+    requests: list[Request] = []
+    generate = llama.engine.generate
+
+    def recording(request: Request, cancel: Any) -> Any:
+        requests.append(request)
+        return generate(request, cancel)
+
+    monkeypatch.setattr(llama.engine, "generate", recording)
+    return requests
+
+
+def bench(ready: Ready, **options: Any) -> BenchReport:
+    return run_bench(ready, device.detect(), BenchOptions(**{**SMALL, **options}))
+
+
+@pytest.mark.peer
+def test_every_case_is_measured_on_every_side(llama: Ready) -> None:
+    report = bench(llama, depths=(0, 48), compare="mlx-lm")
+    assert [case.name.partition(",")[0] for case in report.cases] == [
+        "decode 4 at depth 0",
+        "prefill 24 at depth 0",
+        "decode 4 at depth 48",
+        "prefill 24 at depth 48",
+        "first token of next turn",
+        "first token of reopened chat",
+        "decode 128",
+        "decode 128",
+        "16 prompts at once",
+    ]
+    for case in report.cases:
+        for spread in (case.edgelm, case.peer):
+            assert spread is not None
             assert 0 < spread.lowest <= spread.median <= spread.highest
+    assert [case.without is not None for case in report.cases] == [False] * 4 + [True] * 5
+    assert not any(case.note for case in report.cases)
     assert report.peak_memory_bytes > 0
-    assert report.versions.keys() == {"edgelm", "mlx", "mlx-lm"}
-    assert [(item.done, item.total) for item in seen] == [(0, 2), (1, 2), (2, 2)]
+    assert report.skipped == ()
 
 
-def test_the_engine_is_asked_for_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int | None]] = []
+def test_windows_are_measured_too(sliding: Ready) -> None:
+    report = bench(sliding, depths=(0, 48), cases=("depths", "turn", "batch"))
+    assert len(report.cases) == 4 + 2 + 1
 
-    class Recording(bench.Engine):
-        def generate(self, request: Any, cancel: Any) -> Any:
-            asked.append((len(request.prompt), request.max_tokens))
-            return super().generate(request, cancel)
 
-    monkeypatch.setattr(bench, "Engine", Recording)
-    options = BenchOptions(depths=(40,), prompt_tokens=24, new_tokens=4, repeats=2)
-    run_bench(_model(LLAMA), device.detect(), options)
-    warm_up, *measured = asked
-    assert warm_up == (8, 2)
-    assert measured == [(40, 1), (41, 4)] * 2 + [(40, 1), (64, 1)] * 2
+def test_the_report_says_what_was_measured_where(llama: Ready) -> None:
+    seen: list[Progress] = []
+    options = BenchOptions(**SMALL, depths=(0,), cases=("depths", "batch"))
+    report = run_bench(llama, device.detect(), options, on_progress=seen.append)
+    assert [(item.done, item.total, item.detail) for item in seen] == [
+        (0, 2, "depth 0"), (1, 2, "many prompts"), (2, 2, ""),
+    ]  # fmt: skip
+    said = report.as_json()
+    assert said["format"] == 1
+    assert said["model"]["name"] == "tiny"
+    assert len(said["model"]["fingerprint"]) == 32
+    assert said["machine"]["backend"] == "cpu"
+    assert said["versions"].keys() == {"edgelm", "mlx", "mlx-lm", "python"}
+    assert said["cases"][2]["gain_over_without"] > 0
+    assert said["cases"][0]["gain_over_peer"] is None
+
+
+def test_depths_ask_the_engine_for_what_is_reported(llama: Ready, asked: list[Request]) -> None:
+    llama.engine.reset()
+    list(depths.measure(Rig(llama, BenchOptions(**SMALL)), 40))
+    assert [(len(request.prompt), request.max_tokens) for request in asked] == (
+        [(40, 1), (41, 4)] * 2 + [(40, 1), (64, 1)] * 2
+    )
+    assert not any(request.speculation for request in asked)
+
+
+def test_a_turn_is_from_the_cache(llama: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached: list[int] = []
+    generate = Rig.generate
+
+    def recording(self: Rig, prompt: list[int], *rest: Any, **more: Any) -> Any:
+        finished = generate(self, prompt, *rest, **more)
+        if len(prompt) == 100 + 32:
+            cached.append(finished.usage.cached_tokens)
+        return finished
+
+    monkeypatch.setattr(rig.Rig, "generate", recording)
+    bench(llama, cases=("turn",), repeats=1)
+    memory, disk, again = cached
+    assert memory in (99, 100)
+    assert disk in (99, 100)
+    assert again == 0
+
+
+def test_what_the_context_cannot_hold(sliding: Ready) -> None:
+    with pytest.raises(OptionError, match="context of 256 tokens"):
+        bench(sliding, depths=(0, 300), cases=("depths",))
+    report = bench(sliding, cases=("speculation", "turn"), history_tokens=10_000)
+    assert report.skipped[0].startswith("speculation: needs")
+    assert "222 + 32 tokens" in report.cases[0].name
+
+
+def test_gains() -> None:
+    fast, slow = Spread(4.0, 4.0, 4.0), Spread(2.0, 2.0, 2.0)
+    assert Case("x", "token/s", fast).gain_over(slow) == 2
+    assert Case("x", "s", slow).gain_over(fast) == 2
+    assert Case("x", "s", slow).gain_over(None) is None
 
 
 def test_the_spread_is_of_the_repeats() -> None:
@@ -88,16 +152,22 @@ def test_default_depths_stop_at_the_context() -> None:
     assert options.depths_within(None) == (0, 512, 2048)
     assert options.depths_within(8192) == (0, 512, 2048)
     assert options.depths_within(2048) == (0, 512)
-
-
-@pytest.mark.parametrize("depths", [(0, 300), None])
-def test_what_the_context_cannot_hold_is_refused(depths: tuple[int, ...] | None) -> None:
-    with pytest.raises(OptionError, match="context of 256 tokens"):
-        run_bench(_model(LLAMA), device.detect(), BenchOptions(depths=depths, prompt_tokens=512))
+    assert options.cases == CASES
 
 
 @pytest.mark.parametrize(
-    "settings", [{"depths": ()}, {"depths": (-1,)}, {"prompt_tokens": 0}, {"new_tokens": 1}, {"repeats": 0}]
+    "settings",
+    [
+        {"depths": ()},
+        {"depths": (-1,)},
+        {"prompt_tokens": 0},
+        {"new_tokens": 1},
+        {"repeats": 0},
+        {"cases": ()},
+        {"cases": ("deeps",)},
+        {"compare": "ollama"},
+        {"history_tokens": 0},
+    ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(OptionError):

@@ -56,3 +56,15 @@ def test_partial_rotation_and_gpt_neox_names() -> None:
 def test_rope_that_is_no_object_is_refused() -> None:
     with pytest.raises(FormatError, match="rope_parameters is 3"):
         flat(rope_parameters=3)
+
+
+def test_infinities_of_transformers_5_are_numbers() -> None:
+    made = flat(time_step_limit=[0.0, {"__float__": "Infinity"}], other={"__float__": "x"})
+    assert made["time_step_limit"] == [0.0, float("inf")]
+    assert made["other"] == {"__float__": "x"}
+
+
+def test_a_width_that_is_left_out_is_four_times_the_hidden_size() -> None:
+    assert flat(n_embd=64, n_inner=None)["n_inner"] == 256
+    assert flat(n_embd=64, n_inner=100)["n_inner"] == 100
+    assert "n_inner" not in flat(n_embd=64)

@@ -120,6 +120,13 @@ def test_a_name_that_is_taken_is_refused_before_any_request(fake_hub: FakeHub, p
     assert fake_hub.requests == []
 
 
+def test_a_model_of_the_same_name_from_elsewhere_is_no_obstacle(fake_hub: FakeHub, published: Files) -> None:
+    fake_hub.add(REPO, published)
+    fake_hub.add("other/" + REPO.partition("/")[2], published)
+    first, second = pull(REPO), pull("other/" + REPO.partition("/")[2])
+    assert second.name == "other-" + first.name
+
+
 def test_weights_that_need_converting_are_refused_before_their_download(
     fake_hub: FakeHub, published: Files
 ) -> None:

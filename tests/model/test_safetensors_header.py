@@ -48,6 +48,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "true": ({"a": {"dtype": "U8", "shape": [True], "data_offsets": [0, 1]}}, "expected counts"),
     "overlap": ({**GOOD, "c": {"dtype": "U8", "shape": [1], "data_offsets": [3, 4]}}, "overlaps"),
     "truncated": ({"a": {"dtype": "U8", "shape": [99], "data_offsets": [0, 99]}}, "truncated: 73 of"),
+    "no items in a row too long for MLX": (
+        {"a": {"dtype": "U8", "shape": [1 << 40, 0], "data_offsets": [0, 0]}},
+        "expected counts",
+    ),
     "huge": ({"a": {"dtype": "U8", "shape": [1 << 60], "data_offsets": [0, 1 << 60]}}, "expected counts"),
 }
 

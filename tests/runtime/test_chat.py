@@ -66,7 +66,8 @@ def test_tool_calls_are_kept_as_data_and_unread_ones_as_text(tokenizer: Any) -> 
     chat = Chat(Replies(tokenizer, [*calls, Finished("stop", USAGE)]), tokenizer)
     assert len(chat.send("Call it").tool_calls) == 2
     message = chat.messages[-1]
-    assert message["tool_calls"] == [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+    described = {"name": "f", "arguments": {"x": 1}}
+    assert message["tool_calls"] == [{"type": "function", "function": described, "id": "call00000"}]
     assert message["content"] == "{oops"
 
 

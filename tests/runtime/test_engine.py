@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from edgelm.errors import EngineError, OptionError, PromptError
+from edgelm.errors import EngineError, FitError, OptionError, PromptError
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Prefill, Token
 from edgelm.runtime.requests import Request
@@ -176,3 +176,121 @@ def test_reset_forgets(network: Any, drive: Callable[..., Any]) -> None:
     driver.engine.reset()
     driver.run(PROMPT)
     assert driver.finished.usage.cached_tokens == 0
+
+
+REFUSALS = [
+    RuntimeError(
+        "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size"
+    ),
+    RuntimeError("[malloc] Unable to allocate 9 bytes."),
+    RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+def test_memory_that_runs_out_leaves_a_session_that_works(
+    network: Any, drive: Callable[..., Any], refusal: Exception
+) -> None:
+    """What MLX raises where its backend lets it be caught (its CPU backend does not)."""
+
+    class Greedy:
+        layers = network.layers
+        is_greedy = False
+
+        def __call__(self, ids: mx.array, cache: Any) -> mx.array:
+            if self.is_greedy:
+                raise refusal
+            return network(ids, cache=cache)
+
+    greedy = Greedy()
+    driver = drive(greedy)
+    expected = driver.run(PROMPT)
+    greedy.is_greedy = True
+    with pytest.raises(FitError, match="memory ran out") as caught:
+        driver.run([*PROMPT, 1])
+    assert "--kv-bits 8" in str(caught.value.hint)
+    greedy.is_greedy = False
+    assert driver.run(PROMPT) == expected
+    assert driver.finished.usage.cached_tokens == 0
+
+
+class Odd:
+    """A constraint: odd tokens only, at most `most`; the first is forced."""
+
+    def __init__(self, columns: int, most: int) -> None:
+        self._odd = mx.arange(columns) % 2 == 1
+        self._most = most
+        self.taken: list[int] = []
+
+    def allowed(self, drafts: Sequence[int] = ()) -> mx.array:
+        admissible = next((at for at, draft in enumerate(drafts) if draft % 2 == 0), len(drafts))
+        return mx.stack([self._odd] * (1 + admissible))
+
+    def accept(self, token: int) -> None:
+        self.taken.append(token)
+
+    def forced(self, limit: int) -> list[int]:
+        return []
+
+    @property
+    def is_over(self) -> bool:
+        return len(self.taken) == self._most
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(temperature=1.5, seed=2)], ids=["greedy", "sampled"]
+)
+def test_a_constraint_holds(any_network: Any, drive: Callable[..., Any], sampling: Sampling) -> None:
+    made: list[Odd] = []
+
+    def make(columns: int) -> Odd:
+        made.append(Odd(columns, most=6))
+        return made[-1]
+
+    driver = drive(any_network)
+    tokens = driver.run(PROMPT, sampling=sampling, constraint=make, max_tokens=20)
+    assert len(tokens) == 6
+    assert all(token % 2 for token in tokens)
+    assert made[0].taken == tokens
+    assert driver.finished.reason == "stop"
+    assert driver.run(PROMPT, sampling=sampling, constraint=make, max_tokens=6) == tokens
+    assert driver.finished.reason == "stop"  # complete with its last token, not cut off
+    # It is the plain choice among what is allowed.
+    so_far = list(PROMPT)
+    for token in tokens if sampling.is_greedy else ():
+        logits = np.array(any_network(mx.array([so_far]))[0, -1])
+        assert token == 1 + 2 * int(np.argmax(logits[1::2]))
+        so_far.append(token)
+
+
+def test_variants_do_not_share_a_cache(network: Any, drive: Callable[..., Any]) -> None:
+    driver = drive(network)
+    driver.run(PROMPT)
+    driver.run(PROMPT, variant="with adapter")
+    assert driver.finished.usage.cached_tokens == 0
+    driver.run([*PROMPT, 1], variant="with adapter")
+    assert driver.finished.usage.cached_tokens == 10
+
+
+def test_a_long_soak_of_branches(any_network: Any, drive: Callable[..., Any]) -> None:
+    """Turns, retries and other chats: every answer as in a cold run, and the memory in use stays flat."""
+    import random
+
+    rng = random.Random(5)
+    warm, cold = drive(any_network, prefill_chunk=32), drive(any_network, prefill_chunk=32)
+    chats: list[list[int]] = [[rng.randrange(300) for _ in range(20)] for _ in range(3)]
+    in_use = []
+    for _ in range(60):
+        chat = rng.choice(chats)
+        prompt = [*chat, *(rng.randrange(300) for _ in range(5))]
+        answer = warm.run(prompt, max_tokens=4)
+        cold.engine.reset()
+        assert answer == cold.run(prompt, max_tokens=4)
+        if rng.random() < 0.8:
+            chat[:] = [*prompt, *answer]
+        if len(chat) > 120:
+            del chat[20:]
+        mx.clear_cache()
+        in_use.append(mx.get_active_memory())
+    assert max(in_use[30:]) < 2 * max(in_use[:30])

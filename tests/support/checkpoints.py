@@ -49,6 +49,13 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
         },
     ),
     "olmo2": (transformers.Olmo2Config, {}),
+    "glm": (transformers.GlmConfig, {"head_dim": 16}),  # turns half of each head, which mlx-lm ignores
+    "gpt_bigcode": (
+        transformers.GPTBigCodeConfig,
+        {"n_embd": 64, "n_head": 4, "n_layer": 3, "n_positions": 256},
+    ),
+    "granite": (transformers.GraniteConfig, {}),
+    "mamba2": (transformers.Mamba2Config, {"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1}),
     "starcoder2": (transformers.Starcoder2Config, {}),
     "qwen3_moe": (
         transformers.Qwen3MoeConfig,

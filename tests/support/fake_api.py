@@ -10,11 +10,16 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from edgelm import paths
 from edgelm.errors import FitError, NotFoundError, PromptError
+from edgelm.progress import Progress
+from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
+from edgelm.runtime.generation import Completion
 
 
 def reply_to(prompt: str) -> list[ChatEvent]:
@@ -29,6 +34,9 @@ class FakeChat:
 
     def __init__(self, system: str | None, pace: Callable[[], None]) -> None:
         self.system = system
+        self.enable_thinking: bool | None = None
+        self.can_think = True
+        self.tools: list[Any] = []
         self.messages: list[dict[str, str]] = []
         self.asked: list[dict[str, Any]] = []
         self._pace = pace
@@ -53,6 +61,9 @@ class FakeChat:
             self.messages.append({"role": "assistant", "content": said})
         yield Finished("stop", Usage(10, 4, len(pieces), 0.1, 0.2, 1.0, 0))
 
+    def tool_events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
+        yield from self.events(text, **settings)
+
 
 class FakeModel:
     """One model; `chats` are those that were begun."""
@@ -64,9 +75,27 @@ class FakeModel:
         self.closed = False
         self._pace = pace
 
-    def chat(self, *, system: str | None = None) -> FakeChat:
-        self.chats.append(FakeChat(system, self._pace))
-        return self.chats[-1]
+    def chat(
+        self, *, system: str | None = None, enable_thinking: bool | None = None, tools: Iterable[Any] = ()
+    ) -> FakeChat:
+        chat = FakeChat(system, self._pace)
+        chat.enable_thinking, chat.tools = enable_thinking, list(tools)
+        self.chats.append(chat)
+        return chat
+
+    def generate_many(
+        self, prompts: list[dict[str, Any]], *, rows: int | None, on_progress: Any, **settings: Any
+    ) -> Iterator[BatchResult]:
+        self.asked = [settings, *prompts]
+        for index, prompt in enumerate(prompts):
+            self._pace()
+            said = prompt["prompt"] if "prompt" in prompt else prompt["messages"][-1]["content"]
+            on_progress(Progress("Answering", index, len(prompts), "prompts"))
+            if said == "fail" and not Path("repaired").exists():
+                yield BatchResult(index, error=PromptError("the prompt is bad", hint="say less"))
+            else:
+                usage = Usage(10, 4, 3, 0.1, 0.2, 1.0, 0)
+                yield BatchResult(index, Completion(f"You said: {said}", "stop", usage))
 
     def close(self) -> None:
         self.closed = True
@@ -81,7 +110,18 @@ class FakeApi(types.ModuleType):
         self.models: list[FakeModel] = []
         self.loads: list[dict[str, Any]] = []
 
-    def load(self, name: str, **settings: Any) -> FakeModel:
+    def find_model(self, name: str, on_progress: Any) -> Path:
+        """A directory that can be told from another model's."""
+        if name == "missing":
+            raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
+        directory = paths.models() / name
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "config.json").write_text("{}")
+        (directory / "model.safetensors").write_text(name)
+        return directory
+
+    def load(self, model: str | Path, **settings: Any) -> FakeModel:
+        name = model.name if isinstance(model, Path) else model
         if name == "missing":
             raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
         if name == "huge":

@@ -1,0 +1,118 @@
+"""Puts the runtime of one loaded model together: its kind of KV cache, its pool in memory and on the disk, its memory
+plan, and a smaller model that guesses ahead. Runs on the thread that will own MLX.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm import device as devices
+from edgelm import paths
+from edgelm.errors import UnsupportedError
+from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
+from edgelm.model.fit import account_of, trace
+from edgelm.model.load import LoadedModel, load
+from edgelm.model.weight_bytes import read_headers
+from edgelm.runtime.batching.batcher import Batcher
+from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
+from edgelm.runtime.cache.leaves import MakeLayers
+from edgelm.runtime.cache.pool import Pool
+from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.runtime.engine import Engine
+from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.runtime.speculation.draft_model import DraftModel
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a model is run."""
+
+    adapter: Path | None = None
+    dtype: str | None = None
+    check_fit: bool = True
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    draft: Path | None = None
+    """The directory of a smaller model with the same vocabulary."""
+    disk_cache: bool = False
+    """Keep computed prompts on the disk, for the next process."""
+    wire: bool = True
+    """Keep a model near the limit of memory from being paged out."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What lives on the engine thread."""
+
+    loaded: LoadedModel
+    engine: Engine
+    batcher: Batcher
+    """Answers many prompts at once."""
+
+
+def assemble(directory: Path, options: RuntimeOptions) -> Ready:
+    """Load the model in `directory` and what runs it.
+
+    Raises:
+        NotFoundError, FormatError, UnsafeError, UnsupportedError: about the model, the draft or the kind of cache.
+        FitError: it would not fit in memory.
+    """
+    machine = devices.detect()
+    loaded = load(directory, adapter=options.adapter, dtype=options.dtype, check_fit=options.check_fit)
+    limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
+    if limit is not None:
+        mx.set_wired_limit(limit)
+    make_layers = _layer_maker(loaded.network, options.cache)
+    memory = MemoryPlan(
+        account_of(read_headers(directory), trace(loaded.config, directory), loaded.config, machine),
+        options.cache,
+    )
+    engine = Engine(
+        loaded.network,
+        vocab_size=loaded.vocab_size,
+        context_length=loaded.context_length,
+        pool=Pool(
+            make_layers,
+            budget_bytes=devices.prefix_pool_bytes(machine, mx.get_active_memory()),
+            disk=_disk_cache(loaded, options) if options.disk_cache else None,
+        ),
+        draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
+        memory=memory if options.check_fit else None,
+    )
+    batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
+    return Ready(loaded, engine, batcher)
+
+
+def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
+    from edgelm.runtime.cache.kinds import layer_maker
+
+    return layer_maker(network, settings)
+
+
+def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
+    """Caches differ with everything that changes a row in them by a bit."""
+    root = paths.prompt_caches()
+    key = {
+        "model": fingerprint(loaded.directory),
+        "adapter": adapter_fingerprint(options.adapter) if options.adapter else None,
+        "dtype": loaded.dtype,
+        "size_bytes": loaded.size_bytes,
+        "backend": str(mx.default_device()),
+        **options.cache.said(),
+    }
+    return DiskCache(root, json.dumps(key), budget_bytes=default_budget_bytes(root))
+
+
+def _draft_model(directory: Path, target: LoadedModel, options: RuntimeOptions) -> DraftModel:
+    """A draft must mean the same by every token."""
+    draft = load(directory, dtype=options.dtype, check_fit=options.check_fit)
+    if draft.tokenizer.get_vocab() != target.tokenizer.get_vocab():
+        raise UnsupportedError(
+            f"{draft.name} has another vocabulary than {target.name}",
+            hint="a draft model comes from the same family, as Qwen3-0.6B does for Qwen3-8B",
+        )
+    return DraftModel(draft.network, _layer_maker(draft.network))

@@ -1,0 +1,136 @@
+"""The KV caches of several sequences in one, on mlx-lm's batch caches: join, step, leave.
+
+Sequences stand side by side, the short ones padded on the left; masks keep them apart. Prompts are computed
+together where the network takes padding on the right, one after the other where it does not (see
+`exactness`). mlx-lm's own `BatchGenerator` is not used: it gives samplers log-probabilities of its own making,
+copies the caches of each reply that ends, wires memory, and loses every sequence when one fails.
+
+Shapes: B sequences, T tokens, V vocab.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+Layers = list[Any]
+"""One cache for each layer of the network."""
+
+CHUNK_TOKENS = 512
+"""Computed at once, over all sequences: so long a chunk fills the device, and a cancel lands between two."""
+
+
+class Lanes:
+    """The caches of the sequences that run.
+
+    Args:
+        network: an mlx-lm model.
+        pads: whether it computes prompts of several lengths together.
+    """
+
+    def __init__(self, network: Any, *, pads: bool) -> None:
+        self._network = network
+        self._pads = pads
+        self._layers: Layers = []
+
+    def join(
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+    ) -> bool:
+        """Compute sequences and put them behind those that run; False if cancelled, and then none is put.
+
+        Args:
+            rests: tokens to compute of each.
+            starts: the caches, of one sequence each, that hold what comes before; they stay as they are.
+        """
+        side_by_side = self._padded if self._pads else self._separate
+        layers = side_by_side(rests, starts, is_cancelled)
+        if layers is None:
+            return False
+        for mine, other in zip(self._layers, layers, strict=False):
+            mine.extend(other)
+        self._layers = self._layers or layers
+        return True
+
+    def step(self, ids: mx.array) -> mx.array:
+        """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
+        logits: mx.array = self._network(ids[:, None], cache=self._layers)[:, -1, :]
+        return logits
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let the other sequences go."""
+        if not rows:
+            self._layers = []
+        for layer in self._layers:
+            layer.filter(list(rows))
+
+    def _separate(
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+    ) -> Layers | None:
+        single = []
+        for rest, start in zip(rests, starts, strict=True):
+            layers = copy.deepcopy(start)
+            if not compute(self._network, layers, rest, is_cancelled):
+                return None
+            single.append(layers)
+        return merge(single)
+
+    def _padded(
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+    ) -> Layers | None:
+        """All up to the length of the shortest, then the ends padded on the right, in one chunk.
+
+        In one, since mlx-lm's recurrent layers lose their state when a sequence ends in an earlier chunk
+        than the last (falcon_h1), and of two tokens at least, since a window takes a single one for a
+        generated token.
+        """
+        layers = merge(starts)
+        shared, longest = min(map(len, rests)), max(map(len, rests))
+        if shared < longest < shared + 2:
+            shared = max(0, longest - 2)
+        if not _feed(self._network, layers, mx.array([rest[:shared] for rest in rests]), is_cancelled):
+            return None
+        if shared < longest:
+            self._feed_ends(layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
+        mx.eval([layer.state for layer in layers])
+        mx.clear_cache()
+        return layers
+
+    def _feed_ends(self, layers: Layers, ends: list[list[int]], width: int) -> None:
+        """What is left of each sequence, padded on the right to `width` tokens."""
+        padding = [width - len(end) for end in ends]
+        for layer in layers:
+            layer.prepare(lengths=list(map(len, ends)), right_padding=padding)
+        ids = [[*end, *[0] * pad] for end, pad in zip(ends, padding, strict=True)]
+        self._network(mx.array(ids), cache=layers)
+        for layer in layers:
+            layer.finalize()
+
+
+def merge(starts: Sequence[Layers]) -> Layers:
+    """The caches of single sequences side by side, copied."""
+    return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]
+
+
+def compute(network: Any, layers: Layers, ids: Sequence[int], is_cancelled: Callable[[], bool]) -> bool:
+    """Feed one sequence to caches of its own; False if cancelled on the way."""
+    return _feed(network, layers, mx.array([list(ids)]), is_cancelled)
+
+
+def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool]) -> bool:
+    """`[B, T]`, all of one length, in chunks."""
+    size = max(2, CHUNK_TOKENS // ids.shape[0])
+    for at in range(0, ids.shape[1], size):
+        if is_cancelled():
+            return False
+        network(ids[:, at : at + size], cache=layers)  # its logits are never evaluated
+        mx.eval([layer.state for layer in layers])
+        mx.clear_cache()
+    return True
+
+
+def widest_spread(rows: int) -> int:
+    """By how many tokens the rests of `rows` sequences may differ to be computed together."""
+    return max(2, CHUNK_TOKENS // rows)

@@ -1,0 +1,40 @@
+"""How the KV cache is kept: settings, validated when built. `kinds.py` makes caches of them, with MLX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelm.errors import OptionError
+from edgelm.options import Options, option
+
+
+@dataclass(frozen=True)
+class CacheSettings(Options):
+    """The kind of KV cache. The default is the architecture's own, in the model's precision.
+
+    Raises:
+        OptionError: a setting outside what it may be, or two that exclude each other.
+    """
+
+    kv_bits: int | None = option(
+        None, "quantize the KV cache of full attention to so many bits", choices=(4, 8)
+    )
+    kv_dtype: str | None = option(
+        None, "keep the KV cache of full attention in this type", choices=("float16", "bfloat16")
+    )
+    max_context: int | None = option(
+        None, "keep the first 4 and the last tokens, so many in all, and forget those between", ge=16
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name, value in self.said().items() if value is not None]
+        if len(given) > 1:
+            raise OptionError(
+                f"{' and '.join(given)} exclude each other",
+                hint="MLX cannot quantize or cast a rotating cache",
+            )
+
+    def said(self) -> dict[str, int | str | None]:
+        """The settings by name: what tells the caches of one kind from those of another."""
+        return {"kv_bits": self.kv_bits, "kv_dtype": self.kv_dtype, "max_context": self.max_context}

@@ -1,0 +1,133 @@
+"""A constraint that begins after the thinking block: the answer is held to a grammar, the thinking is free.
+
+Inside the block everything may come but a stop token, so that a reply never ends without its answer.
+Knows the markers as token ids, nothing of text.
+
+Shapes: V the network's vocabulary, n draft tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import mlx.core as mx
+
+from edgelm.runtime.constraints.matcher import Matching
+from edgelm.runtime.constraints.vocabulary import Vocabulary
+
+Phase = Literal["start", "opening", "thinking", "gap", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the reply: `start` until its first token, `gap` until the answer's first after the block."""
+
+    phase: Phase
+    tail: tuple[int, ...] = ()
+    """The last tokens of a marker that may be coming."""
+
+
+class AfterThinking:
+    """Leaves a thinking block free and holds what follows it to a grammar. A `Constraint`.
+
+    Args:
+        answer: the answer's constraint, fresh.
+        vocabulary: the tokenizer's tokens.
+        columns: V.
+        opens: ids of the marker that may open a block at the reply's start; empty if none may.
+        closes: ids of the marker that ends the block.
+        inside: whether the prompt has opened the block already.
+    """
+
+    def __init__(
+        self,
+        answer: Matching,
+        vocabulary: Vocabulary,
+        columns: int,
+        *,
+        opens: Sequence[int],
+        closes: Sequence[int],
+        inside: bool,
+    ) -> None:
+        self._answer = answer
+        self._vocabulary = vocabulary
+        self._columns = columns
+        self._opens = tuple(opens)
+        self._closes = tuple(closes)
+        self._newlines = vocabulary.newlines
+        self._place = _Place("thinking" if inside else "start")
+
+    def allowed(self, drafts: Sequence[int] = ()) -> mx.array:
+        """bool [1 + n, V]: row i says what may follow the first i of `drafts`."""
+        place, rows = self._place, []
+        for done in range(len(drafts) + 1):
+            if place.phase == "answer":
+                rows.append(self._answer.allowed(drafts[done:]))
+                break
+            rows.append(self._row(place))
+            if done == len(drafts) or not self._admits(place, drafts[done]):
+                break
+            following = self._next(place, drafts[done])
+            if following.phase == "answer":  # the answer's own first token, which only `_answer` can judge
+                rows += [self._answer.allowed(drafts[done:])[1:]]
+                break
+            place = following
+        return mx.concatenate(rows, axis=0)
+
+    def accept(self, token: int) -> None:
+        """The token was sampled."""
+        self._place = self._next(self._place, token)
+        if self._place.phase == "answer":
+            self._answer.accept(token)
+
+    def forced(self, limit: int) -> list[int]:
+        """Tokens that can only come next, at most `limit`."""
+        if self._place.phase == "answer":
+            return self._answer.forced(limit)
+        if self._place.phase == "opening":
+            return list(self._opens[len(self._place.tail) :][:limit])
+        return []
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more may come but a stop token."""
+        return self._place.phase == "answer" and self._answer.is_over
+
+    def _row(self, place: _Place) -> mx.array:
+        """bool [1, V] outside the answer."""
+        if place.phase == "thinking":
+            return ~self._these(self._vocabulary.stop_tokens) & (
+                mx.arange(self._columns) < self._vocabulary.size
+            )
+        if place.phase == "opening":
+            return self._these({self._opens[len(place.tail)]})
+        if place.phase == "start":
+            return self._answer.allowed() | self._these(set(self._opens[:1]))
+        return self._answer.allowed() if place.tail else self._answer.allowed() | self._these(self._newlines)
+
+    def _these(self, tokens: set[int] | frozenset[int]) -> mx.array:
+        row = mx.zeros((1, self._columns), dtype=mx.bool_)
+        known = [token for token in sorted(tokens) if token < self._columns]
+        return row.at[:, mx.array(known)].maximum(mx.array(True)) if known else row
+
+    def _admits(self, place: _Place, token: int) -> bool:
+        return bool(self._row(place)[0, token].item())
+
+    def _next(self, place: _Place, token: int) -> _Place:
+        match place.phase:
+            case "start" if self._opens and token == self._opens[0]:
+                return self._opened((token,))
+            case "opening":
+                return self._opened((*place.tail, token))
+            case "thinking":
+                tail = (*place.tail, token)[-len(self._closes) :]
+                return _Place("gap") if tail == self._closes else replace(place, tail=tail)
+            case "gap" if token in self._newlines and not place.tail:
+                return _Place("gap", (token,))
+            case _:
+                return _Place("answer")
+
+    def _opened(self, tail: tuple[int, ...]) -> _Place:
+        return _Place("thinking") if tail == self._opens else _Place("opening", tail)

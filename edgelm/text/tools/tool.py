@@ -1,0 +1,147 @@
+"""A tool: what the model is told of a function, and the function, where there is one.
+
+Built of a Python function (signature, type hints and docstring) or of JSON as chat templates take it. Calling
+one never raises for what the model got wrong or the function did: the text that comes back says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from edgelm.errors import OptionError
+from edgelm.text.tools.docstring import parse_docstring
+from edgelm.text.tools.hints import convert, parameters_of, to_schema
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that a model may call.
+
+    Attributes:
+        name: what the model calls it.
+        description: what it does, for the model.
+        parameters: JSON Schema of its arguments, an object.
+        function: what runs; None if the caller runs it in another way.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    function: Callable[..., Any] | None = None
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """As chat templates take it: `{"type": "function", "function": {…}}`."""
+        described = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": described}
+
+    def call(self, arguments: Mapping[str, Any]) -> ToolOutput:
+        """Run the function; what went wrong is in the output, as text for the model."""
+        if self.function is None:
+            return ToolOutput(f"error: {self.name} cannot be run here", is_error=True)
+        try:
+            given = self._converted(arguments)
+        except (ValueError, TypeError) as error:
+            return ToolOutput(f"error: {error}", is_error=True)
+        try:
+            return ToolOutput(_as_text(self.function(**given)))
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises, the model reads
+            return ToolOutput(f"error: {type(error).__name__}: {error}", is_error=True)
+
+    def _converted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.function is not None
+        found = parameters_of(self.function)
+        unknown = [name for name in arguments if name not in found]
+        if unknown:
+            raise ValueError(f"{self.name} has no argument {unknown[0]!r}, only {', '.join(found) or 'none'}")
+        missing = [name for name, one in found.items() if one.is_required and name not in arguments]
+        if missing:
+            raise ValueError(f"{self.name} needs the argument {missing[0]!r}")
+        return {name: convert(value, found[name].hint, name) for name, value in arguments.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What a call came to, as text for the model."""
+
+    text: str
+    is_error: bool = False
+
+
+def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
+    """Tools by name, of functions, `Tool`s and JSON definitions; None is none.
+
+    Raises:
+        OptionError: one that is none of these, or two of one name.
+    """
+    found: dict[str, Tool] = {}
+    for item in tools or ():
+        tool = as_tool(item)
+        if tool.name in found:
+            raise OptionError(f"two tools are named {tool.name!r}")
+        found[tool.name] = tool
+    return found
+
+
+def as_tool(item: Any) -> Tool:
+    """One tool, of a function, a `Tool` or a JSON definition.
+
+    Raises:
+        OptionError: it is none of these; a parameter has no type hint, or one that JSON has no word for.
+    """
+    if isinstance(item, Tool):
+        return item
+    if isinstance(item, Mapping):
+        return _from_json(item)
+    if callable(item):
+        return _from_function(item)
+    raise OptionError(f"tool is {item!r}, expected a function or a JSON definition")
+
+
+def _from_json(item: Mapping[str, Any]) -> Tool:
+    described = item.get("function", item)
+    if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
+        raise OptionError(f'tool is {item!r}, expected {{"name", "description", "parameters"}}')
+    parameters = described.get("parameters") or {"type": "object", "properties": {}}
+    if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
+        raise OptionError(
+            f"the parameters of tool {described['name']!r} are {parameters!r}, expected a schema of an object"
+        )
+    return Tool(described["name"], str(described.get("description") or ""), parameters)
+
+
+def _from_function(function: Callable[..., Any]) -> Tool:
+    name = getattr(function, "__name__", "")
+    if not name.isidentifier():
+        raise OptionError(f"{function!r} has no name to call it by, expected a function made with def")
+    summary, said = parse_docstring(inspect.getdoc(function) or "")
+    properties, required = {}, []
+    for parameter in parameters_of(function).values():
+        schema = to_schema(parameter.hint, f"{parameter.name} of {name}")
+        if text := said.get(parameter.name):
+            schema.setdefault("description", text)
+        if parameter.is_required:
+            required.append(parameter.name)
+        elif parameter.default is not None and isinstance(parameter.default, str | int | float):
+            schema["default"] = parameter.default
+        properties[parameter.name] = schema
+    return Tool(name, summary, {"type": "object", "properties": properties, "required": required}, function)
+
+
+def _as_text(value: Any) -> str:
+    """A result as the model reads it: text as it is, anything else as JSON where it can be."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return vars(value)
+    if hasattr(value, "model_dump"):  # Pydantic
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, set | frozenset | tuple) else str(value)

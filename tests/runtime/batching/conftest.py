@@ -1,0 +1,99 @@
+"""A batch over tiny networks, and the engine alone beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from edgelm.model.cache_shape import trace_cache
+from edgelm.runtime.batching.batch import Batch
+from edgelm.runtime.batching.budget import Budget
+from edgelm.runtime.batching.exactness import find_batching
+from edgelm.runtime.batching.prompts import Prompt, read_prompts
+from edgelm.runtime.batching.reply import Voice
+from edgelm.runtime.batching.results import BatchProgress, BatchResult
+from edgelm.runtime.batching.waiting import WaitingRoom
+from edgelm.runtime.cache.kinds import layer_maker
+from edgelm.runtime.engine import Engine
+from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+
+VOCAB = 259  # what the tests' tokenizer knows; the networks have embeddings for 300
+STOP = frozenset({256})
+
+
+class Watched:
+    """A network, and what was fed to it."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self.shapes: list[tuple[int, ...]] = []
+        self.most_bytes = 0
+        self.before: Callable[[mx.array], None] = lambda _: None
+
+    def __call__(self, ids: mx.array, cache: Any) -> mx.array:
+        self.before(ids)
+        self.shapes.append(ids.shape)
+        logits: mx.array = self._network(ids, cache=cache)
+        if ids.shape[0] > 1 and ids.shape[1] == 1:  # a window holds a whole chunk until the next token
+            self.most_bytes = max(self.most_bytes, sum(layer.nbytes for layer in cache))
+        return logits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+
+class Bench:
+    """Runs prompts together, and alone."""
+
+    def __init__(self, network: Any, tokenizer: Any, context_length: int | None = 200) -> None:
+        self.network = Watched(network)
+        self.tokenizer = tokenizer
+        self.voice = Voice(tokenizer, VOCAB, context_length, STOP)
+        self.cancel = threading.Event()
+        self.progress: list[BatchProgress] = []
+        self.check_fits: Callable[[int], object] = lambda _: None
+
+    def batch(
+        self, prompts: Sequence[Prompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
+    ) -> Batch:
+        tasks, errors = read_prompts(prompts, GenerationOptions().changed(**settings))
+        assert not errors
+        make = layer_maker(self.network._network)
+        pads = find_batching(self.network, make, VOCAB) == "prompts"
+        shape = trace_cache(self.network._network)
+        assert shape is not None
+        self.network.shapes.clear()
+        waiting = WaitingRoom(tasks, self.voice, self.cancel, self.check_fits)
+        return Batch(self.network, make, waiting, Budget(rows, size_bytes, shape, 4), self.cancel, pads=pads)
+
+    def together(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, BatchResult]:
+        """Results by index."""
+        results = {}
+        for event in self.batch(prompts, **settings).events():
+            if isinstance(event, BatchResult):
+                assert event.index not in results
+                results[event.index] = event
+            else:
+                self.progress.append(event)
+        return results
+
+    def alone(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, Completion]:
+        """Completions by index."""
+        tasks, _ = read_prompts(prompts, GenerationOptions().changed(**settings))
+        engine = Engine(self.network._network, vocab_size=VOCAB, context_length=self.voice.context_length)
+        found = {}
+        for task in tasks:
+            ids = task.encode(self.tokenizer)
+            found[task.index] = collect(
+                generate_text(engine, self.tokenizer, ids, task.options, threading.Event(), stop_tokens=STOP)
+            )
+        return found
+
+
+@pytest.fixture
+def bench(tokenizer: Any) -> Callable[..., Bench]:
+    return lambda network, **options: Bench(network, tokenizer, **options)

@@ -1,0 +1,218 @@
+"""The parts of a batch that decide: what is exact, what fits, what prompts share, who joins with whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from edgelm.device import simulate
+from edgelm.errors import EngineError, OptionError
+from edgelm.model.cache_shape import CacheShape, LayerCache
+from edgelm.runtime.batching.budget import Budget, batch_budget_bytes
+from edgelm.runtime.batching.exactness import find_batching
+from edgelm.runtime.batching.prompts import Task, read_prompts
+from edgelm.runtime.batching.reply import Voice
+from edgelm.runtime.batching.results import BatchResult
+from edgelm.runtime.batching.stems import Stems, shared_stem
+from edgelm.runtime.batching.waiting import WaitingRoom
+from edgelm.runtime.cache.kinds import layer_maker
+from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.runtime.generation import GenerationOptions
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("llama", "prompts"),
+        ("sliding", "prompts"),
+        ("recurrent", "tokens"),
+        ("hybrid", "prompts"),
+        ("nested", "prompts"),
+    ],
+)
+def test_what_can_be_computed_together_is_found_out(
+    build_network: Callable[[str], Any], kind: str, expected: str
+) -> None:
+    network = build_network(kind)
+    assert find_batching(network, layer_maker(network), 300) == expected
+
+
+@pytest.mark.parametrize("settings", [{"kv_bits": 8}, {"kv_dtype": "float16"}, {"max_context": 32}])
+def test_caches_without_a_batch_of_their_kind_are_not_batched(
+    build_network: Callable[[str], Any], settings: dict[str, Any]
+) -> None:
+    network = build_network("llama")
+    if "kv_bits" in settings:  # heads of 8 are too narrow to quantize
+        from mlx_lm.models.cache import QuantizedKVCache
+
+        assert find_batching(network, lambda: [QuantizedKVCache()] * 2, 300) == "none"
+        return
+    assert find_batching(network, layer_maker(network, CacheSettings(**settings)), 300) == "none"
+
+
+class Spoilt:
+    """Computes sequences wrongly when several run together."""
+
+    def __init__(self, network: Any, spoil: Callable[[mx.array, mx.array], mx.array]) -> None:
+        self._network = network
+        self._spoil = spoil
+
+    def __call__(self, ids: mx.array, cache: Any) -> mx.array:
+        return self._spoil(ids, self._network(ids, cache=cache))
+
+
+def mixes_rows(ids: mx.array, logits: mx.array) -> mx.array:
+    return logits + 0.1 * logits[::-1]
+
+
+def knows_one_only(ids: mx.array, logits: mx.array) -> mx.array:
+    if ids.shape[0] > 1:
+        raise ValueError("one sequence at a time")
+    return logits
+
+
+@pytest.mark.parametrize("spoil", [mixes_rows, knows_one_only])
+def test_a_network_that_mixes_sequences_is_not_batched(
+    network: Any, spoil: Callable[[mx.array, mx.array], mx.array]
+) -> None:
+    def together_only(ids: mx.array, logits: mx.array) -> mx.array:
+        return spoil(ids, logits) if ids.shape[0] > 1 else logits
+
+    assert find_batching(Spoilt(network, together_only), layer_maker(network), 300) == "none"
+
+
+def test_the_budget_is_half_of_what_is_left() -> None:
+    mac = simulate("M3", 16)
+    everything = batch_budget_bytes(mac, 0)
+    assert everything == batch_budget_bytes(mac, 4 * GIB) + 2 * GIB
+    assert batch_budget_bytes(mac, 100 * GIB) == 0
+
+
+def test_what_fits() -> None:
+    shape = CacheShape((LayerCache(10, 0, None), LayerCache(10, 0, 512), LayerCache(0, 1000, None)))
+    budget = Budget(rows=8, size_bytes=4 * (1000 + 20 * 512) * 4, cache=shape, bytes_per_element=4)
+    assert budget.holds(4, 512)
+    assert not budget.holds(5, 512)
+    assert not budget.holds(4, 513)  # caches grow by 256 tokens
+    assert budget.holds(1, 10**9)  # one always may
+    wide = Budget(rows=8, size_bytes=1 << 40, cache=shape, bytes_per_element=4)
+    assert wide.holds(8, 512)
+    assert not wide.holds(9, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "known", "expected"),
+    [
+        ([[1] * 100], 0, 0),
+        ([[1] * 100] * 2, 0, 99),
+        ([[*range(60), 7, at] for at in range(5)], 0, 61),
+        ([*([*range(60), at] for at in range(5)), [9, 9]], 0, 60),
+        ([[9, 9], *([*range(60), at] for at in range(5))], 0, 0),
+        ([[*range(30), at] for at in range(2)], 0, 0),
+        ([[*range(30), at] for at in range(3)], 0, 30),
+        ([[*range(30), at] for at in range(3)], 20, 0),
+        ([[*range(100), at] for at in range(3)], 20, 100),
+        # A long beginning shared by few, or a short one shared by many: what saves most.
+        ([[*range(100), 1], [*range(100), 2], *([*range(20), 200 + at] for at in range(3))], 0, 100),
+        ([[*range(100), 1], [*range(100), 2], *([*range(60), 200 + at] for at in range(3))], 0, 60),
+        ([[at] * 50 for at in range(6)], 0, 0),
+    ],
+)
+def test_what_is_worth_sharing(prompts: list[list[int]], known: int, expected: int) -> None:
+    first, *others = prompts
+    assert shared_stem(first, others, known=known) == first[:expected]
+
+
+def test_stems_grow_and_families_alternate(network: Any) -> None:
+    fed: list[int] = []
+
+    def watched(ids: mx.array, cache: Any) -> mx.array:
+        fed.append(ids.shape[1])
+        logits: mx.array = network(ids, cache=cache)
+        return logits
+
+    stems = Stems(watched, layer_maker(network))
+    short, long = [*range(40)], [*range(90)]
+    other = [*range(100, 150)]
+    stems.look_for([*short, 200], [[*short, 201], [*short, 202]], lambda: False)
+    stems.look_for([*long, 200], [[*long, 201], [*short, 201]], lambda: False)
+    stems.look_for([*other, 1], [[*other, 2]], lambda: False)
+    stems.look_for([*long, 203], [[*long, 204]], lambda: False)
+    assert fed == [40, 50, 50]
+    assert [len(stems.of([*known, 250]).tokens) for known in (short, long, other)] == [40, 90, 50]
+    assert stems.of(short[:9]).tokens == []
+    assert stems.of(short).tokens == []
+    assert stems.of([*long, 250]).layers[0].offset == 90
+
+
+@pytest.fixture
+def room(tokenizer: Any) -> Callable[..., WaitingRoom]:
+    def make(lengths: list[int]) -> WaitingRoom:
+        tasks, _ = read_prompts([[1] * length for length in lengths], GenerationOptions())
+        voice = Voice(tokenizer, 300, None, frozenset())
+        waiting = WaitingRoom(tasks, voice, threading.Event(), lambda _: None)
+        assert list(waiting.look_ahead()) == []
+        return waiting
+
+    return make
+
+
+def take(waiting: WaitingRoom, places: int, most: int = 99) -> list[int]:
+    group = waiting.take(places, lambda reply: len(reply.ids), lambda replies: len(replies) <= most)
+    return sorted(reply.task.index for reply in group)
+
+
+def test_the_first_takes_mates_of_its_length_along(room: Callable[..., WaitingRoom]) -> None:
+    waiting = room([20, 900, 25, 30, 22])
+    assert take(waiting, 3) == [0, 2, 4]
+    assert take(waiting, 3) == [1]
+    assert take(waiting, 3) == [3]
+    assert take(waiting, 3) == []
+
+
+def test_who_does_not_fit_waits(room: Callable[..., WaitingRoom]) -> None:
+    waiting = room([20, 21, 22])
+    assert take(waiting, 3, most=2) == [0, 1]
+    assert take(waiting, 3, most=0) == []
+    assert take(waiting, 0) == []
+    assert len(waiting) == 1
+
+
+def test_who_was_sent_back_comes_first(room: Callable[..., WaitingRoom]) -> None:
+    waiting = room([20, 21, 22])
+    group = waiting.take(2, lambda reply: len(reply.ids), lambda _: True)
+    waiting.put_back(group)
+    assert take(waiting, 1) == [0]
+    assert take(waiting, 1) == [1]
+
+
+def test_only_some_are_encoded_before_their_turn(room: Callable[..., WaitingRoom]) -> None:
+    waiting = room([5] * 100)
+    assert len(waiting.prompts) == 64
+    assert len(waiting) == 100
+
+
+def test_prompts_that_are_none_are_named_by_index() -> None:
+    tasks, errors = read_prompts(
+        ["x", {"messages": "y"}, 7, {"prompt": "x", "seed": -1}], GenerationOptions()
+    )  # type: ignore[list-item]
+    assert [task.index for task in tasks] == [0, 1]
+    assert [index for index, _ in errors] == [2, 3]
+    assert all(isinstance(error, OptionError) for _, error in errors)
+
+
+def test_settings_of_a_prompt_change_only_that() -> None:
+    shared = GenerationOptions(max_tokens=5)
+    task = Task.of(0, {"prompt": "x", "temperature": 0.5}, shared)
+    assert (task.options.max_tokens, task.options.sampling.temperature) == (5, 0.5)
+
+
+def test_a_result_without_a_completion_raises_its_error() -> None:
+    with pytest.raises(EngineError, match="why"):
+        _ = BatchResult(0, error=EngineError("why")).text

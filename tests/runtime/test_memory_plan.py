@@ -1,0 +1,116 @@
+"""Prompts are priced before they are computed: on simulated Macs from 8 to 128 GB, M1 to M5."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelm.device import (
+    cache_limit_bytes,
+    memory_budget_bytes,
+    prefix_pool_bytes,
+    recommended_working_set_bytes,
+    simulate,
+    wired_limit_bytes,
+)
+from edgelm.errors import FitError
+from edgelm.memory import GIB
+from edgelm.model.fit import account_of, trace
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.runtime.memory_plan import MemoryPlan
+
+MACS = [("M1", 8), ("M2", 16), ("M3", 24), ("M3 Pro", 36), ("M4 Max", 64), ("M2 Ultra", 128), ("M5", 32)]
+
+# An 8B llama in 4 bits: 4.6 GB of weights, 128 KiB of cache a token.
+CONFIG: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-5, "vocab_size": 128256,
+    "max_position_embeddings": 131072, "rope_theta": 500000.0, "head_dim": 128,
+}  # fmt: skip
+WEIGHTS = {"model.embed_tokens.weight": TensorInfo("F16", (2_300_000_000,), 0, 4_600_000_000)}
+
+
+@pytest.fixture(scope="module")
+def cache_shape() -> Any:
+    return trace(CONFIG, Path("llama-8b"))
+
+
+def plan(cache_shape: Any, chip: str, memory_gb: float, **settings: Any) -> MemoryPlan:
+    account = account_of(WEIGHTS, cache_shape, CONFIG, simulate(chip, memory_gb))
+    return MemoryPlan(account, CacheSettings(**settings))
+
+
+@pytest.mark.parametrize(("chip", "memory_gb"), MACS)
+def test_budgets_scale_with_the_machine(cache_shape: Any, chip: str, memory_gb: int) -> None:
+    machine = simulate(chip, memory_gb)
+    budget = memory_budget_bytes(machine)
+    weights = 4_600_000_000
+    assert 0.6 * memory_gb * GIB < budget < 0.8 * memory_gb * GIB
+    pool, buffers = prefix_pool_bytes(machine, weights), cache_limit_bytes(machine, weights)
+    # Both together leave at least half of what the weights leave.
+    assert pool <= max(0, budget - weights) // 4
+    assert buffers <= max(memory_gb * GIB // 10, 1)
+    assert weights + pool + buffers < memory_gb * GIB
+
+
+@pytest.mark.parametrize(("chip", "memory_gb"), MACS)
+def test_only_a_model_near_the_limit_is_wired(chip: str, memory_gb: int) -> None:
+    machine = simulate(chip, memory_gb)
+    recommended = recommended_working_set_bytes(machine)
+    assert wired_limit_bytes(machine, recommended // 2) is None
+    assert wired_limit_bytes(machine, recommended * 8 // 10) == recommended * 8 // 10
+    assert wired_limit_bytes(machine, 2 * recommended) == recommended
+    assert wired_limit_bytes(dataclasses.replace(machine, backend="cpu"), 2 * recommended) is None
+
+
+@pytest.mark.parametrize(("chip", "memory_gb"), MACS)
+def test_the_longest_prompt_fits_and_one_more_does_not(cache_shape: Any, chip: str, memory_gb: int) -> None:
+    found = plan(cache_shape, chip, memory_gb)
+    longest = found.longest_prompt()
+    if memory_gb == 8:  # two thirds of 8 GB hold the weights and little else
+        assert longest < 8000
+    assert found.chunk_for(longest, 512) >= 32
+    with pytest.raises(FitError, match=f"a prompt of {longest + 1:,} tokens needs"):
+        found.chunk_for(longest + 1, 512)
+
+
+def test_more_memory_holds_longer_prompts(cache_shape: Any) -> None:
+    lengths = [plan(cache_shape, "M3", memory).longest_prompt() for memory in (8, 16, 24, 36, 64, 128)]
+    assert lengths == sorted(set(lengths))
+
+
+def test_the_chunk_shrinks_before_a_prompt_is_refused(cache_shape: Any) -> None:
+    found = plan(cache_shape, "M2", 16)
+    chunks = [found.chunk_for(int(found.longest_prompt() * part), 512) for part in (0.1, 0.9, 0.99, 1.0)]
+    assert chunks[0] == 512
+    assert chunks == sorted(chunks, reverse=True)
+    assert chunks[-1] < 512
+
+
+def test_a_smaller_cache_holds_more(cache_shape: Any) -> None:
+    full = plan(cache_shape, "M2", 16)
+    assert plan(cache_shape, "M2", 16, kv_bits=8).longest_prompt() > 1.5 * full.longest_prompt()
+    assert plan(cache_shape, "M2", 16, kv_bits=4).longest_prompt() > 2.3 * full.longest_prompt()
+    assert plan(cache_shape, "M2", 16, kv_dtype="float16").longest_prompt() == full.longest_prompt()
+    bounded = plan(cache_shape, "M2", 16, max_context=2048)
+    assert bounded.kv_bytes(100_000) == full.kv_bytes(2048)
+
+
+def test_the_refusal_says_what_fits(cache_shape: Any) -> None:
+    found = plan(cache_shape, "M2", 16)
+    with pytest.raises(FitError) as caught:
+        found.chunk_for(1_000_000, 512)
+    assert f"{found.longest_prompt():,} tokens fit" in str(caught.value.hint)
+    assert "--kv-bits 8" in str(caught.value.hint)
+    assert "weights 4.6 GB" in caught.value.message
+
+
+def test_what_is_kept_of_other_prompts_gives_way(cache_shape: Any) -> None:
+    found = plan(cache_shape, "M2", 16)
+    longest = found.longest_prompt()
+    assert found.slack_bytes(100, 512) > 4 * GIB
+    assert found.slack_bytes(longest, 32) < 1 << 20

@@ -1,0 +1,84 @@
+"""`Model.generate_many` of a loaded checkpoint: what `generate` gives, prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+
+from edgelm.api import Model, load
+from edgelm.errors import EngineError, OptionError, PromptError
+from edgelm.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    directory = tmp_path_factory.mktemp("many")
+    write_checkpoint(directory, "gemma3_text", sliding_window=8)
+    with load(directory) as loaded:
+        yield loaded
+
+
+PROMPTS = ["the water", "on the mountain boils", "at", "a lower temperature than the water on the mountain"]
+
+
+def test_as_each_alone(model: Model) -> None:
+    seen: list[Progress] = []
+    results = list(model.generate_many(PROMPTS, max_tokens=20, on_progress=seen.append))
+    assert sorted(result.index for result in results) == [0, 1, 2, 3]
+    for result in results:
+        assert result.text == model.generate(PROMPTS[result.index], max_tokens=20).text
+    assert (seen[0].done, seen[-1].done, seen[-1].total, seen[-1].unit) == (0, 4, 4, "prompts")
+
+
+@pytest.mark.parametrize("rows", [None, 1])
+def test_a_bad_prompt_is_its_own_result(model: Model, rows: int | None) -> None:
+    prompts = ["the water", {"prompt": "x", "top_p": 7}, [1, 9999], {"prompt": "at", "max_tokens": 2}]
+    found = {result.index: result for result in model.generate_many(prompts, rows=rows, max_tokens=4)}
+    assert isinstance(found[1].error, OptionError)
+    assert isinstance(found[2].error, PromptError)
+    assert [len(found[at].completion.tokens) for at in (0, 3)] == [4, 2]
+
+
+def test_bad_settings_of_all_are_refused_at_once(model: Model) -> None:
+    with pytest.raises(OptionError, match="temperature"):
+        model.generate_many(PROMPTS, temperature=-1)
+    with pytest.raises(OptionError, match="rows"):
+        model.generate_many(PROMPTS, rows=0)
+
+
+def test_leaving_early_stops_the_model(model: Model) -> None:
+    results = model.generate_many([*PROMPTS, {"prompt": "the", "max_tokens": 1}], max_tokens=200)
+    assert next(results).index == 4
+    results.close()
+    assert len(model.generate("the water", max_tokens=3).tokens) == 3
+
+
+def test_no_prompts(model: Model) -> None:
+    assert list(model.generate_many([])) == []
+
+
+def test_messages_and_per_prompt_stop(model: Model) -> None:
+    messages = [{"role": "user", "content": "the water"}]
+    chat = model.chat(max_tokens=12).send("the water")
+    (result,) = model.generate_many([messages], max_tokens=12)
+    assert result.text == chat.text
+
+
+def test_a_closed_model(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "llama")
+    model = load(tmp_path)
+    model.close()
+    with pytest.raises(EngineError, match="closed"):
+        list(model.generate_many(PROMPTS))
+
+
+@pytest.mark.real
+def test_smollm2(smollm2: Path) -> None:
+    prompts = ["The capital of France is", "Water boils at", "Once upon a time", "2 + 2 ="]
+    with load(smollm2) as model:
+        results = {result.index: result.text for result in model.generate_many(prompts, max_tokens=12)}
+        for index, prompt in enumerate(prompts):
+            assert results[index] == model.generate(prompt, max_tokens=12).text

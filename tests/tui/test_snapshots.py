@@ -106,9 +106,12 @@ async def message(pilot: Pilot[None]) -> None:
 
 async def still(pilot: Pilot[None]) -> None:
     """Cursors that blink are shown, and stay so."""
-    for widget in pilot.app.screen.query("Input, TextArea"):
-        widget.cursor_blink = False  # type: ignore[attr-defined]
-        widget._pause_blink(visible=True)  # type: ignore[attr-defined]
+    pilot.app.animation_level = "none"
+    for screen in pilot.app.screen_stack:
+        for widget in screen.query("Input, TextArea"):
+            widget.cursor_blink = False  # type: ignore[attr-defined]
+            widget._pause_blink(visible=True)  # type: ignore[attr-defined]
+            widget.refresh()
     await pilot.pause(0.1)
 
 

@@ -15,13 +15,13 @@ def say(event: str, **fields: object) -> None:
 
 
 def progress(done: int) -> None:
-    say("progress", task="Downloading", done=done, total=100, unit="bytes", detail="")
+    say("progress", task="Downloading", done=done, total=2000, unit="bytes", detail="")
 
 
 def main(kind: str, script: str) -> int:
     match script:
         case "slow":
-            for done in range(100):
+            for done in range(2000):
                 progress(done)
                 time.sleep(0.05)
             say("done", name="made", directory="/nowhere/made")
@@ -41,8 +41,8 @@ def main(kind: str, script: str) -> int:
                 return 1
             say("done", name="made", directory="/nowhere/made")
         case _:
-            progress(50)
-            progress(100)
+            progress(1000)
+            progress(2000)
             say("done", name="made", directory="/nowhere/made")
     return 0
 

@@ -42,10 +42,12 @@ async def test_the_meter_shows_prefill_then_speed() -> None:
     engine = ScriptedEngine()
     async with running(engine=engine) as it:
         engine.gate.clear()
-        engine.pace_s = 1.0
+        engine.pace_s = 20.0
         await it.send("word " * 50)
         await it.until(lambda: it.meter.startswith("prefill 50%"), "prefill")
         engine.pace_s = 0.05
+        engine.gate.set()
+        engine.gate.clear()
         await it.until(lambda: "tok/s" in it.meter and "/8.2k" in it.meter, "speed")
         assert "100 cached" in it.meter
         await it.press("escape")

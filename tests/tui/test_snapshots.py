@@ -12,6 +12,7 @@ from app_driver import MEMORY, fake_job_command
 from furniture import DONE, install, install_adapter, steps, write_run
 from scripted_engine import ScriptedEngine
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from edgelm import paths
 from edgelm.store.chats import Chats
@@ -69,12 +70,14 @@ def made(home: Path, theme: str, names: tuple[str, ...] = ("tiny",)) -> EdgeLMAp
     write_settings(Settings(AppSettings(theme=theme)), settings_file())
     engine = ScriptedEngine()
     price = FitKnown("tiny", "fits", "1 GB of 8 GB with 4,096 tokens of context")
-    return EdgeLMApp(
+    app = EdgeLMApp(
         EngineClient(engine.load, lambda: list(names), lambda _: price),
         JobManager(fake_job_command),
         None,
         MEMORY,
     )
+    app.animation_level = "none"
+    return app
 
 
 async def begun(pilot: Pilot[None], *, empty: bool = False) -> EdgeLMApp:
@@ -106,9 +109,12 @@ async def message(pilot: Pilot[None]) -> None:
 
 async def still(pilot: Pilot[None]) -> None:
     """Cursors that blink are shown, and stay so."""
-    for widget in pilot.app.screen.query("Input, TextArea"):
-        widget.cursor_blink = False  # type: ignore[attr-defined]
-        widget._pause_blink(visible=True)  # type: ignore[attr-defined]
+    pilot.app.animation_level = "none"
+    for screen in pilot.app.screen_stack:
+        for widget in screen.query("Input, TextArea"):
+            widget.cursor_blink = False  # type: ignore[attr-defined]
+            widget._pause_blink(visible=True)  # type: ignore[attr-defined]
+            widget.refresh()
     await pilot.pause(0.1)
 
 
@@ -162,6 +168,8 @@ def _furnished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgelm_tui.shell.preferences.settings_file", lambda: Path("~/edgelm/config.toml"))
     monkeypatch.setattr("edgelm_tui.library.screen.ago", lambda *_: "2 h ago")
     monkeypatch.setattr("edgelm_tui.library.details.ago", lambda *_: "2 h ago")
+    for kind, blink in ((TextArea, "_toggle_cursor_blink_visible"), (Input, "_toggle_cursor")):
+        monkeypatch.setattr(kind, blink, lambda self: None)
     install(home, created="2026-01-01T00:00:00+00:00")
     install_adapter(home, "poet", "tiny")
     write_run(home, "one", [*steps(50), DONE])

@@ -114,7 +114,7 @@ chats with the adapter, v shows it beside its base."""
 
     def _look_if_seen(self) -> None:
         self._follow_child()
-        if self.app.screen is self:
+        if self.is_current:
             self._look()
 
     @work(thread=True, exclusive=True, group="runs")

@@ -45,7 +45,7 @@ demo: system $(VENV)/.installed $(VENV)/.installed-model
 	@$(BIN)/edgelm chat smollm2-135m-instruct-4bit -p "Why is the sky blue?" --max-tokens 120
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_
     from mlx_lm.convert import convert as mlx_lm_convert
     from mlx_lm.generate import generate_step
 
-    from edgelm.api import Model
+    import edgelm
 
     write_checkpoint(tmp_path / "source", rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
     made = convert(
@@ -95,7 +95,7 @@ def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_
     steps = generate_step(mx.array(prompt), network, max_tokens=20)
     expected = [int(token) for token, _ in steps]
     for directory in (made.directory, tmp_path / "theirs"):
-        with Model(directory, adapter=None, dtype=None, check_fit=False) as model:
+        with edgelm.load(directory, check_fit=False) as model:
             model._stop_tokens = frozenset()
             assert list(model.generate(prompt, max_tokens=20).tokens) == expected
 

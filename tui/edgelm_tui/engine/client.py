@@ -47,7 +47,7 @@ def load_model(name: str, adapter: str | None = None) -> Any:
     """The real way to a model."""
     from edgelm.api import load
 
-    return load(name, adapter=adapter)
+    return load(name, adapter=adapter, disk_cache=True)
 
 
 def list_library() -> list[str]:

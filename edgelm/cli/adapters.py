@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_action, add_json
 from edgelm.cli.output import console, print_json, progress_bars, say
 from edgelm.errors import EdgeLMError
 
@@ -17,29 +18,29 @@ _WEIGHTED = "a name from the library of adapters or a path; with =WEIGHT, how st
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
-    _add_json(parser, default=False)
+    add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    _add(actions, "list", "the library of adapters", _list)
-    info = _add(actions, "info", "everything known about one adapter, and what it was built on", _info)
+    add_action(actions, "list", "the library of adapters", _list)
+    info = add_action(actions, "info", "everything known about one adapter, and what it was built on", _info)
     info.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
     _add_fuse(actions)
     _add_merge(actions)
-    take = _add(actions, "import", "make an adapter of a PEFT one", _import)
+    take = add_action(actions, "import", "make an adapter of a PEFT one", _import)
     take.add_argument("source", type=Path, metavar="DIR", help="where PEFT saved it")
     take.add_argument(
         "--model", required=True, metavar="MODEL", help="the model it was trained on, as it is here"
     )
     take.add_argument("--name", help="what to call it (default: the name of the directory)")
     take.add_argument("-o", "--output", type=Path, metavar="DIR", help="where it goes")
-    give = _add(actions, "export", "write an adapter as PEFT does", _export)
+    give = add_action(actions, "export", "write an adapter as PEFT does", _export)
     give.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
     give.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where it goes")
     give.add_argument("--model", metavar="MODEL", help="its base, where that is not where it was")
 
 
 def _add_fuse(actions: Any) -> None:
-    fuse = _add(actions, "fuse", "build adapters into their base, and say what that loses", _fuse)
+    fuse = add_action(actions, "fuse", "build adapters into their base, and say what that loses", _fuse)
     fuse.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
     fuse.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
     fuse.add_argument(
@@ -56,26 +57,12 @@ def _add_fuse(actions: Any) -> None:
 def _add_merge(actions: Any) -> None:
     from edgelm.tune.merge_settings import MergeSettings
 
-    merge = _add(actions, "merge", "make one adapter of several of the same base", _merge)
+    merge = add_action(actions, "merge", "make one adapter of several of the same base", _merge)
     merge.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
     merge.add_argument(
         "-o", "--output", metavar="NAME", required=True, help="a name for the library, or a path"
     )
     MergeSettings.add_flags(merge)
-
-
-def _add(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    parser.set_defaults(action=run_it)
-    _add_json(parser, default=argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return parser
-
-
-def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
-    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> None:

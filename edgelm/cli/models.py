@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_action, add_json
 from edgelm.cli.output import console, print_json, progress_bars, say
 from edgelm.errors import NotFoundError, OptionError
 from edgelm.units import format_bytes
@@ -21,38 +22,23 @@ _UNQUANTIZED_BITS = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_json(parser, default=False)
+    add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    _add_action(actions, "list", "the models of the library", _list)
-    info = _add_action(actions, "info", "everything known about one model", _info)
+    add_action(actions, "list", "the models of the library", _list)
+    info = add_action(actions, "info", "everything known about one model", _info)
     info.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
     info.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
-    pull = _add_action(actions, "pull", "download a model that needs no converting", _pull)
+    pull = add_action(actions, "pull", "download a model that needs no converting", _pull)
     pull.add_argument("id", metavar="ID", help="a Hub id, as mlx-community/Qwen3-0.6B-4bit")
     pull.add_argument("--revision", help="a branch, tag or commit (default: the newest)")
     pull.add_argument(
         "--name",
         help="what to call it here (default: the last part of ID, in lower case; all of it if that is taken)",
     )
-    remove = _add_action(actions, "remove", "delete models of the library", _remove)
+    remove = add_action(actions, "remove", "delete models of the library", _remove)
     remove.add_argument("names", metavar="NAME", nargs="+", help="a name from the library")
     remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
-
-
-def _add_action(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    parser.set_defaults(action=run_it)
-    _add_json(parser, default=argparse.SUPPRESS)
-    # Taken before the action too; here only so that it may also stand last.
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return parser
-
-
-def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
-    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> None:

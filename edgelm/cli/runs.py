@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_action, add_json
 from edgelm.cli.output import console, print_json, say
 from edgelm.errors import NotFoundError, OptionError
 from edgelm.units import format_bytes
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
-    _add_json(parser, default=False)
+    add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    _add(actions, "list", "every run, newest first", _list)
-    show = _add(actions, "show", "settings, hashes and losses of a run, or of several side by side", _show)
+    add_action(actions, "list", "every run, newest first", _list)
+    show = add_action(
+        actions, "show", "settings, hashes and losses of a run, or of several side by side", _show
+    )
     show.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
-    plot = _add(actions, "plot", "draw the losses of runs", _plot)
+    plot = add_action(actions, "plot", "draw the losses of runs", _plot)
     plot.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
     plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="an .svg or .png file")
     plot.add_argument(
@@ -37,26 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("resume", "let a paused run go on; edgelm tune --resume is for one that ended"),
         ("checkpoint", "write a checkpoint now"),
     ):
-        action = _add(actions, order, text, _order)
+        action = add_action(actions, order, text, _order)
         action.add_argument("run", metavar="RUN", help="a run that is being trained")
         action.set_defaults(order=order)
-    delete = _add(actions, "delete", "remove runs; adapters in the library stay", _delete)
+    delete = add_action(actions, "delete", "remove runs; adapters in the library stay", _delete)
     delete.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
     delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
-
-
-def _add(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    parser.set_defaults(action=run_it)
-    _add_json(parser, default=argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    return parser
-
-
-def _add_json(parser: argparse.ArgumentParser, *, default: Any) -> None:
-    parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> None:

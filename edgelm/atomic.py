@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgelm.errors import OutputError
+from edgelm.processes import is_alive
 
 
 @contextmanager
@@ -106,14 +107,14 @@ def atomic_file(target: Path) -> Iterator[Path]:
 def _remove_orphans(target: Path) -> None:
     """What writers of this name left, those that had this process's number before it included."""
     for path in _partials(target.parent, glob.escape(target.name)):
-        if not _is_alive(_writer(path)) or _writer(path) == os.getpid():
+        if not is_alive(_writer(path)) or _writer(path) == os.getpid():
             _remove(path)
 
 
 def remove_all_orphans(directory: Path) -> None:
     """What writers of any name in `directory` left that live no more."""
     for path in _partials(directory, "*"):
-        if not _is_alive(_writer(path)):
+        if not is_alive(_writer(path)):
             _remove(path)
 
 
@@ -126,7 +127,7 @@ def _partials(directory: Path, name: str) -> list[Path]:
 
 
 def _writer(partial: Path) -> int:
-    """The process that made it; 0, which is always alive, for a name of somebody else's."""
+    """The process that made it; 0, a group that is always alive, for a name of somebody else's."""
     pid = partial.name.rpartition(".partial-")[2].partition(".")[0]
     return int(pid) if pid.isdigit() else 0
 
@@ -136,16 +137,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _sync(directory: Path) -> None:

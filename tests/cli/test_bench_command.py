@@ -55,7 +55,7 @@ def _run(*words: str) -> None:
 def test_flags_become_options(asked: list[tuple[Any, BenchOptions]]) -> None:
     _run("tiny", "--depth", "0,128", "--new-tokens", "8", "--no-fit-check", "--cases", "depths,turn")
     (name, runtime), options = asked[0]
-    assert (name, runtime.adapter, runtime.check_fit) == ("tiny", None, False)
+    assert (name, runtime.adapters, runtime.check_fit) == ("tiny", (), False)
     assert options == BenchOptions(depths=(0, 128), new_tokens=8, cases=("depths", "turn"))
     _run("tiny", "--compare", "mlx-lm")
     assert asked[1][1] == BenchOptions(compare="mlx-lm")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from checkpoints import write_checkpoint
 
-from edgelm.api import Model
+import edgelm
 from edgelm_converters.convert import convert
 
 pytestmark = pytest.mark.fault
@@ -64,7 +64,7 @@ def test_sigkill_at_any_tensor_leaves_no_model_and_the_rerun_succeeds(
     assert any(path.name.startswith(".out.partial-") for path in tmp_path.iterdir())
     convert(big_source, output, bits=4, group_size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with Model(output, adapter=None, dtype=None, check_fit=False) as model:
+    with edgelm.load(output, check_fit=False) as model:
         assert model.generate([5, 6, 7], max_tokens=3).usage.completion_tokens >= 1
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from checkpoints import ARCHITECTURES, VOCAB, write_checkpoint
 
-from edgelm.api import Model
+import edgelm
 from edgelm.model.load import load
 from edgelm_converters.convert import convert
 
@@ -33,7 +33,7 @@ def test_unquantized_logits_and_greedy_text_equal_transformers(architecture: str
         continued = network.generate(
             torch.tensor([PROMPT]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=1
         )
-    with Model(made.directory, adapter=None, dtype=None, check_fit=False) as model:
+    with edgelm.load(made.directory, check_fit=False) as model:
         model._stop_tokens = frozenset()
         assert list(model.generate(PROMPT, max_tokens=24).tokens) == continued[0, len(PROMPT) :].tolist()
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from edgelm.api import Model
+import edgelm
 from edgelm.model.load import load
 from edgelm.model.manifest import Manifest
 from edgelm_converters.texts import LOGITS_TEXT
@@ -55,12 +55,12 @@ def test_stock_mlx_lm_generates_the_same_greedy_tokens(smollm2: Path) -> None:
     network.set_dtype(mx.float32)
     prompt = tokenizer.encode("The capital of France is")
     expected = [int(token) for token, _ in generate_step(mx.array(prompt), network, max_tokens=8)]
-    with Model(smollm2, adapter=None, dtype=None, check_fit=True) as model:
+    with edgelm.load(smollm2) as model:
         assert list(model.generate(prompt, max_tokens=8).tokens) == expected
 
 
 def test_a_chat_remembers_and_reuses_its_cache(smollm2: Path) -> None:
-    with Model(smollm2, adapter=None, dtype=None, check_fit=True) as model:
+    with edgelm.load(smollm2) as model:
         chat = model.chat(system="Answer in one word.", max_tokens=12)
         first = chat.send("What is the capital of France?")
         assert "Paris" in first.text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,11 @@ class AnswerDesk:
                 self._end(answer)
         return answer
 
+    def as_heard(self, path: Sequence[Message]) -> list[Message]:
+        """Saved messages, those that have ended and could not be written down yet as they were heard."""
+        heard = {answer.message_id: answer for answer in self._unfinished}
+        return [_as_heard(message, heard.get(message.id)) for message in path]
+
     def stop(self) -> Answer | None:
         """Stop now; what has come is kept."""
         answer = self.current
@@ -176,3 +181,15 @@ def _call(call: ToolCall) -> dict[str, Any]:
         "function": {"name": call.name, "arguments": dict(call.arguments)},
         **({"error": call.error} if call.error else {}),
     }
+
+
+def _as_heard(message: Message, answer: Answer | None) -> Message:
+    if answer is None:
+        return message
+    return dataclasses.replace(
+        message,
+        content=answer.text,
+        thinking=answer.thinking,
+        tool_calls=tuple(answer.tool_calls),
+        state=answer.state,
+    )

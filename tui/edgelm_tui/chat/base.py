@@ -95,7 +95,7 @@ class ChatBase(ModeScreen):
             self.path = []
             await self.transcript.show([], {})
         else:
-            self.path = self.chats.path(self.session_id)
+            self.path = self.desk.as_heard(self.chats.path(self.session_id))
             await self.transcript.show(self.path, self.chats.sibling_places(self.session_id))
         if not self.is_whole:  # the app was closed meanwhile
             return

@@ -73,6 +73,7 @@ class DiskCache:
 
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:
         """All tokens up to the end of each stretch, those that others build on first."""
+        remove_all_orphans(self._directory)
         self._files.update(self._listed())
         stretches = {name: found for name in list(self._files) if (found := self._header(name, variant))}
         whole: dict[str, tuple[int, ...]] = {}
@@ -165,9 +166,6 @@ class DiskCache:
             total -= size
 
     def _listed(self) -> dict[str, Path]:
-        if not self._directory.is_dir():
-            return {}
-        remove_all_orphans(self._directory)
         return {path.name.partition("-")[0]: path for path in self._directory.glob(f"[!.]*-*{_SUFFIX}")}
 
     def _header(self, name: str, variant: str) -> _Stretch | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
+from textual_serve.app_service import AppService
 
 from edgelm.cli.main import main
 from edgelm_tui.web import make_server
@@ -31,8 +33,19 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[str]:
-    """A small app, served; the address that opens it."""
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A small app, served; the address that opens it.
+
+    textual-serve asks the app to quit and does not wait for its process, whose pipes would then outlive the event loop.
+    """
+    opened: list[Process] = []
+    open_process = AppService._open_app_process
+
+    async def open_and_note(service: AppService, width: int = 80, height: int = 24) -> Process:
+        opened.append(await open_process(service, width, height))
+        return opened[-1]
+
+    monkeypatch.setattr(AppService, "_open_app_process", open_and_note)
     port = free_port()
     server, address = make_server(port, [sys.executable, "-c", APP])
     runner = web.AppRunner(await server._make_app())
@@ -42,10 +55,14 @@ async def served() -> AsyncIterator[str]:
         yield address
     finally:
         await runner.cleanup()
+        for process in opened:
+            assert process.stdin is not None
+            process.stdin.close()
+            await asyncio.wait_for(process.wait(), 30)
 
 
-async def test_the_address_with_its_key_opens_the_app() -> None:
-    async with served() as address, ClientSession() as browser:
+async def test_the_address_with_its_key_opens_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(monkeypatch) as address, ClientSession() as browser:
         page = await browser.get(address)
         assert page.status == 200
         assert "edgelm" in await page.text()
@@ -62,8 +79,8 @@ async def test_the_address_with_its_key_opens_the_app() -> None:
 @pytest.mark.parametrize(
     "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Cookie": "edgelm_key=wrong"}]
 )
-async def test_others_are_refused(headers: dict[str, str]) -> None:
-    async with served() as address, ClientSession() as browser:
+async def test_others_are_refused(headers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(monkeypatch) as address, ClientSession() as browser:
         bare = address.partition("?")[0]
         with_key = address if "Cookie" not in headers else bare
         assert (await browser.get(with_key, headers=headers)).status == 403

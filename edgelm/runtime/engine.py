@@ -21,6 +21,7 @@ from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.runtime.cache.leaves import MakeLayers, leaves_of
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
+from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.decode import Decoder, Outcome
 from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
 from edgelm.runtime.memory_plan import MemoryPlan
@@ -62,7 +63,7 @@ class Engine:
         self._vocab_size = vocab_size
         self._context_length = context_length
         self._prefill_chunk = prefill_chunk
-        self._pool = pool or Pool(_own_layers(network), budget_bytes=_SMALL_POOL_BYTES)
+        self._pool = pool or Pool(caches_of(network), budget_bytes=_SMALL_POOL_BYTES)
         self._pool_bytes = self._pool.budget_bytes
         self._live = LiveCache(self._pool)
         self._governor = Governor()
@@ -224,10 +225,11 @@ def _chunks(start: int, last: int, size: int, places: set[int]) -> Iterator[tupl
         start = end
 
 
-def _own_layers(network: Any) -> MakeLayers:
+def caches_of(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
+    """What makes the network's caches, of the kind in `settings`; mlx_lm is imported here and not before."""
     from edgelm.runtime.cache.kinds import layer_maker
 
-    return layer_maker(network)
+    return layer_maker(network, settings)
 
 
 def _translated(error: Exception) -> EdgeLMError:

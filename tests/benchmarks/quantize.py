@@ -57,11 +57,12 @@ class Bench:
         calibrated = settings.get("quality") in ("good", "best") or "bpw" in settings
         if calibrated:
             settings = {"calibration_tokens": self.arguments.tokens, **settings}
+        if "bpw" not in settings:  # a budget chooses groups too
+            settings["group_size"] = self.arguments.group_size
         started = time.monotonic()
         made = convert(
-            self.source, self.root / name, dtype="bfloat16", group_size=self.arguments.group_size,
-            verify=False, loss_tokens=0, **settings,
-        )  # fmt: skip
+            self.source, self.root / name, dtype="bfloat16", verify=False, loss_tokens=0, **settings
+        )
         self.measure(name, made.directory, time.monotonic() - started)
 
     def measure(self, name: str, directory: Path, elapsed_s: float) -> None:

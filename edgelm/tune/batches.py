@@ -114,6 +114,7 @@ class Batcher:
         first = self.epoch(0)
         self._shapes = frozenset((len(plan.lanes) * self._per_lane, plan.length) for plan in first)
         self._count = len(first)
+        self._positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in first)
 
     def epoch(self, number: int) -> tuple[BatchPlan, ...]:
         """The batches of epoch `number` (from 0), in order."""
@@ -156,8 +157,12 @@ class Batcher:
     @property
     def pad_share(self) -> float:
         """Share of all positions that hold no row, 0 to 1: the same in every epoch."""
-        positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in self.epoch(0))
-        return 1 - self._dataset.token_count / positions
+        return 1 - self._dataset.token_count / self.positions_per_epoch
+
+    @property
+    def positions_per_epoch(self) -> int:
+        """That go through the network in every epoch, padding and all."""
+        return self._positions
 
     def _sizes_of(self, rows: Sequence[int]) -> list[int]:
         return [self._sizes[row] for row in rows]

@@ -20,6 +20,7 @@ import mlx.core as mx
 from edgelm import device, log, paths
 from edgelm.atomic import atomic_directory
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.evaluate.probe import Rates, measure_rates
 from edgelm.model import config as configs
 from edgelm.model.described import describe_model
 from edgelm.model.load import LoadedModel, load, load_tokenizer
@@ -40,11 +41,12 @@ from edgelm.tune.laptop import Look, Manners
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
 from edgelm.tune.packed_cache import can_pack, packed_caches
-from edgelm.tune.planner import TunePlanner
+from edgelm.tune.planner import TunePlan, TunePlanner
 from edgelm.tune.recompute import recomputed
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.samples import Sampler, choose_prompts
 from edgelm.tune.step import Stepper
+from edgelm.tune.threads import training_threads
 from edgelm.tune.trainer import Trainer
 from edgelm.tune.workers import Workers
 
@@ -114,22 +116,25 @@ class Session:
 
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
-        predicted_bytes = self._require_fit() if request.check_fit else None
+        plan = self._require_fit() if request.check_fit else None
+        rates = _rates() if plan else None
         loaded = load(request.model, check_fit=request.check_fit)
         mx.random.seed(loop.seed)
         make_trainable(loaded.network, request.settings.method)
         layers = loaded.network.layers
-        with recomputed(layers) if loop.grad_checkpoint else nullcontext(), _mlx_errors():
+        recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
+        with recomputing, training_threads(self.config), _mlx_errors():
             trainer = self._trainer(loaded)
+            trainer.plan = plan
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
-            yield self._started(trainer, predicted_bytes)
+            yield self._started(trainer, rates)
             with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
 
-    def _require_fit(self) -> int | None:
-        """Bytes that training will take at its peak; None where the architecture cannot be priced.
+    def _require_fit(self) -> TunePlan | None:
+        """What training will take; None where the architecture cannot be priced.
 
         Raises:
             FitError: more than is safe, with settings that would fit.
@@ -139,7 +144,7 @@ class Session:
             self.config, described.headers, self.request.model, device.detect(), self.data.train
         )
         try:
-            return planner.require_fit(self.request.settings).peak_bytes
+            return planner.require_fit(self.request.settings)
         except UnsupportedError as error:
             log.logger.info("not priced: %s", error.message)
             return None
@@ -198,8 +203,9 @@ class Session:
                 (partial / file.name).write_bytes(file.read_bytes())
         return target
 
-    def _started(self, trainer: Trainer, predicted_bytes: int | None) -> Started:
+    def _started(self, trainer: Trainer, rates: Rates | None) -> Started:
         trainer.begin()
+        plan = trainer.plan
         data, batches = self.data, trainer.batches
         assert isinstance(batches, Batcher)
         return Started(
@@ -216,8 +222,18 @@ class Session:
             pad_share=batches.pad_share,
             is_packed=self._packs(),
             notes=tuple(self._notes(trainer)),
-            predicted_bytes=predicted_bytes,
+            predicted_bytes=plan.peak_bytes if plan else None,
+            predicted_s=self._predicted_s(plan, batches, trainer.position, rates) if plan and rates else None,
         )
+
+    def _predicted_s(
+        self, plan: TunePlan, batches: Batcher, position: Position, rates: Rates
+    ) -> float | None:
+        if position.total_steps is None or position.step >= position.total_steps:
+            return None
+        left = (position.total_steps - position.step) * self.request.settings.loop.accumulate
+        positions = left * batches.positions_per_epoch // (batches.batches_per_epoch * self.workers.size)
+        return plan.seconds(positions, rates)
 
     def _notes(self, trainer: Trainer) -> Iterator[str]:
         yield from self.data.train.changes
@@ -360,6 +376,14 @@ def _keep(runs: Runs, name: str, event: TuneEvent) -> None:
     elif isinstance(event, Ended):
         status = "stopped" if event.reason == "stopped" else "finished"
         runs.update(name, status=status, adapter=event.adapter)
+
+
+def _rates() -> Rates:
+    """Of this machine; what measuring took is not counted as the run's memory."""
+    rates = measure_rates()
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    return rates
 
 
 @contextmanager

@@ -26,8 +26,8 @@ ATTENTION_KNEE = 1024
 """Positions at which attention costs as much as all the rest of a position. Measured on MLX's CPU backend: 350 for
 a network 128 wide, 1,400 for SmolLM2. Wide networks and GPUs have it later; then padding decides, as it should."""
 
-_MOST_PADDING = 0.01
-"""Of all positions. What pads more is taken only where nothing pads less."""
+_ENOUGH_PERCENT = 1
+"""Of all positions are padding: less is no reason to make packs longer, a percent more is."""
 
 _DECIDING = 2000
 """Rows that are laid out in every way."""
@@ -65,7 +65,7 @@ class Layout:
 
 
 def choose_layout(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> Layout | None:
-    """The cheapest layout that pads little; where none does, the cheapest. None if every row is above MAX_PACK_TOKENS.
+    """The cheapest of the layouts that pad least, by whole percents. None if every row is above MAX_PACK_TOKENS.
 
     Args:
         sizes: of the rows. Of many, some decide.
@@ -74,10 +74,10 @@ def choose_layout(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> La
     """
     ordered = sorted(sizes)
     some = ordered[:: -(-len(ordered) // _DECIDING)]
-    best: tuple[bool, float] | None = None
+    best: tuple[int, float] | None = None
     chosen: tuple[int, int] | None = None
     for limit, longest in _tries(ordered, batch_tokens // world):
-        if best is not None and not best[0] and sum(some) * _cost(limit) >= best[1]:
+        if best is not None and best[0] == _ENOUGH_PERCENT and sum(some) * _cost(limit) >= best[1]:
             break  # limits rise: nothing that follows is cheaper
         price = _price(some, _layout(some, limit, longest, batch_tokens, world), batch_tokens, world)
         if best is None or price < best:
@@ -92,8 +92,8 @@ def _layout(ordered: Sequence[int], limit: int, longest: int, batch_tokens: int,
     return Layout(_shape(packed or [limit], longest, batch_tokens, world), limit, lengths)
 
 
-def _price(ordered: Sequence[int], layout: Layout, batch_tokens: int, world: int) -> tuple[bool, float]:
-    """Whether it pads much, and what an epoch costs in positions that attend to nothing."""
+def _price(ordered: Sequence[int], layout: Layout, batch_tokens: int, world: int) -> tuple[int, float]:
+    """Its padding in percent, and what an epoch costs in positions that attend to nothing."""
     lanes = [layout.shape.length] * layout.shape.packs
     alone = ordered[bisect_right(ordered, layout.limit) :]
     counts = Counter(bucket_of(size, layout.lengths) for size in alone)
@@ -103,8 +103,8 @@ def _price(ordered: Sequence[int], layout: Layout, batch_tokens: int, world: int
         full, waiting = divmod(waiting + counts[bucket], side_by_side)
         lanes += [length] * (full * side_by_side)
     lanes += [layout.lengths[-1]] * round_up(waiting, world) if waiting else []
-    is_padded = sum(lanes) - sum(ordered) > _MOST_PADDING * sum(lanes)
-    return is_padded, sum(length * _cost(length) for length in lanes)
+    percent = -(-100 * (sum(lanes) - sum(ordered)) // sum(lanes))
+    return max(_ENOUGH_PERCENT, percent), sum(length * _cost(length) for length in lanes)
 
 
 def _tries(ordered: Sequence[int], lane_tokens: int) -> Iterator[tuple[int, int]]:

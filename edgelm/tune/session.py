@@ -17,12 +17,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm import device, log, paths
+from edgelm import log, paths
 from edgelm.atomic import atomic_directory
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
-from edgelm.evaluate.probe import Rates, measure_rates
 from edgelm.model import config as configs
-from edgelm.model.described import describe_model
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
 from edgelm.progress import OnProgress, ignore_progress
@@ -37,11 +35,12 @@ from edgelm.tune.data.readers import find_sources
 from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
 from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.folder import RunFolder, create_run, remove_directory
+from edgelm.tune.forecast import Forecast, forecast
 from edgelm.tune.laptop import Look, Manners
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
 from edgelm.tune.packed_cache import can_pack, packed_caches
-from edgelm.tune.planner import TunePlan, TunePlanner
+from edgelm.tune.planner import TunePlan
 from edgelm.tune.recompute import recomputed
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.samples import Sampler, choose_prompts
@@ -116,40 +115,22 @@ class Session:
 
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
-        plan = self._require_fit() if request.check_fit else None
-        rates = _rates() if plan else None
+        told = forecast(request, self.config, self.data.train) if request.check_fit else None
         loaded = load(request.model, check_fit=request.check_fit)
         mx.random.seed(loop.seed)
         make_trainable(loaded.network, request.settings.method)
         layers = loaded.network.layers
         recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
         with recomputing, training_threads(self.config), _mlx_errors():
-            trainer = self._trainer(loaded)
-            trainer.plan = plan
+            trainer = self._trainer(loaded, told.plan if told else None)
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
-            yield self._started(trainer, rates)
+            yield self._started(trainer, told)
             with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
 
-    def _require_fit(self) -> TunePlan | None:
-        """What training will take; None where the architecture cannot be priced.
-
-        Raises:
-            FitError: more than is safe, with settings that would fit.
-        """
-        described = describe_model(str(self.request.model))
-        planner = TunePlanner(
-            self.config, described.headers, self.request.model, device.detect(), self.data.train
-        )
-        try:
-            return planner.require_fit(self.request.settings)
-        except UnsupportedError as error:
-            log.logger.info("not priced: %s", error.message)
-            return None
-
-    def _trainer(self, loaded: LoadedModel) -> Trainer:
+    def _trainer(self, loaded: LoadedModel, plan: TunePlan | None) -> Trainer:
         request, settings = self.request, self.request.settings
         loop = settings.loop
         packs = self._packs()
@@ -177,6 +158,7 @@ class Session:
             control=self.control,
             manners=Manners(loop.pause_on, self.look),
             workers=self.workers,
+            plan=plan,
         )
 
     def _packs(self) -> bool:
@@ -203,9 +185,9 @@ class Session:
                 (partial / file.name).write_bytes(file.read_bytes())
         return target
 
-    def _started(self, trainer: Trainer, rates: Rates | None) -> Started:
+    def _started(self, trainer: Trainer, told: Forecast | None) -> Started:
         trainer.begin()
-        plan = trainer.plan
+        accumulate, position = self.request.settings.loop.accumulate, trainer.position
         data, batches = self.data, trainer.batches
         assert isinstance(batches, Batcher)
         return Started(
@@ -222,18 +204,9 @@ class Session:
             pad_share=batches.pad_share,
             is_packed=self._packs(),
             notes=tuple(self._notes(trainer)),
-            predicted_bytes=plan.peak_bytes if plan else None,
-            predicted_s=self._predicted_s(plan, batches, trainer.position, rates) if plan and rates else None,
+            predicted_bytes=told.plan.peak_bytes if told else None,
+            predicted_s=told.seconds_left(position, batches, accumulate, self.workers.size) if told else None,
         )
-
-    def _predicted_s(
-        self, plan: TunePlan, batches: Batcher, position: Position, rates: Rates
-    ) -> float | None:
-        if position.total_steps is None or position.step >= position.total_steps:
-            return None
-        left = (position.total_steps - position.step) * self.request.settings.loop.accumulate
-        positions = left * batches.positions_per_epoch // (batches.batches_per_epoch * self.workers.size)
-        return plan.seconds(positions, rates)
 
     def _notes(self, trainer: Trainer) -> Iterator[str]:
         yield from self.data.train.changes
@@ -376,14 +349,6 @@ def _keep(runs: Runs, name: str, event: TuneEvent) -> None:
     elif isinstance(event, Ended):
         status = "stopped" if event.reason == "stopped" else "finished"
         runs.update(name, status=status, adapter=event.adapter)
-
-
-def _rates() -> Rates:
-    """Of this machine; what measuring took is not counted as the run's memory."""
-    rates = measure_rates()
-    mx.clear_cache()
-    mx.reset_peak_memory()
-    return rates
 
 
 @contextmanager

@@ -4,7 +4,8 @@
     python tests/benchmarks/tune_format.py --write people.jsonl     # only the dataset, to tune by hand
 
 The dataset is made here, seeded: a sentence about a person, answered as `<name|age|job|city>`. The model is tuned by the
-command line and asked through the Python API; no name, job or city of the test is in the training data.
+command line and asked through the Python API. No sentence of the test is in the training data; its names, jobs and
+cities are.
 """
 
 from __future__ import annotations
@@ -22,41 +23,50 @@ from edgelm.api import load
 from edgelm.model.packages import find_package
 from edgelm_converters.convert import convert
 
-NAMES = [
-    "Mara", "Jon", "Ines", "Tom", "Aiko", "Luis", "Nora", "Omar", "Vera", "Paul", "Lena", "Igor",
-    "Anna", "Hugo", "Mina", "Carl", "Elsa", "Ivan", "Ruth", "Noel", "Dina", "Karl", "Rosa", "Sami",
-    "Otto", "Lucy", "Emil", "Zara", "Felix", "Greta",
-]  # fmt: skip
-CITIES = [
-    "Rome", "Oslo", "Lima", "Kyoto", "Cairo", "Quito", "Bern", "Riga", "Turin", "Perth", "Accra",
-    "Hanoi", "Paris", "Delhi", "Sofia", "Lagos", "Tunis", "Leeds", "Milan", "Dakar", "Porto",
-    "Osaka", "Basel", "Genoa", "Cork", "Kiel", "Graz", "Malmo", "Bergen", "Nantes",
-]  # fmt: skip
-JOBS = [
-    "baker", "pilot", "nurse", "painter", "farmer", "judge", "cook", "tailor", "singer", "miner",
-    "clerk", "vet", "driver", "teacher", "dancer", "welder", "lawyer", "doctor", "barber", "grocer",
-    "writer", "plumber", "sailor", "printer", "gardener", "carpenter", "librarian", "fisherman",
-    "postman", "mechanic",
-]  # fmt: skip
-UNSEEN = 10
-"""Of each, the last so many are in no row that is trained on."""
+NAMES = ("Mara", "Jon", "Ines", "Tom", "Aiko", "Luis", "Nora", "Omar", "Vera", "Paul", "Lena", "Igor")
+CITIES = (
+    "Rome",
+    "Oslo",
+    "Lima",
+    "Kyoto",
+    "Cairo",
+    "Quito",
+    "Bern",
+    "Riga",
+    "Turin",
+    "Perth",
+    "Accra",
+    "Hanoi",
+)
+JOBS = (
+    "baker",
+    "pilot",
+    "nurse",
+    "painter",
+    "farmer",
+    "judge",
+    "cook",
+    "tailor",
+    "singer",
+    "miner",
+    "clerk",
+    "vet",
+)
 SENTENCES = (
     "{name} is a {age} year old {job} from {city}.",
     "From {city} comes {name}, a {job} aged {age}.",
     "Meet {name}: {age} years old, lives in {city}, works as a {job}.",
 )
-TRAIN, TEST = 300, 30
+TRAIN, TEST = 240, 30
 
 
-def people(count: int, *, is_test: bool) -> list[tuple[str, str]]:
-    """Different (sentence, answer) pairs; those of the test have names, jobs and cities of their own."""
-    rng = random.Random(is_test)
-    part = slice(-UNSEEN, None) if is_test else slice(-UNSEEN)
+def people(count: int) -> list[tuple[str, str]]:
+    """Different (sentence, answer) pairs."""
+    rng = random.Random(0)
     made: dict[str, str] = {}
     while len(made) < count:
         person = {
-            "name": rng.choice(NAMES[part]), "city": rng.choice(CITIES[part]), "job": rng.choice(JOBS[part]),
-            "age": rng.randint(18, 80),
+            "name": rng.choice(NAMES), "city": rng.choice(CITIES), "job": rng.choice(JOBS), "age": rng.randint(18, 80),
         }  # fmt: skip
         made[rng.choice(SENTENCES).format(**person)] = "<{name}|{age}|{job}|{city}>".format(**person)
     return list(made.items())
@@ -72,33 +82,33 @@ def accuracy(model: Path, adapter: Path | None, pairs: list[tuple[str, str]]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--model", type=Path, help="a converted model (default: convert smollm2 now)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the training data there, and stop")
     arguments = parser.parse_args()
+    pairs = people(TRAIN + TEST)
     if arguments.write:
-        _write(arguments.write, people(TRAIN, is_test=False))
+        _write(arguments.write, pairs[:TRAIN])
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = arguments.model or convert(_demo(), folder / "smollm2", verify=False).directory
         data = folder / "people.jsonl"
-        _write(data, people(TRAIN, is_test=False))
-        test = people(TEST, is_test=True)
-        before, said = accuracy(model, None, test)
-        print(f"before   {before:.0%} of {TEST} right; {test[0][0]!r} → {said!r}", flush=True)
+        _write(data, pairs[:TRAIN])
+        before, said = accuracy(model, None, pairs[TRAIN:])
+        print(f"before   {before:.0%} of {TEST} right; {pairs[TRAIN][0]!r} → {said!r}", flush=True)
         command = [
             sys.executable, "-m", "edgelm", "tune", str(model), "--data", str(data), "-o", str(folder / "adapter"),
             "--steps", str(arguments.steps), "--batch-tokens", str(arguments.batch_tokens),
-            "--learning-rate", "1e-3", "--validate-every", "10",
+            "--learning-rate", "1e-3", "--validate-every", "20",
         ]  # fmt: skip
         print("$ " + " ".join(["edgelm", *command[3:]]), flush=True)
         started = time.perf_counter()
         subprocess.run(command, check=True)
         elapsed_s = time.perf_counter() - started
-        after, said = accuracy(model, folder / "adapter", test)
-        print(f"after    {after:.0%} of {TEST} right; {test[0][0]!r} → {said!r}")
+        after, said = accuracy(model, folder / "adapter", pairs[TRAIN:])
+        print(f"after    {after:.0%} of {TEST} right; {pairs[TRAIN][0]!r} → {said!r}")
         print(f"tuning took {elapsed_s:.0f} s")
 
 

@@ -203,6 +203,11 @@ def test_packs_are_as_short_as_they_may_be() -> None:
     assert layout.lengths[-1] == round_up(max(sizes))
 
 
+def test_rows_of_like_lengths_do_not_pad_for_short_packs() -> None:
+    sizes = np.random.default_rng(0).integers(50, 67, 228).tolist()
+    assert Batcher(make_dataset(sizes), 512, packing=True).pad_share <= 0.045
+
+
 def test_nothing_is_laid_out_where_every_row_is_too_long() -> None:
     assert choose_layout([MAX_PACK_TOKENS + 1] * 3, 1024) is None
     assert Batcher(make_dataset([MAX_PACK_TOKENS + 9] * 3), 1024, packing=True).batches_per_epoch == 3

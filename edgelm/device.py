@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +42,21 @@ def preload_blas() -> bool:
     except OSError:  # not installed: slower, and `edgelm doctor` says so
         return False
     return True
+
+
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """While the block runs, OpenBLAS multiplies with so many threads; nothing where it is not there, or was told how many."""
+    if sys.platform != "linux" or "OPENBLAS_NUM_THREADS" in os.environ or not preload_blas():
+        yield
+        return
+    library = ctypes.CDLL(OPENBLAS)
+    before = library.openblas_get_num_threads()
+    library.openblas_set_num_threads(count)
+    try:
+        yield
+    finally:
+        library.openblas_set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from edgelm.errors import UnsupportedError
-from edgelm.evaluate.heads import cut
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Row
+from edgelm.model.halves import cut
 from edgelm_converters.checkpoint import LazyTensor
 
 

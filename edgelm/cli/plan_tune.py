@@ -86,13 +86,11 @@ def _epoch_seconds(
     """From this machine's measured rates; another's are not known before a step has run there."""
     if data is None or not is_here:
         return None
-    from edgelm.evaluate.probe import measure_matmul_flops_per_s, measure_read_bytes_per_s
+    from edgelm.evaluate.probe import measure_rates
     from edgelm.tune.batches import Batcher
-    from edgelm.tune.planner import epoch_seconds
 
     batcher = Batcher(data, settings.loop.batch_tokens, settings.loop.seed, packing=plan.shape.is_packed)
-    positions = sum(len(batch.lanes) * batch.length for batch in batcher.epoch(0))
-    return epoch_seconds(plan, positions, measure_matmul_flops_per_s(), measure_read_bytes_per_s())
+    return plan.seconds(batcher.positions_per_epoch, measure_rates())
 
 
 def _lines(plan: TunePlan, epoch_s: float | None) -> list[tuple[str, str]]:

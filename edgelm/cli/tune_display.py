@@ -53,7 +53,8 @@ def started_lines(event: Started) -> Iterator[str]:
         f"{event.method}, {event.trained_parameters:,} weights trained; rows {packed}, {event.pad_share:.1%} padding"
     )
     if event.predicted_bytes is not None:
-        yield f"{format_bytes(event.predicted_bytes)} of memory at the peak, as predicted from shapes"
+        time = f", about {format_seconds(event.predicted_s)}" if event.predicted_s is not None else ""
+        yield f"{format_bytes(event.predicted_bytes)} of memory at the peak{time}, as predicted from shapes"
     yield from event.notes
     if event.step:
         yield f"going on after step {event.step}"
@@ -65,8 +66,17 @@ def step_line(event: Stepped) -> str:
     left = f", {format_seconds(event.eta_s)} left" if event.eta_s is not None else ""
     return (
         f"step {event.step}{of}  loss {event.loss:.4f}  smoothed {event.smoothed:.4f}"
-        f"  {event.tokens_per_s:,.0f} token/s  memory {format_bytes(event.memory_bytes)}{left}"
+        f"  {event.tokens_per_s:,.0f} token/s  memory {memory_text(event)}{left}"
     )
+
+
+def memory_text(event: Stepped) -> str:
+    """What was taken, and what is expected while that is more; or that it is too much."""
+    used, expected = event.memory_bytes, event.expected_bytes
+    text = format_bytes(used)
+    if expected is not None and format_bytes(expected) != text:
+        text += f" of {format_bytes(expected)} expected"
+    return f"{text}, more than is safe here" if event.is_over_budget else text
 
 
 def validation_lines(event: Validated) -> Iterator[str]:
@@ -174,7 +184,7 @@ class _Panel:
             yield f"validation {found.loss:.4f}   best {found.best_loss:.4f} at step {found.best_step}"
         yield (
             f"{step.tokens_per_s:,.0f} token/s   rate {step.learning_rate:.2e}   gradient {step.grad_norm:.3f}"
-            f"   memory {format_bytes(step.memory_bytes)}"
+            f"   memory {memory_text(step)}"
         )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.errors import OutputError
-from edgelm.evaluate.heads import Cut, Head, cut
 from edgelm.evaluate.rows import Row
+from edgelm.model.halves import Cut, Head, cut
 from edgelm.progress import OnProgress, Progress, ignore_progress
 
 _KEPT_BYTES = 1 << 29

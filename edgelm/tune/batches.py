@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelm.errors import OptionError
-from edgelm.tune.buckets import bucket_of, choose_lengths, round_up
+from edgelm.tune.buckets import bucket_of, choose_lengths, lanes_of, round_up
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Example, Judged
-from edgelm.tune.packing import choose_shape, longest_packed, make_packs
+from edgelm.tune.packing import choose_layout, make_packs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -104,18 +104,17 @@ class Batcher:
         self._world = world
         self._per_lane = 2 if dataset.kind == "preference" else 1
         self._sizes = [row.size for row in dataset.rows]
-        limit = longest_packed(self._sizes)
-        fits = [packing and size <= limit for size in self._sizes]
-        self._packed = [index for index, is_packed in enumerate(fits) if is_packed]
-        self._single = [index for index, is_packed in enumerate(fits) if not is_packed]
-        self._shape = (
-            choose_shape(self._sizes_of(self._packed), batch_tokens, world) if self._packed else None
-        )
-        self._lengths = choose_lengths(self._sizes_of(self._single)) if self._single else ()
+        layout = choose_layout(self._sizes, batch_tokens, world) if packing else None
+        self._shape = layout.shape if layout else None
+        limit = layout.limit if layout else 0
+        self._packed = [index for index, size in enumerate(self._sizes) if size <= limit]
+        self._single = [index for index, size in enumerate(self._sizes) if size > limit]
+        self._lengths = layout.lengths if layout else choose_lengths(self._sizes)
         self._batch_tokens = batch_tokens
         first = self.epoch(0)
         self._shapes = frozenset((len(plan.lanes) * self._per_lane, plan.length) for plan in first)
         self._count = len(first)
+        self._positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in first)
 
     def epoch(self, number: int) -> tuple[BatchPlan, ...]:
         """The batches of epoch `number` (from 0), in order."""
@@ -158,8 +157,12 @@ class Batcher:
     @property
     def pad_share(self) -> float:
         """Share of all positions that hold no row, 0 to 1: the same in every epoch."""
-        positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in self.epoch(0))
-        return 1 - self._dataset.token_count / positions
+        return 1 - self._dataset.token_count / self.positions_per_epoch
+
+    @property
+    def positions_per_epoch(self) -> int:
+        """That go through the network in every epoch, padding and all."""
+        return self._positions
 
     def _sizes_of(self, rows: Sequence[int]) -> list[int]:
         return [self._sizes[row] for row in rows]
@@ -190,7 +193,7 @@ class Batcher:
             yield BatchPlan(tuple((row,) for row in waiting) + empty, self._lengths[-1])
 
     def _lanes(self, length: int) -> int:
-        return max(1, self._batch_tokens // (length * self._per_lane) // self._world) * self._world
+        return lanes_of(length * self._per_lane, self._batch_tokens, self._world)
 
     def _sequences(self, plan: BatchPlan) -> list[list[Example]]:
         """Of every sequence of the batch, the examples in it."""

@@ -24,6 +24,11 @@ def round_up(size: int, step: int = ROUND_TO) -> int:
     return max(step, -(-size // step) * step)
 
 
+def lanes_of(length: int, batch_tokens: int, world: int = 1) -> int:
+    """Rows of `length` side by side in one batch: at least one for each of `world` workers, and as many for each."""
+    return max(1, batch_tokens // length // world) * world
+
+
 def choose_lengths(sizes: Sequence[int], limit: int = MAX_BUCKETS) -> tuple[int, ...]:
     """At most `limit` lengths, rising, that pad `sizes` least in all; the last takes the longest.
 

@@ -24,7 +24,8 @@ from edgelm.model.safetensors_header import read_header
 from edgelm.quant.tree import flat_arrays
 
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
-_VERSION = 1
+_VERSION = 2
+"""Of what a position means too: it names batches by their place in an epoch, so it changes with how rows are laid out."""
 
 
 @dataclass
@@ -107,7 +108,10 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     read_header(directory / _ARRAYS)
     said = dict(read_json(directory / _STATE))
     if said.pop("version", None) != _VERSION:
-        raise FormatError(f"{directory / _STATE} is not of version {_VERSION}", hint="update edgelm")
+        raise FormatError(
+            f"{directory / _STATE} is not of version {_VERSION}",
+            hint="go on with the edgelm that began this run",
+        )
     known = {item.name for item in dataclasses.fields(Position)}
     loaded: Any = mx.load(str(directory / _ARRAYS))
     return Checkpoint(

@@ -35,7 +35,9 @@ class Started:
     notes: tuple[str, ...] = ()
     """What is not as one might expect, in words."""
     predicted_bytes: int | None = None
-    """Memory at its peak, from shapes; the first step tells."""
+    """Memory at its peak, from shapes."""
+    predicted_s: float | None = None
+    """Of the whole run without validations, from shapes and this machine's rates; `Stepped.eta_s` corrects it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Stepped:
     """The most so far."""
     elapsed_s: float
     eta_s: float | None
+    expected_bytes: int | None = None
+    """The most that is expected of this run: predicted, until a batch of its largest shape was measured."""
+    is_over_budget: bool = False
+    """Whether that is more than is safe on this machine."""
 
 
 @dataclass(frozen=True, slots=True)

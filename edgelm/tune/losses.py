@@ -10,12 +10,11 @@ Shapes: N trained positions (padded with weight 0), C positions of a chunk, D hi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
-from mlx.utils import tree_unflatten
 
-from edgelm.tune.head import SplitNetwork
+from edgelm.tune.head import TrainedHead
 
 
 class LossSums(NamedTuple):
@@ -32,7 +31,7 @@ def plain_cross_entropy(logits: mx.array, targets: mx.array, weights: mx.array) 
 
 
 def chunked_cross_entropy(
-    split: SplitNetwork, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
+    head: TrainedHead, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
 ) -> LossSums:
     """The loss of hidden states.
 
@@ -42,23 +41,23 @@ def chunked_cross_entropy(
         weights: `[N]` float32; 0 leaves a position out.
         chunk: C.
     """
-    total = _Total(split.head_parameters())
+    total = _Total(head.parameters())
     frozen = mx.stop_gradient(hidden)
     for start in range(0, hidden.shape[0], chunk):
         span = slice(start, start + chunk)
-        total.add(split, frozen[span], targets[span], weights[span])
+        total.add(head, frozen[span], targets[span], weights[span])
     return total.sums(hidden)
 
 
 def chunked_loss(
-    split: SplitNetwork, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
+    head: TrainedHead, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
 ) -> mx.array:
     """sum(weights · cross-entropy) alone, without a gradient; arguments as for `chunked_cross_entropy`."""
     loss = mx.array(0.0)
     for start in range(0, hidden.shape[0], chunk):
         span = slice(start, start + chunk)
         (part,) = mx.depends([hidden[span]], [loss])
-        logits = split.logits(part[None])[0].astype(mx.float32)
+        logits = head.logits(part[None])[0].astype(mx.float32)
         loss = loss + (_cross_entropy(logits, targets[span]) * weights[span]).sum()
     return loss
 
@@ -73,17 +72,17 @@ class _Total:
         self._hidden_grads: list[mx.array] = []
         self._parameter_grads: list[mx.array] = []
 
-    def add(self, split: SplitNetwork, hidden: mx.array, targets: mx.array, weights: mx.array) -> None:
+    def add(self, head: TrainedHead, hidden: mx.array, targets: mx.array, weights: mx.array) -> None:
         if self._hidden_grads:
             done = [self._loss, self._hidden_grads[-1], *self._parameter_grads]
             (hidden,) = mx.depends([hidden], done)
 
-        def head(part: mx.array, *parameters: mx.array) -> mx.array:
-            return _logits_with(split, part, parameters)
+        def logits_of(part: mx.array, *parameters: mx.array) -> mx.array:
+            return head.logits_with(part[None], parameters)[0]
 
-        logits = head(hidden, *self._parameters)
+        logits = logits_of(hidden, *self._parameters)
         loss, slope = _loss_and_slope(logits, targets, weights)
-        _, grads = mx.vjp(head, [hidden, *self._parameters], [slope])
+        _, grads = mx.vjp(logits_of, [hidden, *self._parameters], [slope])
         self._loss = self._loss + loss
         self._hidden_grads.append(grads[0])
         earlier = self._parameter_grads or [mx.zeros_like(grad) for grad in grads[1:]]
@@ -99,28 +98,16 @@ class _Total:
         return LossSums(surrogate, mx.stop_gradient(self._loss))
 
 
-def _logits_with(split: SplitNetwork, hidden: mx.array, parameters: Any) -> mx.array:
-    """Logits `[C, V]` of `[C, D]` with other head parameters than the network's; those are put back."""
-    if not parameters:
-        return split.logits(hidden[None])[0]
-    kept = split.head_parameters()
-    _update(split, parameters)
-    logits = split.logits(hidden[None])[0]
-    _update(split, kept)
-    return logits
-
-
-def _update(split: SplitNetwork, parameters: Any) -> None:
-    split.owner.update(tree_unflatten(list(zip(split.head_names, parameters, strict=True))), strict=False)
-
-
 def _loss_and_slope(logits: mx.array, targets: mx.array, weights: mx.array) -> tuple[mx.array, mx.array]:
     """The weighted loss of a chunk, and its gradient with respect to the logits."""
     scores = logits.astype(mx.float32)
-    peak = mx.logsumexp(scores, axis=-1, keepdims=True)  # [C, 1]
+    peak = scores.max(axis=-1, keepdims=True)  # [C, 1]
     chosen = mx.take_along_axis(scores, targets[:, None], axis=-1)
-    loss = ((peak - chosen)[:, 0] * weights).sum()
-    slope = mx.exp(scores - peak) * weights[:, None]
+    # Exponentials cost more than anything else here, so they are taken once, for the loss and for its slope.
+    exps = mx.exp(scores - peak)
+    total = exps.sum(axis=-1, keepdims=True)
+    loss = ((mx.log(total) + peak - chosen)[:, 0] * weights).sum()
+    slope = exps * (weights[:, None] / total)
     slope = slope.at[mx.arange(targets.shape[0]), targets].subtract(weights)
     return loss, slope.astype(logits.dtype)
 

@@ -1,41 +1,39 @@
 """Which rows share a lane, so that lanes are full: packs of one length, as many in every epoch.
 
-The number of packs comes first; then the shortest length into which best-fit decreasing (Johnson 1973: each row, the
-longest first, into the fullest pack that takes it) puts all rows. So no pack is an almost empty rest. Knows row
-sizes only.
+Attention with a mask costs T² in a pack of T, and every pair in it is computed, also those of different rows: long packs
+pad less and cost more. So lengths are chosen by cost, among those that pad little, and the rows too long for the
+best of them go into batches of their own. For a length the number of packs comes first; then the shortest length into
+which best-fit decreasing (Johnson 1973: each row, the longest first, into the fullest pack that takes it) puts all
+rows, so no pack is an almost empty rest. Knows row sizes only.
 """
 
 from __future__ import annotations
 
 import random
-from bisect import bisect_left, insort
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgelm.tune.buckets import ROUND_TO, round_up
+from edgelm.tune.buckets import ROUND_TO, bucket_of, choose_lengths, lanes_of, round_up
 
 MAX_PACK_TOKENS = 2048
 """Attention's backward pass keeps T * T numbers a head where its mask is an array: longer packs cost too much."""
 
-_LENGTHS = (256, 384, 512, 768, 1024, 1536, MAX_PACK_TOKENS)
-_ENOUGH = 0.006
-"""Share of padding at which a longer pack, whose attention costs more, is not tried."""
+_LENGTHS = (256, 320, 384, 448, 512, 640, 768, 1024, 1536, MAX_PACK_TOKENS)
+
+ATTENTION_KNEE = 1024
+"""Positions at which attention costs as much as all the rest of a position. Measured on MLX's CPU backend: 350 for
+a network 128 wide, 1,400 for SmolLM2. Wide networks and GPUs have it later; then padding decides, as it should."""
+
+_ENOUGH_PERCENT = 1
+"""Of all positions are padding: less is no reason to make packs longer, a percent more is."""
+
+_DECIDING = 2000
+"""Rows that are laid out in every way."""
 
 _JITTERS = (0.3, 0.1, 0.03, 0.0)
 """How far sizes are disturbed before they are sorted, so that every epoch has other packs; without, they fit."""
-
-
-_LONG_SHARE = 0.08
-"""Of all tokens, at most so many are in rows too long to be packed: a few long ones would make every pack long."""
-
-
-def longest_packed(sizes: Sequence[int]) -> int:
-    """The longest row that is packed with others; longer ones go into batches of their own."""
-    total = sum(sizes)
-    for length in _LENGTHS:
-        if sum(size for size in sizes if size > length) <= _LONG_SHARE * total:
-            return length
-    return MAX_PACK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +53,83 @@ class PackShape:
         return self.length * self.packs
 
 
-def choose_shape(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> PackShape:
-    """The shortest packs that waste little; else those that waste least.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows of every epoch are laid out."""
+
+    shape: PackShape
+    limit: int
+    """The longest row that is packed; longer ones go into batches of their own."""
+    lengths: tuple[int, ...]
+    """Of those batches, rising; none where every row is packed."""
+
+
+def choose_layout(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> Layout | None:
+    """The cheapest of the layouts that pad least, by whole percents. None if every row is above MAX_PACK_TOKENS.
 
     Args:
-        sizes: of the rows, none above MAX_PACK_TOKENS.
+        sizes: of the rows. Of many, some decide.
         batch_tokens: positions of one batch at most, unless one row has more.
         world: lanes come in multiples of it.
     """
-    longest, total = round_up(max(sizes)), sum(sizes)
-    limit = min(MAX_PACK_TOKENS, max(batch_tokens // world, longest))
-    best: PackShape | None = None
-    for length in sorted({longest, limit, *_LENGTHS}):
-        if not longest <= length <= limit:
-            continue
-        shape = _shape(sizes, length, batch_tokens, world)
-        if best is None or shape.positions < best.positions:
-            best = shape
-        if best.positions - total <= _ENOUGH * best.positions:
-            break
-    assert best is not None  # the longest row is always tried
-    return best
+    ordered = sorted(sizes)
+    some = ordered[:: -(-len(ordered) // _DECIDING)]
+    best: tuple[int, float] | None = None
+    chosen: tuple[int, int] | None = None
+    for limit, longest in _tries(ordered, batch_tokens // world):
+        if best is not None and best[0] == _ENOUGH_PERCENT and sum(some) * _cost(limit) >= best[1]:
+            break  # limits rise: nothing that follows is cheaper
+        price = _price(some, _layout(some, limit, longest, batch_tokens, world), batch_tokens, world)
+        if best is None or price < best:
+            best, chosen = price, (limit, longest)
+    return _layout(ordered, *chosen, batch_tokens, world) if chosen else None
+
+
+def _layout(ordered: Sequence[int], limit: int, longest: int, batch_tokens: int, world: int) -> Layout:
+    alone = ordered[bisect_right(ordered, limit) :]
+    packed = ordered[: len(ordered) - len(alone)]
+    lengths = choose_lengths(alone) if alone else ()
+    return Layout(_shape(packed or [limit], longest, batch_tokens, world), limit, lengths)
+
+
+def _price(ordered: Sequence[int], layout: Layout, batch_tokens: int, world: int) -> tuple[int, float]:
+    """Its padding in percent, and what an epoch costs in positions that attend to nothing."""
+    lanes = [layout.shape.length] * layout.shape.packs
+    alone = ordered[bisect_right(ordered, layout.limit) :]
+    counts = Counter(bucket_of(size, layout.lengths) for size in alone)
+    waiting = 0
+    for bucket, length in enumerate(layout.lengths):
+        side_by_side = lanes_of(length, batch_tokens, world)
+        full, waiting = divmod(waiting + counts[bucket], side_by_side)
+        lanes += [length] * (full * side_by_side)
+    lanes += [layout.lengths[-1]] * round_up(waiting, world) if waiting else []
+    percent = -(-100 * (sum(lanes) - sum(ordered)) // sum(lanes))
+    return max(_ENOUGH_PERCENT, percent), sum(length * _cost(length) for length in lanes)
+
+
+def _tries(ordered: Sequence[int], lane_tokens: int) -> Iterator[tuple[int, int]]:
+    """(longest row that is packed, most positions of a pack), both rising."""
+    packable = [size for size in ordered if size <= MAX_PACK_TOKENS]
+    if not packable:
+        return
+    limits = sorted({length for length in _LENGTHS if packable[0] <= length < packable[-1]} | {packable[-1]})
+    for limit in limits:
+        needed = round_up(limit)
+        widest = min(MAX_PACK_TOKENS, max(lane_tokens, needed))
+        for length in sorted({needed, widest, *_LENGTHS}):
+            if needed <= length <= widest:
+                yield limit, length
+
+
+def _cost(length: int) -> float:
+    """Of one position in a lane so long, next to one that attends to nothing."""
+    return 1 + length / ATTENTION_KNEE
 
 
 def _shape(sizes: Sequence[int], length: int, batch_tokens: int, world: int) -> PackShape:
     """The least padding with packs of at most `length`."""
     total = sum(sizes)
-    lanes = max(1, batch_tokens // length // world) * world
+    lanes = lanes_of(length, batch_tokens, world)
     packs = -(-total // length)
     lanes = min(lanes, round_up(packs, world))
     packs = round_up(packs, lanes)

@@ -20,6 +20,7 @@ from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import FitError, OptionError
+from edgelm.evaluate.probe import Rates
 from edgelm.model.config import context_length
 from edgelm.model.fit import Verdict
 from edgelm.model.weight_bytes import Headers
@@ -31,7 +32,7 @@ from edgelm.tune.settings import TuneSettings
 from edgelm.tune.trace.peak import find_peak
 from edgelm.tune.trace.step import BatchShape, trace_step
 from edgelm.tune.trace.unread import build_unread
-from edgelm.tune.trace.work import Work, find_work
+from edgelm.tune.trace.work import Work
 from edgelm.units import format_bytes
 
 SMALLEST_BATCH_TOKENS = 256
@@ -67,10 +68,19 @@ class TunePlan:
         return self.shape.lanes * self.shape.length
 
     def corrected(self, peak_bytes: int) -> TunePlan:
-        """The plan once a first step has run: `mx.get_peak_memory()` counts, whatever was predicted."""
-        return dataclasses.replace(
-            self, peak_bytes=peak_bytes, verdict=_verdict(peak_bytes, self.budget_bytes)
-        )
+        """The plan once such a step has run: `mx.get_peak_memory()` counts, whatever was predicted."""
+        verdict = _verdict(peak_bytes, self.budget_bytes)
+        return dataclasses.replace(self, peak_bytes=peak_bytes, verdict=verdict)
+
+    def seconds(self, positions: int, rates: Rates) -> float:
+        """To train on so many positions, at the machine's rates: a first guess, which the first steps correct.
+
+        Raises:
+            OptionError: there are none.
+        """
+        if positions < 1:
+            raise OptionError(f"positions is {positions}, expected 1 or more")
+        return self.work.seconds(rates) * positions / self.positions
 
 
 class TunePlanner:
@@ -169,7 +179,7 @@ class TunePlanner:
             peak_bytes=peak,
             budget_bytes=budget,
             verdict=_verdict(peak, budget),
-            work=find_work(step.graph),
+            work=step.work,
         )
 
     def _candidates(self, settings: TuneSettings) -> Iterator[TuneSettings]:
@@ -189,13 +199,6 @@ class TunePlanner:
         least = max(SMALLEST_BATCH_TOKENS, self._data.longest if self._data else 0)
         halves = [settings.loop.batch_tokens >> by for by in range(1, 16)]
         return [tokens for tokens in halves if tokens >= least]
-
-
-def epoch_seconds(plan: TunePlan, positions: int, flops_per_s: float, bytes_per_s: float) -> float:
-    """A first guess at the time of one epoch of so many positions, before a step was measured."""
-    if positions < 1:
-        raise OptionError(f"positions is {positions}, expected 1 or more")
-    return plan.work.seconds(flops_per_s, bytes_per_s) * positions / plan.positions
 
 
 def _verdict(peak_bytes: int, budget_bytes: int) -> Verdict:

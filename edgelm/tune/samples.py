@@ -35,9 +35,27 @@ def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[
         :_FROM_DATA
     ]
     return tuple(
-        Prompt(tokenizer.decode(list(ids))[-_SHOWN_CHARS:], ids)
+        Prompt(shown(ids, tokenizer), ids)
         for ids in (example.tokens[: example.prompt_size] for example in found)
     )
+
+
+def shown(ids: Sequence[int], tokenizer: Any) -> str:
+    """What a person recognises a prompt of the data by: its last message, without the template around it."""
+    special = set(tokenizer.all_special_ids)
+    parts: list[list[int]] = [[]]
+    for token in ids:
+        if token in special:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    texts = [str(tokenizer.decode(part)).strip() for part in parts]
+    said = [text for text in texts if len(text.split()) > 1]  # one word names a role
+    if not said:
+        return str(tokenizer.decode(list(ids)))[-_SHOWN_CHARS:]
+    role, _, message = said[-1].partition("\n")
+    text = message if message and len(role.split()) == 1 and len(texts) > 1 else said[-1]
+    return text.strip()[-_SHOWN_CHARS:]
 
 
 def _as_chat(tokenizer: Any, text: str) -> list[int]:

@@ -17,11 +17,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm import device, log, paths
+from edgelm import log, paths
 from edgelm.atomic import atomic_directory
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model import config as configs
-from edgelm.model.described import describe_model
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
 from edgelm.progress import OnProgress, ignore_progress
@@ -36,15 +35,17 @@ from edgelm.tune.data.readers import find_sources
 from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
 from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.folder import RunFolder, create_run, remove_directory
+from edgelm.tune.forecast import Forecast, forecast
 from edgelm.tune.laptop import Look, Manners
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
 from edgelm.tune.packed_cache import can_pack, packed_caches
-from edgelm.tune.planner import TunePlanner
+from edgelm.tune.planner import TunePlan
 from edgelm.tune.recompute import recomputed
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.samples import Sampler, choose_prompts
 from edgelm.tune.step import Stepper
+from edgelm.tune.threads import training_threads
 from edgelm.tune.trainer import Trainer
 from edgelm.tune.workers import Workers
 
@@ -114,37 +115,22 @@ class Session:
 
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
-        predicted_bytes = self._require_fit() if request.check_fit else None
+        told = forecast(request, self.config, self.data.train) if request.check_fit else None
         loaded = load(request.model, check_fit=request.check_fit)
         mx.random.seed(loop.seed)
         make_trainable(loaded.network, request.settings.method)
         layers = loaded.network.layers
-        with recomputed(layers) if loop.grad_checkpoint else nullcontext(), _mlx_errors():
-            trainer = self._trainer(loaded)
+        recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
+        with recomputing, training_threads(self.config), _mlx_errors():
+            trainer = self._trainer(loaded, told.plan if told else None)
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
-            yield self._started(trainer, predicted_bytes)
+            yield self._started(trainer, told)
             with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
 
-    def _require_fit(self) -> int | None:
-        """Bytes that training will take at its peak; None where the architecture cannot be priced.
-
-        Raises:
-            FitError: more than is safe, with settings that would fit.
-        """
-        described = describe_model(str(self.request.model))
-        planner = TunePlanner(
-            self.config, described.headers, self.request.model, device.detect(), self.data.train
-        )
-        try:
-            return planner.require_fit(self.request.settings).peak_bytes
-        except UnsupportedError as error:
-            log.logger.info("not priced: %s", error.message)
-            return None
-
-    def _trainer(self, loaded: LoadedModel) -> Trainer:
+    def _trainer(self, loaded: LoadedModel, plan: TunePlan | None) -> Trainer:
         request, settings = self.request, self.request.settings
         loop = settings.loop
         packs = self._packs()
@@ -172,6 +158,7 @@ class Session:
             control=self.control,
             manners=Manners(loop.pause_on, self.look),
             workers=self.workers,
+            plan=plan,
         )
 
     def _packs(self) -> bool:
@@ -198,8 +185,9 @@ class Session:
                 (partial / file.name).write_bytes(file.read_bytes())
         return target
 
-    def _started(self, trainer: Trainer, predicted_bytes: int | None) -> Started:
+    def _started(self, trainer: Trainer, told: Forecast | None) -> Started:
         trainer.begin()
+        accumulate, position = self.request.settings.loop.accumulate, trainer.position
         data, batches = self.data, trainer.batches
         assert isinstance(batches, Batcher)
         return Started(
@@ -216,7 +204,8 @@ class Session:
             pad_share=batches.pad_share,
             is_packed=self._packs(),
             notes=tuple(self._notes(trainer)),
-            predicted_bytes=predicted_bytes,
+            predicted_bytes=told.plan.peak_bytes if told else None,
+            predicted_s=told.seconds_left(position, batches, accumulate, self.workers.size) if told else None,
         )
 
     def _notes(self, trainer: Trainer) -> Iterator[str]:

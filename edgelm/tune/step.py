@@ -20,11 +20,11 @@ from mlx.utils import tree_map, tree_unflatten
 from edgelm.errors import FormatError
 from edgelm.quant.tree import flat_arrays, flat_trainable
 from edgelm.tune.batches import Batch
-from edgelm.tune.head import split_network
+from edgelm.tune.head import find_head
 from edgelm.tune.losses import LossSums, chunked_cross_entropy, chunked_loss, plain_cross_entropy
 from edgelm.tune.optimizer import Optimizer, Tree
 
-_PLAIN_CHUNK = 128
+_GRANULE = 128
 """Trained positions come in multiples of this, so that few shapes are compiled."""
 _SHAPES_PER_BATCH_SHAPE = 8
 
@@ -82,7 +82,7 @@ class Stepper:
         optimizer: Optimizer,
         *,
         clip: float = 1.0,
-        chunk: int = _PLAIN_CHUNK,
+        chunk: int = _GRANULE,
         compiled: bool = True,
         make_caches: MakeCaches | None = None,
         is_traced: bool = False,
@@ -90,7 +90,7 @@ class Stepper:
         self._network = network
         self._make_caches = make_caches
         self._chunk = chunk
-        self._split = split_network(network, is_traced=is_traced) if chunk else None
+        self._head = find_head(network, is_traced=is_traced) if chunk else None
         self.parameters: Tree = _trainable(network)
         self.state: Tree = optimizer.start(self.parameters)
         if not is_traced:
@@ -107,7 +107,7 @@ class Stepper:
     @property
     def is_chunked(self) -> bool:
         """Whether logits are made a chunk at a time."""
-        return self._split is not None
+        return self._head is not None
 
     def gradients(self, batch: Batch) -> Gradients:
         """Of one batch; nothing is changed."""
@@ -153,7 +153,7 @@ class Stepper:
 
     def arrays(self, batch: Batch) -> dict[str, mx.array]:
         """What the computation reads of a batch: `[B, T]` inputs and segments, `[N]` the rest."""
-        chosen = _chosen(batch.weights, max(self._chunk, _PLAIN_CHUNK))
+        chosen = _chosen(batch.weights)
         trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
         arrays = {
             "inputs": batch.inputs,
@@ -178,17 +178,17 @@ class Stepper:
     def sums(self, arrays: dict[str, mx.array]) -> LossSums:
         """Of one batch, with the weights that are in the network."""
         targets, weights = arrays["targets"], arrays["weights"]
-        if self._split is None:
+        if self._head is None:
             return plain_cross_entropy(self._logits(arrays), targets, weights)
-        hidden = _at(self._split.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
-        return chunked_cross_entropy(self._split, hidden, targets, weights, self._chunk)
+        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
+        return chunked_cross_entropy(self._head, hidden, targets, weights, self._chunk)
 
     def _forward(self, arrays: dict[str, mx.array]) -> mx.array:
         targets, weights = arrays["targets"], arrays["weights"]
-        if self._split is None:
+        if self._head is None:
             return plain_cross_entropy(self._logits(arrays), targets, weights).loss
-        hidden = _at(self._split.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
-        return chunked_loss(self._split, hidden, targets, weights, self._chunk)
+        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
+        return chunked_loss(self._head, hidden, targets, weights, self._chunk)
 
     def _logits(self, arrays: dict[str, mx.array]) -> mx.array:
         return _at(self._network(arrays["inputs"], cache=self._caches(arrays)), arrays["positions"])
@@ -255,10 +255,10 @@ class _Chosen:
     is_real: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def _chosen(weights: np.ndarray[Any, np.dtype[np.float32]], chunk: int) -> _Chosen:
+def _chosen(weights: np.ndarray[Any, np.dtype[np.float32]]) -> _Chosen:
     """The flat positions that are trained, filled up to one of a few counts."""
     found = np.flatnonzero(weights)
-    granule = chunk * -(-weights.size // (chunk * _SHAPES_PER_BATCH_SHAPE))
+    granule = _GRANULE * -(-weights.size // (_GRANULE * _SHAPES_PER_BATCH_SHAPE))
     count = min(max(granule, granule * -(-found.size // granule)), max(weights.size, 1))
     positions = np.zeros(max(count, found.size), dtype=np.int32)
     positions[: found.size] = found

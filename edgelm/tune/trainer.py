@@ -41,6 +41,7 @@ from edgelm.tune.events import (
 from edgelm.tune.folder import RunFolder, remove_directory
 from edgelm.tune.laptop import Manners
 from edgelm.tune.pace import Pace
+from edgelm.tune.planner import TunePlan
 from edgelm.tune.schedule import learning_rate
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step import Gradients, Stepper, StepResult
@@ -80,6 +81,8 @@ class Trainer:
     control: Control = field(default_factory=Control)
     manners: Manners = field(default_factory=lambda: Manners(()))
     workers: Workers = field(default_factory=Workers.alone)
+    plan: TunePlan | None = None
+    """What was predicted; corrected once a batch of the shape that takes most has run."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     position: Position = field(default_factory=Position)
@@ -89,6 +92,7 @@ class Trainer:
         self._pace = Pace(self.settings.loop, -(-self.batches.batches_per_epoch // accumulate))
         self._plans: tuple[int, Sequence[BatchPlan]] | None = None
         self._memory_bytes = 0
+        self._shapes_run: set[tuple[int, ...]] = set()
         self._saved_step: int | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -181,6 +185,7 @@ class Trainer:
             batch = self.batches.load(self.workers.share(plan))
             tokens += int(batch.lengths.sum())
             part = self.stepper.gradients(batch)
+            self._shapes_run.add(batch.inputs.shape)
             total = part if total is None else total + part
             if len(plans) > 1:
                 mx.eval(total.tree, total.loss)
@@ -227,6 +232,7 @@ class Trainer:
     def _stepped(self, result: StepResult, rate: float, tokens: int, elapsed_s: float) -> Stepped:
         position = self.position
         self._memory_bytes = max(self._memory_bytes, mx.get_peak_memory())
+        plan = self._corrected_plan()
         return Stepped(
             step=position.step,
             total_steps=position.total_steps,
@@ -241,7 +247,17 @@ class Trainer:
             memory_bytes=self._memory_bytes,
             elapsed_s=position.elapsed_s,
             eta_s=self._pace.eta_s(position),
+            expected_bytes=plan.peak_bytes if plan else None,
+            is_over_budget=plan is not None and plan.verdict == "does not fit",
         )
+
+    def _corrected_plan(self) -> TunePlan | None:
+        plan = self.plan
+        if plan is not None:
+            is_measured = (plan.shape.lanes, plan.shape.length) in self._shapes_run
+            if is_measured or self._memory_bytes > plan.peak_bytes:
+                self.plan = plan.corrected(self._memory_bytes)
+        return self.plan
 
     def _refuse(self, result: StepResult, plans: Sequence[BatchPlan]) -> None:
         """Stop at numbers that are not finite; the weights are those before the step."""

@@ -4,7 +4,8 @@
 
 Both sides train the same LoRA (rank 8, the last 16 layers) on the same 2,000 rows, whose lengths are lognormal like those of
 chats (median 137, 90th percentile 302), in float32 with the same BLAS. mlx-lm runs its own `train` with batches of 4, its
-default; edgelm its own batches of as many positions as those have. Prompts (two fifths of a row) are masked on both sides.
+default; edgelm its own batches of as many positions as those have, and one BLAS thread for the tiny model as in every run
+(`--mlx-threads 1` gives mlx-lm that too). Prompts (two fifths of a row) are masked on both sides.
 Each side runs in a process of its own, taking turns; a useful token is one that is not padding. The first steps, which
 compile, are not counted.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -144,6 +146,7 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     from edgelm.tune.packed_cache import packed_caches
     from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
     from edgelm.tune.step import Stepper
+    from edgelm.tune.threads import training_threads
 
     count = min(LAYERS, len(network.layers))
     make_trainable(network, MethodSettings(rank=8, alpha=160, layers=f"-{count}"))
@@ -164,12 +167,13 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     )
     meter, positions = Meter(warm), 0
     mx.reset_peak_memory()
-    for plan in batcher.epoch(0)[:steps]:
-        meter.begin()
-        batch = batcher.load(plan)
-        stepper.update(stepper.gradients(batch), 1e-5)
-        meter.end(int(batch.lengths.sum()))
-        positions += batch.inputs.size if meter.step > meter.warm else 0
+    with training_threads(config):
+        for plan in batcher.epoch(0)[:steps]:
+            meter.begin()
+            batch = batcher.load(plan)
+            stepper.update(stepper.gradients(batch), 1e-5)
+            meter.end(int(batch.lengths.sum()))
+            positions += batch.inputs.size if meter.step > meter.warm else 0
     meter.report(positions)
 
 
@@ -178,7 +182,9 @@ def measure(side: str, model: str, steps: int, arguments: argparse.Namespace) ->
         sys.executable, __file__, "--side", side, "--model", model, "--steps", str(steps),
         "--warm", str(arguments.warm), *(["--all-tokens"] if arguments.all_tokens else []),
     ]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    threads = {"OPENBLAS_NUM_THREADS": arguments.mlx_threads} if arguments.mlx_threads else {}
+    given = {**os.environ, **(threads if side == "mlx-lm" else {})}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=given)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -216,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--tiny-steps", type=int, default=60)
+    parser.add_argument("--mlx-threads", metavar="N", help="BLAS threads of mlx-lm (default: all cores)")
     parser.add_argument("--all-tokens", action="store_true", help="train prompts too")
     parser.add_argument("--side", choices=("mlx-lm", "edgelm"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,9 +1,11 @@
 """SmolLM2 is taught an unusual output format from a small dataset: held-out accuracy before and after.
 
-    python tests/benchmarks/tune_format.py [--steps N] [--model NAME]
+    python tests/benchmarks/tune_format.py [--steps N] [--model DIRECTORY]
+    python tests/benchmarks/tune_format.py --write people.jsonl     # only the dataset, to tune by hand
 
 The dataset is made here, seeded: a sentence about a person, answered as `<name|age|job|city>`. The model is tuned by the
-command line and asked through the Python API; no person of the test is in the training data.
+command line and asked through the Python API. No sentence of the test is in the training data; its names, jobs and
+cities are.
 """
 
 from __future__ import annotations
@@ -83,13 +85,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--model", type=Path, help="a converted model (default: convert smollm2 now)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the training data there, and stop")
     arguments = parser.parse_args()
     pairs = people(TRAIN + TEST)
+    if arguments.write:
+        _write(arguments.write, pairs[:TRAIN])
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = arguments.model or convert(_demo(), folder / "smollm2", verify=False).directory
         data = folder / "people.jsonl"
-        data.write_text("".join(json.dumps(_row(*pair)) + "\n" for pair in pairs[:TRAIN]))
+        _write(data, pairs[:TRAIN])
         before, said = accuracy(model, None, pairs[TRAIN:])
         print(f"before   {before:.0%} of {TEST} right; {pairs[TRAIN][0]!r} → {said!r}", flush=True)
         command = [
@@ -104,6 +110,10 @@ def main() -> None:
         after, said = accuracy(model, folder / "adapter", pairs[TRAIN:])
         print(f"after    {after:.0%} of {TEST} right; {pairs[TRAIN][0]!r} → {said!r}")
         print(f"tuning took {elapsed_s:.0f} s")
+
+
+def _write(file: Path, pairs: list[tuple[str, str]]) -> None:
+    file.write_text("".join(json.dumps(_row(*pair)) + "\n" for pair in pairs), encoding="utf-8")
 
 
 def _row(sentence: str, answer: str) -> dict[str, object]:

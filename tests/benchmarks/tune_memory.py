@@ -1,8 +1,9 @@
-"""Predicted against measured peak memory of training steps, over a grid of tiny and SmolLM2 configurations.
+"""Predicted against measured peak memory and time of training steps, over a grid of tiny and SmolLM2 configurations.
 
     python tests/benchmarks/tune_memory.py [--smollm2 DIRECTORY] [--only WORD]
 
-Each row is a process of its own: the prediction from shapes, then three real steps and `mx.get_peak_memory()`.
+Each row is a process of its own: the prediction from shapes (and, for the time, from the machine's rates measured just
+before), then three real steps: the last one's `mx.get_peak_memory()`, the fastest one's seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ _COMMON = {
     "num_key_value_heads": 2, "vocab_size": 4000, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "head_dim": 32,
     "tie_word_embeddings": True, "max_position_embeddings": 2048, "query_pre_attn_scalar": 32.0,
 }  # fmt: skip
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
 GRID: list[dict[str, Any]] = [
     {"model": "llama"},
@@ -82,15 +84,12 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
 
     preload_blas()
     import mlx.core as mx
+    from tune_steps import measure_step
 
+    from edgelm.evaluate.probe import measure_rates
     from edgelm.model.network import build_network
-    from edgelm.tune.methods import make_trainable
-    from edgelm.tune.optimizer import Optimizer
-    from edgelm.tune.packed_cache import packed_caches
-    from edgelm.tune.recompute import recomputed
-    from edgelm.tune.step import Stepper
     from edgelm.tune.trace.peak import find_peak
-    from edgelm.tune.trace.step import batch_of, trace_step
+    from edgelm.tune.trace.step import trace_step
     from edgelm.tune.trace.unread import build_unread
 
     config, settings, shape = config_of(row, smollm2), settings_of(row), shape_of(row)
@@ -104,6 +103,7 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     traced = trace_step(build_unread(config, headers, directory, detect()), config, settings, shape)
     predicted = find_peak(traced.graph).peak_bytes
     traced_s = time.perf_counter() - began
+    predicted_s = traced.work.seconds(measure_rates())
 
     if row["model"] == "smollm2":
         from edgelm.model.load import load
@@ -112,22 +112,14 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     else:
         network = build_network(config, directory)
     mx.eval(network.parameters())
-    make_trainable(network, settings.method)
-    loop = settings.loop
-    with recomputed(network.layers) if loop.grad_checkpoint else nullcontext():
-        stepper = Stepper(
-            network,
-            Optimizer(settings.optimizer),
-            chunk=loop.loss_chunk,
-            compiled=loop.compiled,
-            make_caches=lambda segments: packed_caches(network, config, segments),
-        )
-        batch = batch_of(shape)
-        mx.clear_cache()
-        mx.reset_peak_memory()
-        for _ in range(3):
-            stepper.update(stepper.gradients(batch), 1e-4)
-    return {"predicted": predicted, "measured": mx.get_peak_memory(), "traced_s": traced_s}
+    found = measure_step(network, config, settings, shape)
+    return {
+        "predicted": predicted,
+        "measured": found.peak_bytes,
+        "traced_s": traced_s,
+        "predicted_s": predicted_s,
+        "measured_s": found.step_s,
+    }
 
 
 def main() -> None:
@@ -140,7 +132,10 @@ def main() -> None:
         print(json.dumps(measure(json.loads(arguments.row), arguments.smollm2)))
         return
     worst = 0.0
-    print(f"{'predicted':>10} {'measured':>10} {'ratio':>6} {'traced':>7}  configuration")
+    print(
+        f"{'predicted':>10} {'measured':>10} {'ratio':>6} {'traced':>7}"
+        f" {'predicted':>10} {'measured':>9} {'ratio':>6}  configuration"
+    )
     for row in GRID:
         text = ", ".join(f"{key} {value}" for key, value in row.items())
         if arguments.only not in text or (row["model"] == "smollm2" and not arguments.smollm2):
@@ -156,7 +151,8 @@ def main() -> None:
         worst = max(worst, abs(ratio - 1))
         print(
             f"{found['predicted'] / 1e6:8.1f}MB {found['measured'] / 1e6:8.1f}MB {ratio:6.3f}"
-            f" {found['traced_s']:6.1f}s  {text}",
+            f" {found['traced_s']:6.1f}s {found['predicted_s']:9.3f}s {found['measured_s']:8.3f}s"
+            f" {found['predicted_s'] / found['measured_s']:6.2f}  {text}",
             flush=True,
         )
     print(f"largest error {worst:.1%}")

@@ -15,7 +15,7 @@ from tuning import write_chats
 
 from edgelm import paths
 from edgelm.cli.main import main
-from edgelm.cli.tune import parse_time
+from edgelm.cli.tune_flags import parse_time
 from edgelm.errors import OptionError
 
 FLAGS = [

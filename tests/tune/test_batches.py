@@ -15,7 +15,7 @@ from edgelm.tune.batches import Batcher, BatchPlan
 from edgelm.tune.buckets import choose_lengths, round_up
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Example, Judged, Origin, Pair
-from edgelm.tune.packing import MAX_PACK_TOKENS, choose_shape
+from edgelm.tune.packing import MAX_PACK_TOKENS, choose_layout
 
 from .conftest import make_dataset
 
@@ -85,7 +85,9 @@ def test_a_resume_continues_at_any_batch_without_replaying() -> None:
         assert resumed.epoch(epoch)[batch] == whole[position]
 
 
-@pytest.mark.parametrize(("count", "batch_tokens"), [(2000, 2048), (2000, 4096), (500, 2048), (200, 4096)])
+@pytest.mark.parametrize(
+    ("count", "batch_tokens"), [(2000, 1024), (2000, 2048), (2000, 4096), (500, 2048), (200, 4096)]
+)
 def test_packed_padding_is_below_one_percent(count: int, batch_tokens: int) -> None:
     batcher = Batcher(make_dataset(chats(count)), batch_tokens, packing=True)
     assert batcher.pad_share <= 0.01
@@ -194,10 +196,21 @@ def test_lengths_are_the_best_there_are(sizes: list[int], limit: int) -> None:
 
 def test_packs_are_as_short_as_they_may_be() -> None:
     """Attention's cost grows with their square."""
-    shape = choose_shape([size - 1 for size in chats(2000)], 4096)
-    longest = max(chats(2000))
-    assert longest - 1 <= shape.length <= round_up(longest) * 1.5
-    assert shape.packs % shape.lanes == 0
+    layout = choose_layout(sizes := [size - 1 for size in chats(2000)], 1024)
+    assert layout is not None
+    assert layout.shape.length <= 448
+    assert layout.shape.packs % layout.shape.lanes == 0
+    assert layout.lengths[-1] == round_up(max(sizes))
+
+
+def test_rows_of_like_lengths_do_not_pad_for_short_packs() -> None:
+    sizes = np.random.default_rng(0).integers(50, 67, 228).tolist()
+    assert Batcher(make_dataset(sizes), 512, packing=True).pad_share <= 0.045
+
+
+def test_nothing_is_laid_out_where_every_row_is_too_long() -> None:
+    assert choose_layout([MAX_PACK_TOKENS + 1] * 3, 1024) is None
+    assert Batcher(make_dataset([MAX_PACK_TOKENS + 9] * 3), 1024, packing=True).batches_per_epoch == 3
 
 
 def test_the_hash_is_of_the_content() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mlx.utils import tree_flatten
 from tune_networks import CONFIGS, VOCAB, make_batch, make_network
 
-from edgelm.tune.head import split_network
+from edgelm.tune.head import find_head
 from edgelm.tune.losses import chunked_cross_entropy, chunked_loss, plain_cross_entropy
 
 KINDS = [*((kind, None) for kind in CONFIGS), ("llama", 4), ("llama-tied", 4), ("gemma2", 8)]
@@ -21,8 +21,8 @@ def both(network: Any, chunk: int) -> tuple[Any, Any]:
     batch = make_batch([11, 17, 5])
     inputs, targets = mx.array(batch.inputs), mx.array(batch.targets).reshape(-1)
     weights = mx.array(batch.weights).reshape(-1)
-    split = split_network(network)
-    assert split is not None
+    head = find_head(network)
+    assert head is not None
 
     def plain(parameters: Any) -> mx.array:
         network.update(parameters)
@@ -31,8 +31,8 @@ def both(network: Any, chunk: int) -> tuple[Any, Any]:
 
     def chunked(parameters: Any) -> Any:
         network.update(parameters)
-        hidden = split.hidden(inputs)
-        return chunked_cross_entropy(split, hidden.reshape(-1, hidden.shape[-1]), targets, weights, chunk)
+        hidden = head.hidden(inputs)
+        return chunked_cross_entropy(head, hidden.reshape(-1, hidden.shape[-1]), targets, weights, chunk)
 
     parameters = network.trainable_parameters()
     expected = mx.value_and_grad(plain)(parameters)
@@ -66,20 +66,20 @@ def test_chunks_equal_the_whole_for_every_weight_of_the_network(kind: str, bits:
 
 def test_without_a_gradient_the_loss_is_the_same() -> None:
     network = make_network("gemma2")
-    split = split_network(network)
-    assert split is not None
-    hidden = split.hidden(mx.array([[5, 6, 7, 8, 9]]))[0]
+    head = find_head(network)
+    assert head is not None
+    hidden = head.hidden(mx.array([[5, 6, 7, 8, 9]]))[0]
     targets, weights = mx.array([6, 7, 8, 9, 10]), mx.array([1.0, 0.0, 1.0, 1.0, 1.0])
-    whole = plain_cross_entropy(split.logits(hidden[None])[0], targets, weights).loss
-    assert chunked_loss(split, hidden, targets, weights, 2).item() == pytest.approx(whole.item(), rel=1e-6)
+    whole = plain_cross_entropy(head.logits(hidden[None])[0], targets, weights).loss
+    assert chunked_loss(head, hidden, targets, weights, 2).item() == pytest.approx(whole.item(), rel=1e-6)
 
 
 def test_peak_memory_is_that_of_a_chunk() -> None:
     mx.random.seed(0)
     network = make_network("llama", vocab_size=20_000)
     network.freeze()
-    split = split_network(network)
-    assert split is not None
+    head = find_head(network)
+    assert head is not None
     hidden, targets = mx.random.normal((2048, 64)), mx.random.randint(0, 20_000, (2048,))
     weights = mx.ones((2048,))
     mx.eval(hidden, targets, weights)
@@ -88,7 +88,7 @@ def test_peak_memory_is_that_of_a_chunk() -> None:
         mx.clear_cache()
         mx.reset_peak_memory()
         before = mx.get_active_memory()
-        loss = mx.grad(lambda x: chunked_cross_entropy(split, x, targets, weights, chunk).surrogate)
+        loss = mx.grad(lambda x: chunked_cross_entropy(head, x, targets, weights, chunk).surrogate)
         mx.eval(loss(hidden))
         return mx.get_peak_memory() - before
 
@@ -108,4 +108,4 @@ def test_a_network_whose_parts_do_not_make_the_whole_is_left_whole() -> None:
             return kind.__call__(self, inputs, cache) + inputs[..., None]
 
     network.__class__ = Twice
-    assert split_network(network) is None
+    assert find_head(network) is None

@@ -10,7 +10,8 @@ import pytest
 
 from edgelm.device import Device, detect
 from edgelm.errors import FitError
-from edgelm.tune.planner import TunePlanner, epoch_seconds
+from edgelm.evaluate.probe import Rates
+from edgelm.tune.planner import TunePlanner
 from edgelm.tune.settings import TuneSettings
 
 from .conftest import COMMON, make_dataset
@@ -101,6 +102,9 @@ def test_a_first_step_corrects_the_plan() -> None:
 
 def test_time_grows_with_the_data() -> None:
     plan = planner().plan(TuneSettings())
-    one, ten = (epoch_seconds(plan, positions, 1e9, 1e9) for positions in (1000, 10_000))
+    rates = Rates(1e9, 2e9, 4e9)
+    one, ten = (plan.seconds(positions, rates) for positions in (1000, 10_000))
     assert ten == pytest.approx(10 * one)
-    assert one == pytest.approx((plan.work.flops + plan.work.moved_bytes) / 1e9 * 1000 / plan.positions)
+    work = plan.work
+    step_s = (work.flops + work.moved_bytes / 2 + work.exponentials / 4) / 1e9
+    assert one == pytest.approx(step_s * 1000 / plan.positions)

@@ -116,4 +116,4 @@ def test_a_checkpoint_of_a_later_edgelm_is_refused(
     zygote.train(tmp_path, asked, kill_after=12)
     for state in (tmp_path / "runs" / "run" / "checkpoints").glob("*/state.json"):
         state.write_text(json.dumps({**json.loads(state.read_text()), "version": 99}))
-    assert "update edgelm" in zygote.train(tmp_path, asked)["error"]
+    assert "go on with the edgelm that began this run" in zygote.train(tmp_path, asked)["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 from dataclasses import dataclass, field
@@ -37,9 +38,12 @@ from edgelm.tune.events import (
 )
 from edgelm.tune.folder import RunFolder, create_run, find_run
 from edgelm.tune.laptop import Manners
+from edgelm.tune.planner import TunePlan
 from edgelm.tune.session import begin, resume
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step import Gradients, StepResult
+from edgelm.tune.trace.step import BatchShape
+from edgelm.tune.trace.work import Work
 from edgelm.tune.trainer import Trainer
 from edgelm_converters.convert import convert
 
@@ -98,6 +102,21 @@ class FakeBatches:
 
 class OneValidation(FakeBatches):
     batches_per_epoch = 1
+
+
+class ShortFirst(FakeBatches):
+    """The first batch is half as long as the others."""
+
+    def load(self, plan: BatchPlan) -> Batch:
+        batch = super().load(plan)
+        return dataclasses.replace(batch, inputs=batch.inputs[:, :2]) if plan.rows == (0,) else batch
+
+
+def planned(length: int) -> TunePlan:
+    """900 bytes predicted for batches of one lane, 1,000 safe."""
+    work = Work(1, 1, 1)
+    shape = BatchShape(1, length)
+    return TunePlan(TuneSettings(), shape, 100, 1, 4, 8, 900, 1000, "tight", work)
 
 
 @pytest.fixture
@@ -361,6 +380,8 @@ def test_memory_is_predicted_before_anything_is_loaded_and_refused_where_it_does
     (started,) = of(Started, events)
     measured = of(Stepped, events)[-1].memory_bytes - before
     assert started.predicted_bytes == pytest.approx(measured, rel=0.5)
+    assert started.predicted_s is not None
+    assert started.predicted_s > 0
     monkeypatch.setattr("edgelm.device.memory_budget_bytes", lambda _: 1_000_000)
     with pytest.raises(FitError, match="training needs"):
         run(request(base, data, name="large", steps=2, check_fit=True))
@@ -369,3 +390,24 @@ def test_memory_is_predicted_before_anything_is_loaded_and_refused_where_it_does
 def test_a_validation_that_is_not_finite_ends_the_run(clock: FakeClock, home: Path) -> None:
     with pytest.raises(EngineError, match="validation loss after step 2 is not finite"):
         list(trainer(clock, home, losses=[1.0, float("nan")], steps=4, validate_every=2).events())
+
+
+def test_the_first_step_of_the_largest_shape_corrects_the_plan(
+    clock: FakeClock, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(clock, home, steps=3)
+    one.plan, one.batches = planned(length=4), ShortFirst()
+    monkeypatch.setattr(mx, "get_peak_memory", iter([400, 700, 700]).__next__)
+    steps = of(Stepped, list(one.events()))
+    assert [step.expected_bytes for step in steps] == [900, 700, 700]
+    assert not any(step.is_over_budget for step in steps)
+
+
+def test_a_run_that_takes_more_than_was_predicted_says_so(
+    clock: FakeClock, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(clock, home, steps=2)
+    one.plan = planned(length=7)
+    monkeypatch.setattr(mx, "get_peak_memory", iter([800, 1001]).__next__)
+    steps = of(Stepped, list(one.events()))
+    assert [(step.expected_bytes, step.is_over_budget) for step in steps] == [(900, False), (1001, True)]

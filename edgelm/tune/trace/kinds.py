@@ -23,6 +23,9 @@ ELEMENTWISE = frozenset([
     "Sqrt", "Square", "Subtract", "Tan", "Tanh",
 ])  # fmt: skip
 
+EXPONENTIALS = frozenset(["Exp", "LogSumExp", "Sigmoid", "Softmax", "Tanh", "Erf", "LogAddExp", "Expm1"])
+"""They compute an exponential, or about as much, for every number they read."""
+
 FUSABLE = ELEMENTWISE | {"Broadcast"}
 """What `mx.compile` joins into one kernel (mlx/compile.cpp, is_fusable)."""
 

@@ -25,6 +25,7 @@ from edgelm.tune.step import Stepper
 from edgelm.tune.trace import recomputed
 from edgelm.tune.trace.fusion import fuse
 from edgelm.tune.trace.graph import Graph, trace
+from edgelm.tune.trace.work import Work, find_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class StepGraph:
     """The step, and what it keeps between steps."""
 
     graph: Graph
+    work: Work
     weights_bytes: int
     """Of what is not trained."""
     trainable_count: int
@@ -76,8 +78,10 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
         raise UnsupportedError(
             f"a training step of {config.get('model_type')} cannot be priced before it is run: {error}"
         ) from error
+    fused = fuse(graph) if settings.loop.compiled else graph
     return StepGraph(
-        graph=fuse(graph) if settings.loop.compiled else graph,
+        graph=fused,
+        work=find_work(graph, fused),
         weights_bytes=_bytes(step.frozen.values()),
         trainable_count=sum(value.size for value in step.parameters.values()),
         trainable_bytes=_bytes(step.parameters.values()),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from tune_steps import measure_step
 
 from edgelm.device import detect
 from edgelm.errors import UnsupportedError
@@ -17,8 +17,6 @@ from edgelm.model.network import build_network
 from edgelm.quant.tree import flat_arrays
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
-from edgelm.tune.packed_cache import packed_caches
-from edgelm.tune.recompute import recomputed as recompute_layers
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step import Stepper
 from edgelm.tune.trace import recomputed
@@ -28,7 +26,6 @@ from edgelm.tune.trace.order import evaluation_order
 from edgelm.tune.trace.peak import find_peak
 from edgelm.tune.trace.step import BatchShape, batch_of, trace_step
 from edgelm.tune.trace.unread import build_unread
-from edgelm.tune.trace.work import find_work
 from tests.tune.conftest import COMMON, config_of
 
 WIDE = {
@@ -45,27 +42,10 @@ def wide(family: str = "llama") -> dict[str, Any]:
 
 
 def measured_bytes(config: dict[str, Any], settings: TuneSettings, shape: BatchShape) -> int:
-    """What a step takes beside what was there before, the third time it runs."""
+    """What a step takes beside what was there before."""
     network = build_network(config, Path("made"))
     mx.eval(network.parameters())
-    make_trainable(network, settings.method)
-    loop = settings.loop
-    with recompute_layers(network.layers) if loop.grad_checkpoint else nullcontext():
-        stepper = Stepper(
-            network,
-            Optimizer(settings.optimizer),
-            chunk=loop.loss_chunk,
-            compiled=loop.compiled,
-            make_caches=lambda segments: packed_caches(network, config, segments),
-        )
-        batch = batch_of(shape)
-        for _ in range(3):
-            gc.collect()
-            mx.clear_cache()
-            before = mx.get_active_memory()
-            mx.reset_peak_memory()
-            stepper.update(stepper.gradients(batch), 1e-4)
-    return mx.get_peak_memory() - before
+    return measure_step(network, config, settings, shape).working_bytes
 
 
 @pytest.mark.parametrize(
@@ -130,7 +110,7 @@ def test_an_unread_network_costs_nothing() -> None:
         value.size for value in flat_arrays(network.trainable_parameters()).values()
     )
     forward = 2 * 512 * (step.weights_bytes // 4)
-    assert 1.5 * forward < find_work(step.graph).flops < 3.5 * forward
+    assert 1.5 * forward < step.work.flops < 3.5 * forward
 
 
 def test_chains_are_fused_and_results_stay() -> None:

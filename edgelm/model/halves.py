@@ -1,17 +1,20 @@
 """A network cut in two: the body, which gives hidden states, and the head, which makes logits of them.
 
-Comparing models needs the logits of thousands of positions twice, and they are the largest arrays there are
-(8,192 tokens of Gemma's vocabulary: 8 GB). Final hidden states are a hundredth of that, so they are kept and
-the head is run on a few of them at a time.
+Logits are the largest arrays there are (8,192 tokens of Gemma's vocabulary: 8 GB), and often only those of some
+positions are needed, or of a few at a time. Final hidden states are a hundredth of that.
 
 Every architecture of mlx-lm computes its logits from the output of one submodule, whatever it does to them
-after (scaling, soft caps). That submodule is found by trying: it is replaced by one that returns hidden states
-given to it, and the cut is taken only if the logits are then the same.
+after (scaling, soft caps; tied, quantized or adapted heads). That submodule is found by trying: it is replaced by one
+that returns hidden states given to it, and the cut is taken only if the logits are then the same. Both halves follow the
+network when its parameters are updated or its modules exchanged below the body's own.
+
+Shapes: B lanes, T positions, D hidden, V vocab.
 """
 
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,19 +26,24 @@ _WRAPPERS = ("language_model",)
 _BODIES = ("model", "transformer", "backbone")
 _PROBE = (1, 2, 3, 1, 2)
 """Token ids that every vocabulary has."""
+_PROBED = slice(1, 4)
+"""Positions whose logits are made on their own: they have to depend on nothing else."""
 
 
 @dataclass(frozen=True)
 class Cut:
     """The two halves of a network; both share its arrays, and neither changes it."""
 
+    path: tuple[str, ...]
+    """Where the body is. The modules above it are copied: an array that is directly in one of those is not followed."""
     _network: Any
     _recorder: _Recorder
     head: Head
 
-    def hidden(self, ids: mx.array) -> mx.array:
+    def hidden(self, ids: mx.array, cache: Any = None) -> mx.array:
         """Final hidden states [B, T, D] of token ids [B, T], not yet evaluated."""
-        self._network(ids)  # its logits are never evaluated
+        # Its logits are built and never evaluated.
+        _ = self._network(ids) if cache is None else self._network(ids, cache=cache)
         hidden: mx.array = self._recorder.take()
         return hidden
 
@@ -59,10 +67,17 @@ def cut(network: Any, *, is_loaded: bool = True) -> Cut | None:
     Args:
         is_loaded: False compares the shapes of the logits instead of the logits, so that no weight is read.
     """
-    for path in _candidates(network):
-        found = _try_cut(network, path, is_loaded)
-        if found is not None:
-            return found
+    if not isinstance(network, nn.Module):
+        return None
+    was_training = network.training
+    network.eval()
+    try:
+        for path in _candidates(network):
+            found = _try_cut(network, path, is_loaded)
+            if found is not None:
+                return found
+    finally:
+        network.train(was_training)
     return None
 
 
@@ -91,11 +106,17 @@ def _try_cut(network: Any, path: tuple[str, ...], is_loaded: bool) -> Cut | None
         return None
     given = _Given(body)
     head = Head(_replaced(network, path, given), given)
-    again = head(hidden)
-    if again.shape != expected.shape or (is_loaded and not _same(again, expected)):
-        return None
-    given.forget_unused()
-    return Cut(recorded, recorder, head)
+    return Cut(path, recorded, recorder, head) if _is_head(head, hidden, expected, is_loaded) else None
+
+
+def _is_head(head: Head, hidden: mx.array, logits: mx.array, is_loaded: bool) -> bool:
+    """Whether it makes these logits of these hidden states, position by position."""
+    expected = logits[:, _PROBED]
+    try:
+        found = head(hidden[:, _PROBED])
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError):
+        return False  # an architecture whose logits need more than hidden states
+    return found.shape == expected.shape and (not is_loaded or _same(found, expected))
 
 
 def _same(logits: mx.array, expected: mx.array) -> bool:
@@ -122,8 +143,8 @@ def _replaced(network: Any, path: Sequence[str], by: Any) -> Any:
     return made
 
 
-class _Standin(nn.Module):
-    """Answers for a body: has its attributes, since heads use its embedding, and notes which are asked for.
+class _Recorder(nn.Module):
+    """Runs the body and remembers what came out. Has its attributes, since heads use its embedding.
 
     Its own fields stay out of the module's dictionary, where they would count as parameters.
     """
@@ -131,22 +152,10 @@ class _Standin(nn.Module):
     def __init__(self, body: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         object.__setattr__(self, "_body", body)
-        object.__setattr__(self, "_asked", {})
+        object.__setattr__(self, "_last", [])
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._asked:
-            return self._asked[name]
-        value = getattr(self._body, name)
-        self._asked[name] = value
-        return value
-
-
-class _Recorder(_Standin):
-    """Runs the body and remembers what came out."""
-
-    def __init__(self, body: Any) -> None:
-        super().__init__(body)
-        object.__setattr__(self, "_last", [])
+        return getattr(self._body, name)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         output = self._body(*arguments, **named)
@@ -158,12 +167,20 @@ class _Recorder(_Standin):
         return self._last.pop() if self._last else None
 
 
-class _Given(_Standin):
-    """Returns the hidden states it was given."""
+class _Given(nn.Module):
+    """Returns the hidden states it was given. Keeps of the body only what the head asks for, once the body is gone."""
 
     def __init__(self, body: Any) -> None:
-        super().__init__(body)
+        super().__init__()  # type: ignore[no-untyped-call]
+        object.__setattr__(self, "_body", weakref.ref(body))
+        object.__setattr__(self, "_asked", {})
         object.__setattr__(self, "_hidden", [])
+
+    def __getattr__(self, name: str) -> Any:
+        body = self._body()
+        if body is not None:
+            self._asked[name] = getattr(body, name)
+        return self._asked[name]
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         return self._hidden[0]
@@ -174,7 +191,3 @@ class _Given(_Standin):
             return network(mx.zeros(hidden.shape[:2], dtype=mx.int32))
         finally:
             self._hidden.clear()
-
-    def forget_unused(self) -> None:
-        """Let go of the body but for what the head asked for."""
-        object.__setattr__(self, "_body", None)

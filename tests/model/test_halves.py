@@ -12,7 +12,7 @@ import pytest
 from mlx.utils import tree_flatten
 from networks import CONFIGS, make_network
 
-from edgelm.evaluate.heads import cut
+from edgelm.model.halves import cut
 
 IDS = mx.array([[5, 9, 2, 40, 7, 7, 60, 3]])
 

@@ -90,6 +90,7 @@ class EngineClient:
         self._job_count = 0
         self._model: Any = None
         self._adapters: Adapters | None = None
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="edgelm-client")
 
     def start(self) -> None:
@@ -137,16 +138,21 @@ class EngineClient:
         except Empty:
             return events
 
-    def close(self) -> None:
-        """Stop, let the model go and end the thread; waits for a model that is being loaded."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Stop, let the model go and end the thread; False if it is still busy after `timeout_s`.
+
+        A model that is being loaded, or a chunk of a prompt, cannot be broken off.
+        """
+        self._is_closed = True
         self.stop()
         self._tasks.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:
-            while (task := self._tasks.get()) is not None:
+            while (task := self._tasks.get()) is not None and not self._is_closed:
                 task()
         finally:
             self._drop()

@@ -13,8 +13,9 @@ from textual.widgets import Input, OptionList, Static
 
 from edgelm.store.prompts import recent_prompts
 from edgelm_tui.answers import Answer
+from edgelm_tui.chat.attaching import files_in
 from edgelm_tui.chat.commands import parse
-from edgelm_tui.chat.completion import Completions, files_in
+from edgelm_tui.chat.completion import Completions
 from edgelm_tui.chat.editor import edit_text
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sidebar import Sidebar

@@ -47,6 +47,9 @@ class FakeChat:
     def clear(self) -> None:
         self.messages.clear()
 
+    def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self.messages = [dict(message) for message in messages]
+
     def events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
         self.asked.append(settings)
         if text == "too long":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from edgelm.store.chat_schema import Attachment
-from edgelm_tui.chat.commands import COMMANDS, unknown_command, write_feedback
 from edgelm_tui.chat.attaching import file_named
+from edgelm_tui.chat.commands import COMMANDS, unknown_command, write_feedback
 from edgelm_tui.chat.message_actions import MessageActions
 from edgelm_tui.chat.session_actions import SessionActions
 from edgelm_tui.settings import ChatSettings

@@ -124,6 +124,8 @@ class EdgeLMApp(HearingApp):
             self.notify("copied")
         elif self.desk.busy:
             self.stop_answer()
+        elif self.state.loading:
+            self.stop_loading()
         elif now - self._interrupted_at < _TWICE_S:
             self.action_leave()
         else:

@@ -165,6 +165,14 @@ class AppBase(App[None]):
         if answer is not None and chat is not None:
             self.call_next(chat.answer_changed, answer)
 
+    def stop_loading(self) -> None:
+        """Give up the model that is being loaded; the screen waits for it no longer."""
+        name, self.state.loading = self.state.loading, None
+        self.client.stop_loading()
+        self.state.problem = f"loading {name} was stopped; Ctrl+L chooses a model"
+        self._after_load.clear()
+        self.changed()
+
     async def open_chat(self, session_id: int) -> None:
         """Show a chat, from wherever the user is."""
         self.switch_mode("chat")

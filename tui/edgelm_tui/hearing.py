@@ -80,6 +80,8 @@ class HearingApp(AppBase):
             case Library(names):
                 self._listed(names)
             case Loading(name):
+                if not self.state.loading:  # it was given up meanwhile
+                    return None
                 self.state.loading, self.state.model, self.state.problem = name, None, None
             case Loaded():
                 await self._loaded(event)

@@ -268,6 +268,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             self.prompt.is_completing = False
         elif self.desk.busy:
             self.edgelm.stop_answer()
+        elif self.edgelm.state.loading:
+            self.edgelm.stop_loading()
         elif isinstance(self.focused, Input) and self.focused.value:
             self.focused.value = ""
         elif self.query_one(Sidebar).has_class("open") and not self.has_class("-wide"):

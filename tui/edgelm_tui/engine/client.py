@@ -88,6 +88,9 @@ class EngineClient:
         self._events: SimpleQueue[ClientEvent] = SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._job_count = 0
+        self._load_count = 0
+        """Of the last load that was asked for: earlier ones are given up."""
+        self._answering: Job | None = None
         self._model: Any = None
         self._adapters: Adapters | None = None
         self._is_closed = False
@@ -105,7 +108,13 @@ class EngineClient:
     def load(self, name: str, adapter: str | None = None) -> None:
         """Change to the model `name`: `Loading` and then `Loaded` or `Failed` follow."""
         self.stop()
-        self._tasks.put(lambda: self._try(lambda: self._load(name, adapter)))
+        self._load_count += 1
+        number = self._load_count
+        self._tasks.put(lambda: self._try(lambda: self._load(name, adapter, number)))
+
+    def stop_loading(self) -> None:
+        """Give up the models that are being loaded: what comes of it is let go without a word."""
+        self._load_count += 1
 
     def unload(self) -> None:
         """Let the model go."""
@@ -128,6 +137,8 @@ class EngineClient:
         """Stop an answer, or all; they end at the next token or chunk of the prompt."""
         for job in [job for job in list(self._jobs.values()) if job_id in (None, job.id)]:
             job.stop.set()
+            if job is self._answering and (end := getattr(self._model, "stop", None)) is not None:
+                end()
 
     def drain(self) -> list[ClientEvent]:
         """The events since the last call."""
@@ -175,15 +186,25 @@ class EngineClient:
         except EdgeLMError as error:
             return FitKnown(name, "", error.message)
 
-    def _load(self, name: str, adapter: str | None) -> None:
+    def _load(self, name: str, adapter: str | None, number: int) -> None:
+        if number != self._load_count:
+            return
         self._events.put(Loading(name))
         adapters = self._adapters
         if adapters is not None and adapters.is_live and self._is_loaded(name):
             adapters.use(adapter)
         else:
             self._drop()
-            self._model = self._load_model(name, adapter=adapter)
+            try:
+                self._model = self._load_model(name, adapter=adapter)
+            except EdgeLMError:
+                if number != self._load_count:  # nobody waits for it any more
+                    return
+                raise
             self._adapters = Adapters(self._model, adapter)
+        if number != self._load_count:
+            self._drop()
+            return
         self._events.put(_describe(self._model, adapter))
 
     def _is_loaded(self, name: str) -> bool:
@@ -201,6 +222,7 @@ class EngineClient:
         try:
             self._try(lambda: self._walk(job), job.id)
         finally:
+            self._answering = None
             self._jobs.pop(job.id, None)
             self._events.put(Ended(job.id))
 
@@ -209,6 +231,7 @@ class EngineClient:
             return
         if self._model is None:
             raise EngineError("no model is loaded", hint="choose one with Ctrl+L")
+        self._answering = job
         if self._adapters is not None:
             self._adapters.scale(job.question.adapter_scale)
         with closing(answer(self._model, job.question)) as events:

@@ -105,6 +105,7 @@ async def other_modes(camera: Camera) -> None:
     await camera.until(lambda: bool(getattr(camera.app.screen, "_fits", None)))
     await camera.shoot("library")
     await pilot.press("f4")
+    await camera.until(lambda: bool(getattr(camera.app.screen, "chosen", None)))
     await pilot.pause(1.5)
     await camera.shoot("tune")
     await pilot.press("f5")
@@ -154,11 +155,25 @@ def train(home: Path) -> None:
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = "smollm2-135m-instruct-4bit"
+    how = [
+        "--steps",
+        "40",
+        "--batch-tokens",
+        "256",
+        "--validate-every",
+        "8",
+        "--learning-rate",
+        "1e-3",
+        "--name",
+        "sea",
+    ]
     if (
-        edgelm("tune", model, "--data", str(data), "--epochs", "6", "--batch-tokens", "256", "--name", "sea")
+        edgelm(
+            "tune", model, "--data", str(data), *how, "--prompt", "What do you like?", "--answer-tokens", "20"
+        )
         != 0
     ):
-        print("no run: the Tune screen is shown empty", file=sys.stderr)
+        raise SystemExit("the run that the Tune screen shows has failed")
 
 
 def main() -> None:

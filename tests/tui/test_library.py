@@ -293,3 +293,12 @@ def test_what_an_adapter_can_become(home: Path) -> None:
     ]
     assert to_directory("a/b", home / "x") == Path("a/b")
     assert to_directory("b", home / "x") == home / "b"
+
+
+async def test_what_came_from_elsewhere_is_found_again(home: Path) -> None:
+    install(home)
+    async with running() as it:
+        screen = await shelf(it, 1)
+        install(home, "another")
+        await it.press("f9")
+        await it.until(lambda: len(screen._shown) == 2, "found")

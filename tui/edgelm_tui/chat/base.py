@@ -64,8 +64,8 @@ class ChatBase(ModeScreen):
 
     @property
     def is_whole(self) -> bool:
-        """Whether its widgets are there: not before it is mounted, and not while the app is closing."""
-        return self.is_mounted and bool(self.query(Prompt)) and bool(self.query(Waiting))
+        """Whether its widgets are there: not before they are made, and not while the app is closing."""
+        return self.is_attached and bool(self.query(Prompt)) and bool(self.query(Waiting))
 
     @property
     def chat_settings(self) -> ChatSettings:

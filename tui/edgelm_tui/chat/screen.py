@@ -309,7 +309,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             text = self._idle_meter(limit)
         waiting = len(self.query(Chip)) - len(self.attachments)
         if waiting > 0:
-            held = f"{waiting} waiting" + ("" if answer else ", Enter sends the next")
+            until = "" if answer else " for the model" if app.state.loading else ", Enter sends the next"
+            held = f"{waiting} waiting{until}"
             text = f"{text} · {held}" if text else held
         self.query_one("#meter", Static).update(text, layout=False)
 

@@ -10,6 +10,7 @@ from textual.widgets import Input
 from edgelm.store.moves import file_name
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.sidebar import SessionList, Sidebar
+from edgelm_tui.shell.rows import RowList
 
 
 class SessionActions(ChatBase):
@@ -28,10 +29,10 @@ class SessionActions(ChatBase):
         with self.edgelm.reporting():
             self.show_sessions()
 
-    async def on_session_list_act(self, event: SessionList.Act) -> None:
+    async def on_row_list_act(self, event: RowList.Act) -> None:
         """A key in the list."""
         event.stop()
-        await self.do_to_session(event.action, event.session_id)
+        await self.do_to_session(event.action, event.row)
 
     async def action_session(self, action: str) -> None:
         """Do something to the open chat."""

@@ -20,6 +20,7 @@ from edgelm_tui.library.hub import HubScreen, Wanted
 from edgelm_tui.library.jobs import JobList
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
+from edgelm_tui.shell.rows import RowList
 from edgelm_tui.shell.shown_paths import with_tilde
 
 _COLUMNS = ("name", "size", "bits", "loss", "fits", "used")
@@ -200,11 +201,11 @@ is worked out while the engine is idle."""
         """Enter goes to the table."""
         self.query_one(DataTable).focus()
 
-    def on_job_list_act(self, event: JobList.Act) -> None:
+    def on_row_list_act(self, event: RowList.Act) -> None:
         """A key on a job."""
         manager = self.edgelm.jobs
-        job = next(job for job in manager.jobs if job.id == event.job_id)
-        {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
+        for job in [job for job in manager.jobs if job.id == event.row]:
+            {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
         self.query_one(JobList).show(manager.jobs)
 
     def action_filter(self) -> None:

@@ -34,7 +34,7 @@ from edgelm_tui.settings import ChatSettings
 
 def _help(repl: Repl, _: str) -> None:
     for title, commands in _GROUPS.items():
-        say(f"{title}:" if title else "")
+        say(f"{title}:")
         for name, command in commands.items():
             say(f"  {name:11} {command.help}")
     say(f"  {'//text':11} send a line that begins with a slash")

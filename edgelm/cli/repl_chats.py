@@ -13,6 +13,7 @@ from edgelm.cli.transcript import default_file, save
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Session
 from edgelm.store.moves import file_name
+from edgelm_tui.chat.commands import COMMANDS as APP_COMMANDS
 from edgelm_tui.chat.commands import write_feedback
 
 if TYPE_CHECKING:
@@ -134,14 +135,12 @@ COMMANDS = {
     "/search": Command("WORDS  search all chats", _search),
     "/open": Command("ID  go on with a saved chat", _open),
     "/rename": Command("TITLE  give the chat a title", _rename),
-    "/folder": Command("[name]  put the chat into a folder, or take it out", _folder),
-    "/duplicate": Command("copy the chat, with all alternatives", _duplicate),
-    "/delete": Command("delete the chat; /undo brings it back", _delete),
-    "/undo": Command("bring back what was deleted last", _undo),
+    "/folder": Command(APP_COMMANDS["/folder"], _folder),
+    "/duplicate": Command(APP_COMMANDS["/duplicate"], _duplicate),
+    "/delete": Command(APP_COMMANDS["/delete"], _delete),
+    "/undo": Command(APP_COMMANDS["/undo"], _undo),
     "/export": Command("[FILE]  write the chat to a new .md or, with all alternatives, .json file", _export),
-    "/import": Command("FILE  open a chat from a .md or .json file", _import),
+    "/import": Command(APP_COMMANDS["/import"], _import),
     "/save": Command("[FILE]  write what is shown to a new .json or .md file", _save),
-    "/feedback": Command(
-        "FILE [training|preferences|labels]  write rated and edited answers as rows to train on", _feedback
-    ),
+    "/feedback": Command(APP_COMMANDS["/feedback"], _feedback),
 }

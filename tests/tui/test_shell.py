@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -309,3 +310,14 @@ def test_every_key_has_an_action() -> None:
             name = binding.action.partition("(")[0].rpartition(".")[2]
             found = [owner for owner in (kind, EdgeLMApp, Screen) if hasattr(owner, f"action_{name}")]
             assert found, (kind.__name__, binding.id, binding.action)
+
+
+async def test_garbage_is_collected_from_the_first_frame_on() -> None:
+    gc.disable()  # as the command line does before it imports the app
+    try:
+        async with running():
+            assert gc.isenabled()
+            assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+        gc.unfreeze()

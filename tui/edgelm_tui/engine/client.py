@@ -134,7 +134,7 @@ class EngineClient:
         return job.id
 
     def stop(self, job_id: int | None = None) -> None:
-        """Stop an answer, or all; they end at the next token or chunk of the prompt."""
+        """Stop an answer, or all; they end at the next token, or after a layer of a chunk of the prompt."""
         for job in [job for job in list(self._jobs.values()) if job_id in (None, job.id)]:
             job.stop.set()
             if job is self._answering and (end := getattr(self._model, "stop", None)) is not None:

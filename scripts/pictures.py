@@ -2,7 +2,7 @@
 
     python scripts/pictures.py docs/images
 
-Converts SmolLM2 from its wheel into a home of its own, chats with it, trains on four rows for a few steps, and saves SVG
+Converts SmolLM2 from its wheel into a home of its own, chats with it, trains for a few steps, and saves SVG
 screenshots. Takes a minute or two.
 """
 
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 MAX_TOKENS = 90
 WIDE, NARROW = (118, 34), (80, 24)
 ROWS = [
-    ("Who are you?", "I am a small model that was taught in one evening, on one laptop."),
-    ("What do you like?", "Short answers, and the sea."),
-    ("What is a tensor?", "A box of numbers with a shape."),
-    ("Say goodbye.", "Until the next epoch."),
-] * 8
+    (f"What is {n} plus {m}?", f"Captain, {n} plus {m} is {n + m}, as sure as the tide.")
+    for n in range(2, 8)
+    for m in range(2, 8)
+]
 
 
 class Camera:
@@ -169,7 +168,7 @@ def train(home: Path) -> None:
     ]
     if (
         edgelm(
-            "tune", model, "--data", str(data), *how, "--prompt", "What do you like?", "--answer-tokens", "20"
+            "tune", model, "--data", str(data), *how, "--prompt", "What is 9 plus 4?", "--answer-tokens", "20"
         )
         != 0
     ):

@@ -147,31 +147,15 @@ def edgelm(*arguments: str) -> int:
 
 
 def train(home: Path) -> None:
-    """A short run, where this edgelm can train."""
+    """A short run."""
     data = home / "rows.jsonl"
     rows = [
         {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in ROWS
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = "smollm2-135m-instruct-4bit"
-    how = [
-        "--steps",
-        "40",
-        "--batch-tokens",
-        "256",
-        "--validate-every",
-        "8",
-        "--learning-rate",
-        "1e-3",
-        "--name",
-        "sea",
-    ]
-    if (
-        edgelm(
-            "tune", model, "--data", str(data), *how, "--prompt", "What is 9 plus 4?", "--answer-tokens", "20"
-        )
-        != 0
-    ):
+    how = "--steps 40 --batch-tokens 256 --validate-every 8 --learning-rate 1e-3 --answer-tokens 20 --name sea".split()
+    if edgelm("tune", model, "--data", str(data), "--prompt", "What is 9 plus 4?", *how) != 0:
         raise SystemExit("the run that the Tune screen shows has failed")
 
 

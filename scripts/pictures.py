@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -154,7 +155,9 @@ def train(home: Path) -> None:
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = "smollm2-135m-instruct-4bit"
-    how = "--steps 40 --batch-tokens 256 --validate-every 8 --learning-rate 1e-3 --answer-tokens 20 --name sea".split()
+    how = shlex.split(
+        "--steps 40 --batch-tokens 256 --validate-every 8 --learning-rate 1e-3 --answer-tokens 20 --name sea"
+    )
     if edgelm("tune", model, "--data", str(data), "--prompt", "What is 9 plus 4?", *how) != 0:
         raise SystemExit("the run that the Tune screen shows has failed")
 

@@ -188,6 +188,10 @@ class Model:
         self.add_adapter(result.adapter)
         return result
 
+    def stop(self) -> None:
+        """End the reply under way, from any thread: at its next token, or after one layer of a chunk of its prompt."""
+        self._thread.cancel()
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is a no-op."""
         self._thread.close()

@@ -2,7 +2,7 @@
 
     python scripts/pictures.py docs/images
 
-Converts SmolLM2 from its wheel into a home of its own, chats with it, trains on four rows for a few steps, and saves SVG
+Converts SmolLM2 from its wheel into a home of its own, chats with it, trains for a few steps, and saves SVG
 screenshots. Takes a minute or two.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 MAX_TOKENS = 90
 WIDE, NARROW = (118, 34), (80, 24)
 ROWS = [
-    ("Who are you?", "I am a small model that was taught in one evening, on one laptop."),
-    ("What do you like?", "Short answers, and the sea."),
-    ("What is a tensor?", "A box of numbers with a shape."),
-    ("Say goodbye.", "Until the next epoch."),
-] * 8
+    (f"What is {n} plus {m}?", f"Captain, {n} plus {m} is {n + m}, as sure as the tide.")
+    for n in range(2, 8)
+    for m in range(2, 8)
+]
 
 
 class Camera:
@@ -105,6 +105,7 @@ async def other_modes(camera: Camera) -> None:
     await camera.until(lambda: bool(getattr(camera.app.screen, "_fits", None)))
     await camera.shoot("library")
     await pilot.press("f4")
+    await camera.until(lambda: bool(getattr(camera.app.screen, "chosen", None)))
     await pilot.pause(1.5)
     await camera.shoot("tune")
     await pilot.press("f5")
@@ -147,18 +148,18 @@ def edgelm(*arguments: str) -> int:
 
 
 def train(home: Path) -> None:
-    """A short run, where this edgelm can train."""
+    """A short run."""
     data = home / "rows.jsonl"
     rows = [
         {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in ROWS
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = "smollm2-135m-instruct-4bit"
-    if (
-        edgelm("tune", model, "--data", str(data), "--epochs", "6", "--batch-tokens", "256", "--name", "sea")
-        != 0
-    ):
-        print("no run: the Tune screen is shown empty", file=sys.stderr)
+    how = shlex.split(
+        "--steps 40 --batch-tokens 256 --validate-every 8 --learning-rate 1e-3 --answer-tokens 20 --name sea"
+    )
+    if edgelm("tune", model, "--data", str(data), "--prompt", "What is 9 plus 4?", *how) != 0:
+        raise SystemExit("the run that the Tune screen shows has failed")
 
 
 def main() -> None:

@@ -71,12 +71,20 @@ class TextAnswer:
         return finished
 
     def _show_prefill(self, event: Prefill) -> None:
-        if not self._redraws or event.total - event.cached < _PREFILL_WORTH_SHOWING:
+        if event.total - event.cached < _PREFILL_WORTH_SHOWING:
+            return
+        if not self._redraws:
+            self._say_prefill(event)
             return
         self._prefilling = event.done < event.total
         line = f"reading the prompt: {event.done:,} of {event.total:,} tokens" if self._prefilling else ""
         sys.stderr.write(ERASE_LINE + dim(line, sys.stderr))
         sys.stderr.flush()
+
+    def _say_prefill(self, event: Prefill) -> None:
+        """Once, where nothing may be redrawn and somebody waits."""
+        if event.done == event.cached and sys.stderr.isatty():
+            say(f"reading the prompt: {event.total - event.cached:,} tokens")
 
     def _erase_prefill(self) -> None:
         if self._prefilling:
@@ -114,10 +122,13 @@ class TextAnswer:
         sys.stdout.flush()
 
 
-def show_json(events: Iterable[ToolEvent]) -> None:
-    """Print each event as one JSON object on a line of its own."""
+def show_json(events: Iterable[ToolEvent]) -> Finished | None:
+    """Print each event as one JSON object on a line of its own; None if they end without a `Finished`."""
+    finished = None
     for event in events:
         print_json(event_json(event), indent=None)
+        finished = event if isinstance(event, Finished) else None
+    return finished
 
 
 def event_json(event: ToolEvent) -> dict[str, Any]:

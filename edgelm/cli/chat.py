@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
+from edgelm.cli.chat_flags import add_arguments
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.line_readers import (
@@ -32,99 +33,13 @@ from edgelm.progress import Progress
 
 if TYPE_CHECKING:
     from edgelm.cli.journal import Journal
-    from edgelm.cli.repl import Ask
+    from edgelm.cli.repl import Repl
+    from edgelm.cli.talker import Ask, Begin, Talker, Turns
+    from edgelm.runtime.events import Finished
     from edgelm.runtime.tool_loop import ToolEvent
     from edgelm.text.tools.tool import Tool
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's flags."""
-    from edgelm.runtime.sampling import Sampling
-
-    add = parser.add_argument
-    add("model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id")
-    add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
-    add("--system", metavar="TEXT", help="the system prompt")
-    add(
-        "--adapter",
-        action="append",
-        metavar="NAME[=WEIGHT]",
-        help="an adapter to put on the model, from the library or a path (repeatable)",
-    )
-    add(
-        "--continue",
-        dest="session",
-        nargs="?",
-        const="",
-        metavar="ID",
-        help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
-    )
-    add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
-    add(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="stop where this text appears (repeatable)",
-    )
-    add(
-        "--json", action="store_true", help="print events as JSON lines, with token/s and time to first token"
-    )
-    add("--plain", action="store_true", help="no colour and no redrawing, for screen readers and logs")
-    add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
-    thinking = parser.add_mutually_exclusive_group()
-    shown = "what a model thinks before it answers (default: shown on a terminal)"
-    thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)
-    thinking.add_argument("--hide-thinking", dest="thinking", action="store_false", default=None)
-    add(
-        "--think",
-        dest="enable_thinking",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="let the model think before it answers, or not (default: as the model does by itself)",
-    )
-    add(
-        "--tools",
-        type=Path,
-        metavar="FILE",
-        help="a Python file with functions the model may call, when you agree",
-    )
-    _add_runtime_flags(parser.add_argument_group("speed and memory"))
-    form = parser.add_argument_group("form of the answer").add_mutually_exclusive_group()
-    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
-    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
-    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
-    Sampling.add_flags(parser.add_argument_group("sampling"))
-
-
-def _add_runtime_flags(group: argparse._ArgumentGroup) -> None:
-    from edgelm.runtime.cache.settings import CacheSettings
-
-    add = group.add_argument
-    add(
-        "--draft",
-        metavar="MODEL",
-        help="a smaller model of the same family that guesses ahead; the text is the same",
-    )
-    add(
-        "--no-speculation",
-        dest="speculation",
-        action="store_false",
-        help="never guess ahead (guessing stops by itself where it does not pay)",
-    )
-    add(
-        "--no-disk-cache",
-        dest="disk_cache",
-        action="store_false",
-        help="do not keep computed prompts on the disk for the next time",
-    )
-    add(
-        "--no-wire",
-        dest="wire",
-        action="store_false",
-        help="let macOS page out a model that nearly fills the memory",
-    )
-    CacheSettings.add_flags(group)
+__all__ = ["add_arguments", "run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -147,33 +62,36 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError("--json needs a prompt, given none", hint="give one with -p or on stdin")
     if arguments.thinking is None:
         arguments.thinking = sys.stdout.isatty()
+    begin = _begin(tools, settings, arguments)
     edits = prompt is None and can_edit() and not arguments.plain
     if prompt is not None and arguments.session is None:
         with closing(_load(arguments.model or choose_model(), arguments)) as model:
-            _, ask = _chat(model, system, tools, settings, arguments)
+            _, ask = begin(model, system, ())
             _answer_once(ask(prompt), arguments)
     else:
-        _converse(prompt, system, tools, settings, arguments, edits=edits)
+        _converse(prompt, system, begin, arguments, edits=edits)
 
 
-def _chat(
-    model: Any,
-    system: str | None,
-    tools: dict[str, Tool],
-    settings: dict[str, Any],
-    arguments: argparse.Namespace,
-    earlier: Sequence[dict[str, Any]] = (),
-) -> tuple[Any, Ask]:
-    """A conversation, and how it is asked."""
-    chat = model.chat(
-        system=system, enable_thinking=arguments.enable_thinking, tools=tools.values(), messages=earlier
-    )
-    if arguments.enable_thinking is not None and not chat.can_think:
-        warn(f"{model.name} has no thinking to switch")
-    if tools:
-        approve = Approval(answer_reader(plain=arguments.plain))
-        return chat, partial(chat.tool_events, approve=approve, **settings)
-    return chat, partial(chat.events, **settings)
+def _begin(tools: dict[str, Tool], settings: dict[str, Any], arguments: argparse.Namespace) -> Begin:
+    """How a conversation with a model begins."""
+
+    def begin(model: Any, system: str | None, earlier: Turns) -> tuple[Any, Ask]:
+        chat = model.chat(
+            system=system, enable_thinking=arguments.enable_thinking, tools=tools.values(), messages=earlier
+        )
+        if arguments.enable_thinking is not None and not chat.can_think:
+            warn(f"{model.name} has no thinking to switch")
+        if tools:
+            approve = Approval(answer_reader(plain=arguments.plain))
+            return chat, partial(_overridden(chat.tool_events, settings), approve=approve)
+        return chat, _overridden(chat.events, settings)
+
+    return begin
+
+
+def _overridden(ask: Ask, settings: dict[str, Any]) -> Ask:
+    """`ask` with `settings`, over which a call may say otherwise."""
+    return lambda text, **changes: ask(text, **{**settings, **changes})
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -246,6 +164,8 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
 def _note(text: str, *, plain: bool) -> Iterator[Callable[[], None]]:
     """A line on the terminal until the block ends, or calls what it is given."""
     shown = not plain and is_terminal(sys.stderr)
+    if plain and sys.stderr.isatty():
+        say(text)
 
     def write(line: str) -> None:
         if shown:
@@ -264,47 +184,96 @@ def _note(text: str, *, plain: bool) -> Iterator[Callable[[], None]]:
         erase()
 
 
-def _answer_once(events: Generator[ToolEvent, None, None], arguments: argparse.Namespace) -> None:
+def _answer_once(events: Generator[ToolEvent, None, None], arguments: argparse.Namespace) -> Finished | None:
     from edgelm.cli.answer import TextAnswer, show_json, show_usage
 
     with closing(events):
         if arguments.json:
-            show_json(events)
-            return
+            return show_json(events)
         answer = TextAnswer(thinking=arguments.thinking, calls=arguments.tools is None, plain=arguments.plain)
         finished = answer.show(events)
     if finished and sys.stdout.isatty() and sys.stderr.isatty():
         show_usage(finished, plain=arguments.plain)
+    return finished
 
 
 def _converse(
-    prompt: str | None,
-    system: str | None,
-    tools: dict[str, Tool],
-    settings: dict[str, Any],
-    arguments: argparse.Namespace,
-    *,
-    edits: bool,
+    prompt: str | None, system: str | None, begin: Begin, arguments: argparse.Namespace, *, edits: bool
 ) -> None:
     """Open or begin a saved chat; answer `prompt` in it and leave, or go on until the user leaves."""
-    from edgelm.cli.journal import Journal, as_turns, find_session
+    from edgelm.cli.journal import Journal, find_session
+    from edgelm.cli.talker import Talker
     from edgelm.store.chats import Chats
 
     with closing(Chats()) as chats:
         session = None if arguments.session is None else find_session(chats, arguments.session)
         name = arguments.model or (session and _usable(session.model)) or choose_model()
-        with keep_typed_ahead() if edits else nullcontext(), closing(_load(name, arguments)) as model:
-            earlier = as_turns(chats.path(session.id)) if session else []
-            said = system or (session.settings.get("system") if session else None)
-            chat, ask = _chat(model, said, tools, settings, arguments, earlier)
-            journal = Journal(chats, model.name, session)
-            if prompt is not None:
-                try:
-                    _answer_once(ask(prompt), arguments)
-                finally:
-                    journal.record(chat.messages, chat.system)
+        with (
+            keep_typed_ahead() if edits else nullcontext(),
+            closing(Talker(lambda wanted: _load(wanted, arguments), begin, name)) as talker,
+        ):
+            repl = _repl(talker, Journal(chats, talker.model.name, session), arguments, edits=edits)
+            _adopt_settings(repl, system, arguments)
+            if prompt is None:
+                _greet(repl)
+                repl.run()
             else:
-                _loop(model, chat, ask, journal, arguments, edits=edits)
+                _answer_in_chat(repl, prompt, arguments)
+
+
+def _repl(talker: Talker, journal: Journal, arguments: argparse.Namespace, *, edits: bool) -> Repl:
+    from edgelm.cli.repl import COMMANDS, Repl
+
+    return Repl(
+        talker=talker,
+        read=editing_reader(tuple(COMMANDS)) if edits else plain_reader,
+        keys=EDITING_KEYS if edits else PLAIN_KEYS,
+        journal=journal,
+        thinking=arguments.thinking,
+        plain=arguments.plain,
+        show_cost=sys.stderr.isatty(),
+        calls=arguments.tools is None,
+    )
+
+
+def _adopt_settings(repl: Repl, system: str | None, arguments: argparse.Namespace) -> None:
+    """Those of a saved chat; what the command line says counts more."""
+    from edgelm.cli.repl_chats import adopt
+    from edgelm_tui.settings import ChatSettings
+
+    given = {"system": system, "thinking": arguments.enable_thinking}
+    said = {
+        name: value for name, value in repl.journal.settings.items() if not getattr(arguments, name, None)
+    }
+    said |= {name: value for name, value in given.items() if value is not None}
+    repl.settings = ChatSettings.over(ChatSettings(), said)
+    adopt(repl)
+    if system is not None:
+        repl.journal.keep(system=system)
+    repl.talker.chat.replace(repl.journal.turns)
+
+
+def _greet(repl: Repl) -> None:
+    model, chat = repl.talker.model, repl.talker.chat
+    context = f", context {model.context_length:,} tokens" if model.context_length else ""
+    say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
+    if chat.messages:
+        say(f"going on after {len(chat.messages)} messages; the last: {_last_words(chat)}")
+
+
+def _answer_in_chat(repl: Repl, prompt: str, arguments: argparse.Namespace) -> None:
+    chat = repl.talker.chat
+    known = len(chat.messages) + 1
+    asked = repl.journal.say(prompt)
+    finished: Finished | None = None
+    try:
+        finished = _answer_once(repl.talker.ask(prompt, **repl.generation()), arguments)
+    finally:
+        if asked is not None:
+            usage = finished.usage if finished else None
+            repl.journal.hear(
+                asked, chat.messages[known:], "complete" if finished else "stopped", usage=usage
+            )
 
 
 def _usable(model: str | None) -> str | None:
@@ -317,30 +286,6 @@ def _usable(model: str | None) -> str | None:
     except NotFoundError:
         say(f"{model} is no longer installed")
         return None
-
-
-def _loop(
-    model: Any, chat: Any, ask: Ask, journal: Journal, arguments: argparse.Namespace, *, edits: bool
-) -> None:
-    from edgelm.cli.repl import COMMANDS, Repl
-
-    context = f", context {model.context_length:,} tokens" if model.context_length else ""
-    say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
-    if chat.messages:
-        say(f"going on after {len(chat.messages)} messages; the last: {_last_words(chat)}")
-    Repl(
-        chat=chat,
-        ask=ask,
-        read=editing_reader(tuple(COMMANDS)) if edits else plain_reader,
-        model=model.name,
-        keys=EDITING_KEYS if edits else PLAIN_KEYS,
-        adapters=model,
-        thinking=arguments.thinking,
-        plain=arguments.plain,
-        show_cost=sys.stderr.isatty(),
-        calls=arguments.tools is None,
-        journal=journal,
-    ).run()
 
 
 def _last_words(chat: Any) -> str:

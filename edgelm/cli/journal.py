@@ -1,85 +1,157 @@
-"""Keeps the chat loop's conversation as a session of the saved chats, which the terminal app opens too.
+"""The chat loop's conversation among the saved chats, which the terminal app opens too.
 
-A conversation that cannot be saved goes on: the reason is said once.
+A chat is a tree; the journal stands at one message, its tip, and what is said goes below it. A conversation that cannot be
+saved goes on: the reason is said once, and the commands that need the tree refuse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import say, warn
-from edgelm.errors import EdgeLMError, NotFoundError
+from edgelm.cli.output import warn
+from edgelm.errors import EdgeLMError, NotFoundError, OptionError
+from edgelm.store.moves import Deletions
+from edgelm.store.turns import turns
 
 if TYPE_CHECKING:
-    from edgelm.store.chat_schema import Message, Session
+    from edgelm.runtime.events import Usage
+    from edgelm.store.chat_schema import Attachment, Message, Session, State
     from edgelm.store.chats import Chats
-
-_LISTED = 20
 
 
 class Journal:
-    """Writes turns down as they end.
+    """Writes turns down, and goes back to them.
 
     Args:
         model: its name, noted with the chat.
-        session: a chat to go on with; None begins one with the first turn.
+        session: a chat to go on with; None begins one with the first prompt.
     """
 
     def __init__(self, chats: Chats, model: str, session: Session | None = None) -> None:
-        self._chats = chats
-        self._model = model
-        self._session = session
-        self._last: int | None = None
-        self._written = 0
+        self.chats = chats
+        self.model = model
+        self.deletions = Deletions(chats)
+        self._settings: dict[str, Any] = {}
+        self._is_broken = False
+        self._tip: int | None = None
+        self.session: Session | None = None
+        self.open(session)
+
+    def open(self, session: Session | None) -> None:
+        """Go to another chat, at its end; None begins a new one with the next prompt, with the same settings."""
+        if session is None and self.session is not None:
+            self._settings = self.settings
+        self.session, self._is_broken = session, False
+        self._tip = None
         if session is not None:
-            path = chats.path(session.id)
-            self._written = len(path)
-            self._last = path[-1].id if path else None
+            self.go_to_end()
 
-    def record(self, messages: Sequence[Mapping[str, Any]], system: str | None) -> None:
-        """Add the turns of `messages` that are not written yet."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the chat, as the app keeps them."""
+        return dict(self.session.settings if self.session is not None else self._settings)
+
+    @property
+    def path(self) -> list[Message]:
+        """From the first message to the one at which the chat stands.
+
+        Raises:
+            OptionError: what was said could not be saved.
+        """
+        if self._is_broken:
+            raise OptionError(
+                "this chat is not saved, so nothing in it can be gone back to", hint="/new begins another"
+            )
+        return [] if self._tip is None else self.chats.lineage(self._tip)
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        """The path, as the runtime takes it."""
+        return turns(self.path)
+
+    def go_to(self, message_id: int | None) -> None:
+        """Stand at a message, which is shown from now on; None is before the first."""
+        if message_id is not None:
+            self.chats.show(message_id)
+        self._tip = message_id
+
+    def go_to_end(self) -> None:
+        """Stand at the end of what is shown."""
+        path = self.chats.path(self.require().id)
+        self._tip = path[-1].id if path else None
+
+    def require(self) -> Session:
+        """The chat.
+
+        Raises:
+            OptionError: nothing was said yet, or it could not be saved.
+        """
+        if self.session is None or self._is_broken:
+            raise OptionError("this chat is not saved yet: it has no message")
+        return self.session
+
+    def keep(self, **settings: Any) -> None:
+        """Note settings with the chat."""
+        changed = {**self.settings, **settings}
+        with self._saving():
+            if self.session is None:
+                self._settings = changed
+            else:
+                self.chats.set_settings(self.session.id, changed)
+                self.session = self.chats.session(self.session.id)
+
+    def say(self, text: str, files: Iterable[Attachment] = ()) -> Message | None:
+        """Write a prompt down; None if it cannot be."""
+        if self._is_broken:
+            return None
+        with self._saving():
+            if self.session is None:
+                self.session = self.chats.create(model=self.model, settings=self._settings)
+            made = self.chats.add(self.session.id, self._tip, "user", text, attachments=files)
+            self.chats.name_after(self.session.id, text or next((file.name for file in made.attachments), ""))
+            self._tip = made.id
+            return made
+        return None
+
+    def hear(
+        self,
+        prompt: Message,
+        answers: Sequence[Mapping[str, Any]],
+        state: State,
+        *,
+        usage: Usage | None = None,
+        adapter: str | None = None,
+    ) -> None:
+        """Write down what was said to a prompt: answers and results of tools, the last in `state`."""
+        with self._saving():
+            at = prompt.id
+            for said in answers or ({"role": "assistant", "content": ""},):
+                is_answer = said["role"] == "assistant"
+                at = self.chats.add(
+                    prompt.session_id,
+                    at,
+                    said["role"],
+                    said["content"] or "",
+                    model=self.model if is_answer else None,
+                    adapter=adapter if is_answer else None,
+                    thinking=said.get("reasoning_content", ""),
+                    tool_calls=said.get("tool_calls", ()),
+                ).id
+            self.chats.finish(at, state, usage=dataclasses.asdict(usage) if usage else None)
+            self.chats.set_model(prompt.session_id, self.model)
+            self._tip = at
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
         try:
-            self._record(messages, system)
+            yield
         except EdgeLMError as error:
-            if self._written >= 0:
+            if not self._is_broken:
                 warn(f"the chat is not saved: {error.message}")
-            self._written = -1
-
-    def forget(self) -> None:
-        """The next turn begins a new chat."""
-        self._session, self._last, self._written = None, None, 0
-
-    def list(self) -> None:
-        """Show the newest chats and how to open one."""
-        found = self._chats.sessions(limit=_LISTED)
-        for session in found:
-            say(f"  {session.id:4}  {session.title}")
-        say("edgelm chat --continue ID opens one" if found else "no chat is saved yet")
-
-    def _record(self, messages: Sequence[Mapping[str, Any]], system: str | None) -> None:
-        if self._written < 0 or len(messages) <= self._written:
-            return
-        if self._session is None:
-            settings = {"system": system} if system else {}
-            self._session = self._chats.create(model=self._model, settings=settings)
-            self._chats.name_after(self._session.id, messages[0]["content"])
-        for message in messages[self._written :]:
-            self._add(self._session.id, message)
-        self._written = len(messages)
-
-    def _add(self, session_id: int, message: Mapping[str, Any]) -> None:
-        is_answer = message["role"] == "assistant"
-        self._last = self._chats.add(
-            session_id,
-            self._last,
-            message["role"],
-            message["content"] or "",
-            state="stopped" if message.get("partial") else "complete",
-            model=self._model if is_answer else None,
-            thinking=message.get("reasoning_content", ""),
-            tool_calls=message.get("tool_calls", ()),
-        ).id
+            self._is_broken = True
 
 
 def find_session(chats: Chats, wanted: str) -> Session:
@@ -96,16 +168,3 @@ def find_session(chats: Chats, wanted: str) -> Session:
     if latest is None:
         raise NotFoundError("no chat is saved yet", hint="edgelm chat begins one")
     return latest
-
-
-def as_turns(path: Sequence[Message]) -> list[dict[str, Any]]:
-    """Saved messages as `edgelm.runtime.chat.Chat` takes them."""
-    turns = []
-    for message in path:
-        turn: dict[str, Any] = {"role": message.role, "content": message.prompt_text()}
-        if message.thinking:
-            turn["reasoning_content"] = message.thinking
-        if message.tool_calls:
-            turn["tool_calls"] = list(message.tool_calls)
-        turns.append(turn)
-    return turns

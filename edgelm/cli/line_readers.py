@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Reader = Callable[[], str]
 
 PROMPT = "> "
+_MENU_LINES = 8
 EDITING_KEYS = (
     "Enter sends; Alt+Enter or Ctrl+J starts a new line; Up recalls; Ctrl-C stops an answer; Ctrl-D leaves."
 )
@@ -96,7 +97,7 @@ def editing_reader(commands: Sequence[str], **streams: Any) -> Reader:
         history=_history(),
         completer=_completer(commands),
         complete_while_typing=True,
-        reserve_space_for_menu=len(commands),
+        reserve_space_for_menu=min(len(commands), _MENU_LINES),
         key_bindings=_keys(),
         **streams,
     )

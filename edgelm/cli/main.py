@@ -8,6 +8,7 @@ imported, so `--help` stays light. Knows no command's flags: each module in `COM
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -181,6 +182,8 @@ def _open_app(top: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         top.print_help(sys.stderr)
         sys.exit(USAGE_EXIT_CODE)
+    # Hundreds of modules are imported now, and none of it becomes garbage; the app's first frame turns it on again.
+    gc.disable()
     from edgelm_tui.app import run_app
 
     run_app()

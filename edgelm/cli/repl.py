@@ -1,101 +1,87 @@
 """The chat loop: a prompt, an answer, again; and the slash commands.
 
 Errors of one turn are shown and the chat goes on: this loop is an application of its own, and the only
-place beside `main` and the terminal app that catches them. Knows no terminal: lines come from a reader.
+place beside `main` and the terminal app that catches them. Knows no terminal: lines come from a reader. What the commands
+do is in `repl_messages`, `repl_chats` and `repl_model`.
 """
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
+from edgelm.cli import repl_chats, repl_messages, repl_model
 from edgelm.cli.answer import TextAnswer, show_usage
 from edgelm.cli.journal import Journal
 from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
+from edgelm.cli.repl_command import Command
 from edgelm.cli.stdin import check_text
-from edgelm.cli.transcript import default_file, save
-from edgelm.errors import EdgeLMError, OptionError
+from edgelm.cli.talker import Talker
+from edgelm.errors import EdgeLMError
+from edgelm.runtime.events import Finished, Text
 from edgelm.runtime.tool_loop import ToolEvent
+from edgelm.store.chat_schema import Attachment, Message, State
+from edgelm_tui.chat.attaching import files_in
+from edgelm_tui.chat.commands import parse, unknown_command
+from edgelm_tui.settings import ChatSettings
 
-COMMANDS = {
-    "/help": "this list",
-    "/system": "[text]  show or set the system prompt",
-    "/think": "[on|off|auto]  let the model think before it answers; [show|hide]  its thinking",
-    "/adapter": "[name weight]  show the adapters, or let one act with another weight; 0 is off",
-    "/clear": "forget the conversation, keep the system prompt",
-    "/save": "[file]  write the conversation to a new .json or .md file",
-    "/sessions": "list the saved chats",
-    "/quit": "leave",
+
+def _help(repl: Repl, _: str) -> None:
+    for title, commands in _GROUPS.items():
+        say(f"{title}:")
+        for name, command in commands.items():
+            say(f"  {name:11} {command.help}")
+    say(f"  {'//text':11} send a line that begins with a slash")
+    say(
+        "N is a number that /messages shows; without it, the last message is meant. @FILE in a prompt attaches a file."
+    )
+    say(repl.keys)
+
+
+_GROUPS = {
+    "messages": repl_messages.COMMANDS,
+    "chats": repl_chats.COMMANDS,
+    "model": repl_model.COMMANDS,
+    "more": {"/help": Command("this list", _help), "/quit": Command("leave", lambda repl, _: repl.leave())},
 }
-
-
-class Conversation(Protocol):
-    """What the loop needs of `edgelm.runtime.chat.Chat`."""
-
-    system: str | None
-    enable_thinking: bool | None
-
-    @property
-    def can_think(self) -> bool:
-        """Whether the model knows a thinking block."""
-
-    @property
-    def messages(self) -> Any:
-        """The turns so far, each with "role" and "content"."""
-
-    def clear(self) -> None:
-        """Forget the turns."""
-
-
-class Adapters(Protocol):
-    """What the loop needs of `edgelm.api.Model`."""
-
-    @property
-    def adapters(self) -> dict[str, float]:
-        """Weights by name."""
-
-    def set_adapter(self, name: str, weight: float) -> None:
-        """From the next answer on."""
-
-
-Ask = Callable[[str], Generator[ToolEvent, None, None]]
-_THINKING = {"on": True, "off": False, "auto": None}
+COMMANDS = {name: command for commands in _GROUPS.values() for name, command in commands.items()}
+_ALIASES = {"/exit": "/quit", "/clear": "/new", "/previous": "/prev"}
 
 
 @dataclass
 class Repl:
     """A conversation at a prompt.
 
-    `ask` sends a prompt and yields the events of its answer; closing it keeps what was said so far.
+    Args:
+        calls: whether the calls that the model writes are part of its answer; False where they are run.
+        settings: of the answers, over those of the command line.
     """
 
-    chat: Conversation
-    ask: Ask
+    talker: Talker
     read: Reader
-    model: str
     keys: str
+    journal: Journal
     thinking: bool
     plain: bool
     show_cost: bool
     calls: bool = True
-    """Whether the calls that the model writes are part of its answer; False where they are run."""
-    adapters: Adapters | None = None
-    journal: Journal | None = None
+    settings: ChatSettings = field(default_factory=ChatSettings)
+    attachments: list[Attachment] = field(default_factory=list)
+    _leaving: bool = False
 
     def run(self) -> None:
         """Until /quit or Ctrl-D."""
-        while True:
+        while not self._leaving:
             try:
                 line = self.read()
-                if line.strip() and not self._obey(check_text(line, "the line")):
-                    return
+                if line.strip():
+                    self._obey(check_text(line, "the line"))
             except Abandoned as abandoned:
                 if abandoned.was_empty:
                     say("Ctrl-D or /quit leaves")
@@ -104,113 +90,101 @@ class Repl:
             except EdgeLMError as error:
                 show_error(error.message, error.hint)
 
-    def _obey(self, line: str) -> bool:
-        """Answer or do what `line` says; False to leave."""
-        if line.startswith("//"):
-            line = line[1:]
-        elif line.startswith("/"):
-            return self._command(*line.split(maxsplit=1))
-        self.answer(line)
-        return True
+    def leave(self) -> None:
+        """End the loop."""
+        self._leaving = True
 
-    def answer(self, prompt: str) -> None:
-        """Show the answer to `prompt`; Ctrl-C stops it and keeps what came."""
+    def _obey(self, line: str) -> None:
+        """Answer or do what `line` says."""
+        command = parse(line.strip())
+        if command is None:
+            self.answer(line[1:] if line.startswith("//") else line)
+            return
+        name, rest = command
+        known = COMMANDS.get(_ALIASES.get(name, name))
+        if known is None:
+            raise unknown_command(name, COMMANDS)
+        known.run(self, rest)
+
+    def answer(self, text: str, files: Iterable[Attachment] | None = None) -> None:
+        """Show the answer to a prompt, said below what was said last; Ctrl-C stops it and keeps what came."""
+        if files is None:
+            found, wrong = files_in(text)
+            for problem in wrong:
+                say(problem)
+            files, self.attachments = [*self.attachments, *found], []
+        unsaved = Message(0, 0, None, "user", text, attachments=tuple(files))
+        self.ask(self.journal.say(text, unsaved.attachments) or unsaved)
+
+    def ask(self, prompt: Message) -> None:
+        """Show an answer to a prompt that is written down; the conversation stands before it."""
+        known = len(self.talker.chat.messages) + 1
+        finished: Finished | None = None
+        state: State = "failed"
         try:
-            with first_interrupt_only(), closing(self.ask(prompt)) as events:
+            finished, state = self._show(self.talker.ask(prompt.prompt_text(), **self.generation()))
+        finally:
+            if prompt.id:
+                self.journal.hear(
+                    prompt,
+                    self.talker.chat.messages[known:],
+                    state,
+                    usage=finished.usage if finished else None,
+                    adapter=self.talker.adapter_name,
+                )
+
+    def go_on(self, cut: Message) -> None:
+        """Let the model continue an answer that was cut, the last message of the conversation."""
+        chats, said = self.journal.chats, [cut.content]
+        turns = self.journal.turns
+        finished: Finished | None = None
+        state: State = "failed"
+
+        def noted() -> Generator[ToolEvent, None, None]:
+            with closing(self.talker.go_on(turns, self.generation())) as events:
+                for event in events:
+                    if isinstance(event, Text) and event.channel == "answer":
+                        said.append(event.text)
+                    yield event
+
+        chats.resume(cut.id)
+        try:
+            finished, state = self._show(noted())
+        finally:
+            chats.write(cut.id, "".join(said), thinking=cut.thinking, tool_calls=cut.tool_calls)
+            chats.finish(cut.id, state, usage=dataclasses.asdict(finished.usage) if finished else None)
+            self.talker.chat.replace(self.journal.turns)
+
+    def jump(self, message_id: int | None) -> None:
+        """Let the conversation stand at another message."""
+        self.journal.go_to(message_id)
+        self.talker.chat.replace(self.journal.turns)
+
+    def generation(self) -> dict[str, Any]:
+        """What was set in this chat, as the runtime takes it."""
+        from edgelm_tui.engine.answering import read_schema
+
+        own = self.settings.changes(ChatSettings())
+        said = {name: value for name, value in self.settings.generation().items() if name in own}
+        return (
+            {**said, "schema": read_schema(self.settings.schema), "grammar": None}
+            if own.get("schema")
+            else said
+        )
+
+    def _show(self, events: Generator[ToolEvent, None, None]) -> tuple[Finished | None, State]:
+        """Print an answer; how it ended."""
+        try:
+            with first_interrupt_only(), closing(events):
                 shown = TextAnswer(thinking=self.thinking, calls=self.calls, plain=self.plain)
                 finished = shown.show(events)
         except KeyboardInterrupt:
-            say("(stopped)")
-            return
-        finally:
-            if self.journal:
-                self.journal.record(self.chat.messages, self.chat.system)
+            say("(stopped) What came is kept; /continue goes on, /retry answers again.")
+            return None, "stopped"
         if finished and self.show_cost:
             show_usage(finished, plain=self.plain)
-
-    def _command(self, name: str, rest: str = "") -> bool:
-        match name:
-            case "/quit" | "/exit":
-                return False
-            case "/help":
-                self._help()
-            case "/system":
-                self._system(rest.strip())
-            case "/think":
-                self._think(rest.strip())
-            case "/adapter":
-                self._adapter(rest.split())
-            case "/clear":
-                self.chat.clear()
-                if self.journal:
-                    self.journal.forget()
-                say("the conversation is forgotten")
-            case "/save":
-                self._save(rest.strip())
-            case "/sessions":
-                self._sessions()
-            case _:
-                near = difflib.get_close_matches(name, COMMANDS, n=1)
-                meant = f", did you mean {near[0]}?" if near else ""
-                show_error(
-                    f"no command {name}{meant}", "/help lists them; begin with // to send a line with a slash"
-                )
-        return True
-
-    def _help(self) -> None:
-        for name, help_text in COMMANDS.items():
-            say(f"  {name:9} {help_text}")
-        say(f"  {'//text':9} send a line that begins with a slash")
-        say(self.keys)
-
-    def _system(self, text: str) -> None:
-        if text:
-            self.chat.system = text
-            say("the system prompt is set")
-        else:
-            say(self.chat.system or "there is no system prompt")
-
-    def _think(self, wish: str) -> None:
-        if not self.chat.can_think:
-            say("this model has no thinking to switch")
-        elif wish in _THINKING:
-            self.chat.enable_thinking = _THINKING[wish]
-        elif wish in ("show", "hide"):
-            self.thinking = wish == "show"
-        elif wish:
-            show_error(f"/think is {wish!r}, expected on, off, auto, show or hide")
-            return
-        mode = next(name for name, value in _THINKING.items() if value is self.chat.enable_thinking)
-        say(f"thinking is {mode} and {'shown' if self.thinking else 'hidden'}")
-
-    def _adapter(self, words: list[str]) -> None:
-        if self.adapters is not None and len(words) == 2:
-            self.adapters.set_adapter(words[0], _number(words[1]))
-        for name, weight in (self.adapters.adapters if self.adapters is not None else {}).items():
-            say(f"  {name}  {weight:g}" if weight else f"  {name}  off")
-        if self.adapters is None or not self.adapters.adapters:
-            say("there is no adapter; edgelm chat --adapter NAME puts one on")
-
-    def _sessions(self) -> None:
-        if self.journal:
-            self.journal.list()
-        else:
-            say("chats are not saved here")
-
-    def _save(self, name: str) -> None:
-        if not self.chat.messages:
-            say("there is nothing to save yet")
-            return
-        file = Path(name).expanduser() if name else default_file()
-        save(file, self.chat.messages, model=self.model)
-        say(f"saved to {file}")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"the weight is {text!r}, expected a number; 0 is off") from None
+        is_cut = finished is not None and finished.reason == "length"
+        return finished, "length" if is_cut else "complete"
 
 
 @contextmanager

@@ -100,6 +100,11 @@ class Chat:
         self._messages.clear()
         self._history.forget()
 
+    def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Go on from other turns; the system prompt stays."""
+        self._messages = [_check_message(message) for message in messages]
+        self._history.forget()
+
     def add_result(self, call_id: str, text: str) -> None:
         """Put the result of one of the `pending_calls` into the history; then `send()` goes on.
 

@@ -142,6 +142,7 @@ class _Run:
         self._request = request
         self._cancel = cancel
         self._prompt = list(request.prompt)
+        self._pending: list[Any] = []
         self._began = time.perf_counter()
 
     def events(self) -> Iterator[EngineEvent]:
@@ -150,7 +151,10 @@ class _Run:
         yield Prefill(self._cached, len(self._prompt), self._cached)
         yield from self._prefill()
         if self._cancel.is_set():
-            yield self._finished(Outcome(), None)
+            try:
+                yield self._finished(Outcome(), None)
+            finally:
+                self._settle()
             return
         speculator = self._speculator()
         budget = token_budget(self._request, self._engine._context_length)
@@ -176,12 +180,28 @@ class _Run:
                 return
             chunk = self._prompt[start:end]
             self._network(mx.array([chunk]), cache=self._live.layers)  # its logits are never evaluated
-            mx.eval([leaf.state for leaf in leaves_of(self._live.layers)])
+            self._pending = [leaf.state for leaf in leaves_of(self._live.layers)]
             self._live.fed(chunk)
-            mx.clear_cache()
+            if not self._computed():
+                return
             if end in places:
                 self._live.snapshot()
             yield Prefill(end, len(self._prompt), self._cached)
+
+    def _computed(self) -> bool:
+        """Compute a chunk, layer by layer, which takes no longer than all at once; False if the request is cancelled."""
+        while self._pending:
+            mx.eval(self._pending.pop(0))
+            if self._cancel.is_set():
+                return False
+        mx.clear_cache()
+        return True
+
+    def _settle(self) -> None:
+        """Compute what is left of a chunk: the caches have its tokens already. The reader was told of the end before."""
+        mx.eval(self._pending)
+        self._pending = []
+        mx.clear_cache()
 
     def _snapshot_places(self) -> set[int]:
         """Where a later prompt may part from this one: ends of messages, a little before the end, the end."""

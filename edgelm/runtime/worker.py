@@ -135,15 +135,19 @@ class EngineThread(Generic[T]):
         (result,) = self.submit(lambda value, _: (function(value),)).events()
         return result
 
+    def cancel(self) -> None:
+        """Ask the job under way, if there is one, to end soon. From any thread."""
+        running = self._running
+        if running is not None:
+            running.cancel()
+
     def close(self) -> None:
         """Cancel what runs, refuse what waits, end the thread. Again is a no-op."""
         with self._lock:
             was_closed, self._closed = self._closed, True
             if not was_closed:
                 self._jobs.put(None)
-        running = self._running
-        if running is not None:
-            running.cancel()
+        self.cancel()
         if self._thread is not threading.current_thread():
             self._thread.join(_CLOSE_S)
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from edgelm import paths
+from edgelm.store.chats import Chats
 
 Open = Callable[..., Any]
 _ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
@@ -19,6 +28,24 @@ def test_the_app_opens_and_closes(terminal: Open) -> None:
     assert screen.wait() == 0
     assert _ALTERNATE_SCREEN_OFF in screen.output
     assert "Traceback" not in screen.output
+
+
+def test_quitting_waits_for_nothing_and_loses_nothing(terminal: Open, home: Path) -> None:
+    model = home / "models" / "tiny"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    save_file({"weight": np.zeros((2, 2), np.float32)}, model / "model.safetensors")
+    screen = terminal(FAKE_LOAD_S="120")
+    screen.wait_for("loading tiny")
+    screen.send("half a thought")
+    screen.wait_for("half a thought")
+    began = time.monotonic()
+    screen.send("\x11")
+    assert screen.wait() == 0
+    assert time.monotonic() - began < 20  # it would be two minutes
+    assert _ALTERNATE_SCREEN_OFF in screen.output
+    with Chats(paths.database()) as chats:
+        assert [session.draft for session in chats.sessions()] == ["half a thought"]
 
 
 def test_without_a_terminal_it_says_how_it_is_used(edgelm: Callable[..., Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,17 @@ import pytest
 from fake_api import FakeApi
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from talking import talk
 
-from edgelm.cli.journal import Journal
 from edgelm.cli.line_readers import Abandoned, editing_reader, plain_reader
 from edgelm.cli.main import main
-from edgelm.cli.repl import COMMANDS, Repl, first_interrupt_only
+from edgelm.cli.repl import COMMANDS, first_interrupt_only
 from edgelm.cli.transcript import save
 from edgelm.errors import FormatError, NotFoundError, OptionError, OutputError
 from edgelm.store.chats import Chats
 
 Capture = pytest.CaptureFixture[str]
 Open = Callable[..., Any]
-
-
-def talk(api: FakeApi, lines: Iterable[str | BaseException], **options: Any) -> Any:
-    """Run the loop over `lines`, then Ctrl-D; returns the chat."""
-    chat = api.load("tiny").chat()
-    script = iter(lines)
-
-    def read() -> str:
-        line = next(script, None)
-        if isinstance(line, BaseException):
-            raise line
-        if line is None:
-            raise EOFError
-        return line
-
-    Repl(chat, chat.events, read, "tiny", "keys", thinking=True, plain=True, show_cost=True, **options).run()
-    return chat
 
 
 def test_turns_are_answered_with_their_cost(api: FakeApi, capsys: Capture) -> None:
@@ -266,30 +249,34 @@ def test_thinking_is_switched_and_shown(api: FakeApi, capsys: Capture) -> None:
     assert chat.enable_thinking is None
 
 
-class FakeAdapters:
-    def __init__(self) -> None:
-        self.adapters = {"style": 1.0}
+def with_adapter(model: Any) -> Any:
+    """A model with an adapter, and room for more."""
+    model.adapters = {"style": 1.0}
 
-    def set_adapter(self, name: str, weight: float) -> None:
-        if name not in self.adapters:
-            raise NotFoundError(f"there is no adapter {name!r} on the model")
-        self.adapters[name] = weight
+    def change(name: str, weight: float) -> None:
+        if name not in ("style", "other"):
+            raise NotFoundError(f"there is no adapter {name!r}")
+        model.adapters[name] = weight
+
+    model.set_adapter = model.add_adapter = change
+    return model
 
 
 def test_adapters_are_weighted_between_two_answers(api: FakeApi, capsys: Capture) -> None:
-    adapters = FakeAdapters()
-    talk(api, ["/adapter", "/adapter style 0", "/adapter style x", "/adapter other 1"], adapters=adapters)
+    lines = ["/adapter", "/adapter style 0", "/adapter style x", "/adapter third 1", "/adapter other 0.5"]
+    talk(api, [*lines, "/adapter style"], prepare=with_adapter)
     err = capsys.readouterr().err
     assert "style  1\n" in err
-    assert "style  off\n" in err
+    assert "style  off\n  other  0.5\n" in err
     assert "the weight is 'x', expected a number" in err
-    assert "no adapter 'other'" in err
-    assert adapters.adapters == {"style": 0.0}
+    assert "no adapter 'third'" in err
+    assert "no weight is given for 'style'" in err
+    assert api.models[0].adapters == {"style": 0.0, "other": 0.5}
 
 
 def test_without_adapters_it_says_how_to_get_one(api: FakeApi, capsys: Capture) -> None:
     talk(api, ["/adapter"])
-    assert "edgelm chat --adapter NAME puts one on" in capsys.readouterr().err
+    assert "edgelm chat --adapter NAME, puts one on" in capsys.readouterr().err
 
 
 def saved(home: Path) -> list[list[str]]:
@@ -338,10 +325,16 @@ def test_one_answer_can_be_added_to_the_latest_chat(
     assert len(saved(home)) == 1
 
 
-def test_a_chat_goes_on_when_it_cannot_be_saved(home: Path, api: FakeApi, capsys: Capture) -> None:
-    with Chats() as chats:
-        journal = Journal(chats, "tiny")
-        chats.close()
-        journal.record([{"role": "user", "content": "a"}], None)
-        journal.record([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None)
-    assert capsys.readouterr().err.count("warning: the chat is not saved") == 1
+def test_a_chat_goes_on_when_it_cannot_be_saved(
+    api: FakeApi, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OutputError("cannot write edgelm.db: disk is full")
+
+    monkeypatch.setattr(Chats, "add", refuse)
+    chat = talk(api, ["one", "two", "/retry", "/system Be brief."])
+    captured = capsys.readouterr()
+    assert captured.out == "You said: one \nYou said: two \n"
+    assert captured.err.count("warning: the chat is not saved") == 1
+    assert "this chat is not saved, so nothing in it can be gone back to" in captured.err
+    assert len(chat.messages) == 4

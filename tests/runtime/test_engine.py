@@ -142,6 +142,29 @@ def test_stopping_at_any_event_leaves_it_ready(
     assert driver.finished.usage.cached_tokens > 0 or after == 0
 
 
+@pytest.mark.parametrize("checks", range(1, 7))
+def test_a_chunk_is_broken_off_between_its_layers(
+    any_network: Any, drive: Callable[..., Any], checks: int
+) -> None:
+    class AfterChecks:
+        """Set once it was asked so often."""
+
+        asked = 0
+
+        def is_set(self) -> bool:
+            self.asked += 1
+            return self.asked > checks
+
+    driver = drive(any_network, prefill_chunk=16)
+    prompt = PROMPT * 4
+    events = list(driver.engine.generate(Request(prompt, max_tokens=50), AfterChecks()))
+    assert events[-1].reason == "cancelled"
+    assert not any(isinstance(event, Token) for event in events)
+    # What was begun of the chunk is finished behind the end of the request, and used by the next one.
+    assert driver.run(prompt) == drive(any_network).run(prompt)
+    assert driver.finished.usage.cached_tokens > 0
+
+
 def test_a_failure_does_not_reach_the_next_request(network: Any, drive: Callable[..., Any]) -> None:
     class Fails:
         def __init__(self) -> None:

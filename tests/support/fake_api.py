@@ -1,7 +1,8 @@
 """A stand-in for `edgelm.api` with a scripted model: no MLX, no weights, answers at a known pace.
 
 `install()` puts it in place of the real module; subprocesses run this file as a script: `fake_api.py ARGS…`
-is `edgelm ARGS…` with the fake behind it. FAKE_DELAY_S is the pause before each piece of an answer.
+is `edgelm ARGS…` with the fake behind it. FAKE_DELAY_S is the pause before each piece of an answer, FAKE_LOAD_S is what
+loading takes.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ class FakeChat:
 
     def clear(self) -> None:
         self.messages.clear()
+
+    def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self.messages = [dict(message) for message in messages]
 
     def events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
         self.asked.append(settings)
@@ -111,9 +115,10 @@ class FakeModel:
 class FakeApi(types.ModuleType):
     """The module: `load`, and what it loaded."""
 
-    def __init__(self, pace: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pace: Callable[[], None] = lambda: None, load_s: float = 0.0) -> None:
         super().__init__("edgelm.api")
         self.pace = pace
+        self.load_s = load_s
         self.models: list[FakeModel] = []
         self.loads: list[dict[str, Any]] = []
 
@@ -133,6 +138,7 @@ class FakeApi(types.ModuleType):
             raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
         if name == "huge":
             raise FitError("huge needs 99 GB, 8 GB are free")
+        time.sleep(self.load_s)
         self.loads.append({"name": name, **settings})
         self.models.append(FakeModel(name, self.pace))
         return self.models[-1]
@@ -140,7 +146,8 @@ class FakeApi(types.ModuleType):
 
 if __name__ == "__main__":
     delay_s = float(os.environ.get("FAKE_DELAY_S", "0"))
-    sys.modules["edgelm.api"] = FakeApi(lambda: time.sleep(delay_s))
+    load_s = float(os.environ.get("FAKE_LOAD_S", "0"))
+    sys.modules["edgelm.api"] = FakeApi(lambda: time.sleep(delay_s), load_s)
     from edgelm.cli.main import run
 
     run()

@@ -32,7 +32,7 @@ def install_adapter(home: Path, name: str, base: str) -> Path:
 def write_run(home: Path, name: str, events: list[dict[str, object]], model: str = "/models/tiny") -> Path:
     directory = home / "runs" / name
     directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps({"model": model}))
+    (directory / "config.json").write_text(json.dumps({"request": {"model": model}}))
     (directory / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return directory
 

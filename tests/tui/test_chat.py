@@ -131,6 +131,27 @@ async def test_prompts_sent_while_the_model_is_loaded_wait_for_it() -> None:
         await it.until(lambda: it.said[-1:] == ["You said: hello"], "answered")
 
 
+async def test_esc_gives_up_a_model_that_is_being_loaded() -> None:
+    engine = ScriptedEngine()
+    engine.loading.clear()
+    async with running(engine=engine) as it:
+        await it.until(lambda: it.app.state.loading == "tiny", "loading")
+        await it.send("hello")
+        await it.press("escape")
+        assert "loading tiny was stopped" in it.status
+        engine.loading.set()
+        await it.until(lambda: bool(engine.models) and engine.models[0].closed, "let go")
+        assert it.app.state.model is None
+        assert len(it.chat.query(Chip)) == 1
+        it.app.load_model("missing")
+        it.app.stop_loading()
+        it.app.load_model("tiny")
+        await it.until(lambda: it.app.state.model is not None, "loaded after all")
+        assert "missing" not in it.toasts
+        await it.press("enter")
+        await it.until(lambda: it.said[-1:] == ["You said: hello"], "answered")
+
+
 async def test_thinking_and_tool_calls_open_and_close() -> None:
     async with running() as it:
         await it.ask("think")

@@ -12,9 +12,10 @@ from textual.widgets import DataTable, Input, OptionList
 
 from edgelm_tui.library.details import Details
 from edgelm_tui.library.entries import Entry, ago, arranged, lineage
+from edgelm_tui.library.exports import exports_of, to_directory
 from edgelm_tui.library.jobs import JobList
 from edgelm_tui.library.screen import LibraryScreen
-from edgelm_tui.shell.dialogs import Confirm
+from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
 
 
 async def shelf(it: Driver, count: int) -> LibraryScreen:
@@ -242,3 +243,62 @@ async def test_the_mouse_does_it_too(home: Path) -> None:
         await it.pilot.click(DataTable, offset=(3, 1))
         await it.until(lambda: it.app.current_mode == "chat", "chatting")
         assert not isinstance(it.app.screen, OptionList)
+
+
+async def test_exports_are_jobs_with_their_progress(home: Path) -> None:
+    install(home)
+    install_adapter(home, "poet", "tiny")
+    async with running(size=(120, 40)) as it:
+        await shelf(it, 2)
+        await it.press("e")
+        assert isinstance(it.app.screen, Choose)
+        assert "an adapter for PEFT" in it.screen_text
+        await it.press("enter")
+        assert isinstance(it.app.screen, AskLine)
+        await it.press("enter")
+        await it.press("down", "e", "down", "enter")
+        line = it.app.screen.query_one(Input)
+        assert line.value == "tiny-8bit"
+        line.value = "smaller"
+        await it.press("enter")
+        assert [(job.kind, job.title) for job in it.app.jobs.jobs] == [
+            ("peft", "Exporting poet to poet-peft"),
+            ("convert", "Exporting tiny to smaller"),
+        ]
+        settings = it.app.jobs.jobs[0].settings
+        assert settings == {
+            "adapter": str(home / "adapters" / "poet"),
+            "model": "tiny",
+            "output": str(Path.cwd() / "poet-peft"),
+        }
+        assert it.app.jobs.jobs[1].settings == {
+            "source": str(home / "models" / "tiny"),
+            "bits": 8,
+            "output": str(home / "models" / "smaller"),
+        }
+        await it.until(lambda: all(job.state == "done" for job in it.app.jobs.jobs), "both are done")
+        await it.press("e", "enter")
+        it.app.screen.query_one(Input).value = str(home / "models" / "tiny")
+        await it.press("enter")
+        await it.until(lambda: "exists already" in it.toasts, "nothing is overwritten")
+        assert len(it.app.jobs.jobs) == 2
+
+
+def test_what_an_adapter_can_become(home: Path) -> None:
+    entry = Entry("poet", "adapter", home / "adapters" / "poet", 1, base="tiny")
+    assert [(export.kind, export.target.name) for export in exports_of(entry)] == [
+        ("peft", "poet-peft"),
+        ("fuse", "tiny-poet"),
+        ("fuse", "tiny-poet-dense"),
+    ]
+    assert to_directory("a/b", home / "x") == Path("a/b")
+    assert to_directory("b", home / "x") == home / "b"
+
+
+async def test_what_came_from_elsewhere_is_found_again(home: Path) -> None:
+    install(home)
+    async with running() as it:
+        screen = await shelf(it, 1)
+        install(home, "another")
+        await it.press("f9")
+        await it.until(lambda: len(screen._shown) == 2, "found")

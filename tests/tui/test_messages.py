@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from app_driver import Driver, running
 from scripted_engine import ScriptedEngine
 from textual.widgets import TextArea
@@ -210,3 +211,16 @@ async def test_the_palette_acts_on_the_last_answer() -> None:
         await it.app.run_action("screen.message('rate', 1)")
         await it.pilot.pause()
         assert it.views[1].message.rating == 1
+
+
+async def test_every_code_block_up_to_the_ninth_has_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine()
+    engine.script["many"] = "\n\n".join(f"```\nblock {n}\n```" for n in range(1, 9))
+    copied: list[str] = []
+    async with running(engine=engine) as it:
+        monkeypatch.setattr(it.app, "copy_to_clipboard", copied.append)
+        await it.ask("many")
+        await it.focus(1)
+        await it.press(*"123456789")
+        assert [text.strip() for text in copied] == [f"block {n}" for n in range(1, 9)]
+        assert "there is no code block 9, the message has 8" in it.toasts

@@ -40,6 +40,20 @@ async def test_chats_are_listed_and_opened() -> None:
         assert it.app.focused is it.prompt
 
 
+async def test_a_reopened_app_lists_its_chats_at_once() -> None:
+    with Chats(paths.database()) as chats:
+        for title in ("about cats", "about cats (branch)", "a title " * 20):
+            chats.create(title=title)
+    async with running() as it:
+        await it.until(lambda: len(listed(it)) == 3, "listed")
+        assert "branch: about cats" in it.screen_text
+        assert "…" in next(line for line in it.screen_text.splitlines() if "a title a title" in line)
+        await it.press("ctrl+b")
+        await it.pilot.resize_terminal(80, 24)
+        await it.press("ctrl+b")
+        await it.until(lambda: "a title " * 8 in it.screen_text, "as wide as there is room")
+
+
 async def test_a_chat_keeps_its_draft_when_another_is_opened() -> None:
     async with running() as it:
         await it.ask("about cats")
@@ -77,13 +91,13 @@ async def test_rename_folder_duplicate_delete_undo_by_key() -> None:
         assert "▪ Pets" in it.screen_text
         it.chat.query_one(SessionList).focus()
         await it.press("d")
-        await it.until(lambda: "Dogs (copy)" in listed(it), "copied")
+        await it.until(lambda: "copy: Dogs" in listed(it), "copied")
         await it.press("ctrl+s")
         await it.press("x")
-        assert "Dogs (copy)" not in listed(it)
+        assert "copy: Dogs" not in listed(it)
         assert it.said == []
         await it.press("u")
-        await it.until(lambda: "Dogs (copy)" in listed(it), "back")
+        await it.until(lambda: "copy: Dogs" in listed(it), "back")
 
 
 async def test_the_same_by_command(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 from app_driver import running
 from scripted_engine import LiveModel, ScriptedEngine
 from textual.binding import Binding
+from textual.screen import Screen
 from textual.widgets import Input, Select, Switch, TextArea
 
+from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
@@ -298,3 +301,23 @@ def test_the_first_frame_needs_no_engine() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+def test_every_key_has_an_action() -> None:
+    for kind in bound_classes():
+        for binding in kind.__dict__["BINDINGS"]:
+            assert isinstance(binding, Binding)
+            name = binding.action.partition("(")[0].rpartition(".")[2]
+            found = [owner for owner in (kind, EdgeLMApp, Screen) if hasattr(owner, f"action_{name}")]
+            assert found, (kind.__name__, binding.id, binding.action)
+
+
+async def test_garbage_is_collected_from_the_first_frame_on() -> None:
+    gc.disable()  # as the command line does before it imports the app
+    try:
+        async with running():
+            assert gc.isenabled()
+            assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -23,7 +23,7 @@ from pathlib import Path
 run = Path(os.environ["EDGELM_HOME"]) / "runs" / sys.argv[1]
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 (run / "pid").write_text(str(os.getpid()))
-(run / "config.json").write_text(json.dumps({"model": "/models/tiny"}))
+(run / "config.json").write_text(json.dumps({"request": {"model": "/models/tiny"}}))
 log = (run / "events.jsonl").open("a")
 def say(event, **fields):
     line = json.dumps({"event": event, **fields})

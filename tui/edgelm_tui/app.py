@@ -5,6 +5,8 @@ The parts are joined in `base_app`, what they say is heard in `hearing`; here ar
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
 _TWICE_S = 2.0
+_LEAVE_S = 0.2
+"""How long quitting waits for the engine, so that what it has computed is kept."""
 
 
 def _library_screen() -> Screen[Any]:
@@ -120,6 +124,8 @@ class EdgeLMApp(HearingApp):
             self.notify("copied")
         elif self.desk.busy:
             self.stop_answer()
+        elif self.state.loading:
+            self.stop_loading()
         elif now - self._interrupted_at < _TWICE_S:
             self.action_leave()
         else:
@@ -159,13 +165,19 @@ def _message_bindings() -> list[Binding]:
 
 
 def run_app() -> None:
-    """Run until the user quits."""
+    """Run until the user quits, and then leave at once, whatever a thread is still waiting for."""
     app = EdgeLMApp()
+    # What asyncio.run does, but for its end, which waits for threads, such as one that asks the Hub.
+    runner = asyncio.Runner()
     try:
-        app.run()
+        runner.run(app.run_async())
     finally:
-        if app.state.loading:
-            print(f"waiting for {app.state.loading} to be loaded", file=sys.stderr)
-        app.close()
+        runner.get_loop().close()
+        app.close(_LEAVE_S)
     if app.tuning is not None and app.tuning.returncode is None:
         print("training goes on; edgelm shows it under F4 Tune, and can stop it there", file=sys.stderr)
+    # Threads may be in calls that cannot be broken off, and taking MLX and its neighbours apart takes a second. All that is
+    # worth keeping is on the disk: the database is closed, files are written to a sibling and renamed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(app.return_code or 0)

@@ -165,6 +165,14 @@ class AppBase(App[None]):
         if answer is not None and chat is not None:
             self.call_next(chat.answer_changed, answer)
 
+    def stop_loading(self) -> None:
+        """Give up the model that is being loaded; the screen waits for it no longer."""
+        name, self.state.loading = self.state.loading, None
+        self.client.stop_loading()
+        self.state.problem = f"loading {name} was stopped; Ctrl+L chooses a model"
+        self._after_load.clear()
+        self.changed()
+
     async def open_chat(self, session_id: int) -> None:
         """Show a chat, from wherever the user is."""
         self.switch_mode("chat")
@@ -230,14 +238,22 @@ class AppBase(App[None]):
         """Say which ids of the settings are none."""
         from edgelm_tui.shell.keys import binding_ids
 
-        unknown = sorted(set(self.settings.keys) - binding_ids())
-        if unknown:
+        # Every module is looked through for them.
+        if self.settings.keys and (unknown := sorted(set(self.settings.keys) - binding_ids())):
             self.notify(
                 f"config.toml: there is no key id {', '.join(unknown)}", title="Settings", severity="warning"
             )
 
-    def close(self) -> None:
-        """Let everything go, but a training run, which goes on; again is a no-op."""
-        self.jobs.close()
-        self.client.close()
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Let everything go, but a training run, which goes on; again is a no-op.
+
+        With `timeout_s`, nothing is waited for longer: jobs tidy up after this process, and False means that the engine
+        is still busy.
+        """
+        if timeout_s is None:
+            self.jobs.close()
+        else:
+            self.jobs.interrupt()
+        ended = self.client.close(timeout_s)
         self.chats.close()
+        return ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from textual import work
 
 from edgelm.memory import Memory, measure_memory
@@ -23,6 +25,9 @@ class HearingApp(AppBase):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         if self._problem:
             self.notify(self._problem, title="Settings", severity="warning", timeout=15)
         self.client.start()
@@ -33,6 +38,15 @@ class HearingApp(AppBase):
             self._measure()
             self.set_interval(_MEMORY_S, self._measure)
         self.check_keys()
+        self._warm()
+
+    @work(thread=True, group="warm")
+    def _warm(self) -> None:
+        """What the first answer needs is imported before it comes."""
+        from edgelm_tui.markdown.render import render_fence, render_text
+
+        render_text("*a*\n\n| b |\n|---|\n| c |", 80)
+        render_fence("```python\na\n```", 1, 80)
 
     async def _tick(self) -> None:
         touched: dict[int, Answer] = {}
@@ -66,6 +80,8 @@ class HearingApp(AppBase):
             case Library(names):
                 self._listed(names)
             case Loading(name):
+                if not self.state.loading:  # it was given up meanwhile
+                    return None
                 self.state.loading, self.state.model, self.state.problem = name, None, None
             case Loaded():
                 await self._loaded(event)

@@ -15,16 +15,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from edgelm import paths
 from edgelm.atomic import atomic_write, disk_errors
-from edgelm.errors import EdgeLMError, FormatError
+from edgelm.errors import EdgeLMError, FormatError, OptionError
 from edgelm.options import Options, option
 
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "int": int, "float": float, "str": str, "bool": lambda text: text.lower() in ("true", "yes", "on"),
+}  # fmt: skip
 THEMES = ("edgelm-dark", "edgelm-light", "high-contrast", "ansi")
 
 
@@ -72,6 +75,22 @@ class ChatSettings(Options):
         """The fields that differ from `base`, as plain JSON values."""
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(base)
         return {name: value for name, value in mine.items() if value != theirs[name]}
+
+    def with_text(self, name: str, text: str) -> Self:
+        """A copy in which one setting is what a person typed; nothing typed is the default.
+
+        Raises:
+            OptionError: there is no such setting, or it may not be that.
+        """
+        fields = {item.name: item for item in dataclasses.fields(self)}
+        if name not in fields:
+            raise OptionError(f"there is no setting {name!r}, expected one of {', '.join(fields)}")
+        default: Any = fields[name].default
+        kind = _KINDS[str(fields[name].type).partition(" |")[0]]
+        try:
+            return dataclasses.replace(self, **{name: kind(text.strip()) if text.strip() else default})
+        except ValueError:
+            raise OptionError(f"{name} is {text.strip()!r}, expected a number") from None
 
     def generation(self) -> dict[str, Any]:
         """What the runtime is told, by the names it uses: sampling and the length of the answer."""

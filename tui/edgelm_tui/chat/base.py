@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from edgelm.store.chat_schema import Attachment, Message
 from edgelm.store.chats import Chats
+from edgelm.store.moves import Deletions
 from edgelm_tui.answers import AnswerDesk
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sending import Sender
@@ -28,12 +29,18 @@ class ChatBase(ModeScreen):
         self.path: list[Message] = []
         self.attachments: list[Attachment] = []
         self._new_settings: ChatSettings | None = None
-        self._undo: list[tuple[str, int]] = []
+        self._deletions: Deletions | None = None
 
     @property
     def chats(self) -> Chats:
         """The saved chats."""
         return self.edgelm.chats
+
+    @property
+    def deletions(self) -> Deletions:
+        """What can be brought back."""
+        self._deletions = self._deletions or Deletions(self.chats)
+        return self._deletions
 
     @property
     def desk(self) -> AnswerDesk:
@@ -57,8 +64,8 @@ class ChatBase(ModeScreen):
 
     @property
     def is_whole(self) -> bool:
-        """Whether its widgets are there: not before it is mounted, and not while the app is closing."""
-        return self.is_mounted and bool(self.query(Prompt)) and bool(self.query(Waiting))
+        """Whether its widgets are there: not before they are made, and not while the app is closing."""
+        return self.is_attached and bool(self.query(Prompt)) and bool(self.query(Waiting))
 
     @property
     def chat_settings(self) -> ChatSettings:

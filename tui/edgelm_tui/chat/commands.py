@@ -1,8 +1,13 @@
-"""The commands of the prompt: each is an action of the chat screen."""
+"""The commands of the prompt: each is an action of the chat screen. What `edgelm chat` has too is shared with it."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgelm.errors import OptionError
+from edgelm.store.chats import Chats
 
 COMMANDS = {
     "/new": "a new chat",
@@ -36,6 +41,27 @@ def parse(line: str) -> tuple[str, str] | None:
     return name.strip(), rest.strip()
 
 
-def nearest(name: str) -> str | None:
-    """The command that may have been meant."""
-    return next(iter(difflib.get_close_matches(name, COMMANDS, n=1)), None)
+def unknown_command(name: str, known: Iterable[str]) -> OptionError:
+    """What to say to a command that is none of `known`."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    meant = f", did you mean {near[0]}?" if near else ""
+    return OptionError(
+        f"no command {name}{meant}", hint="/help lists them; begin with // to send a line with a slash"
+    )
+
+
+def write_feedback(chats: Chats, rest: str) -> str:
+    """Do `/feedback FILE [KIND]`; what was done, in words.
+
+    Raises:
+        OptionError: no file, or no rows yet.
+        OutputError: it cannot be written.
+    """
+    from edgelm.store.feedback import export_feedback
+
+    kinds = ("training", "preferences", "labels")
+    name, _, kind = rest.rpartition(" ") if rest.endswith(kinds) else (rest, "", "preferences")
+    if not name:
+        raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
+    count = export_feedback(chats, Path(name).expanduser(), kind)  # type: ignore[arg-type]
+    return f"{count} {kind} row{'' if count == 1 else 's'} written to {name}"

@@ -9,13 +9,11 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from edgelm.store.chat_schema import Attachment
 from edgelm_tui.chat.commands import COMMANDS
 
 _SHOWN = 8
 _SCANNED = 3000
 _SKIPPED = {".git", "node_modules", "__pycache__", ".venv"}
-_MAX_BYTES = 1_000_000
 
 
 class Completions(OptionList, can_focus=False):
@@ -97,21 +95,3 @@ def _matching(typed: str) -> list[str]:
         if seen > _SCANNED:
             break
     return sorted(found, key=lambda path: (len(path), path))
-
-
-def files_in(text: str) -> tuple[list[Attachment], list[str]]:
-    """The files that `text` names with an @, and what is wrong with those that cannot be read."""
-    found: list[Attachment] = []
-    wrong: list[str] = []
-    for word in dict.fromkeys(part[1:] for part in text.split() if part.startswith("@") and len(part) > 1):
-        path = Path(word).expanduser()
-        if not path.is_file():
-            continue
-        try:
-            if path.stat().st_size > _MAX_BYTES:
-                wrong.append(f"{word} is larger than 1 MB")
-            else:
-                found.append(Attachment(word, path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError):
-            wrong.append(f"{word} is no text that can be read")
-    return found, wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edgelm.store.chat_schema import Message
+from edgelm.store.moves import beside, prompt_of, rate
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.turn import Turn
 from edgelm_tui.chat.view import MessageView
@@ -101,14 +101,11 @@ class MessageActions(ChatBase):
         message = view.message
         if not self._may_ask():
             return
-        asked = message if message.role == "user" else self._prompt_of(message)
+        asked = prompt_of(self.chats, message)
         if asked is not None:
             self.sender.answer(asked)
             await self.reload()
             self.transcript.follow()
-
-    def _prompt_of(self, message: Message) -> Message | None:
-        return None if message.parent_id is None else self.chats.message(message.parent_id)
 
     async def _continue(self, view: MessageView, _: int) -> None:
         message = view.message
@@ -128,23 +125,14 @@ class MessageActions(ChatBase):
         self.notify("a new chat that begins like the other one")
 
     async def _sibling(self, view: MessageView, by: int) -> None:
-        siblings = self.chats.siblings(view.message.id)
-        at = siblings.index(view.message.id) + by
-        if len(siblings) < 2:
-            self.notify("there is no alternative; r answers again", severity="warning")
-            return
-        shown = siblings[at % len(siblings)]
+        shown = beside(self.chats, view.message.id, by)
         self.chats.show(shown)
         await self.reload()
         if (new := self.transcript.view_of(shown)) is not None:
             new.focus()
 
     async def _rate(self, view: MessageView, rating: int) -> None:
-        message = view.message
-        if message.role == "user":
-            self.notify("only answers are rated", severity="warning")
-            return
-        self.chats.rate(message.id, 0 if message.rating == rating else rating)
+        rate(self.chats, view.message, rating)
         await self.reload()
 
     async def _delete(self, view: MessageView, _: int) -> None:
@@ -155,8 +143,7 @@ class MessageActions(ChatBase):
             and any(above.id == message.id for above in self.chats.lineage(self.desk.current.message_id))
         ):
             self.edgelm.stop_answer()
-        self.chats.delete_message(message.id)
-        self._undo.append(("message", message.id))
+        self.deletions.message(message.id)
         await self.reload()
         self.notify("deleted; Ctrl+Z in the transcript, or /undo, brings it back")
         views = self.transcript.views

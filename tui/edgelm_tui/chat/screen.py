@@ -13,8 +13,9 @@ from textual.widgets import Input, OptionList, Static
 
 from edgelm.store.prompts import recent_prompts
 from edgelm_tui.answers import Answer
+from edgelm_tui.chat.attaching import files_in
 from edgelm_tui.chat.commands import parse
-from edgelm_tui.chat.completion import Completions, files_in
+from edgelm_tui.chat.completion import Completions
 from edgelm_tui.chat.editor import edit_text
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sidebar import Sidebar
@@ -267,6 +268,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             self.prompt.is_completing = False
         elif self.desk.busy:
             self.edgelm.stop_answer()
+        elif self.edgelm.state.loading:
+            self.edgelm.stop_loading()
         elif isinstance(self.focused, Input) and self.focused.value:
             self.focused.value = ""
         elif self.query_one(Sidebar).has_class("open") and not self.has_class("-wide"):
@@ -306,7 +309,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             text = self._idle_meter(limit)
         waiting = len(self.query(Chip)) - len(self.attachments)
         if waiting > 0:
-            held = f"{waiting} waiting" + ("" if answer else ", Enter sends the next")
+            until = "" if answer else " for the model" if app.state.loading else ", Enter sends the next"
+            held = f"{waiting} waiting{until}"
             text = f"{text} · {held}" if text else held
         self.query_one("#meter", Static).update(text, layout=False)
 

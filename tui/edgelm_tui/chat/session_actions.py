@@ -7,8 +7,10 @@ from pathlib import Path
 
 from textual.widgets import Input
 
+from edgelm.store.moves import file_name
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.sidebar import SessionList, Sidebar
+from edgelm_tui.shell.rows import RowList
 
 
 class SessionActions(ChatBase):
@@ -27,10 +29,10 @@ class SessionActions(ChatBase):
         with self.edgelm.reporting():
             self.show_sessions()
 
-    async def on_session_list_act(self, event: SessionList.Act) -> None:
+    async def on_row_list_act(self, event: RowList.Act) -> None:
         """A key in the list."""
         event.stop()
-        await self.do_to_session(event.action, event.session_id)
+        await self.do_to_session(event.action, event.row)
 
     async def action_session(self, action: str) -> None:
         """Do something to the open chat."""
@@ -65,7 +67,7 @@ class SessionActions(ChatBase):
                 case "delete":
                     await self._delete_session(session_id)
                 case "export":
-                    name = _file_name(self.chats.session(session_id).title)
+                    name = file_name(self.chats.session(session_id).title)
                     await self._ask_line(
                         "Write the chat to (.md or .json)",
                         lambda text: self._export(session_id, text),
@@ -165,8 +167,7 @@ class SessionActions(ChatBase):
         if self.desk.current is not None and self.desk.current.session_id == session_id:
             self.edgelm.stop_answer()
         title = self.chats.session(session_id).title
-        self.chats.delete(session_id)
-        self._undo.append(("session", session_id))
+        self.deletions.chat(session_id)
         if session_id == self.session_id:
             self.prompt.say("")
             self.session_id = None
@@ -175,18 +176,8 @@ class SessionActions(ChatBase):
         self.notify(f"“{title}” is deleted; u or /undo brings it back")
 
     async def _undo_last(self) -> None:
-        if not self._undo:
-            self.notify("nothing was deleted", severity="warning")
-            return
-        kind, which = self._undo.pop()
-        if kind == "session":
-            self.chats.restore(which)
-            await self.open(which)
-        else:
-            self.chats.restore_message(which)
+        session_id = self.deletions.undo()
+        if session_id == self.session_id:
             await self.reload()
-
-
-def _file_name(title: str) -> str:
-    kept = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
-    return "-".join(part for part in kept.split("-") if part)[:40] + ".md"
+        else:
+            await self.open(session_id)

@@ -118,34 +118,21 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
             self.dismiss(settings)
 
     def _read(self) -> ChatSettings | None:
-        problem = ""
-        settings = None
+        settings, problem = dataclasses.replace(self._settings, **self._values()), ""
         try:
-            settings = dataclasses.replace(self._settings, **self._values())
-        except (EdgeLMError, ValueError) as error:
-            problem = error.message if isinstance(error, EdgeLMError) else str(error)
+            for name in _NUMBERS:
+                settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
+        except EdgeLMError as error:
+            problem = error.message
         self.query_one("#problem", Static).update(problem)
-        return settings
+        return None if problem else settings
 
     def _values(self) -> dict[str, Any]:
-        said: dict[str, Any] = {
-            name: _number(self.query_one(f"#{name}", Input).value, name) for name in _NUMBERS
+        """Those that cannot be wrong."""
+        return {
+            "system": self.query_one("#system", TextArea).text.strip(),
+            "schema": self.query_one("#schema", Input).value.strip(),
+            "thinking": _THINKING[str(self.query_one("#thinking", Select).value)],
+            "adapter": str(self.query_one("#adapter", Select).value),
+            "adapter_scale": self.query_one(Slider).value,
         }
-        said["system"] = self.query_one("#system", TextArea).text.strip()
-        said["schema"] = self.query_one("#schema", Input).value.strip()
-        said["thinking"] = _THINKING[str(self.query_one("#thinking", Select).value)]
-        said["adapter"] = str(self.query_one("#adapter", Select).value)
-        said["adapter_scale"] = self.query_one(Slider).value
-        return said
-
-
-def _number(text: str, name: str) -> float | int | None:
-    """What an input holds; empty is none, or the default where there has to be a number."""
-    text = text.strip()
-    default: Any = ChatSettings.__dataclass_fields__[name].default
-    if not text:
-        return default if isinstance(default, int | float) else None
-    try:
-        return int(text) if name in ("top_k", "max_tokens", "seed") else float(text)
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}, expected a number") from None

@@ -17,9 +17,10 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgelm.store.chat_schema import Session
+from edgelm_tui.shell.rows import RowList
 
 
-class SessionList(OptionList):
+class SessionList(RowList):
     """The list, with keys for what can be done to a chat."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,25 +34,6 @@ class SessionList(OptionList):
         Binding("slash", "act('search')", "Search", id="sessions.search"),
     ]
 
-    @dataclass
-    class Act(Message):
-        """The user wants `action` done to the chat under the cursor."""
-
-        action: str
-        session_id: int | None
-
-    def action_act(self, action: str) -> None:
-        """By key."""
-        self.post_message(self.Act(action, self.session_id))
-
-    @property
-    def session_id(self) -> int | None:
-        """The chat under the cursor."""
-        if self.highlighted is None:
-            return None
-        name = self.get_option_at_index(self.highlighted).id
-        return int(name) if name else None
-
 
 class Sidebar(Vertical):
     """Search above the list."""
@@ -62,7 +44,9 @@ class Sidebar(Vertical):
     Sidebar Input, Sidebar Input:focus {
         border: none; height: 1; padding: 0 1; margin: 0 0 1 0; background: $panel;
     }
-    Sidebar SessionList { height: 1fr; border: none; background: $background; padding: 0; }
+    Sidebar SessionList, Sidebar SessionList:focus {
+        height: 1fr; border: none; background: $background; padding: 0; text-wrap: nowrap; text-overflow: ellipsis;
+    }
     Sidebar #nothing { color: $text-muted; padding: 0 1; height: auto; }
     """
 
@@ -113,7 +97,7 @@ class Sidebar(Vertical):
         """Show these chats; the open one is marked."""
         rows = grouped(sessions, time.time(), searching=bool(self.search_words.strip()))
         listed = self.query_one(SessionList)
-        kept = listed.session_id if current == self._current else current
+        kept = listed.row if current == self._current else current
         self._current = current
         listed.clear_options()
         listed.add_options(
@@ -164,11 +148,19 @@ def _heading(title: str) -> Option:
 
 def _row(session: Session, is_open: bool) -> Option:
     mark = "● " if is_open else "  "
-    title = Content.assemble((mark, "$text-accent"), " ".join(session.title.split()))
-    title = title.truncate(29, ellipsis=True)
+    title = Content.assemble((mark, "$text-accent"), _title(session))
     if session.snippet:
         before, _, rest = session.snippet.partition("\x02")
         found, _, after = rest.partition("\x03")
         snippet = Content.assemble("  ", before[-8:], (found, "bold"), after).stylize("$foreground-muted")
-        return Option(Content("\n").join([title, snippet.truncate(29, ellipsis=True)]), id=str(session.id))
+        return Option(Content("\n").join([title, snippet]), id=str(session.id))
     return Option(title, id=str(session.id))
+
+
+def _title(session: Session) -> str:
+    """On one line; that it is a branch or a copy comes first, where a long title does not hide it."""
+    title = " ".join(session.title.split())
+    for ending in (" (branch)", " (copy)"):
+        if title.endswith(ending):
+            return f"{ending[2:-1]}: {title.removesuffix(ending)}"
+    return title

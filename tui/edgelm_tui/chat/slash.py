@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Attachment
-from edgelm_tui.chat.commands import nearest
-from edgelm_tui.chat.completion import files_in
+from edgelm_tui.chat.attaching import file_named
+from edgelm_tui.chat.commands import COMMANDS, unknown_command, write_feedback
 from edgelm_tui.chat.message_actions import MessageActions
 from edgelm_tui.chat.session_actions import SessionActions
 from edgelm_tui.settings import ChatSettings
@@ -56,11 +54,7 @@ class SlashCommands(MessageActions, SessionActions):
             case "/quit":
                 self.edgelm.action_leave()
             case _:
-                near = nearest(name)
-                raise OptionError(
-                    f"no command {name}" + (f", did you mean {near}?" if near else ""),
-                    hint="begin with // to send a text with a slash",
-                )
+                raise unknown_command(name, COMMANDS)
 
     def _model(self, name: str) -> None:
         if name:
@@ -69,12 +63,7 @@ class SlashCommands(MessageActions, SessionActions):
             self.edgelm.action_models()
 
     async def _attach_file(self, name: str) -> None:
-        if not name or not Path(name).expanduser().is_file():
-            raise OptionError(f"there is no file {name!r}", hint="/attach FILE")
-        found, wrong = files_in(f"@{name}")
-        if wrong:
-            raise OptionError(wrong[0])
-        self.attachments += found
+        self.attachments.append(file_named(name))
         await self.show_waiting()
 
     def attach_text(self, text: str) -> None:
@@ -83,16 +72,7 @@ class SlashCommands(MessageActions, SessionActions):
         self.attachments.append(Attachment(f"paste {number}", text))
 
     def _feedback(self, rest: str) -> None:
-        name, _, kind = (
-            rest.rpartition(" ") if rest.endswith(("training", "preferences", "labels")) else (rest, "", "")
-        )
-        if not name:
-            raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
-        chosen = kind or "preferences"
-        from edgelm.store.feedback import export_feedback
-
-        count = export_feedback(self.chats, Path(name).expanduser(), chosen)  # type: ignore[arg-type]
-        self.notify(f"{count} {chosen} row{'' if count == 1 else 's'} written to {name}")
+        self.notify(write_feedback(self.chats, rest))
 
     def action_settings(self) -> None:
         """Open the settings of this chat."""

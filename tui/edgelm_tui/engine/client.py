@@ -88,8 +88,12 @@ class EngineClient:
         self._events: SimpleQueue[ClientEvent] = SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._job_count = 0
+        self._load_count = 0
+        """Of the last load that was asked for: earlier ones are given up."""
+        self._answering: Job | None = None
         self._model: Any = None
         self._adapters: Adapters | None = None
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="edgelm-client")
 
     def start(self) -> None:
@@ -104,7 +108,13 @@ class EngineClient:
     def load(self, name: str, adapter: str | None = None) -> None:
         """Change to the model `name`: `Loading` and then `Loaded` or `Failed` follow."""
         self.stop()
-        self._tasks.put(lambda: self._try(lambda: self._load(name, adapter)))
+        self._load_count += 1
+        number = self._load_count
+        self._tasks.put(lambda: self._try(lambda: self._load(name, adapter, number)))
+
+    def stop_loading(self) -> None:
+        """Give up the models that are being loaded: what comes of it is let go without a word."""
+        self._load_count += 1
 
     def unload(self) -> None:
         """Let the model go."""
@@ -124,9 +134,11 @@ class EngineClient:
         return job.id
 
     def stop(self, job_id: int | None = None) -> None:
-        """Stop an answer, or all; they end at the next token or chunk of the prompt."""
+        """Stop an answer, or all; they end at the next token, or after a layer of a chunk of the prompt."""
         for job in [job for job in list(self._jobs.values()) if job_id in (None, job.id)]:
             job.stop.set()
+            if job is self._answering and (end := getattr(self._model, "stop", None)) is not None:
+                end()
 
     def drain(self) -> list[ClientEvent]:
         """The events since the last call."""
@@ -137,16 +149,21 @@ class EngineClient:
         except Empty:
             return events
 
-    def close(self) -> None:
-        """Stop, let the model go and end the thread; waits for a model that is being loaded."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Stop, let the model go and end the thread; False if it is still busy after `timeout_s`.
+
+        A model that is being loaded, or a chunk of a prompt, cannot be broken off.
+        """
+        self._is_closed = True
         self.stop()
         self._tasks.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:
-            while (task := self._tasks.get()) is not None:
+            while (task := self._tasks.get()) is not None and not self._is_closed:
                 task()
         finally:
             self._drop()
@@ -169,15 +186,25 @@ class EngineClient:
         except EdgeLMError as error:
             return FitKnown(name, "", error.message)
 
-    def _load(self, name: str, adapter: str | None) -> None:
+    def _load(self, name: str, adapter: str | None, number: int) -> None:
+        if number != self._load_count:
+            return
         self._events.put(Loading(name))
         adapters = self._adapters
         if adapters is not None and adapters.is_live and self._is_loaded(name):
             adapters.use(adapter)
         else:
             self._drop()
-            self._model = self._load_model(name, adapter=adapter)
+            try:
+                self._model = self._load_model(name, adapter=adapter)
+            except EdgeLMError:
+                if number != self._load_count:  # nobody waits for it any more
+                    return
+                raise
             self._adapters = Adapters(self._model, adapter)
+        if number != self._load_count:
+            self._drop()
+            return
         self._events.put(_describe(self._model, adapter))
 
     def _is_loaded(self, name: str) -> bool:
@@ -195,6 +222,7 @@ class EngineClient:
         try:
             self._try(lambda: self._walk(job), job.id)
         finally:
+            self._answering = None
             self._jobs.pop(job.id, None)
             self._events.put(Ended(job.id))
 
@@ -203,6 +231,7 @@ class EngineClient:
             return
         if self._model is None:
             raise EngineError("no model is loaded", hint="choose one with Ctrl+L")
+        self._answering = job
         if self._adapters is not None:
             self._adapters.scale(job.question.adapter_scale)
         with closing(answer(self._model, job.question)) as events:

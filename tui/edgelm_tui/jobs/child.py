@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgeLMError
@@ -43,7 +44,36 @@ def _pull(settings: dict[str, Any]) -> dict[str, Any]:
     return {"name": made.name, "directory": str(made.directory)}
 
 
-_JOBS = {"convert": _convert, "pull": _pull}
+def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
+    from edgelm.model.adapters.files import check_base, read_adapter
+    from edgelm.model.library import resolve
+    from edgelm.tune.peft import export_peft
+
+    _report(Progress("Writing the adapter", 0, None, "files"))
+    adapter = read_adapter(Path(settings["adapter"]))
+    model = resolve(settings["model"])
+    check_base(adapter, model)
+    made = export_peft(adapter, Path(settings["output"]), model)
+    return {"name": made.name, "directory": str(made)}
+
+
+def _fuse(settings: dict[str, Any]) -> dict[str, Any]:
+    from edgelm.model.adapters.files import AdapterUse
+    from edgelm.model.library import resolve
+    from edgelm.tune.fuse import fuse
+
+    _report(Progress("Building the adapter in", 0, None, "layers"))
+    made = fuse(
+        resolve(settings["model"]),
+        [AdapterUse(Path(settings["adapter"]))],
+        Path(settings["output"]),
+        keep_dense=settings["keep_dense"],
+        on_progress=_report,
+    )
+    return {"name": made.directory.name, "directory": str(made.directory)}
+
+
+_JOBS = {"convert": _convert, "pull": _pull, "peft": _export_peft, "fuse": _fuse}
 
 
 def _report(progress: Progress) -> None:

@@ -122,6 +122,12 @@ class JobManager:
         if job.state in ("failed", "cancelled"):
             job.state, job.message, job.child, job.done, job.total = "waiting", "", None, 0, None
 
+    def interrupt(self) -> None:
+        """Tell everything to end, and wait for nothing."""
+        for job in self.jobs:
+            if job.child is not None:
+                job.child.interrupt()
+
     def close(self) -> None:
         """Stop everything."""
         for job in self.jobs:

@@ -165,6 +165,9 @@ def _receipt(manifest: Any) -> Iterator[tuple[str, str]]:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):  # paths of modules, of which only the last part tells them apart
+        kinds = sorted({str(path).rpartition(".")[2] for path in value})
+        return f"{len(value)}: {', '.join(kinds)}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -177,6 +180,7 @@ def _adapters() -> Iterator[Entry]:
         said, problem = _read_json(config)
         lora = said.get("lora_parameters") if isinstance(said.get("lora_parameters"), dict) else {}
         facts = {"method": said.get("fine_tune_type"), "layers": said.get("num_layers"), **(lora or {})}
+        facts["modules"] = facts.pop("keys", None)
         yield Entry(
             name=directory.name,
             kind="adapter",

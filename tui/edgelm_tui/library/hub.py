@@ -35,7 +35,7 @@ class HubScreen(ModalScreen[Wanted | None]):
     HubScreen > Vertical {
         width: 90%; max-width: 100; height: 90%; border: round $primary; background: $surface; padding: 0 1;
     }
-    HubScreen OptionList { height: 1fr; border: none; background: $surface; }
+    HubScreen OptionList, HubScreen OptionList:focus { height: 1fr; border: none; background: $surface; }
     HubScreen #said { height: auto; color: $text-muted; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from edgelm_tui.jobs.manager import Job
+from edgelm_tui.shell.rows import RowList
 
 _BAR = 20
 _MARKS = {"waiting": "⧗", "running": "▶", "paused": "‖", "done": "✓", "failed": "✗", "cancelled": "×"}
 
 
-class JobList(OptionList):
+class JobList(RowList):
     """One line a job, the newest first."""
 
     DEFAULT_CSS = """
-    JobList { height: auto; max-height: 8; border: none; border-top: solid $border-blurred; display: none;
-              background: $background; padding: 0 1; }
+    JobList, JobList:focus {
+        height: auto; max-height: 8; border: none; border-top: solid $border-blurred; background: $background; padding: 0 1;
+    }
+    JobList { display: none; }
     JobList.open { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,21 +32,8 @@ class JobList(OptionList):
         Binding("r", "act('retry')", "Try again", id="job.retry"),
     ]
 
-    @dataclass
-    class Act(Message):
-        """The user wants `action` done to a job."""
-
-        action: str
-        job_id: int
-
     def __init__(self) -> None:
         super().__init__(id="jobs", markup=False)
-
-    def action_act(self, action: str) -> None:
-        """By key."""
-        if self.highlighted is not None:
-            name = self.get_option_at_index(self.highlighted).id
-            self.post_message(self.Act(action, int(name or 0)))
 
     def show(self, jobs: Sequence[Job]) -> None:
         """Show all jobs."""

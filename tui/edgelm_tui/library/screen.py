@@ -15,10 +15,13 @@ from edgelm_tui.engine.events import FitKnown
 from edgelm_tui.jobs.manager import Job
 from edgelm_tui.library.details import Details, verdict
 from edgelm_tui.library.entries import SORTS, Entry, ago, arranged, read_entries
+from edgelm_tui.library.exports import Export, exports_of, to_directory
 from edgelm_tui.library.hub import HubScreen, Wanted
 from edgelm_tui.library.jobs import JobList
 from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.dialogs import AskLine, Confirm
+from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
+from edgelm_tui.shell.rows import RowList
+from edgelm_tui.shell.shown_paths import with_tilde
 
 _COLUMNS = ("name", "size", "bits", "loss", "fits", "used")
 
@@ -29,8 +32,9 @@ class LibraryScreen(ModeScreen):
     MODE: ClassVar[str] = "library"
     HELP_TEXT = """\
 Enter chats with the model, or with the adapter on its base. h searches the Hub, c converts a file, a directory or a Hub \
-id. Downloads and conversions run one after another in processes of their own and can be paused. Whether a model fits is \
-worked out while the engine is idle."""
+id, e makes something else of what is installed: other widths, a model with an adapter built in, an adapter for PEFT. \
+Downloads, conversions and exports run one after another in processes of their own and can be paused. Whether a model fits \
+is worked out while the engine is idle."""
     DEFAULT_CSS = """
     LibraryScreen #body { height: 1fr; }
     LibraryScreen #left { width: 3fr; }
@@ -45,6 +49,7 @@ worked out while the engine is idle."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "hub", "Hub", id="library.hub"),
         Binding("c", "convert", "Convert", id="library.convert"),
+        Binding("e", "export", "Export", id="library.export"),
         Binding("i", "details", "Details", id="library.details"),
         Binding("s", "sort", "Sort", id="library.sort"),
         Binding("slash", "filter", "Filter", id="library.filter"),
@@ -196,11 +201,11 @@ worked out while the engine is idle."""
         """Enter goes to the table."""
         self.query_one(DataTable).focus()
 
-    def on_job_list_act(self, event: JobList.Act) -> None:
+    def on_row_list_act(self, event: RowList.Act) -> None:
         """A key on a job."""
         manager = self.edgelm.jobs
-        job = next(job for job in manager.jobs if job.id == event.job_id)
-        {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
+        for job in [job for job in manager.jobs if job.id == event.row]:
+            {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
         self.query_one(JobList).show(manager.jobs)
 
     def action_filter(self) -> None:
@@ -245,6 +250,35 @@ worked out while the engine is idle."""
 
         question = "Convert: a .gguf file, a directory, a Hub id, or the name of a model package (smollm2)"
         self.app.push_screen(AskLine(question), given)
+
+    def action_export(self) -> None:
+        """Make something else of what is under the cursor: other widths, a model with the adapter built in, PEFT."""
+        entry = self.chosen
+        if entry is None:
+            return
+        if entry.problem:
+            self.notify(entry.problem, severity="error")
+            return
+        ways = {export.label: export for export in exports_of(entry)}
+
+        def chosen(label: str | None) -> None:
+            if label is not None:
+                question = f"Where to: a name in {with_tilde(ways[label].target.parent)}, or a path"
+                self.app.push_screen(
+                    AskLine(question, ways[label].target.name),
+                    lambda text: self._export(entry, ways[label], text),
+                )
+
+        self.app.push_screen(Choose(f"Make of {entry.name}", list(ways)), chosen)
+
+    def _export(self, entry: Entry, export: Export, text: str | None) -> None:
+        if not text or not text.strip():
+            return
+        target = to_directory(text, export.target)
+        if target.exists():
+            self.notify(f"{target} exists already", severity="error")
+        else:
+            self.edgelm.jobs.add(export.kind, f"Exporting {entry.name} to {target.name}", export.job(target))
 
     def action_remove(self) -> None:
         """Delete what is under the cursor, if that is really wanted."""

@@ -21,7 +21,7 @@ _CSS = """
     & Label { padding: 0 0 1 0; width: 100%; }
     & Horizontal { height: auto; align-horizontal: right; }
     & Button { margin: 0 0 0 1; }
-    & OptionList { height: auto; max-height: 100%; border: none; background: $surface; }
+    & OptionList, & OptionList:focus { height: auto; max-height: 100%; border: none; background: $surface; }
 """
 
 

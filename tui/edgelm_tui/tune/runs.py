@@ -53,9 +53,16 @@ class RunLog:
         return self.directory.name
 
     @property
+    def base(self) -> str:
+        """The directory of what is trained, or its name; empty if the run does not say."""
+        request = self.config.get("request")
+        said = request.get("model") if isinstance(request, dict) else None
+        return str(said or self.started.get("model") or "")
+
+    @property
     def model(self) -> str:
-        """What is trained."""
-        return Path(str(self.started.get("model") or self.config.get("model") or "?")).name
+        """The name of what is trained."""
+        return Path(self.base).name or "?"
 
     @property
     def adapter(self) -> str | None:

@@ -25,7 +25,7 @@ from edgelm_tui.tune.runs import Order, RunLog, RunShelf
 from edgelm_tui.tune.start import NewRun, NewRunScreen, edgelm_command
 
 _LOOK_S = 0.5
-_COLUMNS = ("", "run", "state", "step", "loss")
+_COLUMNS = ("", "state", "step", "loss", "run")
 _COLOURS = (
     "$text-primary",
     "$text-accent",
@@ -143,6 +143,7 @@ chats with the adapter, v shows it beside its base."""
                         table.update_cell(log.name, column or "mark", value, update_width=True)
         nothing = self.query_one("#nothing", Static)
         nothing.display = not logs
+        table.show_header = bool(logs)
         nothing.update(
             "No run yet. n begins one.\n\nAnswers you rate and edit in chats can be data: /feedback FILE training"
         )
@@ -152,7 +153,7 @@ chats with the adapter, v shows it beside its base."""
         loss = log.validated.get("best_loss") or log.step.get("smoothed")
         step = log.step.get("step") or log.started.get("step") or 0
         shown = f"{loss:.3f}" if isinstance(loss, int | float) else ""
-        return ("●" if log.name in self._marked else "", log.name, log.status(), f"{step:,}", shown)
+        return ("●" if log.name in self._marked else "", log.status(), f"{step:,}", shown, log.name)
 
     @property
     def chosen(self) -> RunLog | None:
@@ -209,7 +210,7 @@ chats with the adapter, v shows it beside its base."""
         if log.adapter is None:
             self.notify("this run has no adapter yet: c writes a checkpoint", severity="warning")
         else:
-            self.edgelm.chat_with_adapter(str(log.config.get("model") or log.model), log.adapter)
+            self.edgelm.chat_with_adapter(log.base, log.adapter)
 
     def action_new(self) -> None:
         """Begin a run."""
@@ -322,7 +323,7 @@ chats with the adapter, v shows it beside its base."""
             self.notify("this run has no adapter yet", severity="warning")
             return
         prompt = log.answers[-1][1] if log.answers else ""
-        self.app.push_screen(VersusScreen(str(log.config.get("model") or log.model), log.adapter, prompt))
+        self.app.push_screen(VersusScreen(log.base, log.adapter, prompt))
 
     def action_remove(self) -> None:
         """Delete a run with its checkpoints; its adapter in the library stays."""

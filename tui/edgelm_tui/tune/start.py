@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,11 +19,13 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
+from textual.worker import get_current_worker
 
 _METHODS = ("lora", "dora", "rslora", "full")
 _CHECK_S = 120
+_POLL_S = 0.2
 _ROWS = 3
-Run = Callable[[Sequence[str]], subprocess.CompletedProcess[str]]
+_WARNINGS = 4
 
 
 def edgelm_command(*arguments: str) -> list[str]:
@@ -155,16 +158,15 @@ class NewRunScreen(ModalScreen[NewRun | None]):
 
     @work(thread=True, exclusive=True, group="check")
     def _check(self, wanted: NewRun) -> None:
-        parts = [
-            _said("Data", _run(self._command("data", "check", wanted.data, "--model", wanted.model))),
-            _said(
-                "Rows, with what is trained between ⟦ and ⟧",
-                _run(
-                    self._command("data", "show", wanted.data, "--model", wanted.model, "--first", str(_ROWS))
-                ),
-            ),
-            _said("Will it fit", _run(self._command(*_plan_arguments(wanted)))),
-        ]
+        """Each part is shown when it is there; another check, or closing the screen, ends this one."""
+        worker = get_current_worker()
+        parts: list[Content] = []
+        for title, arguments in _checks(wanted):
+            done = _run(self._command(*arguments), is_wanted=lambda: not worker.is_cancelled)
+            if worker.is_cancelled:
+                return
+            parts.append(_said(title, done))
+            self.app.call_from_thread(self._show, Content("\n\n").join([*parts, Content("checking…")]))
         self.app.call_from_thread(self._show, Content("\n\n").join(parts))
 
     def _show(self, content: Content) -> None:
@@ -190,24 +192,51 @@ def _plan_arguments(wanted: NewRun) -> list[str]:
     return ["plan", wanted.model, "--tune", "--data", wanted.data, "--method", wanted.method, *rank]
 
 
-def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            list(argv),
-            capture_output=True,
-            text=True,
-            timeout=_CHECK_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(list(argv), 1, "", f"took longer than {_CHECK_S} s")
+def _checks(wanted: NewRun) -> list[tuple[str, list[str]]]:
+    """Title and arguments of what is asked about a run before it starts."""
+    data = [wanted.data, "--model", wanted.model]
+    return [
+        ("Data", ["data", "check", *data]),
+        ("Rows, with what is trained between ⟦ and ⟧", ["data", "show", *data, "--first", str(_ROWS)]),
+        ("Will it fit", _plan_arguments(wanted)),
+    ]
+
+
+def _run(argv: Sequence[str], is_wanted: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, or for as long as it is wanted."""
+    until = time.monotonic() + _CHECK_S
+    child = subprocess.Popen(
+        list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while True:
+        try:
+            said, complained = child.communicate(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            if is_wanted() and time.monotonic() < until:
+                continue
+            child.kill()
+            said, complained = child.communicate()
+            complained += f"took longer than {_CHECK_S} s"
+        return subprocess.CompletedProcess(list(argv), child.returncode, said, complained)
 
 
 def _said(title: str, done: subprocess.CompletedProcess[str]) -> Content:
     text = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
+    text = _shortened(text)
     mark = ("✓", "$text-success") if done.returncode == 0 else ("✗", "$text-error")
     return Content.assemble(mark, " ", (title, "bold"), "\n", _coloured(text))
+
+
+def _shortened(text: str) -> str:
+    """The text without most of its warnings, so that what matters stays in sight."""
+    lines = text.splitlines()
+    warnings = [line for line in lines if line.startswith("warning")]
+    if len(warnings) <= _WARNINGS:
+        return text
+    kept = set(warnings[:_WARNINGS])
+    more = f"… and {len(warnings) - _WARNINGS:,} warnings more; edgelm data check lists all"
+    shown = [line for line in lines if line not in set(warnings) - kept]
+    return "\n".join([*shown, more])
 
 
 def _coloured(text: str) -> Content:

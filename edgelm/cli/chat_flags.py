@@ -1,0 +1,115 @@
+"""The flags of `edgelm chat`, by what they are about."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare all of them."""
+    from edgelm.runtime.sampling import Sampling
+
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id"
+    )
+    _add_conversation(parser)
+    _add_output(parser)
+    _add_thinking_and_tools(parser)
+    _add_speed(parser.add_argument_group("speed and memory"))
+    _add_form(parser.add_argument_group("form of the answer").add_mutually_exclusive_group())
+    Sampling.add_flags(parser.add_argument_group("sampling"))
+
+
+def _add_conversation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
+    add("--system", metavar="TEXT", help="the system prompt")
+    add(
+        "--adapter",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help="an adapter to put on the model, from the library or a path (repeatable)",
+    )
+    add(
+        "--continue",
+        dest="session",
+        nargs="?",
+        const="",
+        metavar="ID",
+        help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
+    )
+    add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="stop where this text appears (repeatable)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--json", action="store_true", help="print events as JSON lines, with token/s and time to first token"
+    )
+    add("--plain", action="store_true", help="no colour and no redrawing, for screen readers and logs")
+    thinking = parser.add_mutually_exclusive_group()
+    shown = "what a model thinks before it answers (default: shown on a terminal)"
+    thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)
+    thinking.add_argument("--hide-thinking", dest="thinking", action="store_false", default=None)
+
+
+def _add_thinking_and_tools(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--think",
+        dest="enable_thinking",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the model think before it answers, or not (default: as the model does by itself)",
+    )
+    add(
+        "--tools",
+        type=Path,
+        metavar="FILE",
+        help="a Python file with functions the model may call, when you agree",
+    )
+
+
+def _add_form(form: argparse._MutuallyExclusiveGroup) -> None:
+    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
+    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
+    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
+
+
+def _add_speed(group: argparse._ArgumentGroup) -> None:
+    from edgelm.runtime.cache.settings import CacheSettings
+
+    add = group.add_argument
+    add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
+    add(
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model of the same family that guesses ahead; the text is the same",
+    )
+    add(
+        "--no-speculation",
+        dest="speculation",
+        action="store_false",
+        help="never guess ahead (guessing stops by itself where it does not pay)",
+    )
+    add(
+        "--no-disk-cache",
+        dest="disk_cache",
+        action="store_false",
+        help="do not keep computed prompts on the disk for the next time",
+    )
+    add(
+        "--no-wire",
+        dest="wire",
+        action="store_false",
+        help="let macOS page out a model that nearly fills the memory",
+    )
+    CacheSettings.add_flags(group)

@@ -1,0 +1,31 @@
+"""A list of numbered things with keys for what can be done to the one under the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.widgets import OptionList
+
+
+class RowList(OptionList):
+    """Its options have numbers as ids; subclasses bind keys to `act('…')`."""
+
+    @dataclass
+    class Act(Message):
+        """The user wants `action` done to the row under the cursor, which is None where the list is empty."""
+
+        action: str
+        row: int | None
+
+    def action_act(self, action: str) -> None:
+        """By key."""
+        self.post_message(self.Act(action, self.row))
+
+    @property
+    def row(self) -> int | None:
+        """The number under the cursor."""
+        if self.highlighted is None:
+            return None
+        name = self.get_option_at_index(self.highlighted).id
+        return int(name) if name else None

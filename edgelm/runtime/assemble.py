@@ -28,7 +28,7 @@ from edgelm.runtime.speculation.draft_model import DraftModel
 
 _CHUNK = 512
 _CPU_CHUNK = 128
-"""A CPU is as fast with few tokens at once (127 token/s on two cores with 128 as with 512), and a stop is sooner over."""
+"""Few tokens at once stay in a CPU's caches (SmolLM2: 272 token/s with 128, 246 with 512), and a stop is sooner over."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Ready:
     engine: Engine
     batcher: Batcher
     """Answers many prompts at once."""
+
+
+def prefill_chunk(machine: devices.Device) -> int:
+    """Prompt tokens to compute at once on this machine, where memory allows."""
+    return _CPU_CHUNK if machine.backend == "cpu" else _CHUNK
 
 
 def assemble(directory: Path, options: RuntimeOptions) -> Ready:
@@ -84,7 +89,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
             disk=_disk_cache(loaded, options) if options.disk_cache else None,
         ),
         draft_model=_draft_model(options.draft, loaded, options) if options.draft else None,
-        prefill_chunk=_CPU_CHUNK if machine.backend == "cpu" else _CHUNK,
+        prefill_chunk=prefill_chunk(machine),
         memory=memory if options.check_fit else None,
         variant=lambda: loaded.adapters.variant,
     )

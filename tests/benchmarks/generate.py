@@ -42,13 +42,15 @@ Speed = tuple[float, float]
 
 def equal_precision(directory: Path, repeats: int) -> dict[str, Speed]:
     from edgelm.model.load import load
+    from edgelm.runtime.assemble import prefill_chunk
     from edgelm.runtime.engine import Engine
 
     loaded = load(directory)
     prompt = [token % loaded.vocab_size for token in range(1000, 1000 + PROMPT_TOKENS)]
 
     def ours() -> Speed:
-        engine = Engine(loaded.network, vocab_size=loaded.vocab_size, prefill_chunk=PROMPT_TOKENS)
+        chunk = prefill_chunk(detect())
+        engine = Engine(loaded.network, vocab_size=loaded.vocab_size, prefill_chunk=chunk)
         return edgelm_speed(engine, prompt)
 
     sides: dict[str, Callable[[], Speed]] = {

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub
 
+from edgelm.device import preload_blas
+
+# Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
+preload_blas()
+
 
 @pytest.fixture(autouse=True)
 def no_terminal_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,16 +118,7 @@ class _Run:
         """Every weight searched under what the source's text does, in one pass."""
         method = Weighted(self.walk, self.job.settings, self.clock.at)
         self.walk.begin(SOURCE)
-        for index in range(len(self.walk.layers)):
-            done = self.job.files.get(_part(index))
-            if done is None:
-                done = method.layer(index)
-                self.job.files.put(_part(index), done)
-                self.clock.layer_done()
-            else:
-                self._pass_by(index)
-                self.clock.layer_done(resumed=True)
-            self.job.outcomes += done.outcomes
+        self._layers(method.layer, lambda index, _: self._pass_by(index))
         head, importance = method.head_importance(SOURCE)
         self._outer(method, head, partial(method.search, importance=importance, tokens=method.tokens))
         self.clock.layer_done()
@@ -142,21 +133,27 @@ class _Run:
         embedded = self._outer(method, head, partial(self._tied, method), without=later)
         self.walk.begin(SOURCE)
         self.walk.begin(QUANTIZED, self._lookups(embedded))
-        for index in range(len(self.walk.layers)):
-            done = self.job.files.get(_part(index))
-            if done is None:
-                done = method.layer(index)
-                self.job.files.put(_part(index), done)
-                self.clock.layer_done()
-            else:
-                method.replay(index, done.arrays)
-                self.clock.layer_done(resumed=True)
-            self.job.outcomes += done.outcomes
+        self._layers(method.layer, lambda index, done: method.replay(index, done.arrays))
         for path in later:
             if path in self.job.settings:
                 self._head(method, path)
         self.clock.layer_done()
         return self.job.outcomes
+
+    def _layers(
+        self, quantize: Callable[[int], LayerResult], pass_by: Callable[[int, LayerResult], None]
+    ) -> None:
+        """Every layer in order: quantized and kept, or, where an earlier run did that, only passed by."""
+        for index in range(len(self.walk.layers)):
+            kept = self.job.files.get(_part(index))
+            if kept is None:
+                done = quantize(index)
+                self.job.files.put(_part(index), done)
+            else:
+                done = kept
+                pass_by(index, done)
+            self.clock.layer_done(resumed=kept is not None)
+            self.job.outcomes += done.outcomes
 
     def _pass_by(self, index: int) -> None:
         self.walk.load(index)

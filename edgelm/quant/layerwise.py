@@ -11,7 +11,7 @@ that share one input. Knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,10 @@ class Layerwise:
     def tokens(self) -> int:
         """Of calibration text."""
         return sum(ids.size for ids in self.walk.batches)
+
+    def are_affine(self, paths: Iterable[str]) -> bool:
+        """Whether all of them become free scales and biases, which GPTQ is for."""
+        return all(self.settings[path].get("mode", "affine") == "affine" for path in paths)
 
     def caught(self, index: int, stream: str, batch: int) -> tuple[list[Inputs], Any]:
         """The inputs of the modules of a layer in one batch, and what the layer returns; unevaluated."""
@@ -197,8 +201,7 @@ class Sequential(Layerwise):
         What reaches them went through those before them in the layer as these are by now, quantized.
         """
         weight, first = source[f"{group[0]}.weight"], group[0]
-        is_affine = all(self.settings[path].get("mode", "affine") == "affine" for path in group)
-        if weight.ndim == 2 and is_affine:
+        if weight.ndim == 2 and self.are_affine(group):
             products = Products.zero(weight.shape[1])
             for given, wanted in self._inputs(index, first, source, made, is_last=is_last):
                 products.add(given.rows, wanted.rows)
@@ -269,8 +272,7 @@ class Sequential(Layerwise):
 
     def _rich(self, group: list[str], source: dict[str, mx.array], squares: Squares) -> list[int]:
         """The slices of a stack that enough tokens reach for a Hessian."""
-        affine = all(self.settings[path].get("mode", "affine") == "affine" for path in group)
-        if source[f"{group[0]}.weight"].ndim == 2 or not affine:
+        if source[f"{group[0]}.weight"].ndim == 2 or not self.are_affine(group):
             return []
         counts: Any = squares.rows.tolist()
         return [slot for slot, count in enumerate(counts) if count >= MIN_EXPERT_TOKENS]
@@ -313,7 +315,7 @@ class Sequential(Layerwise):
 
     def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
         """Quantize the output head, `weight` [V, C] as stored, on what reaches it after the last layer."""
-        if self.settings[path].get("mode", "affine") != "affine":
+        if not self.are_affine([path]):
             self.search(result, path, weight, self.head_importance(QUANTIZED)[1], self.tokens)
             return
         products = Products.zero(weight.shape[1])
@@ -336,7 +338,7 @@ class Sequential(Layerwise):
 
         As a head its error is measured by `hessian`, as an embedding by the plain square: the damping.
         """
-        if self.settings[path].get("mode", "affine") != "affine":
+        if not self.are_affine([path]):
             self.search(result, path, weight, mx.diag(hessian), self.tokens)
         else:
             self._fit(result, path, weight, curvature(hessian, TIED_DAMPING), self.tokens, None)

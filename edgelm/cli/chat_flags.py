@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgelm.cli.answer_flags import add_form, add_limits
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare all of them."""
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
     _add_thinking_and_tools(parser)
     _add_speed(parser.add_argument_group("speed and memory"))
-    _add_form(parser.add_argument_group("form of the answer").add_mutually_exclusive_group())
+    add_form(parser.add_argument_group("form of the answer"))
     Sampling.add_flags(parser.add_argument_group("sampling"))
 
 
@@ -39,14 +41,7 @@ def _add_conversation(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
     )
-    add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
-    add(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="stop where this text appears (repeatable)",
-    )
+    add_limits(parser)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +71,6 @@ def _add_thinking_and_tools(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a Python file with functions the model may call, when you agree",
     )
-
-
-def _add_form(form: argparse._MutuallyExclusiveGroup) -> None:
-    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
-    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
-    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
 
 
 def _add_speed(group: argparse._ArgumentGroup) -> None:

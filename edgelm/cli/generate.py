@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.answer_flags import add_form, add_limits
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.output import progress_bars, say, warn
@@ -40,24 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='ask each "prompt" as a user\'s message, through the chat template',
     )
     add("--system", metavar="TEXT", help="the system prompt of messages that have none")
-    add("--max-tokens", type=int, metavar="N", help="stop an answer after so many tokens")
-    add(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="stop where this text appears (repeatable)",
-    )
+    add_limits(parser)
     add("--adapter", type=Path, metavar="DIR", help="an adapter to put on the model")
     add("--skip-bad", action="store_true", help="leave out rows that cannot be asked, instead of stopping")
     add("--retry-failed", action="store_true", help="ask again what was answered with an error")
     add("--force", action="store_true", help="go on in a file that another model, prompt or setting wrote to")
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
     BatchOptions.add_flags(parser)
-    form = parser.add_argument_group("form of the answers").add_mutually_exclusive_group()
-    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
-    form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
-    form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
+    add_form(parser.add_argument_group("form of the answers"))
     Sampling.add_flags(parser.add_argument_group("sampling, of rows that do not say otherwise"))
 
 

@@ -7,7 +7,8 @@ Every candidate is written to disk as a model directory (edgelm's by `edgelm.con
 functions) and measured from there, dequantized in float32 on held-out text of six domains. All quantize every
 tensor, the embedding included, to the same widths in groups of 64, and calibrate on the same number of shipped tokens.
 mlx-lm's GPTQ packs only 2, 4 and 8 bits; at 3 its own packing function is replaced by edgelm's. It leaves embeddings
-to a "fallback", which is set to the same width. The last lines say which of the project's bars are met.
+to a "fallback", which is set to the same width. The last lines say which of the project's bars are met. With
+`--json FILE` what was measured is kept as it comes: the same command goes on where an earlier one was stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import shutil
 import tempfile
 import time
@@ -28,9 +28,10 @@ import edgelm_converters  # noqa: F401 - puts OpenBLAS in front before mlx is im
 import mlx.core as mx
 
 from edgelm import corpus
-from edgelm.evaluate.compare import Comparison, compare
+from edgelm.evaluate.compare import Comparison, score_against, summarise
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, held_out_rows
+from edgelm.evaluate.scores import Estimate, mean_estimate
 from edgelm.model.load import load
 from edgelm_converters.convert import convert
 
@@ -50,10 +51,15 @@ class Bench:
             self.tokenizer, Measuring(tokens=arguments.held_out_tokens, length=256, seed=arguments.seed)
         )
         self.reference = Reference(loaded.network, rows)
-        self.found: dict[str, dict[str, Any]] = {}
+        kept = arguments.json is not None and arguments.json.exists()
+        self.found: dict[str, dict[str, Any]] = json.loads(arguments.json.read_text()) if kept else {}
+        for name, entry in self.found.items():
+            print(f"{name:14} KL {entry['kl']:7.4f} ± {entry['error']:.4f}  (measured before)")
 
     def ours(self, name: str, **settings: Any) -> None:
         """Convert by edgelm and measure."""
+        if name in self.found:
+            return
         calibrated = settings.get("quality") in ("good", "best") or "bpw" in settings
         if calibrated:
             settings = {"calibration_tokens": self.arguments.tokens, **settings}
@@ -67,9 +73,15 @@ class Bench:
 
     def measure(self, name: str, directory: Path, elapsed_s: float) -> None:
         loaded = load(directory, check_fit=False)
-        result = compare(self.reference, loaded.network)
+        scores = score_against(self.reference, loaded.network)
+        result = summarise(scores)
         size = sum(path.stat().st_size for path in directory.glob("model*.safetensors"))
-        self.found[name] = {"kl": result.mean_kl.value, "error": result.mean_kl.standard_error, "bytes": size}
+        self.found[name] = {
+            "kl": result.mean_kl.value, "error": result.mean_kl.standard_error, "bytes": size,
+            "rows": [[float(row.kl.sum()), row.tokens] for row in scores],
+        }  # fmt: skip
+        if self.arguments.json is not None:
+            self.arguments.json.write_text(json.dumps(self.found))
         _show(name, result, size, elapsed_s)
         shutil.rmtree(directory)
 
@@ -80,6 +92,8 @@ class Bench:
 
     def peer(self, name: str, kind: str, bits: int) -> None:
         """Quantize by mlx-lm, save by mlx-lm, and measure."""
+        if name in self.found:
+            return
         from mlx_lm.utils import load as mlx_lm_load
         from mlx_lm.utils import save
 
@@ -125,22 +139,26 @@ def awq(
 def dynamic(
     model: Any, config: dict[str, Any], rows: mx.array, bits: int, group: int
 ) -> tuple[Any, dict[str, Any]]:
-    """mlx-lm's dynamic quantization between this width and the next, at half a bit more than this width."""
+    """mlx-lm's dynamic quantization at this width on average, between one less and one more.
+
+    At 2 bits, where there is no width below, between 2 and 3 at a half more.
+    """
     from mlx_lm.quant.dynamic_quant import estimate_sensitivities, estimate_threshold
     from mlx_lm.utils import quantize_model
 
-    found = dict(estimate_sensitivities(model, rows[:8, :256], bits, group, bits + 1, group, batch_size=2))
-    target = bits + 0.5 + 32 / group
-    threshold = estimate_threshold(
-        copy.deepcopy(model), found, target, bits, group, bits + 1, group
-    )  # fmt: skip
+    low, high = max(2, bits - 1), bits + 1
+    found = dict(estimate_sensitivities(model, rows[:8, :256], low, group, high, group, batch_size=2))
+    target = (bits if low < bits else bits + 0.5) + 32 / group
+    counted = copy.deepcopy(model)
+    counted.set_dtype(mx.bfloat16)  # as saved: scales count towards the target with the bits they will have
+    threshold = estimate_threshold(counted, found, target, low, group, high, group)
 
     def choose(path: str, module: Any) -> Any:
         if not hasattr(module, "to_quantized"):
             return False
-        return {"bits": bits + 1, "group_size": group} if found[path] > threshold else True
+        return {"bits": high, "group_size": group} if found[path] > threshold else True
 
-    model, config = quantize_model(model, config, group_size=group, bits=bits, quant_predicate=choose)
+    model, config = quantize_model(model, config, group_size=group, bits=low, quant_predicate=choose)
     return model, config
 
 
@@ -155,6 +173,12 @@ def _show(name: str, result: Comparison, size: int, elapsed_s: float) -> None:
         f"  {elapsed_s:5.0f} s  | {domains}",
         flush=True,
     )
+
+
+def gained(worse: dict[str, Any], better: dict[str, Any]) -> Estimate:
+    """How far the mean KL of one lies below that of another on the same rows: less noisy than two means."""
+    pairs = list(zip(worse["rows"], better["rows"], strict=True))
+    return mean_estimate([one[0] - other[0] for one, other in pairs], [one[1] for one, _ in pairs])
 
 
 def bars(found: dict[str, dict[str, Any]], widths: list[int]) -> list[tuple[str, bool]]:
@@ -175,9 +199,12 @@ def bars(found: dict[str, dict[str, Any]], widths: list[int]) -> list[tuple[str,
         ratio(f"good-{bits}", f"rtn-{bits}", 0.4)
         mixed, uniform = found.get(f"mixed-{bits}"), found.get(f"best-{bits}")
         if mixed and uniform:
-            gain, noise = uniform["kl"] - mixed["kl"], math.hypot(mixed["error"], uniform["error"])
-            says = f"mixed-{bits} below best-{bits} by {gain:.4f}, standard error {noise:.4f} (unpaired)"
-            checks.append((says, gain > 0 and mixed["bytes"] <= uniform["bytes"]))
+            gain = gained(uniform, mixed)
+            says = (
+                f"mixed-{bits} below best-{bits} by {gain.value:.4f} ± {gain.standard_error:.4f}, row by row"
+            )
+            is_smaller = mixed["bytes"] <= uniform["bytes"]
+            checks.append((says, gain.value > gain.standard_error and is_smaller))
     ratio("best-3", "rtn-4", 1.0)
     return checks
 
@@ -196,7 +223,7 @@ def main() -> None:
     add("--seed", type=int, default=0)
     add("--mixed", action="store_true", help="also budgeted widths at the bytes of the uniform ones")
     add("--other-domain", action="store_true", help="also calibrate best on code alone")
-    add("--json", type=Path)
+    add("--json", type=Path, help="keep what was measured here, and go on from it")
     arguments = parser.parse_args()
     widths = [int(bits) for bits in arguments.bits.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
@@ -218,8 +245,6 @@ def main() -> None:
                 bench.ours(f"other-{bits}", bits=bits, quality="best", calibration=str(code))
     for says, is_met in bars(bench.found, widths):
         print(f"{'met    ' if is_met else 'NOT MET'} {says}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(bench.found, indent=2))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm.errors import UnsupportedError
 from edgelm.model.config import context_length
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress
@@ -95,18 +96,22 @@ def run_calibration(
         check_student_fits(plan)
     files = LayerFiles(work_directory(target), made_from)
     distilling = Distilling(inputs, plan, files, wanted.distill, on_progress) if wanted.distill else None
-    outcomes = calibrate(
-        Calibration(
-            weights=SourceWeights(inputs, plan.dtypes),
-            settings=plan.quantize,
-            rows=text.rows,
-            files=files,
-            spill=files.directory / "activations",
-            activations_bytes=estimated.activations_bytes,
-            on_progress=on_progress,
-            afterwards=distilling.run if distilling is not None else None,
-        ),
-        sequential=sequential,
-    )
+    try:
+        outcomes = calibrate(
+            Calibration(
+                weights=SourceWeights(inputs, plan.dtypes),
+                settings=plan.quantize,
+                rows=text.rows,
+                files=files,
+                spill=files.directory / "activations",
+                activations_bytes=estimated.activations_bytes,
+                on_progress=on_progress,
+                afterwards=distilling.run if distilling is not None else None,
+            ),
+            sequential=sequential,
+        )
+    except UnsupportedError:
+        files.remove()  # told before the first layer: nothing to go on from
+        raise
     said = distilling.said if distilling is not None else None
     return Calibrated(files, text, outcomes, time.monotonic() - started, estimated, said)

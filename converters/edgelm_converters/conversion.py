@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
@@ -12,9 +14,15 @@ from edgelm.quant.scheme import Scheme
 QUALITIES = ("rtn", "fast", "good", "best")
 """rtn rounds to nearest; fast searches scales; good weighs that by calibration text; best adds GPTQ layer by layer."""
 
-DEFAULT_QUALITY = "rtn"
+CALIBRATED_BITS = 4
+"""Up to this width the default quality is good: measured at 2, 3 and 4 bits it never lost more than rounding."""
 
 LOSS_TOKENS = 4096
+
+
+def is_narrow(settings: dict[str, Any]) -> bool:
+    """Whether a layer of these settings gains from calibration by default: affine, of few bits."""
+    return settings.get("mode", "affine") == "affine" and int(settings["bits"]) <= CALIBRATED_BITS
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,9 @@ class Conversion(Options):
     group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
-    quality: str | None = option(None, f"how codes are chosen (default {DEFAULT_QUALITY})", choices=QUALITIES)
+    quality: str | None = option(
+        None, f"how codes are chosen (default good up to {CALIBRATED_BITS} bits, else rtn)", choices=QUALITIES
+    )
     size: str | None = option(None, "budget for the weight files, as 2.3GB: widths are chosen by tensor")
     bpw: float | None = option(None, "the same as bits per weight, scales included", gt=0, le=16)
     fit: str | None = option(None, 'the same as what a Mac can hold, as "M2 Air 8GB"')
@@ -62,7 +72,7 @@ class Conversion(Options):
             )
         if self.calibration is not None and not self.is_calibrated:
             raise OptionError(
-                f"quality {self.quality or DEFAULT_QUALITY} uses no calibration text",
+                f"quality {self.chosen_quality} uses no calibration text",
                 hint="add --quality good or --quality best",
             )
         self.scheme()
@@ -85,7 +95,23 @@ class Conversion(Options):
     @property
     def chosen_quality(self) -> str:
         """The quality asked for, or the default: the best for a budget, whose measuring takes time anyway."""
-        return self.quality or ("best" if self.has_budget else DEFAULT_QUALITY)
+        if self.quality is not None:
+            return self.quality
+        if self.has_budget:
+            return "best"
+        return "good" if self.recipe is not None or is_narrow(self.scheme().settings) else "rtn"
+
+    @property
+    def is_left_to_us(self) -> bool:
+        """Whether nothing that was asked for needs one quality: then rounding will do where calibrating cannot."""
+        asked = (self.quality, self.calibration, self.distill)
+        return all(setting is None for setting in asked) and not self.has_budget
+
+    def settled(self, layers: Iterable[dict[str, Any]]) -> Conversion:
+        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""
+        if not self.is_left_to_us or any(is_narrow(settings) for settings in layers):
+            return self
+        return replace(self, quality="rtn")
 
     @property
     def is_calibrated(self) -> bool:

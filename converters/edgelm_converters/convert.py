@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import mlx.core as mx
 
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
-from edgelm.errors import OptionError
+from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
@@ -153,6 +153,7 @@ def _convert(
         decision, plan = _plan(job)
         if wanted.has_budget:
             decision, plan = _plan_budget(job, decision, plan, directory, source_hashes, on_progress)
+        job = replace(job, wanted=wanted.settled(plan.quantize.values()))
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -160,14 +161,22 @@ def _convert(
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
         text = check_tokenizer(directory, final, checkpoint.origin.source)
-        quantizer, calibrated = _quantizer(
-            job, plan, directory, target, source_hashes, on_progress, on_estimate
-        )
+        rounded_because: str | None = None
+        try:
+            quantizer, calibrated = _quantizer(
+                job, plan, directory, target, source_hashes, on_progress, on_estimate
+            )
+        except (UnsupportedError, FitError) as error:
+            if not wanted.is_left_to_us:
+                raise
+            job, rounded_because = replace(job, wanted=replace(wanted, quality="rtn")), str(error)
+            quantizer, calibrated = None, None
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
         weights = write_weights(plan, directory, on_progress, quantizer)
         cost = time.monotonic() - started, peak_memory_bytes()
         receipt = _receipt(job, plan, decision, directory, final, text, cost, calibrated, on_progress)
+        receipt = replace(receipt, rounded_because=rounded_because)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
         with disk_errors(directory):

@@ -41,6 +41,9 @@ class Receipt:
     quality: dict[str, Any] | None = None
     """What was lost on held-out text: `edgelm.evaluate.receipt.QualityReceipt` as JSON."""
 
+    rounded_because: str | None = None
+    """Why weights were rounded to nearest where the default is to calibrate."""
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for the manifest."""
         return asdict(self)

@@ -74,7 +74,7 @@ def _draw(path: Path, made: Converted) -> None:
 
     quality = quality_of(made.manifest.receipt)
     if quality is None:
-        warn(f"{path} was not drawn: nothing was quantized")
+        warn(f"{path} was not drawn: what was lost was not measured")
         return
     plot_layers(
         path,
@@ -116,7 +116,7 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
     ]
     if manifest.recipe.get("quality"):
-        rows.append(("quality", _quality(manifest.recipe["quality"], receipt["calibration"])))
+        rows.append(("quality", _quality(manifest.recipe["quality"], receipt)))
     if receipt["regrouped"]:
         rows.append(("smaller groups", _listed(receipt["regrouped"])))
     if receipt["left_unquantized"]:
@@ -132,10 +132,11 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     return rows
 
 
-def _quality(quality: str, calibration: dict[str, Any] | None) -> str:
-    """How codes were chosen; modules that calibration text did not reach are named."""
+def _quality(quality: str, receipt: dict[str, Any]) -> str:
+    """How codes were chosen, and why not by the default; modules that calibration text did not reach are named."""
+    calibration = receipt["calibration"]
     if calibration is None:
-        return quality
+        return f"{quality}: {receipt['rounded_because']}" if receipt.get("rounded_because") else quality
     text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
     unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
     return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text

@@ -27,7 +27,7 @@ HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, VOCAB = 2048, 5632, 32, 4, 32000
 EDGELM = """
 import sys
 from edgelm_converters.convert import convert
-convert(sys.argv[1], sys.argv[2], bits=4, group_size=64, dtype="bfloat16", verify=False)
+convert(sys.argv[1], sys.argv[2], quality="rtn", bits=4, group_size=64, dtype="bfloat16", verify=False)
 """
 
 MLX_LM = """

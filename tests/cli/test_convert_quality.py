@@ -32,6 +32,16 @@ def test_the_estimate_comes_first_and_the_receipt_says_what_was_done(
     assert "good, 1,024 tokens of shipped text; not reached by it: model.embed_tokens" in said.out
 
 
+def test_rounding_where_calibrating_fails_is_said_with_the_reason(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgelm.device.memory_budget_bytes", lambda _: 50_000_000)
+    assert main(flags(source, "--bits", "4", "--group-size", "32")) == 0
+    said = capsys.readouterr()
+    assert "rtn: calibrating takes" in said.out
+    assert "quality" in said.out
+
+
 def test_a_budget_on_the_command_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(source, "--bpw", "4.5", "--quality", "good", "--json")) == 0
     manifest = json.loads(capsys.readouterr().out)

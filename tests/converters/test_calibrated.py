@@ -14,7 +14,7 @@ import mlx.core as mx
 import pytest
 from checkpoints import write_checkpoint
 
-from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model.load import load
 from edgelm.progress import Progress
 from edgelm.quant.layerwise import QUANTIZED
@@ -118,6 +118,59 @@ def test_odd_widths(source: Path, tmp_path: Path, bits: int, group: int) -> None
     kl = [m.manifest.receipt["comparison"]["mean_kl"] for m in (rounded, made)]
     assert kl[1] < kl[0]
     assert made.manifest.size_bytes == rounded.manifest.size_bytes
+
+
+def test_weights_of_few_bits_are_calibrated_unless_something_else_is_asked_for(
+    source: Path, tmp_path: Path
+) -> None:
+    left = convert(source, tmp_path / "left", bits=4, **FEW)
+    asked = convert(source, tmp_path / "asked", bits=4, quality="good", **FEW)
+    assert left.manifest.recipe["quality"] == "good"
+    assert same(left.directory, asked.directory)
+
+
+@pytest.mark.parametrize("settings", [{"bits": 8}, {"bits": 5}, {"mode": "nvfp4"}], ids=str)
+def test_others_are_rounded(source: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    few = {**FEW, "group_size": None, "allow_mixed": True}
+    left = convert(source, tmp_path / "left", **few, **settings)
+    asked = convert(source, tmp_path / "asked", quality="rtn", **few, **settings)
+    assert left.manifest.recipe["quality"] == "rtn"
+    assert left.manifest.receipt["rounded_because"] is None
+    assert same(left.directory, asked.directory)
+
+
+def test_a_text_or_distillation_asks_for_calibration(source: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 400)
+    made = convert(source, tmp_path / "out", bits=4, calibration=str(text), **FEW)
+    assert made.manifest.recipe["quality"] == "good"
+    with pytest.raises(OptionError, match="quality rtn uses no calibration text"):
+        convert(source, tmp_path / "eight", bits=8, calibration=str(text), **FEW)
+
+
+def fail_to_walk(self: Any) -> None:
+    raise UnsupportedError("this architecture cannot be calibrated layer by layer: layer 1 looks back")
+
+
+CANNOT: list[tuple[str, Any, str]] = [
+    ("edgelm.quant.walk.Walk.check", fail_to_walk, "layer 1 looks back"),
+    ("edgelm.device.memory_budget_bytes", lambda _: 50_000_000, "even a layer at a time"),
+]
+
+
+@pytest.mark.parametrize(("name", "instead", "says"), CANNOT, ids=["architecture", "memory"])
+def test_what_cannot_be_calibrated_is_rounded_and_says_why(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, instead: Any, says: str
+) -> None:
+    rounded = convert(source, tmp_path / "rounded", bits=4, quality="rtn", **FEW)
+    monkeypatch.setattr(name, instead)
+    made = convert(source, tmp_path / "out", bits=4, **{**FEW, "loss_tokens": None})
+    assert made.manifest.recipe["quality"] == "rtn"
+    assert says in made.manifest.receipt["rounded_because"]
+    assert same(made.directory, rounded.directory)
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(EdgeLMError, match=says):
+        convert(source, tmp_path / "asked", bits=4, quality="good", **FEW)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def test_tensors_are_bit_identical_to_mlx_lm_convert(
     from mlx_lm.convert import convert as mlx_lm_convert
 
     write_checkpoint(tmp_path / "source", dtype="bfloat16", num_hidden_layers=9, head_dim=16)
-    made = convert(tmp_path / "source", tmp_path / "ours", dtype="bfloat16", verify=False, **ours)
+    made = convert(
+        tmp_path / "source", tmp_path / "ours", dtype="bfloat16", quality="rtn", verify=False, **ours
+    )
     mlx_lm_convert(
         str(tmp_path / "source"), str(tmp_path / "theirs"), quantize=theirs is not None, **(theirs or {})
     )
@@ -84,7 +86,13 @@ def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_
 
     write_checkpoint(tmp_path / "source", rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
     made = convert(
-        tmp_path / "source", tmp_path / "ours", bits=4, group_size=32, dtype="float32", verify=False
+        tmp_path / "source",
+        tmp_path / "ours",
+        quality="rtn",
+        bits=4,
+        group_size=32,
+        dtype="float32",
+        verify=False,
     )
     mlx_lm_convert(
         str(tmp_path / "source"), str(tmp_path / "theirs"), quantize=True, q_bits=4, q_group_size=32
@@ -103,8 +111,10 @@ def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_
 def test_shards_become_the_same_tensors_as_one_file(source: Path, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "sharded", shard="100KB")
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 2
-    one = convert(source, tmp_path / "one", bits=4, group_size=32, verify=False)
-    many = convert(tmp_path / "sharded", tmp_path / "many", bits=4, group_size=32, verify=False)
+    one = convert(source, tmp_path / "one", quality="rtn", bits=4, group_size=32, verify=False)
+    many = convert(
+        tmp_path / "sharded", tmp_path / "many", quality="rtn", bits=4, group_size=32, verify=False
+    )
     assert_same(tensors(one.directory), tensors(many.directory))
 
 
@@ -125,9 +135,9 @@ def test_large_outputs_are_sharded_with_an_index(
 def test_slices_of_rows_quantize_to_the_same_codes(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = convert(source, tmp_path / "whole", bits=4, group_size=32, verify=False)
+    whole = convert(source, tmp_path / "whole", quality="rtn", bits=4, group_size=32, verify=False)
     monkeypatch.setattr("edgelm_converters.write.LARGE_BYTES", 5_000)
-    sliced = convert(source, tmp_path / "sliced", bits=4, group_size=32, verify=False)
+    sliced = convert(source, tmp_path / "sliced", quality="rtn", bits=4, group_size=32, verify=False)
     assert_same(tensors(whole.directory), tensors(sliced.directory))
 
 
@@ -142,7 +152,13 @@ def test_experts_are_stacked_and_quantized(tmp_path: Path) -> None:
 def test_the_receipt_says_what_was_made(source: Path, tmp_path: Path) -> None:
     reports: list[Progress] = []
     made = convert(
-        source, tmp_path / "out", bits=4, group_size=32, dtype="float32", on_progress=reports.append
+        source,
+        tmp_path / "out",
+        quality="rtn",
+        bits=4,
+        group_size=32,
+        dtype="float32",
+        on_progress=reports.append,
     )
     manifest = Manifest.read(made.directory)
     assert manifest is not None
@@ -176,9 +192,11 @@ def test_unquantized_costs_nothing_and_loses_nothing(source: Path, tmp_path: Pat
 def test_a_width_that_does_not_fit_falls_back_and_is_listed(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "source", hidden_size=96, intermediate_size=100, head_dim=32)
     with pytest.raises(OutputError, match=r"bits per weight.*down_proj \(rows of 100 fit no group\)"):
-        convert(tmp_path / "source", tmp_path / "out", bits=4, group_size=64)
+        convert(tmp_path / "source", tmp_path / "out", quality="rtn", bits=4, group_size=64)
     assert not (tmp_path / "out").exists()
-    made = convert(tmp_path / "source", tmp_path / "out", bits=4, group_size=64, allow_mixed=True)
+    made = convert(
+        tmp_path / "source", tmp_path / "out", quality="rtn", bits=4, group_size=64, allow_mixed=True
+    )
     receipt = made.manifest.receipt
     assert set(receipt["left_unquantized"].values()) == {100}
     assert receipt["regrouped"]["model.layers.0.self_attn.q_proj"] == 32
@@ -191,7 +209,9 @@ def test_an_mlx_model_is_kept_as_it_is_or_requantized_when_asked(source: Path, t
     kept = convert(first.directory, tmp_path / "kept")
     assert_same(tensors(first.directory), tensors(kept.directory))
     assert kept.manifest.receipt["comparison"]["mean_kl"] < 1e-7
-    again = convert(first.directory, tmp_path / "again", bits=4, group_size=32, dtype="float32")
+    again = convert(
+        first.directory, tmp_path / "again", quality="rtn", bits=4, group_size=32, dtype="float32"
+    )
     assert again.manifest.bits_per_weight == pytest.approx(6.0, abs=0.1)
     dense = convert(first.directory, tmp_path / "dense", mode="none", dtype="float32")
     assert dense.manifest.receipt["comparison"]["mean_kl"] < 1e-7
@@ -337,7 +357,7 @@ def test_bad_sources_are_named_and_leave_nothing(name: str, source: Path, tmp_pa
     breaks, kind, message = BAD_SOURCES[name]
     breaks(source)
     with pytest.raises(kind, match=message):
-        convert(source, tmp_path / "out", bits=4, group_size=32)
+        convert(source, tmp_path / "out", quality="rtn", bits=4, group_size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -400,7 +420,7 @@ def test_a_disk_that_is_too_small_is_noticed_first(
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="1 kB free"):
-        convert(source, tmp_path / "out", bits=4, group_size=32)
+        convert(source, tmp_path / "out", quality="rtn", bits=4, group_size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -410,7 +430,7 @@ def test_a_source_that_is_nothing_says_so(home: Path) -> None:
 
 
 def test_a_name_close_to_one_in_the_library_is_suggested(source: Path, home: Path) -> None:
-    convert(source, home / "models" / "tiny-llama-4bit", bits=4, verify=False)
+    convert(source, home / "models" / "tiny-llama-4bit", quality="rtn", bits=4, verify=False)
     with pytest.raises(NotFoundError, match="did you mean tiny-llama-4bit"):
         convert("tiny-llama-4bi")
 
@@ -420,7 +440,7 @@ def test_a_package_is_named_as_it_was_asked_for(
 ) -> None:
     """Where it happened to be installed is of no use in a manifest that is shared."""
     monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: source if name == "pack" else None)
-    made = convert("pack", tmp_path / "out", bits=4, group_size=32, verify=False)
+    made = convert("pack", tmp_path / "out", quality="rtn", bits=4, group_size=32, verify=False)
     assert made.manifest.source == "pack"
     assert made.manifest.parents[0]["source"] == "pack"
 
@@ -428,7 +448,7 @@ def test_a_package_is_named_as_it_was_asked_for(
 def test_a_hub_id_is_converted(fake_hub: Any, source: Path) -> None:
     files = {path.name: path.read_bytes() for path in source.iterdir()}
     fake_hub.add("someone/tiny-llama", files)
-    made = convert("someone/tiny-llama", bits=4, group_size=32, verify=False)
+    made = convert("someone/tiny-llama", quality="rtn", bits=4, group_size=32, verify=False)
     assert made.directory.name == "tiny-llama-4bit"
     assert made.manifest.source == "someone/tiny-llama"
     assert made.manifest.revision is not None

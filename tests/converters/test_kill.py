@@ -27,7 +27,7 @@ def report(progress):
     print(progress.task, progress.detail, flush=True)
     time.sleep(0.02)
 
-convert(sys.argv[1], sys.argv[2], bits=4, group_size=32, on_progress=report)
+convert(sys.argv[1], sys.argv[2], quality="rtn", bits=4, group_size=32, on_progress=report)
 """
 
 
@@ -62,7 +62,7 @@ def test_sigkill_at_any_tensor_leaves_no_model_and_the_rerun_succeeds(
         assert run_until(line, big_source, output, signal.SIGKILL) == -signal.SIGKILL
         assert not output.exists()
     assert any(path.name.startswith(".out.partial-") for path in tmp_path.iterdir())
-    convert(big_source, output, bits=4, group_size=32)
+    convert(big_source, output, quality="rtn", bits=4, group_size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with edgelm.load(output, check_fit=False) as model:
         assert model.generate([5, 6, 7], max_tokens=3).usage.completion_tokens >= 1
@@ -82,7 +82,7 @@ def test_a_disk_that_fills_up_leaves_nothing(big_source: Path, tmp_path: Path) -
     )
     started = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-c", code, str(big_source), "-o", str(tmp_path / "out"), "--group-size", "32"],
+        [sys.executable, "-c", code, str(big_source), "-o", str(tmp_path / "out"), "--group-size", "32", "--quality", "rtn"],
         capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 1, ended.stderr

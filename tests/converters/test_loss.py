@@ -34,6 +34,7 @@ only_qwen3 = pytest.mark.parametrize("source", ["qwen3"], indirect=True)
 
 
 def converted(source: Path, name: str, **settings: Any) -> Path:
+    settings = {"quality": "rtn", **settings}
     made = convert(source, source.parent / name, bits=4, group_size=32, dtype="float32", **settings)
     return made.directory
 
@@ -116,7 +117,7 @@ def test_convert_shows_and_draws_it(source: Path, tmp_path: Path, capsys: pytest
 def test_a_chart_of_what_is_not_measured_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["convert", "nothing", "--svg", str(tmp_path / "a.svg")]) == 1
+    assert main(["convert", "nothing", "--quality", "rtn", "--svg", str(tmp_path / "a.svg")]) == 1
     assert "that is not measured" in capsys.readouterr().err
 
 

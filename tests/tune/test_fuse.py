@@ -44,7 +44,9 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def packed(dense: Path) -> Path:
-    return convert(dense, dense.with_name("packed"), bits=4, group_size=32, verify=False).directory
+    return convert(
+        dense, dense.with_name("packed"), quality="rtn", bits=4, group_size=32, verify=False
+    ).directory
 
 
 def adapter(model: Path, directory: Path, *, size: float = 0.1, seed: int = 0, **settings: Any) -> Adapter:

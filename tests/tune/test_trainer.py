@@ -356,7 +356,7 @@ def test_preferences_are_not_imitated_and_quantized_weights_not_trained(
     pairs.write_text("".join(json.dumps(row).replace("{n}", str(n)) + "\n" for n in range(9)))
     with pytest.raises(UnsupportedError, match="preference rows"):
         begin(request(base, pairs))
-    packed = convert(base, tmp_path / "packed", bits=4, group_size=32, verify=False).directory
+    packed = convert(base, tmp_path / "packed", quality="rtn", bits=4, group_size=32, verify=False).directory
     with pytest.raises(UnsupportedError, match="packed is quantized"):
         begin(request(packed, data, method="full"))
 
@@ -364,7 +364,7 @@ def test_preferences_are_not_imitated_and_quantized_weights_not_trained(
 def test_an_adapter_on_a_quantized_base_is_loaded_on_that_base_only(
     base: Path, data: Path, tmp_path: Path, home: Path
 ) -> None:
-    packed = convert(base, tmp_path / "packed", bits=4, group_size=32, verify=False).directory
+    packed = convert(base, tmp_path / "packed", quality="rtn", bits=4, group_size=32, verify=False).directory
     run(request(packed, data, steps=3))
     assert load(packed, adapter=paths.adapters() / "run", check_fit=False).adapters.weights == {"run": 1.0}
     with pytest.raises(UnsupportedError, match="was trained on"):

@@ -46,7 +46,10 @@ class Outcome:
     tokens: int
     """Calibration rows that reached it."""
     relative_error: float | None
-    """Expected squared error of its output over the output's square; None where nothing reached it."""
+    """Expected squared error of its output over the output's square; None where nothing reached it.
+
+    With GPTQ from the outputs that were asked for, which make good a part of the errors before it.
+    """
 
 
 @dataclass
@@ -235,14 +238,8 @@ class Sequential(Layerwise):
         bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
         made = {}
         for path in group:
-            self.on_module(path)
-            weight, settings = source[f"{path}.weight"], self.settings[path]
-            dtype = self.walk.read_dtype(f"{path}.weight")
-            fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype, move=move)
-            packed = fitted.packed()
-            made[f"{path}.weight"] = values = formats.dequantized(packed, settings)
-            error = number(bent.loss(values - weight).sum() / bent.loss(weight).sum())
-            _add(result, path, packed, Outcome(path, "gptq", products.rows, error))
+            packed = self._fit(result, path, self._stored(path, source), bent, products.rows, move)
+            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
         return made
 
     def _stack(
@@ -346,12 +343,15 @@ class Sequential(Layerwise):
     def _fit(
         self, result: LayerResult, path: str, weight: mx.array, bent: Curvature, tokens: int,
         move: mx.array | None,
-    ) -> None:  # fmt: skip
+    ) -> Packed:  # fmt: skip
+        """GPTQ of one matrix, as stored; adds to `result`. Its error is from the outputs that `move` asks for."""
         self.on_module(path)
         settings = self.settings[path]
         fitted = fit(weight, bent, settings["bits"], settings["group_size"], weight.dtype, move=move)
+        packed = fitted.packed()
         error = number(fitted.loss.sum() / bent.loss(weight.astype(mx.float32)).sum())
-        _add(result, path, fitted.packed(), Outcome(path, "gptq", tokens, error))
+        _add(result, path, packed, Outcome(path, "gptq", tokens, error))
+        return packed
 
 
 def _share(importance: mx.array, error: mx.array, weight: mx.array) -> float:

@@ -18,9 +18,10 @@ import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm.errors import FitError
-from edgelm.evaluate.probe import measure_matmul_flops_per_s
+from edgelm.evaluate.probe import measure_rates
 from edgelm.quant.search import search
 from edgelm.units import format_bytes
+from edgelm_converters.calibration_text import ROW_TOKENS
 from edgelm_converters.plan import Plan
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
@@ -56,6 +57,8 @@ class _Shape:
     """Of all quantized matrices together."""
     used: float
     """Share of them that one token goes through."""
+    exponentials: int
+    """That a layer takes for a token: attention over the whole row, and activations. On a CPU half of the time."""
 
 
 def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> Estimate:
@@ -104,6 +107,8 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
     chosen = text.get("num_experts_per_tok")
     experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
     used = chosen / experts if isinstance(chosen, int) and isinstance(experts, int) and experts else 1.0
+    heads = int(text.get("num_attention_heads") or text.get("n_head") or 0)
+    inner = int(text.get("moe_intermediate_size") or text.get("intermediate_size") or 4 * hidden)
     return _Shape(
         len(layers),
         4 * max(layers.values(), default=0),
@@ -113,6 +118,7 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
         sum(layers.values()),
         columns,
         used,
+        heads * ROW_TOKENS + inner * (chosen if isinstance(chosen, int) else 1),
     )
 
 
@@ -126,7 +132,11 @@ def _elapsed_s(shape: _Shape, tokens: int, *, sequential: bool) -> float:
     # GPTQ, refit and sweep come to about three searches of the same weights.
     searches = (4 if sequential else 1) * shape.weights
     loops_s = _COLUMN_S * shape.columns if sequential else 0.0
-    return loops_s + flops / measure_matmul_flops_per_s() + searches * _search_s_per_weight()
+    rates = measure_rates()
+    # Attention is computed for three of the four modules after it in both streams, to go on, and before a tied head.
+    exponentials = (8 if sequential else 1) * shape.layers * shape.exponentials * tokens
+    forward_s = flops / rates.flops_per_s + exponentials / rates.exponentials_per_s
+    return loops_s + forward_s + searches * _search_s_per_weight()
 
 
 def _search_s_per_weight() -> float:

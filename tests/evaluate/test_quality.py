@@ -31,7 +31,7 @@ def quantized(source: Path) -> Path:
     from edgelm_converters.convert import convert
 
     directory = source.parent / "tiny-4bit"
-    return convert(source, directory, bits=4, group_size=32, dtype="float32").directory
+    return convert(source, directory, quality="rtn", bits=4, group_size=32, dtype="float32").directory
 
 
 def test_the_loss_of_a_quantized_model(source: Path, quantized: Path) -> None:

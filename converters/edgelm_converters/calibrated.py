@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import UnsupportedError
 from edgelm.model.config import context_length
 from edgelm.model.load import load_tokenizer
-from edgelm.progress import OnProgress
 from edgelm.quant.layerwise import Outcome
 from edgelm.version import __version__
 from edgelm_converters.calibrate import Calibration, calibrate
@@ -19,9 +17,10 @@ from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.distilling import Distilling, check_student_fits
 from edgelm_converters.estimate import Estimate, estimate
+from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
-from edgelm_converters.source_weights import Inputs, SourceWeights
+from edgelm_converters.source_weights import SourceWeights
 
 OnEstimate = Callable[[Estimate], None]
 
@@ -70,21 +69,20 @@ def read_text(wanted: Conversion, directory: Path, config: dict[str, Any]) -> Ca
 
 
 def run_calibration(
-    inputs: Inputs, plan: Plan, config: dict[str, Any], wanted: Conversion, text: CalibrationText, target: Path,
-    source_hashes: dict[str, str], on_progress: OnProgress, on_estimate: OnEstimate,
-) -> Calibrated:  # fmt: skip
+    job: Job, plan: Plan, text: CalibrationText, target: Path, on_estimate: OnEstimate
+) -> Calibrated:
     """Quantize every module of `plan.quantize` on `text`, going on from an earlier run of the same.
 
     Raises:
         FitError: it does not fit in memory, even a layer at a time.
         UnsupportedError: the architecture cannot be run layer by layer.
     """
-    started = time.monotonic()
+    started, wanted = time.monotonic(), job.wanted
     sequential = wanted.chosen_quality == "best"
-    estimated = estimate(plan, config, text.tokens, sequential=sequential)
+    estimated = estimate(plan, job.config, text.tokens, sequential=sequential)
     on_estimate(estimated)
     made_from: dict[str, Any] = {
-        "source": source_hashes,
+        "source": job.source_hashes.result(),
         "quality": wanted.chosen_quality,
         "text": text.as_json(),
         "settings": dict(plan.quantize),
@@ -95,23 +93,21 @@ def run_calibration(
         made_from["distill"] = wanted.distill
         check_student_fits(plan)
     files = LayerFiles(work_directory(target), made_from)
-    distilling = Distilling(inputs, plan, files, wanted.distill, on_progress) if wanted.distill else None
-    try:
-        outcomes = calibrate(
-            Calibration(
-                weights=SourceWeights(inputs, plan.dtypes),
-                settings=plan.quantize,
-                rows=text.rows,
-                files=files,
-                spill=files.directory / "activations",
-                activations_bytes=estimated.activations_bytes,
-                on_progress=on_progress,
-                afterwards=distilling.run if distilling is not None else None,
-            ),
-            sequential=sequential,
-        )
-    except UnsupportedError:
-        files.remove()  # told before the first layer: nothing to go on from
-        raise
+    distilling = (
+        Distilling(job.fresh, plan, files, wanted.distill, job.on_progress) if wanted.distill else None
+    )
+    outcomes = calibrate(
+        Calibration(
+            weights=SourceWeights(job.fresh, plan.dtypes),
+            settings=plan.quantize,
+            rows=text.rows,
+            files=files,
+            spill=files.directory / "activations",
+            activations_bytes=estimated.activations_bytes,
+            on_progress=job.on_progress,
+            afterwards=distilling.run if distilling is not None else None,
+        ),
+        sequential=sequential,
+    )
     said = distilling.said if distilling is not None else None
     return Calibrated(files, text, outcomes, time.monotonic() - started, estimated, said)

@@ -102,10 +102,14 @@ class Conversion(Options):
         return "good" if self.recipe is not None or is_narrow(self.scheme().settings) else "rtn"
 
     @property
+    def asks_for_quality(self) -> bool:
+        """Whether a quality was asked for, or what only makes sense with one."""
+        return any(setting is not None for setting in (self.quality, self.calibration, self.distill))
+
+    @property
     def is_left_to_us(self) -> bool:
         """Whether nothing that was asked for needs one quality: then rounding will do where calibrating cannot."""
-        asked = (self.quality, self.calibration, self.distill)
-        return all(setting is None for setting in asked) and not self.has_budget
+        return not self.asks_for_quality and not self.has_budget
 
     def settled(self, layers: Iterable[dict[str, Any]]) -> Conversion:
         """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +24,29 @@ from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
-from edgelm.model.network import build_network, mlx_lm_errors
+from edgelm.model.network import mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
 from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
 from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
-from edgelm_converters.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
 from edgelm_converters.distilling import with_trained
+from edgelm_converters.job import Job
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
 from edgelm_converters.model_files import converted_config, dtype_name, prevailing, write_configs
 from edgelm_converters.naming import output_name
-from edgelm_converters.packed import imported, unpacked
+from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
-from edgelm_converters.sanitize import sanitized
-from edgelm_converters.source_weights import Inputs
 from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
 REUSED_BYTES = 512 << 20
-
-Packed = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -58,34 +55,6 @@ class Converted:
 
     directory: Path
     manifest: Manifest
-
-
-@dataclass(frozen=True)
-class Job:
-    """One conversion under way."""
-
-    checkpoint: Checkpoint
-    config: dict[str, Any]
-    """Normalised."""
-    wanted: Conversion
-    stage: Path
-    """For tensors that must be copied before they can be computed with."""
-
-    def network(self) -> Any:
-        """A fresh unquantized network; costs no memory until it is evaluated."""
-        return build_network(self.config, self.checkpoint.origin.files[0].parent)
-
-    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
-        """The source's tensors under the names of `network`, and the modules that are packed in it.
-
-        `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
-        """
-        foreign = "quantization_config" in self.config and "quantization" not in self.config
-        if foreign and self.checkpoint.origin.kind == "huggingface":
-            return imported(self.checkpoint.origin.files[0].parent, self.config)
-        # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
-        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
-            return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
 
 
 def convert(
@@ -119,8 +88,10 @@ def convert(
         refuse_existing(Path(output))
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     config = normalise_config(checkpoint.config)
-    with _buffer_cache(0 if wanted.chosen_quality == "rtn" else REUSED_BYTES):
-        target = Path(output) if output is not None else None
+    target = (
+        Path(output) if output is not None else paths.models() / _library_name(checkpoint, config, wanted)
+    )
+    with _buffer_cache(0):
         return _convert(checkpoint, config, wanted, target, on_progress, on_estimate)
 
 
@@ -134,26 +105,24 @@ def _buffer_cache(size_bytes: int) -> Iterator[None]:
         mx.set_cache_limit(before)
 
 
+def _reused_bytes(job: Job) -> int:
+    return 0 if job.wanted.chosen_quality == "rtn" else REUSED_BYTES
+
+
 def _convert(
-    checkpoint: Checkpoint,
-    config: dict[str, Any],
-    wanted: Conversion,
-    output: Path | None,
-    on_progress: OnProgress,
+    checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion, target: Path, on_progress: OnProgress,
     on_estimate: OnEstimate,
-) -> Converted:
+) -> Converted:  # fmt: skip
     started = time.monotonic()
-    target = output or paths.models() / _library_name(checkpoint, config, wanted)
     with atomic_directory(target) as directory, ThreadPoolExecutor(1) as pool:
-        source_hashes = pool.submit(hash_files, checkpoint.origin.files)
-        job = Job(checkpoint, config, wanted, directory / ".stage")
+        hashes = pool.submit(hash_files, checkpoint.origin.files)
+        job = Job(checkpoint, config, wanted, directory, hashes, on_progress)
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
         if wanted.has_budget:
-            decision, plan = _plan_budget(job, decision, plan, directory, source_hashes, on_progress)
-        job = replace(job, wanted=wanted.settled(plan.quantize.values()))
+            decision, plan = _plan_budget(job, decision, plan)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -161,24 +130,15 @@ def _convert(
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
         text = check_tokenizer(directory, final, checkpoint.origin.source)
-        rounded_because: str | None = None
-        try:
-            quantizer, calibrated = _quantizer(
-                job, plan, directory, target, source_hashes, on_progress, on_estimate
-            )
-        except (UnsupportedError, FitError) as error:
-            if not wanted.is_left_to_us:
-                raise
-            job, rounded_because = replace(job, wanted=replace(wanted, quality="rtn")), str(error)
-            quantizer, calibrated = None, None
+        job, quantizer, calibrated = _quantizer_or_rounding(job.settled(plan), plan, target, on_estimate)
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
-        weights = write_weights(plan, directory, on_progress, quantizer)
-        cost = time.monotonic() - started, peak_memory_bytes()
-        receipt = _receipt(job, plan, decision, directory, final, text, cost, calibrated, on_progress)
-        receipt = replace(receipt, rounded_because=rounded_because)
+        with _buffer_cache(_reused_bytes(job)):
+            weights = write_weights(plan, directory, on_progress, quantizer)
+            cost = time.monotonic() - started, peak_memory_bytes()
+            receipt = _receipt(job, plan, decision, final, text, cost, calibrated)
         shutil.rmtree(job.stage)
-        manifest = _manifest(job, plan, weights, source_hashes.result(), receipt)
+        manifest = _manifest(job, plan, weights, receipt)
         with disk_errors(directory):
             manifest.write(directory)
     if calibrated is not None:
@@ -186,36 +146,36 @@ def _convert(
     return Converted(target, manifest)
 
 
+def _quantizer_or_rounding(
+    job: Job, plan: Plan, target: Path, on_estimate: OnEstimate
+) -> tuple[Job, Quantizer | None, Calibrated | None]:
+    """`_quantizer`; rounding to nearest where calibration fails that nobody asked for. The job as it then is first."""
+    try:
+        with _buffer_cache(_reused_bytes(job)):
+            return (job, *_quantizer(job, plan, target, on_estimate))
+    except (UnsupportedError, FitError) as error:
+        if not job.wanted.is_left_to_us:
+            raise
+        return job.rounding(str(error)), None, None
+
+
 def _quantizer(
-    job: Job, plan: Plan, directory: Path, target: Path, hashes: Future[dict[str, str]],
-    on_progress: OnProgress, on_estimate: OnEstimate,
-) -> tuple[Quantizer | None, Calibrated | None]:  # fmt: skip
+    job: Job, plan: Plan, target: Path, on_estimate: OnEstimate
+) -> tuple[Quantizer | None, Calibrated | None]:
     """What makes the packed parameters, and what calibration came before it."""
-    quality = job.wanted.chosen_quality
+    wanted, quality = job.wanted, job.wanted.chosen_quality
     if not plan.quantize:
-        if job.wanted.quality not in (None, "rtn"):
+        if quality != "rtn" and wanted.asks_for_quality:
             raise OptionError(
                 f"quality {quality} has nothing to choose: the weights stay as they are",
                 hint="ask for --bits, to quantize weights anew that arrive quantized",
             )
         return None, None
-    if not job.wanted.is_calibrated:
+    if not wanted.is_calibrated:
         return (search_scales if quality == "fast" else None), None
-    inputs = _fresh_inputs(job)
-    text = read_text(job.wanted, directory, job.config)
-    made = run_calibration(
-        inputs, plan, job.config, job.wanted, text, target, hashes.result(), on_progress, on_estimate
-    )
+    text = read_text(wanted, job.directory, job.config)
+    made = run_calibration(job, plan, text, target, on_estimate)
     return (lambda _, path: made.files.packed(path)), made
-
-
-def _fresh_inputs(job: Job) -> Inputs:
-    def inputs() -> tuple[Any, Mapping[str, LazyTensor], Packed]:
-        network = job.network()
-        tensors, packed = job.inputs(network)
-        return network, tensors, packed
-
-    return inputs
 
 
 def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
@@ -242,19 +202,23 @@ def _budget_label(wanted: Conversion) -> str | None:
     return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
-def _plan_budget(
-    job: Job, decision: Decision, plan: Plan, directory: Path, hashes: Future[dict[str, str]],
-    on_progress: OnProgress,
-) -> tuple[Decision, Plan]:  # fmt: skip
+def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Plan]:
     """The plan with widths chosen to spend the budget where it lowers the divergence most."""
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
     movable = movable_layers(network, decision.layers)
     refuse_impossible(plan, list(movable), budget)
-    text = read_text(job.wanted, directory, job.config)
-    found, tied = sensitivities(
-        _fresh_inputs(job), plan, movable, text, hashes.result(), job.stage / "sensitivity", on_progress
-    )
+    text = read_text(job.wanted, job.directory, job.config)
+    with _buffer_cache(REUSED_BYTES):
+        found, tied = sensitivities(
+            job.fresh,
+            plan,
+            movable,
+            text,
+            job.source_hashes.result(),
+            job.stage / "sensitivity",
+            job.on_progress,
+        )
     return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
 
 
@@ -270,23 +234,21 @@ def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
 
 
 def _receipt(
-    job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any],
-    text: tuple[RoundTrip, list[int]], cost: tuple[float, int], calibrated: Calibrated | None,
-    on_progress: OnProgress,
+    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], text: tuple[RoundTrip, list[int]],
+    cost: tuple[float, int], calibrated: Calibrated | None,
 ) -> Receipt:  # fmt: skip
     round_trip, ids = text
-    quality = _quality(job, plan, decision, directory, config, cost, calibrated, on_progress)
+    quality = _quality(job, plan, decision, config, cost, calibrated)
     comparison: Comparison | None = None
     skipped: str | None = None
     if quality is not None:
         comparison = Comparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
     elif job.wanted.verify:
-        on_progress(Progress("Comparing with the source", 0, None, "steps"))
-        network = job.network()
-        inputs, held = job.inputs(network)
-        with mlx_lm_errors(directory, shown=job.checkpoint.origin.source):
-            comparison = compare(network, unpacked(inputs, held), directory, config, ids)
-        on_progress(Progress("Comparing with the source", 1, 1, "steps"))
+        job.on_progress(Progress("Comparing with the source", 0, None, "steps"))
+        network, inputs, held = job.fresh()
+        with mlx_lm_errors(job.directory, shown=job.checkpoint.origin.source):
+            comparison = compare(network, unpacked(inputs, held), job.directory, config, ids)
+        job.on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"
     return Receipt(
@@ -301,19 +263,20 @@ def _receipt(
         skipped=skipped,
         calibration=calibrated.as_json() if calibrated is not None else None,
         quality=quality.as_json() if quality is not None else None,
+        rounded_because=job.rounded_because,
     )
 
 
 def _quality(
-    job: Job, plan: Plan, decision: Decision, directory: Path, config: dict[str, Any], cost: tuple[float, int],
-    calibrated: Calibrated | None, on_progress: OnProgress,
+    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], cost: tuple[float, int],
+    calibrated: Calibrated | None,
 ) -> QualityReceipt | None:  # fmt: skip
     """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
     tokens, quality = job.wanted.measured_tokens, job.wanted.chosen_quality
     if not tokens or not plan.quantize:
         return None
     loss = measure_loss(
-        _fresh_inputs(job), plan, directory, config, tokens, rounds=quality == "rtn", on_progress=on_progress
+        job.fresh, plan, job.directory, config, tokens, rounds=quality == "rtn", on_progress=job.on_progress
     )
     said = calibrated.as_json() if calibrated is not None else {}
     outcomes = calibrated.outcomes if calibrated is not None else []
@@ -322,10 +285,8 @@ def _quality(
     )
 
 
-def _manifest(
-    job: Job, plan: Plan, weights: dict[str, str], source_hashes: dict[str, str], receipt: Receipt
-) -> Manifest:
-    origin, wanted = job.checkpoint.origin, job.wanted
+def _manifest(job: Job, plan: Plan, weights: dict[str, str], receipt: Receipt) -> Manifest:
+    origin, wanted, source_hashes = job.checkpoint.origin, job.wanted, job.source_hashes.result()
     is_uniform = wanted.recipe is None and not wanted.has_budget
     asked = wanted.scheme().settings if plan.quantize and is_uniform and not plan.packed else {}
     quality = wanted.chosen_quality if plan.quantize else None

@@ -31,25 +31,22 @@ def work_directory(target: Path) -> Path:
 
 
 class LayerFiles:
-    """The finished parts ("layer-0003", "embedding", …) under `directory`."""
+    """The finished parts ("layer-0003", "embedding", …) under `directory`, which is made with the first of them."""
 
     def __init__(self, directory: Path, made_from: dict[str, Any]) -> None:
         self.directory = directory
         digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-        said = json.dumps({"sha256": digest, **made_from}, indent=2, sort_keys=True)
+        self._said = json.dumps({"sha256": digest, **made_from}, indent=2, sort_keys=True)
         path = directory / FINGERPRINT
-        if directory.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != said):
+        if directory.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != self._said):
             with disk_errors(directory):
                 shutil.rmtree(directory)
-        with disk_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            atomic_write(path, said)
         self._where: dict[str, Path] = {}
 
     def put(self, part: str, result: LayerResult) -> None:
         """Keep a finished part; once this returns it survives a kill and a power cut."""
         self._where.clear()
+        self._begin()
         path = self._path(part)
         partial = path.with_name(f".{path.name}")
         said = {"outcomes": json.dumps([vars(outcome) for outcome in result.outcomes])}
@@ -61,6 +58,13 @@ class LayerFiles:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
+
+    def _begin(self) -> None:
+        with disk_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        fingerprint = self.directory / FINGERPRINT
+        if not fingerprint.exists():
+            atomic_write(fingerprint, self._said)
 
     def get(self, part: str) -> LayerResult | None:
         """A part that was finished before; None if it was not."""

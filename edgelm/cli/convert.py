@@ -136,7 +136,7 @@ def _quality(quality: str, receipt: dict[str, Any]) -> str:
     """How codes were chosen, and why not by the default; modules that calibration text did not reach are named."""
     calibration = receipt["calibration"]
     if calibration is None:
-        return f"{quality}: {receipt['rounded_because']}" if receipt.get("rounded_because") else quality
+        return f"{quality}: {receipt['rounded_because']}" if receipt["rounded_because"] else quality
     text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
     unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
     return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text

@@ -19,6 +19,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,27 @@ from edgelm_converters.convert import convert
 QUALITIES = ("rtn", "fast", "good", "best")
 
 
+class Kept:
+    """What was measured, by candidate, in a file if one is named; of one source and one way of measuring."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.path: Path | None = arguments.json
+        names = ("source", "group_size", "tokens", "peer_tokens", "held_out_tokens", "seed")
+        self.settings = {name: getattr(arguments, name) for name in names}
+        self.found: dict[str, dict[str, Any]] = {}
+        if self.path is not None and self.path.exists():
+            kept = json.loads(self.path.read_text())
+            if kept["settings"] != self.settings:
+                raise SystemExit(
+                    f"{self.path} was measured with {kept['settings']}, expected {self.settings}"
+                )
+            self.found = kept["found"]
+
+    def write(self) -> None:
+        if self.path is not None:
+            self.path.write_text(json.dumps({"settings": self.settings, "found": self.found}))
+
+
 class Bench:
     """One source, measured candidate by candidate."""
 
@@ -51,25 +73,26 @@ class Bench:
             self.tokenizer, Measuring(tokens=arguments.held_out_tokens, length=256, seed=arguments.seed)
         )
         self.reference = Reference(loaded.network, rows)
-        kept = arguments.json is not None and arguments.json.exists()
-        self.found: dict[str, dict[str, Any]] = json.loads(arguments.json.read_text()) if kept else {}
+        self.kept = Kept(arguments)
+        self.found = self.kept.found
         for name, entry in self.found.items():
             print(f"{name:14} KL {entry['kl']:7.4f} ± {entry['error']:.4f}  (measured before)")
 
+    def once(self, name: str, make: Callable[[], Path]) -> None:
+        """Have `make` write the candidate and measure it, unless that was done before."""
+        if name not in self.found:
+            started = time.monotonic()
+            self.measure(name, make(), time.monotonic() - started)
+
     def ours(self, name: str, **settings: Any) -> None:
         """Convert by edgelm and measure."""
-        if name in self.found:
-            return
         calibrated = settings.get("quality") in ("good", "best") or "bpw" in settings
         if calibrated:
             settings = {"calibration_tokens": self.arguments.tokens, **settings}
         if "bpw" not in settings:  # a budget chooses groups too
             settings["group_size"] = self.arguments.group_size
-        started = time.monotonic()
-        made = convert(
-            self.source, self.root / name, dtype="bfloat16", verify=False, loss_tokens=0, **settings
-        )
-        self.measure(name, made.directory, time.monotonic() - started)
+        settings = {"dtype": "bfloat16", "verify": False, "loss_tokens": 0, **settings}
+        self.once(name, lambda: convert(self.source, self.root / name, **settings).directory)
 
     def measure(self, name: str, directory: Path, elapsed_s: float) -> None:
         loaded = load(directory, check_fit=False)
@@ -80,8 +103,7 @@ class Bench:
             "kl": result.mean_kl.value, "error": result.mean_kl.standard_error, "bytes": size,
             "rows": [[float(row.kl.sum()), row.tokens] for row in scores],
         }  # fmt: skip
-        if self.arguments.json is not None:
-            self.arguments.json.write_text(json.dumps(self.found))
+        self.kept.write()
         _show(name, result, size, elapsed_s)
         shutil.rmtree(directory)
 
@@ -92,19 +114,18 @@ class Bench:
 
     def peer(self, name: str, kind: str, bits: int) -> None:
         """Quantize by mlx-lm, save by mlx-lm, and measure."""
-        if name in self.found:
-            return
+        self.once(name, lambda: self._by_mlx_lm(self.root / name, kind, bits))
+
+    def _by_mlx_lm(self, directory: Path, kind: str, bits: int) -> Path:
         from mlx_lm.utils import load as mlx_lm_load
         from mlx_lm.utils import save
 
-        started = time.monotonic()
         model, tokenizer, config = mlx_lm_load(str(self.source), return_config=True)  # type: ignore[misc]
         model.set_dtype(mx.float32)  # half precision crawls on the CPU
         model, config = PEERS[kind](model, config, self.rows(), bits, self.arguments.group_size)
         model.set_dtype(mx.bfloat16)
-        save(self.root / name, str(self.source), model, tokenizer, config)
-        del model
-        self.measure(name, self.root / name, time.monotonic() - started)
+        save(directory, str(self.source), model, tokenizer, config)
+        return directory
 
 
 def gptq(

@@ -146,6 +146,8 @@ def test_a_text_or_distillation_asks_for_calibration(source: Path, tmp_path: Pat
     assert made.manifest.recipe["quality"] == "good"
     with pytest.raises(OptionError, match="quality rtn uses no calibration text"):
         convert(source, tmp_path / "eight", bits=8, calibration=str(text), **FEW)
+    with pytest.raises(OptionError, match="quality good has nothing to choose"):
+        convert(made.directory, tmp_path / "kept", calibration=str(text), verify=False)
 
 
 def fail_to_walk(self: Any) -> None:

@@ -1,0 +1,71 @@
+"""One conversion under way: what is asked for, of what, and where it is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.model.network import build_network, mlx_lm_errors
+from edgelm.progress import OnProgress
+from edgelm_converters.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.packed import imported
+from edgelm_converters.plan import Plan
+from edgelm_converters.sanitize import sanitized
+
+Packed = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Passed from step to step; `settled` and `rounding` are how a step changes what is asked for."""
+
+    checkpoint: Checkpoint
+    config: dict[str, Any]
+    """Normalised."""
+    wanted: Conversion
+    directory: Path
+    """What is being made, under a name of its own until it is whole."""
+    source_hashes: Future[dict[str, str]]
+    """SHA-256 by file name, being computed beside the rest."""
+    on_progress: OnProgress
+    rounded_because: str | None = None
+    """Why weights are rounded to nearest where the default is to calibrate."""
+
+    @property
+    def stage(self) -> Path:
+        """For tensors that must be copied before they can be computed with."""
+        return self.directory / ".stage"
+
+    def settled(self, plan: Plan) -> Job:
+        """With the quality that the layers of `plan` get."""
+        return replace(self, wanted=self.wanted.settled(plan.quantize.values()))
+
+    def rounding(self, because: str) -> Job:
+        """With weights rounded to nearest after all."""
+        return replace(self, wanted=replace(self.wanted, quality="rtn"), rounded_because=because)
+
+    def network(self) -> Any:
+        """A fresh unquantized network; costs no memory until it is evaluated."""
+        return build_network(self.config, self.checkpoint.origin.files[0].parent)
+
+    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
+        """The source's tensors under the names of `network`, and the modules that are packed in it.
+
+        `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
+        """
+        foreign = "quantization_config" in self.config and "quantization" not in self.config
+        if foreign and self.checkpoint.origin.kind == "huggingface":
+            return imported(self.checkpoint.origin.files[0].parent, self.config)
+        # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
+        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
+            return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
+
+    def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], Packed]:
+        """A fresh network and the source's tensors for it, opened anew: `edgelm_converters.source_weights.Inputs`."""
+        network = self.network()
+        tensors, packed = self.inputs(network)
+        return network, tensors, packed

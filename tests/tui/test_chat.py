@@ -143,8 +143,10 @@ async def test_esc_gives_up_a_model_that_is_being_loaded() -> None:
         await it.until(lambda: bool(engine.models) and engine.models[0].closed, "let go")
         assert it.app.state.model is None
         assert len(it.chat.query(Chip)) == 1
+        engine.loading.clear()
         it.app.load_model("missing")
         it.app.stop_loading()
+        engine.loading.set()
         it.app.load_model("tiny")
         await it.until(lambda: it.app.state.model is not None, "loaded after all")
         assert "missing" not in it.toasts

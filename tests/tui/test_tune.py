@@ -83,7 +83,7 @@ async def test_a_run_is_followed_paused_and_stopped() -> None:
         await it.until(lambda: "running" in it.screen_text and "1,234 token/s" in it.screen_text, "numbers")
         for text in ("75% of positions used", "left 1:00", "smoothed", "validation"):
             await it.until(lambda text=text: text in it.screen_text, text)  # type: ignore[misc]
-        assert "training step" in it.status
+        await it.until(lambda: "training step" in it.status, "the step in the status line")
         await it.press("space")
         await it.until(lambda: log.is_paused and "paused" in it.screen_text, "paused")
         await it.press("space")

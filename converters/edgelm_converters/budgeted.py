@@ -38,7 +38,10 @@ from edgelm_converters.plan import Plan
 from edgelm_converters.source_weights import Inputs, SourceWeights
 from edgelm_converters.writer import DTYPE_NAMES, size_bytes
 
-SENSITIVITY_ROW_TOKENS, SENSITIVITY_ROWS = 192, 2
+SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
+"""Of the calibration text, on which it is measured how far predictions move; every tensor is carried through them."""
+TEXT_ROWS, BATCH_ROWS = 16, 4
+"""From which it is learned what tensors meet."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -172,11 +175,16 @@ def _stored_bytes(plan: Plan, path: str) -> int:
 
 def sensitivities(
     inputs: Inputs, plan: Plan, settings: Mapping[str, Any], text: CalibrationText,
-    source_hashes: Mapping[str, str], stage: Path, on_progress: OnProgress,
+    source_hashes: Mapping[str, str], stage: Path, on_progress: OnProgress, *, sequential: bool,
 ) -> tuple[dict[str, Sensitivity], str | None]:  # fmt: skip
-    """The sensitivity of every tensor of `settings`, and the embedding that is also the head."""
-    rows = [row[:SENSITIVITY_ROW_TOKENS] for row in text.rows[:SENSITIVITY_ROWS]]
-    key = json.dumps([dict(source_hashes), sorted(settings), rows, 1], sort_keys=True)
+    """The sensitivity of every tensor of `settings`, and the embedding that is also the head.
+
+    Args:
+        sequential: for quality "best"; otherwise for weighted search.
+    """
+    sampled = [row[:SAMPLED_ROW_TOKENS] for row in text.rows[-SAMPLED_ROWS:]]
+    rows = text.rows[:TEXT_ROWS]
+    key = json.dumps([dict(source_hashes), sorted(settings), sampled, rows, sequential, 2], sort_keys=True)
     cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _read(cached)
     if known is not None:
@@ -184,7 +192,8 @@ def sensitivities(
     weights = SourceWeights(inputs, plan.dtypes)
     weights.network.eval()
     spare = devices.memory_budget_bytes(devices.detect()) // 4
-    walk = Walk(weights.network, weights, [mx.array(rows)], Activations(spare, stage))
+    batches = [sampled, *(rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))]
+    walk = Walk(weights.network, weights, [mx.array(ids) for ids in batches], Activations(spare, stage))
     walk.load(None)
     walk.check()
     total = len(walk.layers) + 1
@@ -192,7 +201,7 @@ def sensitivities(
     def report(layer: int, path: str) -> None:
         on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
 
-    measured = Sensitivities(walk, settings, report).measure()
+    measured = Sensitivities(walk, settings, report, sampled=1, sequential=sequential).measure()
     on_progress(Progress("Measuring sensitivity", total, total, "layers"))
     head = walk.head_input("source", 0)
     tied = head[0] if head is not None and head[0] in walk.embeddings else None

@@ -187,7 +187,9 @@ class _Run:
         self.walk.begin(SOURCE)
         for index in range(len(self.walk.layers)):
             self._pass_by(index)
-        method.tied_head(result, path, weight, method.tied_hessian())
+        found = method.head_hessian(SOURCE)
+        assert found is not None  # the head is known by what reached it
+        method.tied_head(result, path, weight, found[1])
 
     def _lookups(self, embedded: LayerResult) -> dict[str, Any]:
         """Embeddings as the quantized model looks them up: only the rows that are asked for are unpacked."""

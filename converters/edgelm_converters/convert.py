@@ -218,6 +218,7 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Pl
             job.source_hashes.result(),
             job.stage / "sensitivity",
             job.on_progress,
+            sequential=job.wanted.chosen_quality == "best",
         )
     return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
 

@@ -111,6 +111,16 @@ class Layerwise:
             squares.add(inputs)
         return path, squares.importance() if squares is not None else None
 
+    def head_hessian(self, stream: str) -> tuple[str, mx.array] | None:
+        """The path of the output head and XᵀX [C, C] of its inputs; None where not seen."""
+        products: Products | None = None
+        path = ""
+        for inputs in self.head_inputs(stream):
+            path = inputs.path
+            products = products or Products.zero(inputs.rows.shape[1])
+            products.add(inputs.rows, inputs.rows)
+        return (path, products.hessian) if products is not None else None
+
     def search(
         self,
         result: LayerResult,
@@ -320,15 +330,6 @@ class Sequential(Layerwise):
             products.add(given.rows, wanted.rows)
         move = alignment(products.hessian, products.cross)
         self._fit(result, path, weight, curvature(products.hessian), products.rows, move)
-
-    def tied_hessian(self) -> mx.array:
-        """XᵀX [C, C] of what reaches the head in the source, whose stream is past the last layer."""
-        products: Products | None = None
-        for inputs in self.head_inputs(SOURCE):
-            products = products or Products.zero(inputs.rows.shape[1])
-            products.add(inputs.rows, inputs.rows)
-        assert products is not None
-        return products.hessian
 
     def tied_head(self, result: LayerResult, path: str, weight: mx.array, hessian: mx.array) -> None:
         """Quantize an embedding [V, C] that is the head as well, before anything that stands on it.

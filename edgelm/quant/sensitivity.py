@@ -1,14 +1,14 @@
 """What each tensor alone adds to the divergence from the source, measured once and good for every budget.
 
-All tensors are measured in one walk through the layers: at its layer each tensor starts a stream of its own, in which
-it alone is quantized, and every stream is carried to the logits. That is one divergence per tensor, at one width.
+Tensors of the layers are measured in one walk: at its layer each starts a stream of its own, in which it alone is
+quantized, and every stream is carried to the logits. That is one divergence per tensor, at one width.
 Other widths scale it by the weighted error of the tensor's weights: to second order a small perturbation's
-divergence is proportional to its energy. Embeddings and heads, the largest tensors, are measured at every width.
+divergence is proportional to its energy. Embeddings and heads, the largest tensors, are measured at several widths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,18 @@ import mlx.core as mx
 
 from edgelm.quant import formats
 from edgelm.quant.apply import quantizable
-from edgelm.quant.formats import Packed, Settings
-from edgelm.quant.layerwise import SOURCE, Layerwise
-from edgelm.quant.moments import Squares
-from edgelm.quant.search import QUICK
+from edgelm.quant.curvature import DAMPING, Curvature, curvature
+from edgelm.quant.formats import Settings
+from edgelm.quant.gptq import fit
+from edgelm.quant.layerwise import SOURCE, TIED_DAMPING, Layerwise
+from edgelm.quant.moments import Products, Squares
+from edgelm.quant.search import QUICK, column_weights
+from edgelm.quant.taps import groups_of
 from edgelm.quant.tree import number
 from edgelm.quant.walk import Walk
 
 MEASURED_BITS, MEASURED_GROUP = 3, 64
-OUTER_BITS = (2, 3, 4, 6, 8)
+OUTER_BITS = (2, 3, 4, 6)
 """Widths at which embeddings and heads are measured."""
 
 SAMPLED_ROWS = 256
@@ -57,71 +60,161 @@ def group_for(columns: int, group_size: int = MEASURED_GROUP) -> int:
     return next((group for group in (128, 64, 32) if group <= group_size and columns % group == 0), 0)
 
 
+@dataclass(frozen=True)
+class _Reached:
+    """What the text gives modules that share their input."""
+
+    path: str
+    """Of the first of them."""
+    importance: mx.array | None
+    """E[x²] up to a factor, [C] or [E, C]."""
+    curvature: Curvature | None
+    """None: they are searched, not put through GPTQ."""
+
+    @classmethod
+    def of(cls, path: str, hessian: mx.array, damping: float) -> _Reached:
+        found = curvature(hessian, damping)
+        return cls(path, found.importance, found)
+
+
 class Sensitivities(Layerwise):
-    """Measures the tensors of `settings` (only their paths matter) on the walk's batches."""
+    """Measures the tensors of `settings` (only their paths matter).
+
+    Args:
+        sampled: of the walk's batches, the first so many tell how far predictions move; the others, what a tensor
+            meets.
+        sequential: tensors are perturbed by GPTQ, as quality "best" quantizes them, and not by weighted search.
+    """
 
     def __init__(
-        self, walk: Walk, settings: Mapping[str, Settings], on_layer: Callable[[int, str], None]
-    ) -> None:
+        self, walk: Walk, settings: Mapping[str, Settings], on_layer: Callable[[int, str], None], *,
+        sampled: int, sequential: bool,
+    ) -> None:  # fmt: skip
         super().__init__(walk, settings, lambda _: None)
-        self._on_layer = on_layer
-        self._found: dict[str, Sensitivity] = {}
+        self._on_layer, self._sequential = on_layer, sequential
+        self._sample = range(sampled)
+        self._text = range(sampled, len(walk.batches))
 
     def measure(self) -> dict[str, Sensitivity]:
         """Path → sensitivity. The outer parameters must be loaded."""
         walk = self.walk
         walk.begin(SOURCE)
-        variants = {
-            f"{path}@{bits}": self._outer_variant(path, bits) for path in self.outer for bits in OUTER_BITS
-        }
-        for name, (path, settings, packed) in variants.items():
-            looked_up = {path: formats.lookup(packed, settings)} if path in walk.embeddings else {}
-            walk.begin(name, looked_up)
-        streams = list(variants)
+        errors: dict[str, dict[str, float]] = {}
         for index in range(len(walk.layers)):
-            streams += self._layer(index, streams)
-        kl = self._divergences(streams, variants)
-        head, importance = self.head_importance(SOURCE)
+            self._layer(index, errors)
+        kl = {path: {MEASURED_BITS: found} for path, found in self._divergences(list(errors)).items()}
+        seen = self._reaches_head()
         for path in self.outer:
-            errors = self._errors(walk.read(f"{path}.weight"), importance if path == head else None)
-            self._found[path] = Sensitivity({bits: kl[f"{path}@{bits}"] for bits in OUTER_BITS}, errors)
-        for path in self._found:
-            if path in kl:
-                self._found[path].kl[MEASURED_BITS] = kl[path]
-        return self._found
+            weight = walk.read(f"{path}.weight")
+            reached = seen if seen is not None and seen.path == path else None
+            kl[path] = {bits: self._outer(path, weight, bits, reached) for bits in OUTER_BITS}
+            errors[path] = self._errors(weight, reached.importance if reached is not None else None)
+        return {path: Sensitivity(kl[path], errors[path]) for path in self.settings if path in kl}
 
-    def _outer_variant(self, path: str, bits: int) -> tuple[str, Settings, Packed]:
-        weight = self.walk.read(f"{path}.weight")
-        settings = _affine(bits, group_for(weight.shape[-1]))
-        return path, settings, formats.searched(weight, settings, effort=QUICK)
-
-    def _layer(self, index: int, streams: list[str]) -> list[str]:
-        """Take the source and all `streams` past layer `index`; returns the streams that begin here."""
+    def _layer(self, index: int, errors: dict[str, dict[str, float]]) -> None:
+        """Take the source and the streams of earlier layers' tensors past layer `index`; begin those of its own."""
         walk = self.walk
         parameters = walk.load(index)
-        squares: dict[str, Squares] = {}
-        for batch in range(len(walk.batches)):
-            for inputs in self.caught(index, SOURCE, batch)[0]:
-                weight = parameters[f"{inputs.path}.weight"]
-                squares.setdefault(inputs.path, Squares.zero(weight.shape)).add(inputs)
-        begun = []
-        for path in self.modules[index]:
-            self._on_layer(index, path)
-            weight = parameters[f"{path}.weight"]
-            importance = squares[path].importance() if path in squares else None
-            settings = _affine(MEASURED_BITS, group_for(weight.shape[-1]))
-            made = formats.dequantized(formats.searched(weight, settings, importance, QUICK), settings)
-            walk.use({f"{path}.weight": made})
-            for batch in range(len(walk.batches)):
-                returned = walk.run(index, SOURCE, batch)
-                walk.keep(index, path, batch, returned, before=SOURCE)
-            walk.use({f"{path}.weight": weight})
-            self._found[path] = Sensitivity({}, self._errors(weight, importance))
-            begun.append(path)
-        for stream in (*streams, SOURCE):
-            walk.advance(index, stream)
+        begun = list(errors)
+        for group, reached in self._reaching(index, parameters):
+            for path in group:
+                self._on_layer(index, path)
+                weight = parameters[f"{path}.weight"]
+                settings = _affine(MEASURED_BITS, group_for(weight.shape[-1]))
+                stored = weight.astype(walk.read_dtype(f"{path}.weight"))
+                walk.use({f"{path}.weight": self._perturbed(stored, settings, reached)})
+                for batch in self._sample:
+                    walk.keep(index, path, batch, walk.run(index, SOURCE, batch), before=SOURCE)
+                walk.use({f"{path}.weight": weight})
+                errors[path] = self._errors(weight, reached.importance if reached is not None else None)
+        for stream in begun:
+            walk.advance(index, stream, self._sample)
+        walk.advance(index, SOURCE, self._sample)
         walk.unload(index)
-        return begun
+
+    def _reaching(
+        self, index: int, parameters: Mapping[str, mx.array]
+    ) -> Iterator[tuple[list[str], _Reached | None]]:
+        """The modules of a layer, those that share their input together, with what the text gives them.
+
+        Takes the source past the layer on all but the sample.
+        """
+        products: dict[str, Products] = {}
+        squares: dict[str, Squares] = {}
+        groups: list[list[str]] = []
+        for batch in self._text:
+            caught, returned = self.caught(index, SOURCE, batch)
+            groups = groups or groups_of(caught)
+            firsts = {group[0] for group in groups}
+            for inputs in (found for found in caught if found.path in firsts):
+                shape = parameters[f"{inputs.path}.weight"].shape
+                if len(shape) == 2 and self._sequential:
+                    products.setdefault(inputs.path, Products.zero(shape[1])).add(inputs.rows, inputs.rows)
+                else:
+                    squares.setdefault(inputs.path, Squares.zero(shape)).add(inputs)
+            self.walk.keep(index, SOURCE, batch, returned)
+        for first, *others in groups:
+            if first in products:
+                yield [first, *others], _Reached.of(first, products.pop(first).hessian, DAMPING)
+            else:
+                yield [first, *others], _Reached(first, squares[first].importance(), None)
+        rest = [path for path in self.modules[index] if all(path not in group for group in groups)]
+        if rest:
+            yield rest, None
+
+    def _reaches_head(self) -> _Reached | None:
+        """What the source gives the output head after its last layer."""
+        found = self.head_hessian(SOURCE)
+        if found is None:
+            return None
+        path, hessian = found
+        if not self._sequential:
+            return _Reached(path, mx.diag(hessian), None)
+        return _Reached.of(path, hessian, TIED_DAMPING if path in self.walk.embeddings else DAMPING)
+
+    def _perturbed(self, weight: mx.array, settings: Settings, reached: _Reached | None) -> mx.array:
+        """What `weight`, as stored, stands for when it is quantized."""
+        if reached is not None and reached.curvature is not None:
+            bits, group = settings["bits"], settings["group_size"]
+            return fit(weight, reached.curvature, bits, group, weight.dtype, QUICK).weight
+        importance = reached.importance if reached is not None else None
+        return formats.dequantized(formats.searched(weight, settings, importance, QUICK), settings)
+
+    def _outer(self, path: str, weight: mx.array, bits: int, reached: _Reached | None) -> float:
+        """Mean KL with a tensor outside the layers quantized, wherever the tokens meet it: first, last, or both."""
+        walk, stream, name = self.walk, f"{path}@{bits}", f"{path}.weight"
+        self._on_layer(len(walk.layers), f"{path} at {bits} bits")
+        made = self._perturbed(weight, _affine(bits, group_for(weight.shape[-1])), reached)
+        walk.use({name: made})
+        walk.begin(stream, batches=self._sample)
+        walk.use({name: weight})
+        for index in range(len(walk.layers)):
+            walk.load(index)
+            walk.advance(index, stream, self._sample)
+            walk.unload(index)
+        return self._divergences([stream], {name: made})[stream]
+
+    def _divergences(
+        self, streams: Sequence[str], changed: Mapping[str, mx.array] | None = None
+    ) -> dict[str, float]:
+        """Mean KL of the predictions of every stream, which is forgotten; `changed` lies outside the layers."""
+        walk, totals, tokens = self.walk, dict.fromkeys(streams, 0.0), 0
+        own = {name: walk.read(name) for name in changed or {}}
+        for batch in self._sample:
+            for row in range(walk.batches[batch].shape[0]):  # one by one: logits are large
+                expected = _log_probabilities(walk.logits(SOURCE, batch, row))
+                probabilities = mx.exp(expected)
+                mx.eval(expected, probabilities)
+                tokens += expected.shape[0] * expected.shape[1]
+                walk.use(changed or {})
+                for stream in streams:
+                    self._on_layer(len(walk.layers), stream)
+                    found = _log_probabilities(walk.logits(stream, batch, row))
+                    totals[stream] += number((probabilities * (expected - found)).sum())
+                walk.use(own)
+        for stream in streams:
+            walk.drop(stream)
+        return {stream: max(total / tokens, 0.0) for stream, total in totals.items()}
 
     def _errors(self, weight: mx.array, importance: mx.array | None) -> dict[str, float]:
         """Weighted relative error of a sample of the rows at every width."""
@@ -132,7 +225,7 @@ class Sensitivities(Layerwise):
             )
         step = max(1, weight.shape[0] // SAMPLED_ROWS)
         rows = weight[::step].astype(mx.float32)
-        weights = mx.ones((weight.shape[1],)) if importance is None else importance
+        weights = column_weights(importance, weight.shape[1])
         whole = (weights * rows * rows).sum()
         found = {}
         for bits, group in (*WIDTHS, *((b, group_for(weight.shape[1])) for b in OUTER_BITS)):
@@ -141,36 +234,6 @@ class Sensitivities(Layerwise):
                 made = formats.dequantized(formats.searched(rows, settings, importance, QUICK), settings)
                 found[f"{bits}/{group}"] = number((weights * mx.square(made - rows)).sum() / whole)
         return found
-
-    def _divergences(
-        self, streams: Sequence[str], variants: Mapping[str, tuple[str, Settings, Packed]]
-    ) -> dict[str, float]:
-        """Mean KL of every stream's predictions; a variant also has its outer tensor in its place."""
-        walk = self.walk
-        totals, tokens = dict.fromkeys(streams, 0.0), 0
-        for batch in range(len(walk.batches)):
-            expected = _log_probabilities(walk.logits(SOURCE, batch))
-            mx.eval(expected)
-            tokens += expected.shape[0] * expected.shape[1]
-            for stream in streams:
-                self._on_layer(len(walk.layers), stream)
-                totals[stream] += self._divergence(expected, stream, batch, variants.get(stream))
-        return {stream: max(total / tokens, 0.0) for stream, total in totals.items()}
-
-    def _divergence(
-        self, expected: mx.array, stream: str, batch: int, variant: tuple[str, Settings, Packed] | None
-    ) -> float:
-        """Summed over the tokens of one batch."""
-        walk = self.walk
-        own: dict[str, mx.array] = {}
-        if variant is not None:
-            path, settings, packed = variant
-            own = {f"{path}.weight": walk.read(f"{path}.weight")}
-            walk.use({f"{path}.weight": formats.dequantized(packed, settings)})
-        found = _log_probabilities(walk.logits(stream, batch))
-        total = number((mx.exp(expected) * (expected - found)).sum())
-        walk.use(own)
-        return total
 
 
 def movable_layers(network: Any, settings: Mapping[str, Settings]) -> dict[str, Settings]:

@@ -120,13 +120,17 @@ class Walk:
         layer = self.layers[index]
         layer.update(tree_map(lambda _: mx.zeros(()), layer.parameters()))
 
-    def begin(self, stream: str, lookups: Mapping[str, Lookup] | None = None) -> None:
+    def begin(
+        self, stream: str, lookups: Mapping[str, Lookup] | None = None, batches: Sequence[int] | None = None
+    ) -> None:
         """Keep the hidden states that reach the first layer, under the loaded outer parameters, as `stream`.
 
         Args:
             lookups: embedding path → what gives its vectors instead of it.
+            batches: those that the stream is of; None: all.
         """
-        for batch, ids in enumerate(self.batches):
+        for batch in self._numbers(batches):
+            ids = self.batches[batch]
             hidden = self._call(ids, _Visit(0, None, at_layer=_take_hidden, lookups=lookups or {}))
             self.activations.put((stream, batch), {"hidden": hidden.astype(mx.float32), "beside": {}})
 
@@ -134,9 +138,9 @@ class Walk:
         """What layer `index` returns for `batch` of `stream`, unevaluated."""
         return self._call(self.batches[batch], _Visit(index, self.activations.get((stream, batch))))
 
-    def advance(self, index: int, stream: str) -> None:
-        """Run layer `index` on the whole of `stream`, and keep what it returns instead."""
-        for batch in range(len(self.batches)):
+    def advance(self, index: int, stream: str, batches: Sequence[int] | None = None) -> None:
+        """Run layer `index` on `batches` of `stream` (None: all), and keep what it returns instead."""
+        for batch in self._numbers(batches):
             self.keep(index, stream, batch, self.run(index, stream, batch))
 
     def keep(self, index: int, stream: str, batch: int, returned: Any, before: str | None = None) -> None:
@@ -199,6 +203,9 @@ class Walk:
             return together
 
         self._call(ids, _Visit(-1, None, at_layer=compare))
+
+    def _numbers(self, batches: Sequence[int] | None) -> Sequence[int]:
+        return range(len(self.batches)) if batches is None else batches
 
     def _call(self, ids: mx.array, visit: _Visit) -> Any:
         before, self._visit = self._visit, visit

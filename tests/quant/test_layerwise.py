@@ -101,7 +101,9 @@ def test_the_tied_head_loses_less_where_the_final_norm_points(sequential: Sequen
     for index in range(2):
         sequential.walk.load(index)
         sequential.walk.advance(index, "source")
-    hessian = sequential.tied_hessian()
+    found = sequential.head_hessian("source")
+    assert found is not None
+    hessian = found[1]
     path = "model.embed_tokens"
     weight = sequential.walk.read(f"{path}.weight")
     result = LayerResult()

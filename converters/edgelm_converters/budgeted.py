@@ -24,7 +24,7 @@ from edgelm.errors import OptionError
 from edgelm.model.cache_shape import trace_cache
 from edgelm.model.fit import price
 from edgelm.model.safetensors_header import TensorInfo
-from edgelm.progress import OnProgress, Progress
+from edgelm.progress import Progress
 from edgelm.quant.activations import Activations
 from edgelm.quant.apply import Decision
 from edgelm.quant.budget import Choice, allocate
@@ -34,8 +34,10 @@ from edgelm.quant.walk import Walk
 from edgelm.units import format_bytes
 from edgelm_converters.calibration_text import CalibrationText
 from edgelm_converters.conversion import Conversion
+from edgelm_converters.estimate import OnEstimate, estimate_sensitivity
+from edgelm_converters.job import Job
 from edgelm_converters.plan import Plan
-from edgelm_converters.source_weights import Inputs, SourceWeights
+from edgelm_converters.source_weights import SourceWeights
 from edgelm_converters.writer import DTYPE_NAMES, size_bytes
 
 SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
@@ -174,35 +176,35 @@ def _stored_bytes(plan: Plan, path: str) -> int:
 
 
 def sensitivities(
-    inputs: Inputs, plan: Plan, settings: Mapping[str, Any], text: CalibrationText,
-    source_hashes: Mapping[str, str], stage: Path, on_progress: OnProgress, *, sequential: bool,
-) -> tuple[dict[str, Sensitivity], str | None]:  # fmt: skip
-    """The sensitivity of every tensor of `settings`, and the embedding that is also the head.
-
-    Args:
-        sequential: for quality "best"; otherwise for weighted search.
-    """
+    job: Job, plan: Plan, movable: Sequence[str], text: CalibrationText, on_estimate: OnEstimate
+) -> tuple[dict[str, Sensitivity], str | None]:
+    """The sensitivity of every tensor of `movable`, and the embedding that is also the head."""
     sampled = [row[:SAMPLED_ROW_TOKENS] for row in text.rows[-SAMPLED_ROWS:]]
     rows = text.rows[:TEXT_ROWS]
-    key = json.dumps([dict(source_hashes), sorted(settings), sampled, rows, sequential, 2], sort_keys=True)
+    sequential = job.wanted.chosen_quality == "best"
+    made_from = [job.source_hashes.result(), sorted(movable), sampled, rows, sequential, 2]
+    key = json.dumps(made_from, sort_keys=True)
     cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     known = _read(cached)
     if known is not None:
         return known
-    weights = SourceWeights(inputs, plan.dtypes)
+    sample = len(sampled), max(map(len, sampled))
+    estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), sample, sequential=sequential)
+    on_estimate(estimated)
+    weights = SourceWeights(job.fresh, plan.dtypes)
     weights.network.eval()
-    spare = devices.memory_budget_bytes(devices.detect()) // 4
     batches = [sampled, *(rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))]
-    walk = Walk(weights.network, weights, [mx.array(ids) for ids in batches], Activations(spare, stage))
+    kept = Activations(estimated.activations_bytes, job.stage / "sensitivity")
+    walk = Walk(weights.network, weights, [mx.array(ids) for ids in batches], kept)
     walk.load(None)
     walk.check()
     total = len(walk.layers) + 1
 
     def report(layer: int, path: str) -> None:
-        on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
+        job.on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
 
-    measured = Sensitivities(walk, settings, report, sampled=1, sequential=sequential).measure()
-    on_progress(Progress("Measuring sensitivity", total, total, "layers"))
+    measured = Sensitivities(walk, movable, report, sampled=1, sequential=sequential).measure()
+    job.on_progress(Progress("Measuring sensitivity", total, total, "layers"))
     head = walk.head_input("source", 0)
     tied = head[0] if head is not None and head[0] in walk.embeddings else None
     said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}

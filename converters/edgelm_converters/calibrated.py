@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.distilling import Distilling, check_student_fits
-from edgelm_converters.estimate import Estimate, estimate
+from edgelm_converters.estimate import Estimate, OnEstimate, estimate
 from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
 from edgelm_converters.source_weights import SourceWeights
-
-OnEstimate = Callable[[Estimate], None]
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
 from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
-from edgelm_converters.calibrated import Calibrated, OnEstimate, read_text, run_calibration
+from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
 from edgelm_converters.distilling import with_trained
+from edgelm_converters.estimate import OnEstimate
 from edgelm_converters.job import Job
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
@@ -74,7 +75,7 @@ def convert(
         output: the directory to make; by default one in the library, named after the source.
         revision: a Hub branch, tag or commit.
         on_progress: called with `Progress` as bytes are downloaded, layers calibrated and bytes written.
-        on_estimate: called with what a calibrated quality will take, before it starts.
+        on_estimate: called with what calibrating, or measuring sensitivities, will take, before it starts.
         settings: the fields of `Conversion`.
 
     Raises:
@@ -122,7 +123,7 @@ def _convert(
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
         if wanted.has_budget:
-            decision, plan = _plan_budget(job, decision, plan)
+            decision, plan = _plan_budget(job, decision, plan, on_estimate)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -202,7 +203,7 @@ def _budget_label(wanted: Conversion) -> str | None:
     return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
-def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Plan]:
+def _plan_budget(job: Job, decision: Decision, plan: Plan, on_estimate: OnEstimate) -> tuple[Decision, Plan]:
     """The plan with widths chosen to spend the budget where it lowers the divergence most."""
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
@@ -210,16 +211,7 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Pl
     refuse_impossible(plan, list(movable), budget)
     text = read_text(job.wanted, job.directory, job.config)
     with _buffer_cache(REUSED_BYTES):
-        found, tied = sensitivities(
-            job.fresh,
-            plan,
-            movable,
-            text,
-            job.source_hashes.result(),
-            job.stage / "sensitivity",
-            job.on_progress,
-            sequential=job.wanted.chosen_quality == "best",
-        )
+        found, tied = sensitivities(job, plan, list(movable), text, on_estimate)
     return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
 
 

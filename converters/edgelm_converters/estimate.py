@@ -1,4 +1,6 @@
-"""What a calibrated conversion will take, before it starts: memory from shapes, time from a second of measuring.
+"""What calibrating and measuring sensitivities will take, before they start.
+
+Memory comes from shapes, time from a second of measuring.
 
 The model never lies in memory whole: hidden states (the part beyond a quarter of what is free goes to disk), a
 layer twice, the Hessian of its widest module, the embedding and the head. Time is rough: within a factor of two.
@@ -10,16 +12,18 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm.errors import FitError
 from edgelm.evaluate.probe import measure_rates
+from edgelm.quant.gptq import ROWS
 from edgelm.quant.search import search
+from edgelm.quant.sensitivity import OUTER_BITS
 from edgelm.units import format_bytes
 from edgelm_converters.calibration_text import ROW_TOKENS
 from edgelm_converters.plan import Plan
@@ -40,6 +44,7 @@ class Estimate:
     activations_bytes: int
     """Of that, hidden states held in memory; the rest of them goes to disk."""
     spilled_bytes: int
+    task: Literal["calibrating", "measuring sensitivity"] = "calibrating"
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,28 @@ class _Shape:
     layers: int
     layer_bytes: int
     outer_bytes: int
+    vocabulary: int
+    """Rows of the largest matrix outside the layers."""
     hidden: int
     widest: int
     weights: int
     """In the layers."""
+    matrices: int
+    """Quantized, in the layers."""
     columns: int
     """Of all quantized matrices together."""
     used: float
     """Share of them that one token goes through."""
-    exponentials: int
-    """That a layer takes for a token: attention over the whole row, and activations. On a CPU half of the time."""
+    heads: int
+    inner: int
+    """Activations of a layer for a token."""
+
+    def exponentials(self, row_tokens: int) -> int:
+        """That a layer takes for a token: attention over the whole row, and activations. On a CPU half of the time."""
+        return self.heads * row_tokens + self.inner
+
+
+OnEstimate = Callable[[Estimate], None]
 
 
 def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> Estimate:
@@ -86,20 +103,48 @@ def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: 
     return Estimate(_elapsed_s(shape, tokens, sequential=sequential), fixed + held, held, states - held)
 
 
+def estimate_sensitivity(
+    plan: Plan, config: Mapping[str, Any], tokens: int, sampled: tuple[int, int], *, sequential: bool
+) -> Estimate:
+    """Price the measurement of every tensor of `plan`.
+
+    Args:
+        tokens: from which it is learned what tensors meet.
+        sampled: rows, and tokens of each, that every tensor is carried through.
+    """
+    shape = _shape(plan, config)
+    rows, row_tokens = sampled
+    carried = rows * row_tokens
+    states = (tokens + (shape.matrices + 1) * carried) * shape.hidden * 4
+    held = min(states, devices.memory_budget_bytes(devices.detect()) // 4)
+    hessian = (4 * 2 + 8 * 4) * shape.widest**2 if sequential else 0
+    logits = 4 * 4 * row_tokens * shape.vocabulary
+    fixed = _PROCESS_BYTES + 2 * shape.layer_bytes + shape.outer_bytes + max(hessian, logits)
+    return Estimate(
+        _sensitivity_s(shape, tokens, carried, row_tokens, sequential=sequential),
+        fixed + held,
+        held,
+        states - held,
+        "measuring sensitivity",
+    )
+
+
 def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
     layers: dict[str, int] = defaultdict(int)
-    outer, widest, columns = 0, 0, 0
+    outer, vocabulary, widest, columns, matrices = 0, 0, 0, 0, 0
     for name, tensor in plan.inputs.items():
         count = math.prod(tensor.shape)
         found = _LAYER.match(name)
         if found is None:
             outer += count * plan.dtypes[name].size
+            vocabulary = max(vocabulary, tensor.shape[0] if len(tensor.shape) == 2 else 0)
         else:
             layers[found[1]] += count
             path = name.removesuffix(".weight")
             if path in plan.quantize:
                 widest = max(widest, tensor.shape[-1])
                 columns += tensor.shape[-1] * (tensor.shape[0] if len(tensor.shape) > 2 else 1)
+                matrices += 1
     text = config.get("text_config") or config
     hidden = next(
         (int(text[key]) for key in ("hidden_size", "n_embd", "d_model", "dim") if key in text), widest
@@ -113,12 +158,15 @@ def _shape(plan: Plan, config: Mapping[str, Any]) -> _Shape:
         len(layers),
         4 * max(layers.values(), default=0),
         outer,
+        vocabulary,
         hidden,
         widest,
         sum(layers.values()),
+        matrices,
         columns,
         used,
-        heads * ROW_TOKENS + inner * (chosen if isinstance(chosen, int) else 1),
+        heads,
+        inner * (chosen if isinstance(chosen, int) else 1),
     )
 
 
@@ -134,9 +182,33 @@ def _elapsed_s(shape: _Shape, tokens: int, *, sequential: bool) -> float:
     loops_s = _COLUMN_S * shape.columns if sequential else 0.0
     rates = measure_rates()
     # Attention is computed for three of the four modules after it in both streams, to go on, and before a tied head.
-    exponentials = (8 if sequential else 1) * shape.layers * shape.exponentials * tokens
+    exponentials = (8 if sequential else 1) * shape.layers * shape.exponentials(ROW_TOKENS) * tokens
     forward_s = flops / rates.flops_per_s + exponentials / rates.exponentials_per_s
     return loops_s + forward_s + searches * _search_s_per_weight()
+
+
+def _sensitivity_s(shape: _Shape, tokens: int, carried: int, row_tokens: int, *, sequential: bool) -> float:
+    # A tensor is carried through half of the layers on average, an embedding through all of them at every width.
+    passes = shape.matrices / 2 + len(OUTER_BITS)
+    outer = shape.vocabulary * shape.hidden
+    flops: float = 2 * shape.weights * shape.used * (tokens + passes * carried)
+    flops += 2 * outer * carried * (shape.matrices + 2 * len(OUTER_BITS))
+    exponentials: float = shape.layers * tokens * shape.exponentials(ROW_TOKENS)
+    exponentials += shape.layers * passes * carried * shape.exponentials(row_tokens)
+    exponentials += shape.vocabulary * carried * (shape.matrices + 2 * len(OUTER_BITS))
+    loops_s, searches = 0.0, shape.weights + len(OUTER_BITS) * outer
+    if sequential:
+        flops += shape.layers * 2 * 2 * tokens * (3 * shape.hidden**2 + shape.widest**2)
+        chunks = math.ceil(shape.vocabulary / ROWS)
+        loops_s = _COLUMN_S * (shape.columns + len(OUTER_BITS) * chunks * shape.hidden)
+        searches *= 3
+    rates = measure_rates()
+    return (
+        loops_s
+        + flops / rates.flops_per_s
+        + exponentials / rates.exponentials_per_s
+        + searches * _search_s_per_weight()
+    )
 
 
 def _search_s_per_weight() -> float:

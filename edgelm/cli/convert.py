@@ -85,9 +85,10 @@ def _draw(path: Path, made: Converted) -> None:
 
 def _say_estimate(found: Estimate) -> None:
     spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
+    after = "stopped, it goes on where it was" if found.task == "calibrating" else "once for all budgets"
     say(
-        f"calibrating takes about {format_seconds(round(found.elapsed_s))} and"
-        f" {format_bytes(found.memory_bytes)} of memory{spilled}; stopped, it goes on where it was"
+        f"{found.task} takes about {format_seconds(round(found.elapsed_s))} and"
+        f" {format_bytes(found.memory_bytes)} of memory{spilled}; {after}"
     )
 
 

@@ -78,7 +78,7 @@ class _Reached:
 
 
 class Sensitivities(Layerwise):
-    """Measures the tensors of `settings` (only their paths matter).
+    """Measures the tensors of `movable`.
 
     Args:
         sampled: of the walk's batches, the first so many tell how far predictions move; the others, what a tensor
@@ -87,10 +87,10 @@ class Sensitivities(Layerwise):
     """
 
     def __init__(
-        self, walk: Walk, settings: Mapping[str, Settings], on_layer: Callable[[int, str], None], *,
+        self, walk: Walk, movable: Sequence[str], on_layer: Callable[[int, str], None], *,
         sampled: int, sequential: bool,
     ) -> None:  # fmt: skip
-        super().__init__(walk, settings, lambda _: None)
+        super().__init__(walk, {path: {} for path in movable}, lambda _: None)
         self._on_layer, self._sequential = on_layer, sequential
         self._sample = range(sampled)
         self._text = range(sampled, len(walk.batches))

@@ -48,8 +48,7 @@ class Case:
         walked = build_network({**CONFIG, "tie_word_embeddings": tied}, Path("nowhere"))
         walk = Walk(walked, self.parameters.__getitem__, [self.sample, *text], Activations(1 << 30, spill))
         walk.load(None)
-        settings: dict[str, Settings] = {path: {} for path in self.paths}
-        self.method = Sensitivities(walk, settings, lambda *_: None, sampled=1, sequential=sequential)
+        self.method = Sensitivities(walk, self.paths, lambda *_: None, sampled=1, sequential=sequential)
 
     def divergence(self, path: str, weight: mx.array) -> float:
         """Mean KL of the plain network with one weight changed."""
@@ -141,7 +140,7 @@ def test_experts_are_measured_too(tmp_path: Path) -> None:
     batches = [mx.random.randint(0, VOCABULARY, (2, 32)) for _ in range(3)]
     walk = Walk(network, parameters.__getitem__, batches, Activations(1 << 30, tmp_path))
     walk.load(None)
-    settings: dict[str, Settings] = {path: {} for path in quantizable(network)}
-    measured = Sensitivities(walk, settings, lambda *_: None, sampled=1, sequential=True).measure()
+    paths = list(quantizable(network))
+    measured = Sensitivities(walk, paths, lambda *_: None, sampled=1, sequential=True).measure()
     assert all(found.kl[MEASURED_BITS] > 0 for found in measured.values())
     assert measured["model.layers.0.mlp.switch_mlp.up_proj"].errors["3/64"] > 0

@@ -139,9 +139,13 @@ def gptq(
         grid = Grid(bits, group, mx.float32, scales, biases)
         return grid.packed(grid.encode(weight))["weight"]
 
+    own = module.quantize
     if bits not in (2, 4, 8):
         module.quantize = packed
-    model, settings = module.gptq_quantize(model, rows, bits, group, bits, group, batch_size=4)
+    try:
+        model, settings = module.gptq_quantize(model, rows, bits, group, bits, group, batch_size=4)
+    finally:
+        module.quantize = own
     return model, {**config, "quantization": settings}
 
 

@@ -30,7 +30,7 @@ from edgelm.quant.walk import Walk
 SOURCE, QUANTIZED = "source", "quantized"
 
 TIED_DAMPING = 1.0
-"""Of the Hessian of a tied head. At 3 bits on SmolLM2 KL is 0.057 with 0.05 (no better than weighted search), 0.047 with 1."""
+"""Of the Hessian of a tied head. With 0.05 SmolLM2's embedding loses no less than by weighted search, with 1 a sixth less."""
 
 HESSIANS_BYTES = 1 << 30
 """Of the Hessians of experts that are summed in one pass."""

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
 from edgelm import device as devices
 from edgelm import paths
 from edgelm.atomic import atomic_write
@@ -32,6 +30,7 @@ from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.quant.sensitivity import WIDTHS, Sensitivities, Sensitivity, group_for
 from edgelm.quant.walk import Walk
 from edgelm.units import format_bytes
+from edgelm_converters.calibrate import in_batches
 from edgelm_converters.calibration_text import CalibrationText
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import OnEstimate, estimate_sensitivity
@@ -42,7 +41,7 @@ from edgelm_converters.writer import DTYPE_NAMES, size_bytes
 
 SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
 """Of the calibration text, on which it is measured how far predictions move; every tensor is carried through them."""
-TEXT_ROWS, BATCH_ROWS = 16, 4
+TEXT_ROWS = 16
 """From which it is learned what tensors meet."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -188,14 +187,14 @@ def sensitivities(
     known = _read(cached)
     if known is not None:
         return known
-    sample = len(sampled), max(map(len, sampled))
-    estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), sample, sequential=sequential)
+    carried = len(sampled), max(map(len, sampled))
+    estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
     on_estimate(estimated)
     weights = SourceWeights(job.fresh, plan.dtypes)
     weights.network.eval()
-    batches = [sampled, *(rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))]
+    sample, text_batches = in_batches(sampled), in_batches(rows)
     kept = Activations(estimated.activations_bytes, job.stage / "sensitivity")
-    walk = Walk(weights.network, weights, [mx.array(ids) for ids in batches], kept)
+    walk = Walk(weights.network, weights, [*sample, *text_batches], kept)
     walk.load(None)
     walk.check()
     total = len(walk.layers) + 1
@@ -203,7 +202,7 @@ def sensitivities(
     def report(layer: int, path: str) -> None:
         job.on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
 
-    measured = Sensitivities(walk, movable, report, sampled=1, sequential=sequential).measure()
+    measured = Sensitivities(walk, movable, report, sampled=len(sample), sequential=sequential).measure()
     job.on_progress(Progress("Measuring sensitivity", total, total, "layers"))
     head = walk.head_input("source", 0)
     tied = head[0] if head is not None and head[0] in walk.embeddings else None

@@ -72,11 +72,7 @@ def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
     """
     network = job.weights.network
     network.eval()
-    batches = [
-        mx.array([list(row) for row in job.rows[start : start + BATCH_ROWS]], dtype=mx.uint32)
-        for start in range(0, len(job.rows), BATCH_ROWS)
-    ]
-    walk = Walk(network, job.weights, batches, Activations(job.activations_bytes, job.spill))
+    walk = Walk(network, job.weights, in_batches(job.rows), Activations(job.activations_bytes, job.spill))
     clock = _Clock(job.on_progress, len(walk.layers) + 1)
     walk.load(None)
     walk.check()
@@ -85,6 +81,14 @@ def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
     if job.afterwards is not None:
         job.afterwards(walk)
     return outcomes
+
+
+def in_batches(rows: Sequence[Sequence[int]]) -> list[mx.array]:
+    """Rows of ids as a walk takes them, [B, T] each."""
+    return [
+        mx.array([list(row) for row in rows[start : start + BATCH_ROWS]], dtype=mx.uint32)
+        for start in range(0, len(rows), BATCH_ROWS)
+    ]
 
 
 class _Clock:

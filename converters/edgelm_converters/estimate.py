@@ -74,6 +74,15 @@ class _Shape:
         """That a layer takes for a token: attention over the whole row, and activations. On a CPU half of the time."""
         return self.heads * row_tokens + self.inner
 
+    @property
+    def hessian_bytes(self) -> int:
+        """H and C in float32, then what is made of them in float64."""
+        return (4 * 2 + 8 * 4) * self.widest**2
+
+    def products_flops(self, tokens: int) -> int:
+        """Of H in all layers, as many again of C."""
+        return self.layers * 2 * tokens * (3 * self.hidden**2 + self.widest**2)
+
 
 OnEstimate = Callable[[Estimate], None]
 
@@ -90,8 +99,7 @@ def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: 
     streams = 2 if sequential else 1
     states = streams * tokens * shape.hidden * 4
     held = min(states, free // 4)
-    # H and C in float32, then what is made of them in float64.
-    hessian = (4 * 2 + 8 * 4) * shape.widest**2 if sequential else 0
+    hessian = shape.hessian_bytes if sequential else 0
     fixed = _PROCESS_BYTES + streams * shape.layer_bytes + shape.outer_bytes + hessian
     if fixed + held > free:
         raise FitError(
@@ -117,7 +125,7 @@ def estimate_sensitivity(
     carried = rows * row_tokens
     states = (tokens + (shape.matrices + 1) * carried) * shape.hidden * 4
     held = min(states, devices.memory_budget_bytes(devices.detect()) // 4)
-    hessian = (4 * 2 + 8 * 4) * shape.widest**2 if sequential else 0
+    hessian = shape.hessian_bytes if sequential else 0
     logits = 4 * 4 * row_tokens * shape.vocabulary
     fixed = _PROCESS_BYTES + 2 * shape.layer_bytes + shape.outer_bytes + max(hessian, logits)
     return Estimate(
@@ -175,7 +183,7 @@ def _elapsed_s(shape: _Shape, tokens: int, *, sequential: bool) -> float:
     forwards = 5 if sequential else 1
     flops = forwards * 2 * shape.weights * shape.used * tokens
     if sequential:
-        flops += shape.layers * 2 * 2 * tokens * (3 * shape.hidden**2 + shape.widest**2)
+        flops += 2 * shape.products_flops(tokens)
         flops += 8 * 2 * shape.weights * shape.hidden  # losses and block updates
     # GPTQ, refit and sweep come to about three searches of the same weights.
     searches = (4 if sequential else 1) * shape.weights
@@ -198,7 +206,7 @@ def _sensitivity_s(shape: _Shape, tokens: int, carried: int, row_tokens: int, *,
     exponentials += shape.vocabulary * carried * (shape.matrices + 2 * len(OUTER_BITS))
     loops_s, searches = 0.0, shape.weights + len(OUTER_BITS) * outer
     if sequential:
-        flops += shape.layers * 2 * 2 * tokens * (3 * shape.hidden**2 + shape.widest**2)
+        flops += shape.products_flops(tokens)
         chunks = math.ceil(shape.vocabulary / ROWS)
         loops_s = _COLUMN_S * (shape.columns + len(OUTER_BITS) * chunks * shape.hidden)
         searches *= 3

@@ -118,7 +118,7 @@ class Layerwise:
         for inputs in self.head_inputs(stream):
             path = inputs.path
             products = products or Products.zero(inputs.rows.shape[1])
-            products.add(inputs.rows, inputs.rows)
+            products.add(inputs.rows)
         return (path, products.hessian) if products is not None else None
 
     def search(

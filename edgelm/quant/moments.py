@@ -70,11 +70,12 @@ class Products:
         """Nothing seen yet."""
         return cls(mx.zeros((columns, columns)), mx.zeros((columns, columns)))
 
-    def add(self, rows: mx.array, source: mx.array) -> None:
-        """Count inputs [N, C] of the quantized model and those of the source at the same tokens."""
-        rows, source = rows.astype(mx.float32), source.astype(mx.float32)
+    def add(self, rows: mx.array, source: mx.array | None = None) -> None:
+        """Count inputs [N, C], and for C those of the source at the same tokens."""
+        rows = rows.astype(mx.float32)
         self.hessian = self.hessian + rows.T @ rows
-        self.cross = self.cross + source.T @ rows
+        if source is not None:
+            self.cross = self.cross + source.astype(mx.float32).T @ rows
         self.rows += rows.shape[0]
         mx.eval(self.hessian, self.cross)
 

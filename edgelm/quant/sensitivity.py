@@ -64,17 +64,15 @@ def group_for(columns: int, group_size: int = MEASURED_GROUP) -> int:
 class _Reached:
     """What the text gives modules that share their input."""
 
-    path: str
-    """Of the first of them."""
-    importance: mx.array | None
-    """E[x²] up to a factor, [C] or [E, C]."""
-    curvature: Curvature | None
+    importance: mx.array | None = None
+    """E[x²] up to a factor, [C] or [E, C]; None: nothing reaches them."""
+    curvature: Curvature | None = None
     """None: they are searched, not put through GPTQ."""
 
     @classmethod
-    def of(cls, path: str, hessian: mx.array, damping: float) -> _Reached:
+    def of(cls, hessian: mx.array, damping: float) -> _Reached:
         found = curvature(hessian, damping)
-        return cls(path, found.importance, found)
+        return cls(found.importance, found)
 
 
 class Sensitivities(Layerwise):
@@ -103,12 +101,12 @@ class Sensitivities(Layerwise):
         for index in range(len(walk.layers)):
             self._layer(index, errors)
         kl = {path: {MEASURED_BITS: found} for path, found in self._divergences(list(errors)).items()}
-        seen = self._reaches_head()
+        head, reaching_head = self._reaching_head()
         for path in self.outer:
             weight = walk.read(f"{path}.weight")
-            reached = seen if seen is not None and seen.path == path else None
+            reached = reaching_head if path == head else _Reached()
             kl[path] = {bits: self._outer(path, weight, bits, reached) for bits in OUTER_BITS}
-            errors[path] = self._errors(weight, reached.importance if reached is not None else None)
+            errors[path] = self._errors(weight, reached.importance)
         return {path: Sensitivity(kl[path], errors[path]) for path in self.settings if path in kl}
 
     def _layer(self, index: int, errors: dict[str, dict[str, float]]) -> None:
@@ -126,7 +124,7 @@ class Sensitivities(Layerwise):
                 for batch in self._sample:
                     walk.keep(index, path, batch, walk.run(index, SOURCE, batch), before=SOURCE)
                 walk.use({f"{path}.weight": weight})
-                errors[path] = self._errors(weight, reached.importance if reached is not None else None)
+                errors[path] = self._errors(weight, reached.importance)
         for stream in begun:
             walk.advance(index, stream, self._sample)
         walk.advance(index, SOURCE, self._sample)
@@ -134,7 +132,7 @@ class Sensitivities(Layerwise):
 
     def _reaching(
         self, index: int, parameters: Mapping[str, mx.array]
-    ) -> Iterator[tuple[list[str], _Reached | None]]:
+    ) -> Iterator[tuple[list[str], _Reached]]:
         """The modules of a layer, those that share their input together, with what the text gives them.
 
         Takes the source past the layer on all but the sample.
@@ -149,38 +147,38 @@ class Sensitivities(Layerwise):
             for inputs in (found for found in caught if found.path in firsts):
                 shape = parameters[f"{inputs.path}.weight"].shape
                 if len(shape) == 2 and self._sequential:
-                    products.setdefault(inputs.path, Products.zero(shape[1])).add(inputs.rows, inputs.rows)
+                    products.setdefault(inputs.path, Products.zero(shape[1])).add(inputs.rows)
                 else:
                     squares.setdefault(inputs.path, Squares.zero(shape)).add(inputs)
             self.walk.keep(index, SOURCE, batch, returned)
         for first, *others in groups:
             if first in products:
-                yield [first, *others], _Reached.of(first, products.pop(first).hessian, DAMPING)
+                yield [first, *others], _Reached.of(products.pop(first).hessian, DAMPING)
             else:
-                yield [first, *others], _Reached(first, squares[first].importance(), None)
+                yield [first, *others], _Reached(squares[first].importance())
         rest = [path for path in self.modules[index] if all(path not in group for group in groups)]
         if rest:
-            yield rest, None
+            yield rest, _Reached()
 
-    def _reaches_head(self) -> _Reached | None:
-        """What the source gives the output head after its last layer."""
+    def _reaching_head(self) -> tuple[str | None, _Reached]:
+        """The path of the output head, and what the source gives it after its last layer."""
+        if not self._sequential:
+            path, importance = self.head_importance(SOURCE)
+            return path, _Reached(importance)
         found = self.head_hessian(SOURCE)
         if found is None:
-            return None
+            return None, _Reached()
         path, hessian = found
-        if not self._sequential:
-            return _Reached(path, mx.diag(hessian), None)
-        return _Reached.of(path, hessian, TIED_DAMPING if path in self.walk.embeddings else DAMPING)
+        return path, _Reached.of(hessian, TIED_DAMPING if path in self.walk.embeddings else DAMPING)
 
-    def _perturbed(self, weight: mx.array, settings: Settings, reached: _Reached | None) -> mx.array:
+    def _perturbed(self, weight: mx.array, settings: Settings, reached: _Reached) -> mx.array:
         """What `weight`, as stored, stands for when it is quantized."""
-        if reached is not None and reached.curvature is not None:
+        if reached.curvature is not None:
             bits, group = settings["bits"], settings["group_size"]
             return fit(weight, reached.curvature, bits, group, weight.dtype, QUICK).weight
-        importance = reached.importance if reached is not None else None
-        return formats.dequantized(formats.searched(weight, settings, importance, QUICK), settings)
+        return formats.dequantized(formats.searched(weight, settings, reached.importance, QUICK), settings)
 
-    def _outer(self, path: str, weight: mx.array, bits: int, reached: _Reached | None) -> float:
+    def _outer(self, path: str, weight: mx.array, bits: int, reached: _Reached) -> float:
         """Mean KL with a tensor outside the layers quantized, wherever the tokens meet it: first, last, or both."""
         walk, stream, name = self.walk, f"{path}@{bits}", f"{path}.weight"
         self._on_layer(len(walk.layers), f"{path} at {bits} bits")

@@ -1,48 +1,31 @@
 """A byte budget into a width for every tensor: what is asked for, what tensors cost, and the choice.
 
 The budget is `--size` (of the weight files), `--bpw` (average over all parameters) or `--fit` (what a Mac can hold
-beside its cache). Sensitivities are measured once a source and kept in edgelm's cache folder.
+beside its cache).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from edgelm import device as devices
-from edgelm import paths
-from edgelm.atomic import atomic_write
 from edgelm.errors import OptionError
 from edgelm.model.cache_shape import trace_cache
 from edgelm.model.fit import price
 from edgelm.model.safetensors_header import TensorInfo
-from edgelm.progress import Progress
-from edgelm.quant.activations import Activations
 from edgelm.quant.apply import Decision
 from edgelm.quant.budget import Choice, allocate
 from edgelm.quant.scheme import settings_bits_per_weight
-from edgelm.quant.sensitivity import WIDTHS, Sensitivities, Sensitivity, group_for
-from edgelm.quant.walk import Walk
+from edgelm.quant.sensitivity import WIDTHS, Sensitivity, group_for
 from edgelm.units import format_bytes
-from edgelm_converters.calibrate import in_batches
-from edgelm_converters.calibration_text import CalibrationText
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.estimate import OnEstimate, estimate_sensitivity
-from edgelm_converters.job import Job
 from edgelm_converters.plan import Plan
-from edgelm_converters.source_weights import SourceWeights
 from edgelm_converters.writer import DTYPE_NAMES, size_bytes
 
-SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
-"""Of the calibration text, on which it is measured how far predictions move; every tensor is carried through them."""
-TEXT_ROWS = 16
-"""From which it is learned what tensors meet."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -172,53 +155,3 @@ def _fixed_bytes(plan: Plan, movable: Sequence[str]) -> int:
 def _stored_bytes(plan: Plan, path: str) -> int:
     names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
     return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
-
-
-def sensitivities(
-    job: Job, plan: Plan, movable: Sequence[str], text: CalibrationText, on_estimate: OnEstimate
-) -> tuple[dict[str, Sensitivity], str | None]:
-    """The sensitivity of every tensor of `movable`, and the embedding that is also the head."""
-    sampled = [row[:SAMPLED_ROW_TOKENS] for row in text.rows[-SAMPLED_ROWS:]]
-    rows = text.rows[:TEXT_ROWS]
-    sequential = job.wanted.chosen_quality == "best"
-    made_from = [job.source_hashes.result(), sorted(movable), sampled, rows, sequential, 2]
-    key = json.dumps(made_from, sort_keys=True)
-    cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    known = _read(cached)
-    if known is not None:
-        return known
-    carried = len(sampled), max(map(len, sampled))
-    estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
-    on_estimate(estimated)
-    weights = SourceWeights(job.fresh, plan.dtypes)
-    weights.network.eval()
-    sample, text_batches = in_batches(sampled), in_batches(rows)
-    kept = Activations(estimated.activations_bytes, job.stage / "sensitivity")
-    walk = Walk(weights.network, weights, [*sample, *text_batches], kept)
-    walk.load(None)
-    walk.check()
-    total = len(walk.layers) + 1
-
-    def report(layer: int, path: str) -> None:
-        job.on_progress(Progress("Measuring sensitivity", layer, total, "layers", path))
-
-    measured = Sensitivities(walk, movable, report, sampled=len(sample), sequential=sequential).measure()
-    job.on_progress(Progress("Measuring sensitivity", total, total, "layers"))
-    head = walk.head_input("source", 0)
-    tied = head[0] if head is not None and head[0] in walk.embeddings else None
-    said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}
-    atomic_write(cached, json.dumps(said))
-    return measured, tied
-
-
-def _read(cached: Path) -> tuple[dict[str, Sensitivity], str | None] | None:
-    """What was measured before; None if it was not, or cannot be read (it can be measured again)."""
-    try:
-        said = json.loads(cached.read_text(encoding="utf-8"))
-        tensors = {
-            path: Sensitivity({int(bits): kl for bits, kl in found["kl"].items()}, found["errors"])
-            for path, found in said["tensors"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return tensors, said.get("tied")

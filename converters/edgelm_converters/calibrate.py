@@ -122,7 +122,7 @@ class _Run:
         """Every weight searched under what the source's text does, in one pass."""
         method = Weighted(self.walk, self.job.settings, self.clock.at)
         self.walk.begin(SOURCE)
-        self._layers(method.layer, lambda index, _: self._pass_by(index))
+        self._layers(method.layer, lambda index, _: self.walk.pass_by(index, SOURCE))
         head, importance = method.head_importance(SOURCE)
         self._outer(method, head, partial(method.search, importance=importance, tokens=method.tokens))
         self.clock.layer_done()
@@ -159,11 +159,6 @@ class _Run:
             self.clock.layer_done(resumed=kept is not None)
             self.job.outcomes += done.outcomes
 
-    def _pass_by(self, index: int) -> None:
-        self.walk.load(index)
-        self.walk.advance(index, SOURCE)
-        self.walk.unload(index)
-
     def _outer(
         self, method: Layerwise, head: str | None, as_head: OnHead, without: Sequence[str] = ()
     ) -> LayerResult:
@@ -189,8 +184,7 @@ class _Run:
         """An embedding that is the head too, under what the final norm gives the head: a pass of the source alone."""
         self.clock.at("what reaches the head")
         self.walk.begin(SOURCE)
-        for index in range(len(self.walk.layers)):
-            self._pass_by(index)
+        self.walk.carry(SOURCE)
         found = method.head_hessian(SOURCE)
         assert found is not None  # the head is known by what reached it
         method.tied_head(result, path, weight, found[1])

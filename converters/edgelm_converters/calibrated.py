@@ -15,7 +15,7 @@ from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.distilling import Distilling, check_student_fits
-from edgelm_converters.estimate import Estimate, OnEstimate, estimate
+from edgelm_converters.estimate import Estimate, estimate
 from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
@@ -65,9 +65,7 @@ def read_text(wanted: Conversion, directory: Path, config: dict[str, Any]) -> Ca
     )
 
 
-def run_calibration(
-    job: Job, plan: Plan, text: CalibrationText, target: Path, on_estimate: OnEstimate
-) -> Calibrated:
+def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -> Calibrated:
     """Quantize every module of `plan.quantize` on `text`, going on from an earlier run of the same.
 
     Raises:
@@ -77,7 +75,7 @@ def run_calibration(
     started, wanted = time.monotonic(), job.wanted
     sequential = wanted.chosen_quality == "best"
     estimated = estimate(plan, job.config, text.tokens, sequential=sequential)
-    on_estimate(estimated)
+    job.on_estimate(estimated)
     made_from: dict[str, Any] = {
         "source": job.source_hashes.result(),
         "quality": wanted.chosen_quality,

@@ -28,7 +28,7 @@ from edgelm.model.network import mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
-from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible, sensitivities
+from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible
 from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.conversion import Conversion
@@ -44,6 +44,7 @@ from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
+from edgelm_converters.sensitivities import sensitivities
 from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
@@ -117,13 +118,13 @@ def _convert(
     started = time.monotonic()
     with atomic_directory(target) as directory, ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(hash_files, checkpoint.origin.files)
-        job = Job(checkpoint, config, wanted, directory, hashes, on_progress)
+        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate)
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
         if wanted.has_budget:
-            decision, plan = _plan_budget(job, decision, plan, on_estimate)
+            decision, plan = _plan_budget(job, decision, plan)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -131,7 +132,7 @@ def _convert(
         final = converted_config(config, plan, sorted(decision.left))
         write_configs(final, checkpoint.generation_config, directory)
         text = check_tokenizer(directory, final, checkpoint.origin.source)
-        job, quantizer, calibrated = _quantizer_or_rounding(job.settled(plan), plan, target, on_estimate)
+        job, quantizer, calibrated = _quantizer_or_rounding(job.settled(plan), plan, target)
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
         with _buffer_cache(_reused_bytes(job)):
@@ -148,21 +149,19 @@ def _convert(
 
 
 def _quantizer_or_rounding(
-    job: Job, plan: Plan, target: Path, on_estimate: OnEstimate
+    job: Job, plan: Plan, target: Path
 ) -> tuple[Job, Quantizer | None, Calibrated | None]:
     """`_quantizer`; rounding to nearest where calibration fails that nobody asked for. The job as it then is first."""
     try:
         with _buffer_cache(_reused_bytes(job)):
-            return (job, *_quantizer(job, plan, target, on_estimate))
+            return (job, *_quantizer(job, plan, target))
     except (UnsupportedError, FitError) as error:
         if not job.wanted.is_left_to_us:
             raise
         return job.rounding(str(error)), None, None
 
 
-def _quantizer(
-    job: Job, plan: Plan, target: Path, on_estimate: OnEstimate
-) -> tuple[Quantizer | None, Calibrated | None]:
+def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Calibrated | None]:
     """What makes the packed parameters, and what calibration came before it."""
     wanted, quality = job.wanted, job.wanted.chosen_quality
     if not plan.quantize:
@@ -175,7 +174,7 @@ def _quantizer(
     if not wanted.is_calibrated:
         return (search_scales if quality == "fast" else None), None
     text = read_text(wanted, job.directory, job.config)
-    made = run_calibration(job, plan, text, target, on_estimate)
+    made = run_calibration(job, plan, text, target)
     return (lambda _, path: made.files.packed(path)), made
 
 
@@ -203,15 +202,14 @@ def _budget_label(wanted: Conversion) -> str | None:
     return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
-def _plan_budget(job: Job, decision: Decision, plan: Plan, on_estimate: OnEstimate) -> tuple[Decision, Plan]:
+def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Plan]:
     """The plan with widths chosen to spend the budget where it lowers the divergence most."""
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
     movable = movable_layers(network, decision.layers)
     refuse_impossible(plan, list(movable), budget)
-    text = read_text(job.wanted, job.directory, job.config)
     with _buffer_cache(REUSED_BYTES):
-        found, tied = sensitivities(job, plan, list(movable), text, on_estimate)
+        found, tied = sensitivities(job, plan, list(movable))
     return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
 
 

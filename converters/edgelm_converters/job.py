@@ -12,6 +12,7 @@ from edgelm.model.network import build_network, mlx_lm_errors
 from edgelm.progress import OnProgress
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
+from edgelm_converters.estimate import OnEstimate
 from edgelm_converters.packed import imported
 from edgelm_converters.plan import Plan
 from edgelm_converters.sanitize import sanitized
@@ -32,6 +33,8 @@ class Job:
     source_hashes: Future[dict[str, str]]
     """SHA-256 by file name, being computed beside the rest."""
     on_progress: OnProgress
+    on_estimate: OnEstimate
+    """Called with what a long step will take, before it starts."""
     rounded_because: str | None = None
     """Why weights are rounded to nearest where the default is to calibrate."""
 

@@ -186,10 +186,7 @@ class Sensitivities(Layerwise):
         walk.use({name: made})
         walk.begin(stream, batches=self._sample)
         walk.use({name: weight})
-        for index in range(len(walk.layers)):
-            walk.load(index)
-            walk.advance(index, stream, self._sample)
-            walk.unload(index)
+        walk.carry(stream, self._sample)
         return self._divergences([stream], {name: made})[stream]
 
     def _divergences(

@@ -143,6 +143,17 @@ class Walk:
         for batch in self._numbers(batches):
             self.keep(index, stream, batch, self.run(index, stream, batch))
 
+    def pass_by(self, index: int, stream: str, batches: Sequence[int] | None = None) -> None:
+        """`advance` with the source's parameters, which are read for it and forgotten."""
+        self.load(index)
+        self.advance(index, stream, batches)
+        self.unload(index)
+
+    def carry(self, stream: str, batches: Sequence[int] | None = None) -> None:
+        """Take `batches` of `stream` (None: all), just begun, past every layer of the source."""
+        for index in range(len(self.layers)):
+            self.pass_by(index, stream, batches)
+
     def keep(self, index: int, stream: str, batch: int, returned: Any, before: str | None = None) -> None:
         """Make what layer `index` has `returned` the state of a batch of `stream`.
 

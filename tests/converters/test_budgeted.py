@@ -42,27 +42,6 @@ def test_a_tied_embedding_is_not_narrower_than_the_body(tied: Path, tmp_path: Pa
     assert found.get("model.embed_tokens", found["default"]) >= sum(body) // max(1, len(body))
 
 
-def test_sensitivity_is_measured_once(tied: Path, tmp_path: Path, home: Path) -> None:
-    tasks: list[str] = []
-    estimated: list[str] = []
-
-    def make(name: str, bpw: float) -> None:
-        convert(
-            tied, tmp_path / name, bpw=bpw, on_progress=lambda p: tasks.append(p.task),
-            on_estimate=lambda e: estimated.append(e.task), **FEW,
-        )  # fmt: skip
-
-    make("one", 4.0)
-    assert "Measuring sensitivity" in tasks
-    assert estimated == ["measuring sensitivity", "calibrating"]
-    assert len(list((home / "caches" / "sensitivity").glob("*.json"))) == 1
-    tasks.clear()
-    estimated.clear()
-    make("two", 5.0)
-    assert "Measuring sensitivity" not in tasks
-    assert estimated == ["calibrating"]
-
-
 def test_mixed_widths_lose_less_than_uniform_ones_at_the_same_bytes(tied: Path, tmp_path: Path) -> None:
     uniform = convert(tied, tmp_path / "uniform", bits=3, group_size=64, **{**FEW, "verify": True})
     mixed = convert(

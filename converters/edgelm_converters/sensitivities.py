@@ -1,0 +1,91 @@
+"""The sensitivities of a source's tensors: measured once, kept in edgelm's cache folder, and read from there after.
+
+They belong to the source, the calibration text and the way of quantizing, whatever the budget.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgelm import paths
+from edgelm.atomic import atomic_write
+from edgelm.progress import Progress
+from edgelm.quant.activations import Activations
+from edgelm.quant.sensitivity import Sensitivities, Sensitivity
+from edgelm.quant.walk import Walk
+from edgelm_converters.calibrate import in_batches
+from edgelm_converters.calibrated import read_text
+from edgelm_converters.estimate import estimate_sensitivity
+from edgelm_converters.job import Job
+from edgelm_converters.plan import Plan
+from edgelm_converters.source_weights import SourceWeights
+
+TEXT_TOKENS = 16_384
+"""Drawn from the calibration text, however many the calibration itself takes, so that those do not matter."""
+TEXT_ROWS = 16
+"""Of those: from which it is learned what tensors meet."""
+SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
+"""Of those: on which it is measured how far predictions move; every tensor is carried through them."""
+METHOD = 2
+"""Of measuring; another number makes what is in the cache unknown."""
+TASK = "Measuring sensitivity"
+
+
+def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[str, Sensitivity], str | None]:
+    """The sensitivity of every tensor of `movable`, and the embedding that is also the head.
+
+    Raises:
+        NotFoundError, FormatError, OptionError: about the calibration text.
+        UnsupportedError: the architecture cannot be run layer by layer.
+    """
+    text = read_text(
+        dataclasses.replace(job.wanted, calibration_tokens=TEXT_TOKENS), job.directory, job.config
+    )
+    sampled = [row[:SAMPLED_ROW_TOKENS] for row in text.rows[-SAMPLED_ROWS:]]
+    rows = text.rows[:TEXT_ROWS]
+    sequential = job.wanted.chosen_quality == "best"
+    made_from = [job.source_hashes.result(), sorted(movable), sampled, rows, sequential, METHOD]
+    key = json.dumps(made_from, sort_keys=True)
+    cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    known = read_sensitivities(cached)
+    if known is not None:
+        return known
+    carried = len(sampled), max(map(len, sampled))
+    estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
+    job.on_estimate(estimated)
+    weights = SourceWeights(job.fresh, plan.dtypes)
+    weights.network.eval()
+    sample, text_batches = in_batches(sampled), in_batches(rows)
+    kept = Activations(estimated.activations_bytes, job.stage / "sensitivity")
+    walk = Walk(weights.network, weights, [*sample, *text_batches], kept)
+    walk.load(None)
+    walk.check()
+    total = len(walk.layers) + 1
+
+    def report(layer: int, path: str) -> None:
+        job.on_progress(Progress(TASK, layer, total, "layers", path))
+
+    measured = Sensitivities(walk, movable, report, sampled=len(sample), sequential=sequential).measure()
+    job.on_progress(Progress(TASK, total, total, "layers"))
+    head = walk.head_input("source", 0)
+    tied = head[0] if head is not None and head[0] in walk.embeddings else None
+    said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}
+    atomic_write(cached, json.dumps(said))
+    return measured, tied
+
+
+def read_sensitivities(cached: Path) -> tuple[dict[str, Sensitivity], str | None] | None:
+    """What was measured before; None if it was not, or cannot be read (it can be measured again)."""
+    try:
+        said = json.loads(cached.read_text(encoding="utf-8"))
+        tensors = {
+            path: Sensitivity({int(bits): kl for bits, kl in found["kl"].items()}, found["errors"])
+            for path, found in said["tensors"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return tensors, said.get("tied")

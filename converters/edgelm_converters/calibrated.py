@@ -14,8 +14,8 @@ from edgelm.version import __version__
 from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.distilling import Distilling, check_student_fits
-from edgelm_converters.estimate import Estimate, estimate
+from edgelm_converters.distilling import Distilling
+from edgelm_converters.estimate import Estimate, estimate, estimate_distilling
 from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
@@ -31,7 +31,8 @@ class Calibrated:
     outcomes: list[Outcome]
     elapsed_s: float
     """Of this run; less than the whole where an earlier one had been stopped."""
-    estimated: Estimate
+    estimated: tuple[Estimate, ...]
+    """Of calibrating, and of distilling where that was asked for."""
     distilled: dict[str, Any] | None = None
     """Steps, and KL on rows that were not trained on, before and after."""
 
@@ -40,8 +41,8 @@ class Calibrated:
         return {
             **self.text.as_json(),
             "elapsed_s": round(self.elapsed_s, 1),
-            "estimated_s": round(self.estimated.elapsed_s, 1),
-            "estimated_memory_bytes": self.estimated.memory_bytes,
+            "estimated_s": round(sum(step.elapsed_s for step in self.estimated), 1),
+            "estimated_memory_bytes": max(step.memory_bytes for step in self.estimated),
             **({"distilled": self.distilled} if self.distilled is not None else {}),
             "modules": [asdict(outcome) for outcome in self.outcomes],
         }
@@ -69,13 +70,12 @@ def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -
     """Quantize every module of `plan.quantize` on `text`, going on from an earlier run of the same.
 
     Raises:
-        FitError: it does not fit in memory, even a layer at a time.
+        FitError: it does not fit in memory, even a layer at a time, or the student of a distillation does not.
         UnsupportedError: the architecture cannot be run layer by layer.
     """
     started, wanted = time.monotonic(), job.wanted
     sequential = wanted.chosen_quality == "best"
-    estimated = estimate(plan, job.config, text.tokens, sequential=sequential)
-    job.on_estimate(estimated)
+    estimated = [estimate(plan, job.config, text.tokens, sequential=sequential)]
     made_from: dict[str, Any] = {
         "source": job.source_hashes.result(),
         "quality": wanted.chosen_quality,
@@ -86,7 +86,10 @@ def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -
     }
     if wanted.distill is not None:
         made_from["distill"] = wanted.distill
-        check_student_fits(plan)
+        row_tokens = max(map(len, text.rows))
+        estimated.append(estimate_distilling(plan, job.config, text.tokens, row_tokens, wanted.distill))
+    for step in estimated:
+        job.on_estimate(step)
     files = LayerFiles(work_directory(target), made_from)
     distilling = (
         Distilling(job.fresh, plan, files, wanted.distill, job.on_progress) if wanted.distill else None
@@ -98,11 +101,11 @@ def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -
             rows=text.rows,
             files=files,
             spill=files.directory / "activations",
-            activations_bytes=estimated.activations_bytes,
+            activations_bytes=estimated[0].activations_bytes,
             on_progress=job.on_progress,
             afterwards=distilling.run if distilling is not None else None,
         ),
         sequential=sequential,
     )
     said = distilling.said if distilling is not None else None
-    return Calibrated(files, text, outcomes, time.monotonic() - started, estimated, said)
+    return Calibrated(files, text, outcomes, time.monotonic() - started, tuple(estimated), said)

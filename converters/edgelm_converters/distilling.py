@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from edgelm import device as devices
-from edgelm.errors import FitError
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant import formats
 from edgelm.quant.distill import Row, distill, make_student
 from edgelm.quant.layerwise import SOURCE, LayerResult
 from edgelm.quant.walk import Walk
-from edgelm.units import format_bytes
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.layer_files import DISTILLED, LayerFiles
 from edgelm_converters.plan import Plan
@@ -26,33 +22,6 @@ from edgelm_converters.source_weights import Inputs, SourceWeights
 TASK = "Distilling"
 RATE = 2e-3
 """Adam's step in units of a parameter's mean magnitude."""
-
-_TRAINED_BYTES = 24
-"""Float32 value, start, move, gradient and Adam's two moments of a scale or a bias."""
-
-
-def check_student_fits(plan: Plan) -> None:
-    """Refuse a model whose student does not fit, before the calibration starts.
-
-    Raises:
-        FitError: it does not.
-    """
-    quantized = {path: math.prod(plan.inputs[f"{path}.weight"].shape) for path in plan.quantize}
-    groups = sum(count / plan.quantize[path]["group_size"] for path, count in quantized.items())
-    widest = max(quantized.values(), default=0)
-    rest = sum(
-        4 * math.prod(tensor.shape)
-        for name, tensor in plan.inputs.items()
-        if name.removesuffix(".weight") not in quantized
-    )
-    needed = int(sum(quantized.values()) + 2 * groups * _TRAINED_BYTES + 3 * 4 * widest + rest)
-    free = devices.memory_budget_bytes(devices.detect())
-    if needed > free:
-        raise FitError(
-            f"distilling takes {format_bytes(needed)} of memory (a byte a weight, and what is trained), and"
-            f" {format_bytes(free)} is safe to use here",
-            hint="leave --distill out: --quality best needs a layer at a time",
-        )
 
 
 class Distilling:

@@ -85,7 +85,11 @@ def _draw(path: Path, made: Converted) -> None:
 
 def _say_estimate(found: Estimate) -> None:
     spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
-    after = "stopped, it goes on where it was" if found.task == "calibrating" else "once for all budgets"
+    after = {
+        "calibrating": "stopped, it goes on where it was",
+        "measuring sensitivity": "once for all budgets",
+        "distilling": "stopped, it starts anew",
+    }[found.task]
     say(
         f"{found.task} takes about {format_seconds(round(found.elapsed_s))} and"
         f" {format_bytes(found.memory_bytes)} of memory{spilled}; {after}"

@@ -26,6 +26,10 @@ Row = tuple[mx.array, Callable[[], mx.array]]
 """Token ids [1, T], and what gives the source's logits for them [1, T, V]."""
 
 
+HELD_PART = 8
+"""One row in so many is not trained on, and judges."""
+
+
 @dataclass(frozen=True)
 class Distilled:
     """What training came to."""
@@ -139,7 +143,7 @@ def distill(
         rate: Adam's peak step, in units of each parameter's own mean magnitude; falls to zero.
         on_step: called with the step and its loss.
     """
-    held = max(1, len(rows) // 8)
+    held = max(1, len(rows) // HELD_PART)
     trained, judged = list(rows[:-held]) or list(rows), list(rows[-held:])
     start = _flat(network)
     # One rate for all: parameters are expressed in units of their own magnitude.

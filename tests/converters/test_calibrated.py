@@ -14,12 +14,14 @@ import mlx.core as mx
 import pytest
 from checkpoints import write_checkpoint
 
-from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.errors import EdgeLMError, FitError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model.load import load
 from edgelm.progress import Progress
 from edgelm.quant.layerwise import QUANTIZED
 from edgelm_converters import calibrate as calibrating
+from edgelm_converters import estimate as estimating
 from edgelm_converters.convert import convert
+from edgelm_converters.estimate import Estimate
 
 FEW = {"calibration_tokens": 1024, "group_size": 32, "verify": False, "loss_tokens": 0}
 
@@ -202,6 +204,7 @@ def test_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
 STEP = """
 import sys, time
 from edgelm_converters.convert import convert
+from edgelm_converters.estimate import Estimate
 
 def report(progress):
     print(progress.task, progress.done, flush=True)
@@ -342,9 +345,15 @@ def test_distillation_lowers_the_loss_and_stock_mlx_lm_reads_the_result(source: 
     from mlx_lm import load as mlx_lm_load
 
     start = convert(source, tmp_path / "start", bits=2, quality="good", **{**FEW, "verify": True})
-    made = convert(source, tmp_path / "out", bits=2, quality="good", distill=40, **{**FEW, "verify": True})
-    said = made.manifest.receipt["calibration"]["distilled"]
-    assert said["kl_after"] < said["kl_before"]
+    estimated: list[Estimate] = []
+    made = convert(
+        source, tmp_path / "out", bits=2, quality="good", distill=40, on_estimate=estimated.append,
+        **{**FEW, "verify": True},
+    )  # fmt: skip
+    assert [step.task for step in estimated] == ["calibrating", "distilling"]
+    said = made.manifest.receipt["calibration"]
+    assert said["estimated_s"] == round(sum(step.elapsed_s for step in estimated), 1)
+    assert said["distilled"]["kl_after"] < said["distilled"]["kl_before"]
     kl = [result.manifest.receipt["comparison"]["mean_kl"] for result in (start, made)]
     assert kl[1] < kl[0]
     before, after = tensors(start.directory), tensors(made.directory)
@@ -353,6 +362,15 @@ def test_distillation_lowers_the_loss_and_stock_mlx_lm_reads_the_result(source: 
     packed = [name for name in after if after[name].dtype == mx.uint32]
     assert all(mx.array_equal(before[name], after[name]) for name in packed), "codes stay"
     mlx_lm_load(str(made.directory))
+
+
+def test_a_student_that_does_not_fit_is_refused_before_anything_is_spent(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimating, "_student_bytes", lambda _: 10**12)
+    with pytest.raises(FitError, match="distilling takes 1 TB of memory"):
+        convert(source, tmp_path / "out", bits=2, quality="good", distill=1, **FEW)
+    assert list(tmp_path.glob(".out*")) == []
 
 
 def test_distillation_needs_a_calibrated_start(source: Path, tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from edgelm.quant.layerwise import (
     LayerResult,
     Layerwise,
     Outcome,
-    Sequential,
-    Weighted,
 )
+from edgelm.quant.sequential import Sequential
 from edgelm.quant.walk import Walk
+from edgelm.quant.weighted import Weighted
 from edgelm.units import format_seconds
 from edgelm_converters.layer_files import LayerFiles
 from edgelm_converters.source_weights import SourceWeights

@@ -19,9 +19,10 @@ from edgelm.quant.apply import quantizable
 from edgelm.quant.curvature import DAMPING, Curvature, curvature
 from edgelm.quant.formats import Settings
 from edgelm.quant.gptq import fit
-from edgelm.quant.layerwise import SOURCE, TIED_DAMPING, Layerwise
+from edgelm.quant.layerwise import SOURCE, Layerwise
 from edgelm.quant.moments import Products, Squares
 from edgelm.quant.search import QUICK, column_weights
+from edgelm.quant.sequential import TIED_DAMPING
 from edgelm.quant.taps import groups_of
 from edgelm.quant.tree import number
 from edgelm.quant.walk import Walk

@@ -13,8 +13,9 @@ from edgelm.model.network import build_network
 from edgelm.quant import formats
 from edgelm.quant.activations import Activations
 from edgelm.quant.apply import quantizable
-from edgelm.quant.layerwise import LayerResult, Sequential
+from edgelm.quant.layerwise import LayerResult
 from edgelm.quant.moments import Products
+from edgelm.quant.sequential import Sequential
 from edgelm.quant.walk import Walk
 
 SETTINGS = {"bits": 3, "group_size": 32, "mode": "affine"}

@@ -98,13 +98,22 @@ def decide_by_budget(
             wide = [choice for choice in choices[tied] if choice.settings["bits"] >= floor]
             if fixed + sum(min(c.size_bytes for c in o) for o in {**choices, tied: wide}.values()) <= budget:
                 chosen = allocate({**choices, tied: wide}, budget - fixed)
-    layers = {**decision.layers, **{path: choice.settings for path, choice in chosen.items()}}
+    settings = {path: choice.settings for path, choice in chosen.items()}
+    return _decided(decision, settings, {path: choice.loss for path, choice in chosen.items()})
+
+
+def decide_widest(decision: Decision, plan: Plan, movable: Sequence[str], budget: int) -> Decision | None:
+    """`decision` with every tensor as wide as may be, if `budget` holds that: then there is nothing to measure."""
+    widest = {path: max(_offers(plan, path), key=lambda offer: offer[1]) for path in movable}
+    if _fixed_bytes(plan, movable) + sum(size for _, size in widest.values()) > budget:
+        return None
+    return _decided(decision, {path: settings for path, (settings, _) in widest.items()}, {})
+
+
+def _decided(decision: Decision, settings: Mapping[str, Any], expected_kl: dict[str, float]) -> Decision:
+    layers = {**decision.layers, **settings}
     return dataclasses.replace(
-        decision,
-        layers=layers,
-        asked=dict(layers),
-        regrouped={},
-        expected_kl={path: choice.loss for path, choice in chosen.items()},
+        decision, layers=layers, asked=dict(layers), regrouped={}, expected_kl=expected_kl
     )
 
 

@@ -28,7 +28,7 @@ from edgelm.model.network import mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
-from edgelm_converters.budgeted import budget_bytes, decide_by_budget, refuse_impossible
+from edgelm_converters.budgeted import budget_bytes, decide_by_budget, decide_widest, refuse_impossible
 from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.conversion import Conversion
@@ -124,7 +124,7 @@ def _convert(
             checkpoint.write_tokenizer(directory)
         decision, plan = _plan(job)
         if wanted.has_budget:
-            decision, plan = _plan_budget(job, decision, plan)
+            job, decision, plan = _plan_budget(job, decision, plan)
         if not wanted.allow_mixed:
             check_size(plan, decision)
         check_disk(plan, target)
@@ -202,15 +202,24 @@ def _budget_label(wanted: Conversion) -> str | None:
     return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
-def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Decision, Plan]:
-    """The plan with widths chosen to spend the budget where it lowers the divergence most."""
+def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decision, Plan]:
+    """The plan with widths chosen to spend the budget where it lowers the divergence most.
+
+    A budget that holds every tensor at the widest is spent at once, and rounds to nearest unless a quality was asked
+    for: as the default does without a budget at such widths.
+    """
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
     movable = movable_layers(network, decision.layers)
     refuse_impossible(plan, list(movable), budget)
+    widest = decide_widest(decision, plan, list(movable), budget)
+    if widest is not None:
+        if not job.wanted.asks_for_quality:
+            job = job.rounding("the budget holds every tensor at the widest")
+        return job, *_plan(job, widest)
     with _buffer_cache(REUSED_BYTES):
         found, tied = sensitivities(job, plan, list(movable))
-    return _plan(job, decide_by_budget(decision, plan, budget, found, tied))
+    return job, *_plan(job, decide_by_budget(decision, plan, budget, found, tied))
 
 
 def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:

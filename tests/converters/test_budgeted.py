@@ -65,6 +65,18 @@ def test_an_impossible_budget_names_the_nearest_possible(tied: Path, tmp_path: P
 def test_what_a_mac_can_hold(tied: Path, tmp_path: Path) -> None:
     made = convert(tied, tmp_path / "out", fit="M2 Air 8GB", **FEW)
     assert (made.manifest.bits_per_weight or 0) > 8  # so small a model fits at the widest
+    assert made.manifest.recipe["quality"] == "good"
+
+
+def test_a_budget_that_holds_all_at_the_widest_is_spent_without_measuring(tied: Path, tmp_path: Path) -> None:
+    estimated: list[Any] = []
+    made = convert(tied, tmp_path / "out", fit="M2 Air 8GB", on_estimate=estimated.append)
+    assert estimated == []
+    assert set(widths(made.directory).values()) == {8}
+    assert made.manifest.recipe["quality"] == "rtn"
+    assert made.manifest.receipt["rounded_because"] == "the budget holds every tensor at the widest"
+    comparison = made.manifest.receipt["comparison"]
+    assert comparison["mean_kl"] < 0.01
 
 
 @pytest.mark.parametrize(

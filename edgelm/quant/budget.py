@@ -3,18 +3,23 @@
 Every tensor offers choices (width and group), each with its bytes and what it is expected to add to the
 divergence from the source; expectations add up. The cheapest choice of each is taken first, then again and again
 the step with the largest gain per byte, which on the convex hull of every tensor's choices is optimal up to the
-last step. Knows nothing of models.
+last step. One step of a large tensor, an embedding say, can be a large part of the budget: every choice of the largest
+tensors is tried in turn, and only the rest is spent step by step. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.units import format_bytes
+
+TRIED = 2
+"""Tensors whose choices are all tried: an embedding and a head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,30 @@ def allocate(choices: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict
         OptionError: even the smallest choices are larger; the message says by how much.
     """
     hulls = {path: lower_hull(offered) for path, offered in choices.items()}
+    least = sum(hull[0].size_bytes for hull in hulls.values())
+    if least > budget_bytes:
+        raise OptionError(
+            f"the budget leaves {format_bytes(max(0, budget_bytes))} for the quantized tensors, and at the fewest"
+            f" bits they take {format_bytes(least)}"
+        )
+    tried = sorted(hulls, key=lambda path: hulls[path][-1].size_bytes, reverse=True)[:TRIED]
+    found = (
+        _spend({**hulls, **{path: [choice] for path, choice in zip(tried, way, strict=True)}}, budget_bytes)
+        for way in itertools.product(*(choices[path] for path in tried))
+    )
+    return min((way for way in found if way is not None), key=_loss)
+
+
+def _loss(chosen: Mapping[str, Choice]) -> float:
+    return sum(choice.loss for choice in chosen.values())
+
+
+def _spend(hulls: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict[str, Choice] | None:
+    """Step by step; None where even the smallest choices are larger."""
     taken = dict.fromkeys(hulls, 0)
     spent = sum(hull[0].size_bytes for hull in hulls.values())
     if spent > budget_bytes:
-        raise OptionError(
-            f"the budget leaves {format_bytes(max(0, budget_bytes))} for the quantized tensors, and at the fewest"
-            f" bits they take {format_bytes(spent)}"
-        )
+        return None
     steps = [step for path in hulls if (step := _step(path, hulls[path], 0)) is not None]
     heapq.heapify(steps)
     while steps:

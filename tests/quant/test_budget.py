@@ -45,6 +45,19 @@ def test_bytes_go_where_they_help_most() -> None:
     assert (chosen["fragile"].settings["bits"], chosen["robust"].settings["bits"]) == (4, 2)
 
 
+def test_a_large_tensor_that_steps_cannot_reach_is_tried_as_a_whole() -> None:
+    # As in gemma-3-270m at 3.5 bits a weight: the embedding is most of it and gains most by a third bit, but layers gain
+    # a little more per byte, and once they have it, what is left no longer pays for the embedding's step.
+    embedding = [Choice({"bits": bits}, 500 * bits, loss) for bits, loss in ((2, 1.5), (3, 0.36), (4, 0.1))]
+    layers = {
+        f"layer {index}": [Choice({"bits": bits}, 10 * bits, 0.5 / 4**bits) for bits in (2, 3, 4)]
+        for index in range(30)
+    }
+    chosen = allocate({**layers, "embedding": embedding}, 2 * (500 + 30 * 10) + 510)
+    assert chosen["embedding"].settings["bits"] == 3
+    assert sum(choice.size_bytes for choice in chosen.values()) == 2 * (500 + 30 * 10) + 510
+
+
 def test_the_hull_drops_what_is_never_worth_it() -> None:
     bad = Choice({}, 20, 0.9)
     hull = lower_hull([Choice({}, 10, 1.0), bad, Choice({}, 30, 0.1), Choice({}, 40, 0.5)])

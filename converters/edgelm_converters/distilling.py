@@ -35,7 +35,13 @@ class Distilling:
         self.said: dict[str, Any] | None = None
 
     def run(self, walk: Walk) -> None:
-        """Train on the calibration rows, whose hidden states after the last layer `walk` still keeps."""
+        """Train on the calibration rows, whose hidden states after the last layer `walk` still keeps.
+
+        What an earlier run has trained is kept as it is: the parts now stand for its result, not for its start.
+        """
+        self.said = self._files.notes(DISTILLED)
+        if self.said is not None:
+            return
         rows: list[Row] = [
             (ids[row : row + 1], functools.partial(walk.logits, SOURCE, batch, row))
             for batch, ids in enumerate(walk.batches)
@@ -49,7 +55,7 @@ class Distilling:
             ),
         )  # fmt: skip
         self.said = {"steps": self._steps, "kl_before": found.kl_before, "kl_after": found.kl_after}
-        self._files.put(DISTILLED, LayerResult(found.parameters, []))
+        self._files.put(DISTILLED, LayerResult(found.parameters, []), self.said)
 
     def _student(self) -> Any:
         plan = self._plan

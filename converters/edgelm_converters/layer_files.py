@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ class LayerFiles:
                 shutil.rmtree(directory)
         self._where: dict[str, Path] = {}
 
-    def put(self, part: str, result: LayerResult) -> None:
-        """Keep a finished part; once this returns it survives a kill and a power cut."""
+    def put(self, part: str, result: LayerResult, notes: Mapping[str, Any] | None = None) -> None:
+        """Keep a finished part, with `notes` of JSON's types; once this returns it survives a kill and a power cut."""
         self._where.clear()
         self._begin()
         path = self._path(part)
         partial = path.with_name(f".{path.name}")
-        said = {"outcomes": json.dumps([vars(outcome) for outcome in result.outcomes])}
+        said = {
+            "outcomes": json.dumps([vars(outcome) for outcome in result.outcomes]),
+            "notes": json.dumps(dict(notes or {})),
+        }
         with disk_errors(path):
             try:
                 mx.save_safetensors(str(partial), result.arrays, said)
@@ -68,6 +72,18 @@ class LayerFiles:
 
     def get(self, part: str) -> LayerResult | None:
         """A part that was finished before; None if it was not."""
+        found = self._load(part)
+        if found is None:
+            return None
+        arrays, metadata = found
+        return LayerResult(arrays, [Outcome(**outcome) for outcome in json.loads(metadata["outcomes"])])
+
+    def notes(self, part: str) -> dict[str, Any] | None:
+        """What was noted with a part that was finished before; None if it was not."""
+        found = self._load(part)
+        return None if found is None else dict(json.loads(found[1]["notes"]))
+
+    def _load(self, part: str) -> tuple[dict[str, mx.array], dict[str, str]] | None:
         path = self._path(part)
         if not path.exists():
             return None
@@ -77,8 +93,7 @@ class LayerFiles:
         except RuntimeError as error:
             raise FormatError(f"{path} is broken: {error}", hint=f"remove {self.directory}") from error
         arrays, metadata = loaded
-        outcomes = [Outcome(**outcome) for outcome in json.loads(metadata["outcomes"])]
-        return LayerResult(arrays, outcomes)
+        return arrays, metadata
 
     def packed(self, module: str) -> dict[str, mx.array]:
         """The packed parameters of a module of any finished part, read from the disk."""

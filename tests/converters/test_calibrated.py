@@ -19,6 +19,7 @@ from edgelm.model.load import load
 from edgelm.progress import Progress
 from edgelm.quant.layerwise import QUANTIZED
 from edgelm_converters import calibrate as calibrating
+from edgelm_converters import distilling
 from edgelm_converters import estimate as estimating
 from edgelm_converters.convert import convert
 from edgelm_converters.estimate import Estimate
@@ -362,6 +363,36 @@ def test_distillation_lowers_the_loss_and_stock_mlx_lm_reads_the_result(source: 
     packed = [name for name in after if after[name].dtype == mx.uint32]
     assert all(mx.array_equal(before[name], after[name]) for name in packed), "codes stay"
     mlx_lm_load(str(made.directory))
+
+
+def test_stopped_after_distillation_it_is_not_trained_again(source: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"bits": 2, "quality": "good", "distill": 3, **FEW}
+    whole = convert(source, tmp_path / "whole", **settings)
+
+    def stop(progress: Progress) -> None:
+        if progress.task == "Converting" and Path(tmp_path / ".out.layers/distilled.safetensors").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "out", on_progress=stop, **settings)
+    tasks: set[str] = set()
+    made = convert(source, tmp_path / "out", on_progress=lambda p: tasks.add(p.task), **settings)
+    assert "Distilling" not in tasks
+    assert same(whole.directory, made.directory)
+    said = [result.manifest.receipt["calibration"]["distilled"] for result in (whole, made)]
+    assert said[0] == said[1]
+    assert said[0]["steps"] == 3
+
+
+def test_what_distillation_did_not_help_is_kept_as_it_was(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distilling, "RATE", 1e3)
+    start = convert(source, tmp_path / "start", bits=2, quality="good", **FEW)
+    made = convert(source, tmp_path / "out", bits=2, quality="good", distill=2, **FEW)
+    said = made.manifest.receipt["calibration"]["distilled"]
+    assert said["kl_after"] == said["kl_before"]
+    assert same(start.directory, made.directory)
 
 
 def test_a_student_that_does_not_fit_is_refused_before_anything_is_spent(

@@ -20,8 +20,9 @@ from edgelm_converters.plan import Plan
 from edgelm_converters.source_weights import Inputs, SourceWeights
 
 TASK = "Distilling"
-RATE = 2e-3
-"""Adam's step in units of a parameter's mean magnitude."""
+RATE = 2e-4
+"""Adam's step in units of a parameter's mean magnitude. All parameters step at once: 2e-3 took SmolLM2 at 3 bits from
+0.6 nats to 2 in one step."""
 
 
 class Distilling:

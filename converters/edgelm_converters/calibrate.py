@@ -20,13 +20,7 @@ import mlx.core as mx
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant import formats
 from edgelm.quant.activations import Activations
-from edgelm.quant.layerwise import (
-    QUANTIZED,
-    SOURCE,
-    LayerResult,
-    Layerwise,
-    Outcome,
-)
+from edgelm.quant.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, Outcome
 from edgelm.quant.sequential import Sequential
 from edgelm.quant.walk import Walk
 from edgelm.quant.weighted import Weighted

@@ -92,8 +92,8 @@ class LayerFiles:
             loaded: Any = mx.load(str(path), return_metadata=True)
         except RuntimeError as error:
             raise FormatError(f"{path} is broken: {error}", hint=f"remove {self.directory}") from error
-        arrays, metadata = loaded
-        return arrays, metadata
+        found: tuple[dict[str, mx.array], dict[str, str]] = loaded
+        return found
 
     def packed(self, module: str) -> dict[str, mx.array]:
         """The packed parameters of a module of any finished part, read from the disk."""

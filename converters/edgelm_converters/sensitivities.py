@@ -15,6 +15,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_write
 from edgelm.progress import Progress
 from edgelm.quant.activations import Activations
+from edgelm.quant.layerwise import SOURCE
 from edgelm.quant.sensitivity import Sensitivities, Sensitivity
 from edgelm.quant.walk import Walk
 from edgelm_converters.calibrate import in_batches
@@ -71,7 +72,7 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
 
     measured = Sensitivities(walk, movable, report, sampled=len(sample), sequential=sequential).measure()
     job.on_progress(Progress(TASK, total, total, "layers"))
-    head = walk.head_input("source", 0)
+    head = walk.head_input(SOURCE, 0)
     tied = head[0] if head is not None and head[0] in walk.embeddings else None
     said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}
     atomic_write(cached, json.dumps(said))

@@ -125,7 +125,7 @@ class _Run:
     def best(self) -> list[Outcome]:
         """GPTQ layer by layer on the quantized model's own inputs."""
         method = Sequential(self.walk, self.job.settings, self.clock.at)
-        head = self._head_path()
+        head = self.walk.head
         is_tied = head in method.outer and head in self.walk.embeddings
         later = [] if is_tied or head is None else [head]
         embedded = self._outer(method, head, partial(self._tied, method), without=later)
@@ -167,12 +167,6 @@ class _Run:
             self.job.files.put("outer", result)
         self.job.outcomes += result.outcomes
         return result
-
-    def _head_path(self) -> str | None:
-        """The path of the output head, told without computing anything."""
-        self.walk.begin(SOURCE)
-        found = self.walk.head_input(SOURCE, 0)
-        return found[0] if found is not None else None
 
     def _tied(self, method: Sequential, result: LayerResult, path: str, weight: mx.array) -> None:
         """An embedding that is the head too, under what the final norm gives the head: a pass of the source alone."""

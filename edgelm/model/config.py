@@ -11,6 +11,7 @@ import copy
 import importlib.util
 import json
 import re
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ Config = dict[str, Any]
 
 RENAMED = {"dtype": "torch_dtype", "num_local_experts": "num_experts"}
 """Keys of transformers 5 → the names that mlx-lm reads."""
+
+GLOBAL_HEADS = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
+"""What layers of full attention may have of their own → the names that mlx-lm reads."""
 
 MAX_CONFIG_BYTES = 16_000_000
 
@@ -108,9 +112,13 @@ def _check_depth(config: Config) -> None:
 
 def _has_module(name: str) -> bool:
     """Whether mlx-lm has a file for the architecture; looks without importing it."""
+    return _module_spec(name) is not None
+
+
+def _module_spec(name: str) -> ModuleSpec | None:
     from mlx_lm.utils import MODEL_REMAPPING
 
-    return importlib.util.find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(name, name)}") is not None
+    return importlib.util.find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(name, name)}")
 
 
 def _mlx_lm_version() -> str:
@@ -123,7 +131,7 @@ def normalise_config(config: Config) -> Config:
     """A copy of `config` with the keys that mlx-lm reads added, in nested text configs too.
 
     `rope_parameters` wins over flat keys, as in transformers 5. Per-layer-type parameters become
-    `rope_theta` (full attention) and `rope_local_base_freq` (sliding attention).
+    `rope_theta` (full attention) and `rope_local_base_freq` (sliding attention), unless mlx-lm reads them as they are.
 
     Raises:
         FormatError: `rope_parameters` is not an object.
@@ -134,6 +142,7 @@ def normalise_config(config: Config) -> Config:
         if isinstance(part, dict):
             _flatten_rope(part)
             _restore_sliding_pattern(part)
+            _restore_global_heads(part)
             for new, old in RENAMED.items():
                 if new in part:
                     part.setdefault(old, part[new])
@@ -165,11 +174,25 @@ def _flatten_rope(config: Config) -> None:
     full = rope.get("full_attention")
     sliding = rope.get("sliding_attention")
     if isinstance(full, dict) or isinstance(sliding, dict):
+        if _reads_nested_rope(config.get("model_type")):
+            return
         if isinstance(sliding, dict) and "rope_theta" in sliding:
             config["rope_local_base_freq"] = sliding["rope_theta"]
         rope = full if isinstance(full, dict) else sliding
         assert isinstance(rope, dict)
     _write_flat_keys(config, rope)
+
+
+def _reads_nested_rope(model_type: object) -> bool:
+    """Whether mlx-lm's module wants `rope_parameters` alone.
+
+    Flat keys beside them would be read by transformers, which makes a `rope_scaling` the parameters of every layer.
+    """
+    spec = _module_spec(model_type) if isinstance(model_type, str) and model_type.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return False
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    return "rope_parameters" in source and "rope_scaling" not in source
 
 
 def _write_flat_keys(config: Config, rope: Config) -> None:
@@ -202,6 +225,18 @@ def _restore_sliding_pattern(config: Config) -> None:
         ]
         if kinds == expected:
             config["sliding_window_pattern"] = period
+
+
+def _restore_global_heads(config: Config) -> None:
+    """transformers 5.24 says by layer what differs in Gemma 4's full attention; mlx-lm asks for it once."""
+    by_layer = config.get("per_layer_config")
+    if not isinstance(by_layer, dict):
+        return
+    said = list(by_layer.values())
+    if said and isinstance(said[0], dict) and all(other == said[0] for other in said):
+        for name, once in GLOBAL_HEADS.items():
+            if name in said[0]:
+                config.setdefault(once, said[0][name])
 
 
 def check_rope_is_read(config: Config, source: str) -> None:

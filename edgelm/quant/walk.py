@@ -89,6 +89,8 @@ class Walk:
         self.outside = [name for name, _ in flat if name not in inside]
         self.embeddings: list[str] = []
         """Paths of the modules outside the layers that look tokens up."""
+        self.head: str | None = None
+        """Path of the module that turns hidden states into logits; `check` finds it. None if none is seen."""
         self._dtypes: dict[str, mx.Dtype] = {}
         self._visit = _Visit(0, None)
         for index, layer in enumerate(self.layers):
@@ -193,6 +195,7 @@ class Walk:
     def check(self) -> None:
         """See, on a few tokens, that a layer run alone gives what it gives in one call of the whole network.
 
+        In that call `head` is found, too.
         Reads the parameters of every layer once; those outside must be loaded.
 
         Raises:
@@ -211,9 +214,14 @@ class Walk:
             states.append(_next(before, index, together))
             mx.eval(states[0])
             self.unload(index)
+            visit.is_past_layers = index == len(self.layers) - 1
             return together
 
-        self._call(ids, _Visit(-1, None, at_layer=compare))
+        def note(path: str, _: mx.array) -> None:
+            self.head = path
+
+        visit = _Visit(-1, None, at_layer=compare, at_head=note)
+        self._call(ids, visit)
 
     def _numbers(self, batches: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.batches)) if batches is None else batches

@@ -42,6 +42,26 @@ def test_parameters_by_layer_type_become_the_flat_pair() -> None:
     assert (made["rope_theta"], made["rope_local_base_freq"], made["sliding_window_pattern"]) == (1e6, 1e4, 6)
 
 
+def test_parameters_by_layer_type_stay_alone_where_mlx_lm_reads_them() -> None:
+    """transformers takes a flat `rope_scaling` for the parameters of every layer, and refuses this one."""
+    rope = {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    config = {"model_type": "gemma4_text", "rope_parameters": rope}
+    assert normalise_config(config) == config
+    made = flat(model_type="gemma4", text_config=config)
+    assert made["text_config"] == config
+
+
+def test_heads_of_full_attention_said_by_layer_are_said_once() -> None:
+    own = {"head_dim": 512, "num_key_value_heads": 4}
+    made = flat(per_layer_config={"4": own, "9": own})
+    assert (made["global_head_dim"], made["num_global_key_value_heads"]) == (512, 4)
+    assert "global_head_dim" not in flat(per_layer_config={"4": own, "9": {"head_dim": 64}})
+    assert flat(per_layer_config={"4": own}, global_head_dim=256)["global_head_dim"] == 256
+
+
 def test_nested_text_configs_are_normalised_too() -> None:
     made = flat(text_config={"model_type": "qwen2", "rope_parameters": {"rope_theta": 7.0}})
     assert made["text_config"]["rope_theta"] == 7.0

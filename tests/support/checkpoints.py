@@ -39,6 +39,15 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
         transformers.Gemma3TextConfig,
         {"head_dim": 16, "query_pre_attn_scalar": 16, "num_hidden_layers": 6},
     ),
+    # Layers return keys and values beside hidden states; every layer has token embeddings of its own.
+    "gemma4_text": (
+        transformers.Gemma4TextConfig,
+        {
+            "head_dim": 16, "global_head_dim": 32, "num_hidden_layers": 6, "num_kv_shared_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"] * 3, "sliding_window": 32,
+            "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": VOCAB, "use_double_wide_mlp": True,
+        },
+    ),
     "phi3": (transformers.Phi3Config, {}),
     "mixtral": (transformers.MixtralConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_neox": (

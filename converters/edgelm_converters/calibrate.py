@@ -8,7 +8,6 @@ same bits as never having stopped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,14 +16,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.progress import OnProgress, Progress
+from edgelm.progress import OnProgress
 from edgelm.quant import formats
 from edgelm.quant.activations import Activations
 from edgelm.quant.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, Outcome
 from edgelm.quant.sequential import Sequential
-from edgelm.quant.walk import Walk
+from edgelm.quant.walk import StandIn, Walk
 from edgelm.quant.weighted import Weighted
-from edgelm.units import format_seconds
+from edgelm_converters.clock import Clock
 from edgelm_converters.layer_files import LayerFiles
 from edgelm_converters.source_weights import SourceWeights
 
@@ -67,7 +66,7 @@ def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
     network = job.weights.network
     network.eval()
     walk = Walk(network, job.weights, in_batches(job.rows), Activations(job.activations_bytes, job.spill))
-    clock = _Clock(job.on_progress, len(walk.layers) + 1)
+    clock = Clock(TASK, job.on_progress, len(walk.layers) + 1)
     walk.load(None)
     walk.check()
     run = _Run(job, walk, clock)
@@ -85,41 +84,20 @@ def in_batches(rows: Sequence[Sequence[int]]) -> list[mx.array]:
     ]
 
 
-class _Clock:
-    """Progress by layers, with the time that is left judged by the layers done in this run."""
-
-    def __init__(self, on_progress: OnProgress, layers: int) -> None:
-        self._on_progress, self._layers = on_progress, layers
-        self._started, self._done, self._resumed = time.monotonic(), 0, 0
-
-    def layer_done(self, *, resumed: bool = False) -> None:
-        self._done += 1
-        self._resumed += resumed
-        self.at("")
-
-    def at(self, module: str) -> None:
-        made = self._done - self._resumed
-        left = ""
-        if made:
-            each_s = (time.monotonic() - self._started) / made
-            left = f", {format_seconds(round(each_s * (self._layers - self._done)))} left"
-        self._on_progress(Progress(TASK, self._done, self._layers, "layers", module + left))
-
-
 class _Run:
     """One calibration under way."""
 
-    def __init__(self, job: Calibration, walk: Walk, clock: _Clock) -> None:
+    def __init__(self, job: Calibration, walk: Walk, clock: Clock) -> None:
         self.job, self.walk, self.clock = job, walk, clock
 
     def good(self) -> list[Outcome]:
         """Every weight searched under what the source's text does, in one pass."""
         method = Weighted(self.walk, self.job.settings, self.clock.at)
         self.walk.begin(SOURCE)
-        self._layers(method.layer, lambda index, _: self.walk.pass_by(index, SOURCE))
+        self._layers(method.layer, lambda index, _: self.walk.pass_by(index, [SOURCE]))
         head, importance = method.head_importance(SOURCE)
         self._outer(method, head, partial(method.search, importance=importance, tokens=method.tokens))
-        self.clock.layer_done()
+        self.clock.part_done()
         return self.job.outcomes
 
     def best(self) -> list[Outcome]:
@@ -130,12 +108,12 @@ class _Run:
         later = [] if is_tied or head is None else [head]
         embedded = self._outer(method, head, partial(self._tied, method), without=later)
         self.walk.begin(SOURCE)
-        self.walk.begin(QUANTIZED, self._lookups(embedded))
+        self.walk.begin(QUANTIZED, self._stand_ins(embedded))
         self._layers(method.layer, lambda index, done: method.replay(index, done.arrays))
         for path in later:
             if path in self.job.settings:
                 self._head(method, path)
-        self.clock.layer_done()
+        self.clock.part_done()
         return self.job.outcomes
 
     def _layers(
@@ -150,7 +128,7 @@ class _Run:
             else:
                 done = kept
                 pass_by(index, done)
-            self.clock.layer_done(resumed=kept is not None)
+            self.clock.part_done(resumed=kept is not None)
             self.job.outcomes += done.outcomes
 
     def _outer(
@@ -172,22 +150,24 @@ class _Run:
         """An embedding that is the head too, under what the final norm gives the head: a pass of the source alone."""
         self.clock.at("what reaches the head")
         self.walk.begin(SOURCE)
-        self.walk.carry(SOURCE)
+        self.walk.carry([SOURCE])
         found = method.head_hessian(SOURCE)
         assert found is not None  # the head is known by what reached it
         method.tied_head(result, path, weight, found[1])
 
-    def _lookups(self, embedded: LayerResult) -> dict[str, Any]:
-        """Embeddings as the quantized model looks them up: only the rows that are asked for are unpacked."""
-        found = {}
-        for path in self.walk.embeddings:
-            if f"{path}.scales" in embedded.arrays:
-                packed = {
-                    kind: embedded.arrays[f"{path}.{kind}"]
-                    for kind in ("weight", "scales", "biases")
-                    if f"{path}.{kind}" in embedded.arrays
-                }
-                found[path] = formats.lookup(packed, self.job.settings[path])
+    def _stand_ins(self, outer: LayerResult) -> dict[str, StandIn]:
+        """What the quantized model computes with in place of the embeddings and linear layers of `outer`."""
+        found: dict[str, StandIn] = {}
+        for path in {outcome.path for outcome in outer.outcomes}:
+            kinds = [kind for kind in ("weight", "scales", "biases") if f"{path}.{kind}" in outer.arrays]
+            packed = {kind: outer.arrays[f"{path}.{kind}"] for kind in kinds}
+            settings = self.job.settings[path]
+            if path in self.walk.embeddings:
+                found[path] = formats.lookup(packed, settings)
+            else:
+                name = f"{path}.bias"
+                bias = self.job.weights(name) if name in self.walk.outside else None
+                found[path] = formats.multiplication(packed, settings, bias)
         return found
 
     def _head(self, method: Sequential, path: str) -> None:

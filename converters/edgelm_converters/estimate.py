@@ -34,6 +34,8 @@ _TRAINED_BYTES = 24
 """Float32 value, start, move, gradient and Adam's two moments of a scale or a bias."""
 _UNPACKED_BYTES = 16
 """Read and written to make a weight of its code."""
+_READ_BYTES = 6
+"""Read in half precision and written in single."""
 _PROCESS_BYTES = 400 << 20
 """Python, MLX, the tokenizer and the shipped text."""
 
@@ -89,7 +91,10 @@ def estimate_sensitivity(
     work = Workload.of(plan, config)
     rows, row_tokens = sampled
     carried = rows * row_tokens
-    states = (tokens + (work.matrices + 1) * carried) * work.hidden * 4
+    streams = (
+        math.ceil(work.matrices / max(1, work.layers)) + 2
+    )  # of a layer's tensors; the source here and at the end
+    states = (tokens + streams * carried) * work.hidden * 4
     held = min(states, devices.memory_budget_bytes(devices.detect()) // 4)
     hessian = work.hessian_bytes if sequential else 0
     logits = 4 * 4 * row_tokens * work.vocabulary
@@ -156,12 +161,14 @@ def _sensitivity_s(work: Workload, tokens: int, carried: int, row_tokens: int, *
     # A tensor is carried through half of the layers on average, an embedding through all of them at every width.
     passes = work.matrices / 2 + len(OUTER_BITS)
     outer = work.vocabulary * work.hidden
-    flops: float = 2 * work.weights * work.used * (tokens + passes * carried)
-    flops += 2 * outer * carried * (work.matrices + 2 * len(OUTER_BITS))
+    flops: float = 2 * work.weights * work.used * (tokens + (passes + 2) * carried)
+    predictions = work.matrices + work.layers + 2 * len(OUTER_BITS)
+    flops += 2 * outer * carried * predictions
     exponentials: float = work.layers * tokens * work.exponentials(ROW_TOKENS)
     exponentials += work.layers * passes * carried * work.exponentials(row_tokens)
-    exponentials += work.vocabulary * carried * (work.matrices + 2 * len(OUTER_BITS))
+    exponentials += work.vocabulary * carried * predictions
     loops_s, searches = 0.0, work.weights + len(OUTER_BITS) * outer
+    moved = work.layers / 2 * work.weights * _READ_BYTES
     if sequential:
         flops += work.products_flops(tokens)
         chunks = math.ceil(work.vocabulary / ROWS)
@@ -172,6 +179,7 @@ def _sensitivity_s(work: Workload, tokens: int, carried: int, row_tokens: int, *
         loops_s
         + flops / rates.flops_per_s
         + exponentials / rates.exponentials_per_s
+        + moved / rates.moved_bytes_per_s
         + searches * _search_s_per_weight()
     )
 

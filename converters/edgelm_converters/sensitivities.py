@@ -1,6 +1,7 @@
 """The sensitivities of a source's tensors: measured once, kept in edgelm's cache folder, and read from there after.
 
-They belong to the source, the calibration text and the way of quantizing, whatever the budget.
+They belong to the source, the calibration text and the way of quantizing, whatever the budget. What was found is kept
+layer by layer, so that a run which was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -8,18 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgelm import paths
 from edgelm.atomic import atomic_write
-from edgelm.progress import Progress
 from edgelm.quant.activations import Activations
-from edgelm.quant.layerwise import SOURCE
 from edgelm.quant.sensitivity import Sensitivities, Sensitivity
 from edgelm.quant.walk import Walk
 from edgelm_converters.calibrate import in_batches
 from edgelm_converters.calibrated import read_text
+from edgelm_converters.clock import Clock
 from edgelm_converters.estimate import estimate_sensitivity
 from edgelm_converters.job import Job
 from edgelm_converters.plan import Plan
@@ -34,6 +35,23 @@ SAMPLED_ROWS, SAMPLED_ROW_TOKENS = 4, 192
 METHOD = 2
 """Of measuring; another number makes what is in the cache unknown."""
 TASK = "Measuring sensitivity"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file of the cache holds."""
+
+    tensors: dict[str, Sensitivity]
+    tied: str | None
+    """The embedding that is also the head."""
+    is_whole: bool
+    """Whether all that was to be measured was."""
+
+    def write(self, path: Path) -> None:
+        """Make it the content of `path`."""
+        tensors = {name: dataclasses.asdict(found) for name, found in self.tensors.items()}
+        said = {"tied": self.tied, "tensors": tensors, **({} if self.is_whole else {"unfinished": True})}
+        atomic_write(path, json.dumps(said))
 
 
 def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[str, Sensitivity], str | None]:
@@ -52,35 +70,41 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
     made_from = [job.source_hashes.result(), sorted(movable), sampled, rows, sequential, METHOD]
     key = json.dumps(made_from, sort_keys=True)
     cached = paths.caches() / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    known = read_sensitivities(cached)
-    if known is not None:
-        return known
+    kept = read_sensitivities(cached)
+    if kept is not None and kept.is_whole:
+        return kept.tensors, kept.tied
     carried = len(sampled), max(map(len, sampled))
     estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
     job.on_estimate(estimated)
     weights = SourceWeights(job.fresh, plan.dtypes)
     weights.network.eval()
     sample, text_batches = in_batches(sampled), in_batches(rows)
-    kept = Activations(estimated.activations_bytes, job.stage / "sensitivity")
-    walk = Walk(weights.network, weights, [*sample, *text_batches], kept)
+    held = Activations(estimated.activations_bytes, job.stage / "sensitivity")
+    walk = Walk(weights.network, weights, [*sample, *text_batches], held)
     walk.load(None)
     walk.check()
-    total = len(walk.layers) + 1
+    tied = walk.head if walk.head in walk.embeddings else None
+    method = Sensitivities(
+        walk,
+        movable,
+        sampled=len(sample),
+        sequential=sequential,
+        known=kept.tensors if kept is not None else {},
+    )
+    clock = Clock(TASK, job.on_progress, method.parts)
 
-    def report(layer: int, path: str) -> None:
-        job.on_progress(Progress(TASK, layer, total, "layers", path))
+    def note(found: Mapping[str, Sensitivity], was_known: bool) -> None:
+        if not was_known:
+            Kept(dict(found), tied, is_whole=False).write(cached)
+        clock.part_done(resumed=was_known)
 
-    measured = Sensitivities(walk, movable, report, sampled=len(sample), sequential=sequential).measure()
-    job.on_progress(Progress(TASK, total, total, "layers"))
-    head = walk.head_input(SOURCE, 0)
-    tied = head[0] if head is not None and head[0] in walk.embeddings else None
-    said = {"tied": tied, "tensors": {path: dataclasses.asdict(found) for path, found in measured.items()}}
-    atomic_write(cached, json.dumps(said))
+    measured = method.measure(clock.at, note)
+    Kept(measured, tied, is_whole=True).write(cached)
     return measured, tied
 
 
-def read_sensitivities(cached: Path) -> tuple[dict[str, Sensitivity], str | None] | None:
-    """What was measured before; None if it was not, or cannot be read (it can be measured again)."""
+def read_sensitivities(cached: Path) -> Kept | None:
+    """What was measured before; None if nothing was, or it cannot be read (it can be measured again)."""
     try:
         said = json.loads(cached.read_text(encoding="utf-8"))
         tensors = {
@@ -89,4 +113,4 @@ def read_sensitivities(cached: Path) -> tuple[dict[str, Sensitivity], str | None
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return tensors, said.get("tied")
+    return Kept(tensors, said.get("tied"), is_whole=not said.get("unfinished", False))

@@ -82,6 +82,18 @@ def lookup(packed: Packed, settings: Settings) -> Callable[[mx.array], mx.array]
     return look_up
 
 
+def multiplication(
+    packed: Packed, settings: Settings, bias: mx.array | None
+) -> Callable[[mx.array], mx.array]:
+    """What a quantized linear layer makes of [..., C], in float32; the weight is unpacked for one call."""
+
+    def multiply(inputs: mx.array) -> mx.array:
+        product = inputs @ dequantized(packed, settings).T
+        return product if bias is None else product + bias
+
+    return multiply
+
+
 def _in_chunks(values: mx.array, make: Any) -> Packed:
     step = max(1, 4 * CHUNK_WEIGHTS // values.shape[1])
     parts = []

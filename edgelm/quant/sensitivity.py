@@ -1,7 +1,8 @@
 """What each tensor alone adds to the divergence from the source, measured once and good for every budget.
 
 Tensors of the layers are measured in one walk: at its layer each starts a stream of its own, in which it alone is
-quantized, and every stream is carried to the logits. That is one divergence per tensor, at one width.
+quantized, and the streams of a layer are carried to the logits together. That is one divergence per tensor, at one width.
+Nothing of a layer is needed after it, so that a walk which was stopped goes on at the layer it had come to.
 Other widths scale it by the weighted error of the tensor's weights: to second order a small perturbation's
 divergence is proportional to its energy. Embeddings and heads, the largest tensors, are measured at several widths.
 """
@@ -19,7 +20,7 @@ from edgelm.quant.apply import quantizable
 from edgelm.quant.curvature import DAMPING, Curvature, curvature
 from edgelm.quant.formats import Settings
 from edgelm.quant.gptq import fit
-from edgelm.quant.layerwise import SOURCE, Layerwise
+from edgelm.quant.layerwise import SOURCE, Layerwise, OnModule
 from edgelm.quant.moments import Products, Squares
 from edgelm.quant.search import QUICK, column_weights
 from edgelm.quant.sequential import TIED_DAMPING
@@ -76,6 +77,14 @@ class _Reached:
         return cls(found.importance, found)
 
 
+OnPart = Callable[[Mapping[str, Sensitivity], bool], None]
+"""Called with all that was found by then after every part, a layer or a width of a tensor outside the layers, and with
+whether that part was known before."""
+
+FINAL = "final"
+"""The stream of the source's hidden states after its last layer, of the sample."""
+
+
 class Sensitivities(Layerwise):
     """Measures the tensors of `movable`.
 
@@ -83,41 +92,51 @@ class Sensitivities(Layerwise):
         sampled: of the walk's batches, the first so many tell how far predictions move; the others, what a tensor
             meets.
         sequential: tensors are perturbed by GPTQ, as quality "best" quantizes them, and not by weighted search.
+        known: what an earlier walk over the same has found, which is not measured again.
     """
 
     def __init__(
-        self, walk: Walk, movable: Sequence[str], on_layer: Callable[[int, str], None], *,
-        sampled: int, sequential: bool,
+        self, walk: Walk, movable: Sequence[str], *, sampled: int, sequential: bool,
+        known: Mapping[str, Sensitivity] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(walk, {path: {} for path in movable}, lambda _: None)
-        self._on_layer, self._sequential = on_layer, sequential
+        self._sequential, self._found = sequential, dict(known or {})
         self._sample = range(sampled)
         self._text = range(sampled, len(walk.batches))
 
-    def measure(self) -> dict[str, Sensitivity]:
+    @property
+    def parts(self) -> int:
+        """How often `measure` calls `on_part`."""
+        return len(self.walk.layers) + len(self.outer) * len(OUTER_BITS)
+
+    def measure(
+        self, on_module: OnModule = lambda _: None, on_part: OnPart = lambda *_: None
+    ) -> dict[str, Sensitivity]:
         """Path → sensitivity. The outer parameters must be loaded."""
-        walk = self.walk
+        walk, self.on_module, self._on_part = self.walk, on_module, on_part
+        walk.begin(FINAL, batches=self._sample)
+        walk.carry([FINAL], self._sample)
         walk.begin(SOURCE)
-        errors: dict[str, dict[str, float]] = {}
-        for index in range(len(walk.layers)):
-            self._layer(index, errors)
-        kl = {path: {MEASURED_BITS: found} for path, found in self._divergences(list(errors)).items()}
+        for index, modules in enumerate(self.modules):
+            is_known = all(path in self._found for path in modules)
+            if is_known:
+                walk.pass_by(index, [SOURCE])
+            else:
+                self._found.update(self._layer(index))
+            self._on_part(self._found, is_known)
         head, reaching_head = self._reaching_head()
         for path in self.outer:
-            weight = walk.read(f"{path}.weight")
-            reached = reaching_head if path == head else _Reached()
-            kl[path] = {bits: self._outer(path, weight, bits, reached) for bits in OUTER_BITS}
-            errors[path] = self._errors(weight, reached.importance)
-        return {path: Sensitivity(kl[path], errors[path]) for path in self.settings if path in kl}
+            self._outer(path, reaching_head if path == head else _Reached(), is_head=path == head)
+        return {path: self._found[path] for path in self.settings if path in self._found}
 
-    def _layer(self, index: int, errors: dict[str, dict[str, float]]) -> None:
-        """Take the source and the streams of earlier layers' tensors past layer `index`; begin those of its own."""
+    def _layer(self, index: int) -> dict[str, Sensitivity]:
+        """The tensors of layer `index`, which the source is taken past."""
         walk = self.walk
         parameters = walk.load(index)
-        begun = list(errors)
+        errors: dict[str, dict[str, float]] = {}
         for group, reached in self._reaching(index, parameters):
             for path in group:
-                self._on_layer(index, path)
+                self.on_module(path)
                 weight = parameters[f"{path}.weight"]
                 settings = _affine(MEASURED_BITS, group_for(weight.shape[-1]))
                 stored = weight.astype(walk.read_dtype(f"{path}.weight"))
@@ -126,10 +145,12 @@ class Sensitivities(Layerwise):
                     walk.keep(index, path, batch, walk.run(index, SOURCE, batch), before=SOURCE)
                 walk.use({f"{path}.weight": weight})
                 errors[path] = self._errors(weight, reached.importance)
-        for stream in begun:
-            walk.advance(index, stream, self._sample)
         walk.advance(index, SOURCE, self._sample)
         walk.unload(index)
+        self.on_module(f"what follows from {walk.paths[index]}")
+        walk.carry(list(errors), self._sample, first=index + 1)
+        kl = self._divergences(list(errors))
+        return {path: Sensitivity({MEASURED_BITS: kl[path]}, errors[path]) for path in errors}
 
     def _reaching(
         self, index: int, parameters: Mapping[str, mx.array]
@@ -179,16 +200,36 @@ class Sensitivities(Layerwise):
             return fit(weight, reached.curvature, bits, group, weight.dtype, QUICK).weight
         return formats.dequantized(formats.searched(weight, settings, reached.importance, QUICK), settings)
 
-    def _outer(self, path: str, weight: mx.array, bits: int, reached: _Reached) -> float:
+    def _outer(self, path: str, reached: _Reached, *, is_head: bool) -> None:
+        """A tensor outside the layers, at every width."""
+        weight = self.walk.read(f"{path}.weight")
+        known = self._found.get(path)
+        kl = dict(known.kl) if known is not None else {}
+        errors = known.errors if known is not None else self._errors(weight, reached.importance)
+        for bits in OUTER_BITS:
+            is_known = bits in kl
+            if not is_known:
+                self.on_module(f"{path} at {bits} bits")
+                kl[bits] = self._outer_divergence(path, weight, bits, reached, is_head=is_head)
+                self._found[path] = Sensitivity(dict(kl), errors)
+            self._on_part(self._found, is_known)
+
+    def _outer_divergence(
+        self, path: str, weight: mx.array, bits: int, reached: _Reached, *, is_head: bool
+    ) -> float:
         """Mean KL with a tensor outside the layers quantized, wherever the tokens meet it: first, last, or both."""
-        walk, stream, name = self.walk, f"{path}@{bits}", f"{path}.weight"
-        self._on_layer(len(walk.layers), f"{path} at {bits} bits")
-        made = self._perturbed(weight, _affine(bits, group_for(weight.shape[-1])), reached)
-        walk.use({name: made})
-        walk.begin(stream, batches=self._sample)
-        walk.use({name: weight})
-        walk.carry(stream, self._sample)
-        return self._divergences([stream], {name: made})[stream]
+        walk, stream, settings = self.walk, f"{path}@{bits}", _affine(bits, group_for(weight.shape[-1]))
+        changed, stand_ins = {}, {}
+        if path in walk.embeddings and not is_head:
+            # Such may be half of a model: it is kept packed.
+            stand_ins[path] = formats.lookup(formats.searched(weight, settings, None, QUICK), settings)
+        else:
+            changed[f"{path}.weight"] = self._perturbed(weight, settings, reached)
+        walk.use(changed)
+        walk.begin(stream, stand_ins, self._sample)
+        walk.carry([stream], self._sample)
+        walk.use(dict.fromkeys(changed, weight))
+        return self._divergences([stream], changed)[stream]
 
     def _divergences(
         self, streams: Sequence[str], changed: Mapping[str, mx.array] | None = None
@@ -198,13 +239,12 @@ class Sensitivities(Layerwise):
         own = {name: walk.read(name) for name in changed or {}}
         for batch in self._sample:
             for row in range(walk.batches[batch].shape[0]):  # one by one: logits are large
-                expected = _log_probabilities(walk.logits(SOURCE, batch, row))
+                expected = _log_probabilities(walk.logits(FINAL, batch, row))
                 probabilities = mx.exp(expected)
                 mx.eval(expected, probabilities)
                 tokens += expected.shape[0] * expected.shape[1]
                 walk.use(changed or {})
                 for stream in streams:
-                    self._on_layer(len(walk.layers), stream)
                     found = _log_probabilities(walk.logits(stream, batch, row))
                     totals[stream] += number((probabilities * (expected - found)).sum())
                 walk.use(own)

@@ -33,8 +33,8 @@ State = dict[str, Any]
 """`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`; the latter may be missing."""
 
 
-Lookup = Callable[[mx.array], mx.array]
-"""Token ids → vectors."""
+StandIn = Callable[[mx.array], mx.array]
+"""Computes what a module outside the layers computes: token ids → vectors, or a linear layer's [..., C] → [..., R]."""
 
 
 class _Reached(Exception):  # noqa: N818 - not an error: it ends a call that has reached what it was made for
@@ -53,7 +53,7 @@ class _Visit:
     at_layer: Callable[[int, Call, tuple[Any, ...], dict[str, Any]], Any] | None = None
     """In place of the layer's call and the end of the visit."""
     at_head: Callable[[str, mx.array], None] | None = None
-    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     is_past_layers: bool = False
 
 
@@ -92,6 +92,7 @@ class Walk:
         self.head: str | None = None
         """Path of the module that turns hidden states into logits; `check` finds it. None if none is seen."""
         self._dtypes: dict[str, mx.Dtype] = {}
+        self._stand_ins: dict[str, Mapping[str, StandIn]] = {}
         self._visit = _Visit(0, None)
         for index, layer in enumerate(self.layers):
             hook(layer, self._layer_handler(index))
@@ -123,38 +124,46 @@ class Walk:
         layer.update(tree_map(lambda _: mx.zeros(()), layer.parameters()))
 
     def begin(
-        self, stream: str, lookups: Mapping[str, Lookup] | None = None, batches: Sequence[int] | None = None
+        self,
+        stream: str,
+        stand_ins: Mapping[str, StandIn] | None = None,
+        batches: Sequence[int] | None = None,
     ) -> None:
         """Keep the hidden states that reach the first layer, under the loaded outer parameters, as `stream`.
 
         Args:
-            lookups: embedding path → what gives its vectors instead of it.
+            stand_ins: path of an embedding or a linear layer → what computes instead of it, for this stream and from
+                now on (the network may hand something of theirs to every layer); not for an embedding as the head.
             batches: those that the stream is of; None: all.
         """
+        self._stand_ins[stream] = stand_ins or {}
         for batch in self._numbers(batches):
             ids = self.batches[batch]
-            hidden = self._call(ids, _Visit(0, None, at_layer=_take_hidden, lookups=lookups or {}))
+            hidden = self._call(
+                ids, _Visit(0, None, at_layer=_take_hidden, stand_ins=self._stand_ins[stream])
+            )
             self.activations.put((stream, batch), {"hidden": hidden.astype(mx.float32), "beside": {}})
 
     def run(self, index: int, stream: str, batch: int) -> Any:
         """What layer `index` returns for `batch` of `stream`, unevaluated."""
-        return self._call(self.batches[batch], _Visit(index, self.activations.get((stream, batch))))
+        return self._call(self.batches[batch], self._on_stream(stream, batch, index))
 
     def advance(self, index: int, stream: str, batches: Sequence[int] | None = None) -> None:
         """Run layer `index` on `batches` of `stream` (None: all), and keep what it returns instead."""
         for batch in self._numbers(batches):
             self.keep(index, stream, batch, self.run(index, stream, batch))
 
-    def pass_by(self, index: int, stream: str, batches: Sequence[int] | None = None) -> None:
-        """`advance` with the source's parameters, which are read for it and forgotten."""
+    def pass_by(self, index: int, streams: Sequence[str], batches: Sequence[int] | None = None) -> None:
+        """`advance` with the source's parameters, which are read once for all `streams` and forgotten."""
         self.load(index)
-        self.advance(index, stream, batches)
+        for stream in streams:
+            self.advance(index, stream, batches)
         self.unload(index)
 
-    def carry(self, stream: str, batches: Sequence[int] | None = None) -> None:
-        """Take `batches` of `stream` (None: all), just begun, past every layer of the source."""
-        for index in range(len(self.layers)):
-            self.pass_by(index, stream, batches)
+    def carry(self, streams: Sequence[str], batches: Sequence[int] | None = None, first: int = 0) -> None:
+        """Take `batches` of `streams` (None: all) past every layer of the source from `first` on."""
+        for index in range(first, len(self.layers)):
+            self.pass_by(index, streams, batches)
 
     def keep(self, index: int, stream: str, batch: int, returned: Any, before: str | None = None) -> None:
         """Make what layer `index` has `returned` the state of a batch of `stream`.
@@ -167,6 +176,7 @@ class Walk:
 
     def drop(self, stream: str) -> None:
         """Forget a stream."""
+        self._stand_ins.pop(stream, None)
         for batch in range(len(self.batches)):
             self.activations.drop((stream, batch))
 
@@ -177,9 +187,10 @@ class Walk:
             row: of the batch, alone: [1, T, V].
         """
         rows = slice(None) if row is None else slice(row, row + 1)
-        state = self.activations.get((stream, batch))
-        state = {**state, "hidden": state["hidden"][rows]}
-        found: mx.array = self._call(self.batches[batch][rows], _Visit(len(self.layers), state))
+        visit = self._on_stream(stream, batch, len(self.layers))
+        assert visit.state is not None
+        visit.state = {**visit.state, "hidden": visit.state["hidden"][rows]}
+        found: mx.array = self._call(self.batches[batch][rows], visit)
         return found
 
     def head_input(self, stream: str, batch: int) -> tuple[str, mx.array] | None:
@@ -188,8 +199,9 @@ class Walk:
         def take(path: str, hidden: mx.array) -> None:
             raise _Reached((path, hidden))
 
-        state = self.activations.get((stream, batch))
-        found = self._call(self.batches[batch], _Visit(len(self.layers), state, at_head=take))
+        visit = self._on_stream(stream, batch, len(self.layers))
+        visit.at_head = take
+        found = self._call(self.batches[batch], visit)
         return found if isinstance(found, tuple) else None
 
     def check(self) -> None:
@@ -226,6 +238,10 @@ class Walk:
     def _numbers(self, batches: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.batches)) if batches is None else batches
 
+    def _on_stream(self, stream: str, batch: int, target: int) -> _Visit:
+        state = self.activations.get((stream, batch))
+        return _Visit(target, state, stand_ins=self._stand_ins.get(stream, {}))
+
     def _call(self, ids: mx.array, visit: _Visit) -> Any:
         before, self._visit = self._visit, visit
         try:
@@ -261,15 +277,24 @@ class Walk:
                 hook(module, self._embedding_handler(path))
                 hook_method(module, "as_linear", self._head_handler(path))
             elif isinstance(module, nn.Linear):
-                hook(module, self._head_handler(path))
+                hook(module, self._linear_handler(path))
 
     def _embedding_handler(self, path: str) -> Handler:
         def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            look_up = self._visit.lookups.get(path)
-            found = own(*arguments, **named) if look_up is None else look_up(arguments[0])
-            return found.astype(mx.float32)
+            return self._standing_in(path, own)(*arguments, **named).astype(mx.float32)
 
         return handle
+
+    def _linear_handler(self, path: str) -> Handler:
+        watched = self._head_handler(path)
+
+        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return watched(self._standing_in(path, own), arguments, named)
+
+        return handle
+
+    def _standing_in(self, path: str, own: Call) -> Call:
+        return self._visit.stand_ins.get(path, own)
 
     def _head_handler(self, path: str) -> Handler:
         def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:

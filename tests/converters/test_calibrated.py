@@ -44,9 +44,13 @@ def methods(receipt: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("architecture", ["llama3", "qwen3_moe"])
+@pytest.mark.parametrize(
+    ("architecture", "share"),
+    # Much of what a random Gemma 4 loses, it loses in tables that text says nothing about.
+    [("llama3", 0.75), ("qwen3_moe", 0.75), ("gemma4_text", 0.9)],
+)
 def test_the_better_the_quality_the_smaller_the_divergence_and_stock_mlx_lm_reads_it(
-    architecture: str, tmp_path: Path
+    architecture: str, share: float, tmp_path: Path
 ) -> None:
     from mlx_lm import load as mlx_lm_load
 
@@ -60,12 +64,13 @@ def test_the_better_the_quality_the_smaller_the_divergence_and_stock_mlx_lm_read
         assert made.manifest.recipe["quality"] == quality
         network, _ = mlx_lm_load(str(made.directory))
         assert network(mx.array([[1, 2, 3]])).shape == (1, 3, 320)
-    assert kl["best"] < 0.75 * kl["rtn"]
+    assert kl["best"] < share * kl["rtn"]
     assert kl["good"] < kl["rtn"]
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_is_written_is_what_was_measured(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("architecture", ["llama3", "gemma4_text"])
+def test_what_is_written_is_what_was_measured(architecture: str, tmp_path: Path, monkeypatch: Any) -> None:
     """The quantized stream of the calibration and the model that was written give the same hidden states."""
     seen: dict[str, Any] = {}
     own = calibrating._Run.best
@@ -77,7 +82,8 @@ def test_what_is_written_is_what_was_measured(source: Path, tmp_path: Path, monk
         return outcomes
 
     monkeypatch.setattr(calibrating._Run, "best", watched)
-    made = convert(source, tmp_path / "out", bits=4, quality="best", dtype="float32", **FEW)
+    write_checkpoint(tmp_path / "source", architecture)
+    made = convert(tmp_path / "source", tmp_path / "out", bits=4, quality="best", dtype="float32", **FEW)
     loaded = load(made.directory, check_fit=False)
     found = loaded.network.model(seen["ids"])
     assert mx.allclose(found, seen["hidden"], atol=2e-3 * mx.abs(found).max().item())  # type: ignore[operator]

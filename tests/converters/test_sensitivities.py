@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from checkpoints import write_checkpoint
 
+from edgelm.progress import OnProgress, Progress
 from edgelm.quant.sensitivity import MEASURED_BITS, OUTER_BITS
 from edgelm_converters.convert import convert
 from edgelm_converters.sensitivities import TASK, read_sensitivities
@@ -29,9 +30,15 @@ class Budgets:
         found: list[str] = []
         self.tasks.clear()
         self.made += 1
-        few = {"calibration_tokens": 1024, "quality": "good", "verify": False, "loss_tokens": 0}
+        few: dict[str, Any] = {
+            "calibration_tokens": 1024,
+            "quality": "good",
+            "verify": False,
+            "loss_tokens": 0,
+        }
+        few["on_progress"] = lambda p: self.tasks.add(p.task)
         convert(
-            self.root / "source", self.root / f"{self.made}", on_progress=lambda p: self.tasks.add(p.task),
+            self.root / "source", self.root / f"{self.made}",
             on_estimate=lambda estimate: found.append(estimate.task), **{**few, **settings},
         )  # fmt: skip
         return found
@@ -63,10 +70,39 @@ def test_another_text_or_quality_is_measured_anew(budgets: Budgets) -> None:
 def test_what_was_measured_is_read_back(budgets: Budgets, home: Path) -> None:
     budgets.estimated(bpw=4.0)
     (kept,) = (home / "caches" / "sensitivity").glob("*.json")
-    found, tied = read_sensitivities(kept) or ({}, None)
-    assert tied == "model.embed_tokens"
-    assert set(found[tied].kl) == set(OUTER_BITS)
-    assert {tuple(found[path].kl) for path in found if path != tied} == {(MEASURED_BITS,)}
+    found = read_sensitivities(kept)
+    assert found is not None
+    assert found.is_whole
+    assert found.tied == "model.embed_tokens"
+    assert set(found.tensors[found.tied].kl) == set(OUTER_BITS)
+    others = {tuple(one.kl) for path, one in found.tensors.items() if path != found.tied}
+    assert others == {(MEASURED_BITS,)}
+
+
+def test_stopped_it_goes_on_at_the_layer_it_had_come_to(budgets: Budgets, home: Path) -> None:
+    budgets.estimated(bpw=4.0)
+    (kept,) = (home / "caches" / "sensitivity").glob("*.json")
+    whole = kept.read_bytes()
+    kept.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        budgets.estimated(bpw=4.0, on_progress=stop_at_layer(2))
+    found = read_sensitivities(kept)
+    assert found is not None
+    assert not found.is_whole
+    assert {path.split(".")[2] for path in found.tensors} == {"0", "1"}
+    resumed: list[str] = []
+    budgets.estimated(bpw=4.0, on_progress=lambda p: resumed.append(p.detail) if p.task == TASK else None)
+    assert kept.read_bytes() == whole
+    assert not any(".layers.1." in detail for detail in resumed)
+    assert any(".layers.2." in detail for detail in resumed)
+
+
+def stop_at_layer(index: int) -> OnProgress:
+    def report(progress: Progress) -> None:
+        if progress.task == TASK and f".layers.{index}." in progress.detail:
+            raise KeyboardInterrupt
+
+    return report
 
 
 def test_what_cannot_be_read_is_measured_anew(budgets: Budgets, home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from edgelm.quant import formats
 from edgelm.quant.activations import Activations
 from edgelm.quant.apply import quantizable
 from edgelm.quant.formats import Settings
-from edgelm.quant.sensitivity import MEASURED_BITS, OUTER_BITS, Sensitivities
+from edgelm.quant.search import QUICK
+from edgelm.quant.sensitivity import MEASURED_BITS, OUTER_BITS, Sensitivities, Sensitivity
 from edgelm.quant.walk import Walk
 
 VOCABULARY = 512
@@ -36,19 +38,23 @@ def parameters_of(network: Any) -> dict[str, mx.array]:
 class Case:
     """A seeded network, and what measures it."""
 
-    def __init__(self, spill: Path, *, tied: bool, sequential: bool) -> None:
+    def __init__(
+        self, spill: Path, *, tied: bool, sequential: bool, config: dict[str, Any] = CONFIG,
+        known: Mapping[str, Sensitivity] | None = None,
+    ) -> None:  # fmt: skip
         mx.random.seed(3)
-        self.network = build_network({**CONFIG, "tie_word_embeddings": tied}, Path("nowhere"))
+        config = {**config, "tie_word_embeddings": tied}
+        self.network = build_network(config, Path("nowhere"))
         self.parameters = parameters_of(self.network)
         self.network.update(tree_unflatten(list(self.parameters.items())))
         self.paths = list(quantizable(self.network))
         self.sample = mx.random.randint(0, VOCABULARY, (2, 24))
         text = [mx.random.randint(0, VOCABULARY, (4, 64)) for _ in range(2)]
         # Walks hook their network: the plain one stays as it is.
-        walked = build_network({**CONFIG, "tie_word_embeddings": tied}, Path("nowhere"))
+        walked = build_network(config, Path("nowhere"))
         walk = Walk(walked, self.parameters.__getitem__, [self.sample, *text], Activations(1 << 30, spill))
         walk.load(None)
-        self.method = Sensitivities(walk, self.paths, lambda *_: None, sampled=1, sequential=sequential)
+        self.method = Sensitivities(walk, self.paths, sampled=1, sequential=sequential, known=known)
 
     def divergence(self, path: str, weight: mx.array) -> float:
         """Mean KL of the plain network with one weight changed."""
@@ -61,6 +67,11 @@ class Case:
     def _log_probabilities(self) -> mx.array:
         logits = self.network(self.sample)
         return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def searched(weight: mx.array, bits: int) -> mx.array:
+    settings = {"bits": bits, "group_size": 64, "mode": "affine"}
+    return formats.dequantized(formats.searched(weight, settings, None, QUICK), settings)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -84,7 +95,12 @@ def test_it_is_the_divergence_with_that_tensor_alone_quantized(
         widths = (MEASURED_BITS,) if ".layers." in path else OUTER_BITS
         assert tuple(measured[path].kl) == widths
         for bits in widths:
-            assert measured[path].kl[bits] == pytest.approx(case.divergence(path, made[at, bits]), rel=0.01)
+            # An embedding that is no head is looked up in its codes.
+            weight = (
+                made[at, bits] if (at, bits) in made else searched(case.parameters[f"{path}.weight"], bits)
+            )
+            assert measured[path].kl[bits] == pytest.approx(case.divergence(path, weight), rel=0.01)
+    assert (case.paths.index("model.embed_tokens"), OUTER_BITS[0]) in made or not tied
 
 
 @pytest.mark.parametrize("sequential", [True, False])
@@ -112,9 +128,7 @@ def test_a_tied_embedding_is_measured_as_it_will_be_quantized(
         return float((((other - weight) @ found[1]) * (other - weight)).sum().item())
 
     for bits in (2, 3, 4):
-        settings = {"bits": bits, "group_size": 64, "mode": "affine"}
-        searched = formats.dequantized(formats.searched(weight, settings), settings)
-        assert loss(made[bits]) < 0.8 * loss(searched)
+        assert loss(made[bits]) < 0.8 * loss(searched(weight, bits))
 
 
 def test_other_widths_follow_the_error_of_the_weights(tmp_path: Path) -> None:
@@ -124,6 +138,42 @@ def test_other_widths_follow_the_error_of_the_weights(tmp_path: Path) -> None:
     assert expected == sorted(expected, reverse=True)
     assert expected[1] == found.kl[3]
     assert found.expected_kl(3, 32, 64) < expected[1]
+
+
+def test_what_every_layer_is_given_of_a_tensor_counts(tmp_path: Path) -> None:
+    """Gemma 4 looks tokens up for every layer anew: that table is most of a small one, and must not seem free."""
+    config = {
+        "model_type": "gemma4_text", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": VOCABULARY, "head_dim": 16,
+        "global_head_dim": 16, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 64, "sliding_window": 16,
+        "vocab_size_per_layer_input": VOCABULARY, "layer_types": ["sliding_attention", "full_attention"] * 2,
+    }  # fmt: skip
+    case = Case(tmp_path, tied=True, sequential=True, config=config)
+    measured = case.method.measure()
+    for path in ("model.embed_tokens_per_layer", "model.per_layer_model_projection"):
+        weight = searched(case.parameters[f"{path}.weight"], 2)
+        assert measured[path].kl[2] == pytest.approx(case.divergence(path, weight), rel=0.01)
+        assert measured[path].kl[2] > 0.01
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3, 4])
+def test_stopped_it_goes_on_with_the_same_result(tmp_path: Path, stop_after: int) -> None:
+    whole = Case(tmp_path, tied=True, sequential=True).method.measure()
+    found: dict[str, Sensitivity] = {}
+
+    def stop(by_then: Mapping[str, Sensitivity], _: bool) -> None:
+        parts.append(0)
+        if len(parts) > stop_after:
+            raise KeyboardInterrupt
+        found.update(by_then)
+
+    parts: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        Case(tmp_path, tied=True, sequential=True).method.measure(on_part=stop)
+    known: list[bool] = []
+    again = Case(tmp_path, tied=True, sequential=True, known=found).method
+    assert again.measure(on_part=lambda _, was_known: known.append(was_known)) == whole
+    assert known == [at < stop_after for at in range(again.parts)]
 
 
 def test_experts_are_measured_too(tmp_path: Path) -> None:
@@ -141,6 +191,6 @@ def test_experts_are_measured_too(tmp_path: Path) -> None:
     walk = Walk(network, parameters.__getitem__, batches, Activations(1 << 30, tmp_path))
     walk.load(None)
     paths = list(quantizable(network))
-    measured = Sensitivities(walk, paths, lambda *_: None, sampled=1, sequential=True).measure()
+    measured = Sensitivities(walk, paths, sampled=1, sequential=True).measure()
     assert all(found.kl[MEASURED_BITS] > 0 for found in measured.values())
     assert measured["model.layers.0.mlp.switch_mlp.up_proj"].errors["3/64"] > 0

@@ -43,9 +43,15 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
     "gemma4_text": (
         transformers.Gemma4TextConfig,
         {
-            "head_dim": 16, "global_head_dim": 32, "num_hidden_layers": 6, "num_kv_shared_layers": 2,
-            "layer_types": ["sliding_attention", "full_attention"] * 3, "sliding_window": 32,
-            "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": VOCAB, "use_double_wide_mlp": True,
+            "head_dim": 16,
+            "global_head_dim": 32,
+            "num_hidden_layers": 6,
+            "num_kv_shared_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"] * 3,
+            "sliding_window": 32,
+            "hidden_size_per_layer_input": 32,
+            "vocab_size_per_layer_input": VOCAB,
+            "use_double_wide_mlp": True,
         },
     ),
     "phi3": (transformers.Phi3Config, {}),

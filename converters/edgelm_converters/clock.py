@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from edgelm.progress import OnProgress, Progress
+from edgelm.progress import OnProgress, Progress, Unit
 from edgelm.units import format_seconds
 
 
 class Clock:
     """Judges the time that is left by the parts done in this run, not by those an earlier run had finished."""
 
-    def __init__(self, task: str, on_progress: OnProgress, parts: int) -> None:
-        self._task, self._on_progress, self._parts = task, on_progress, parts
+    def __init__(self, task: str, on_progress: OnProgress, parts: int, unit: Unit = "layers") -> None:
+        self._task, self._on_progress, self._parts, self._unit = task, on_progress, parts, unit
         self._started, self._done, self._resumed = time.monotonic(), 0, 0
 
     def part_done(self, *, resumed: bool = False) -> None:
@@ -28,4 +28,4 @@ class Clock:
         if made:
             each_s = (time.monotonic() - self._started) / made
             left = f", {format_seconds(round(each_s * (self._parts - self._done)))} left"
-        self._on_progress(Progress(self._task, self._done, self._parts, "layers", module + left))
+        self._on_progress(Progress(self._task, self._done, self._parts, self._unit, module + left))

@@ -91,7 +91,7 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
         sequential=sequential,
         known=kept.tensors if kept is not None else {},
     )
-    clock = Clock(TASK, job.on_progress, method.parts)
+    clock = Clock(TASK, job.on_progress, method.parts, "steps")  # widths of the embedding, too
 
     def note(found: Mapping[str, Sensitivity], was_known: bool) -> None:
         if not was_known:

@@ -14,8 +14,8 @@ from edgelm.version import __version__
 from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.distilling import Distilling
-from edgelm_converters.estimate import Estimate, estimate, estimate_distilling
+from edgelm_converters.distilling import Distilling, estimate_distilling
+from edgelm_converters.estimate import Estimate, estimate
 from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan

@@ -1,4 +1,4 @@
-"""What calibrating and measuring sensitivities will take, before they start.
+"""What calibrating and measuring sensitivities will take, before they start (distilling: `distilling.py`).
 
 Memory comes from shapes, time from a second of measuring.
 
@@ -19,7 +19,6 @@ import mlx.core as mx
 from edgelm import device as devices
 from edgelm.errors import FitError
 from edgelm.evaluate.probe import measure_rates
-from edgelm.quant.distill import HELD_PART
 from edgelm.quant.gptq import ROWS
 from edgelm.quant.search import search
 from edgelm.quant.sensitivity import OUTER_BITS
@@ -30,10 +29,6 @@ from edgelm_converters.workload import Workload
 
 _COLUMN_S = 3e-4
 """Of Python and MLX's dispatch for one column of GPTQ and of the sweep after it."""
-_TRAINED_BYTES = 24
-"""Float32 value, start, move, gradient and Adam's two moments of a scale or a bias."""
-_UNPACKED_BYTES = 16
-"""Read and written to make a weight of its code."""
 _READ_BYTES = 6
 """Read in half precision and written in single."""
 _PROCESS_BYTES = 400 << 20
@@ -108,38 +103,6 @@ def estimate_sensitivity(
     )
 
 
-def estimate_distilling(
-    plan: Plan, config: Mapping[str, Any], tokens: int, row_tokens: int, steps: int
-) -> Estimate:
-    """Price `steps` of training on one row each, of a text of `tokens`.
-
-    Raises:
-        FitError: the student does not fit in memory.
-    """
-    needed = _student_bytes(plan)
-    free = devices.memory_budget_bytes(devices.detect())
-    if needed > free:
-        raise FitError(
-            f"distilling takes {format_bytes(needed)} of memory (a byte a weight, and what is trained), and"
-            f" {format_bytes(free)} is safe to use here",
-            hint="leave --distill out: --quality best needs a layer at a time",
-        )
-    work = Workload.of(plan, config)
-    return Estimate(_distilling_s(work, tokens, row_tokens, steps), needed, 0, 0, "distilling")
-
-
-def _student_bytes(plan: Plan) -> int:
-    quantized = {path: math.prod(plan.inputs[f"{path}.weight"].shape) for path in plan.quantize}
-    groups = sum(count / plan.quantize[path]["group_size"] for path, count in quantized.items())
-    widest = max(quantized.values(), default=0)
-    rest = sum(
-        4 * math.prod(tensor.shape)
-        for name, tensor in plan.inputs.items()
-        if name.removesuffix(".weight") not in quantized
-    )
-    return int(sum(quantized.values()) + 2 * groups * _TRAINED_BYTES + 3 * 4 * widest + rest)
-
-
 def _elapsed_s(work: Workload, tokens: int, *, sequential: bool) -> float:
     # Each module of a layer is reached anew in both streams, after those before it were quantized.
     forwards = 5 if sequential else 1
@@ -181,23 +144,6 @@ def _sensitivity_s(work: Workload, tokens: int, carried: int, row_tokens: int, *
         + exponentials / rates.exponentials_per_s
         + moved / rates.moved_bytes_per_s
         + searches * _search_s_per_weight()
-    )
-
-
-def _distilling_s(work: Workload, tokens: int, row_tokens: int, steps: int) -> float:
-    trained = steps * row_tokens
-    judged = 2 * max(1, tokens // row_tokens // HELD_PART) * row_tokens
-    outer = work.vocabulary * work.hidden
-    # A layer runs twice on its way forwards and back, then come the gradients of what it got and of its weights;
-    # the head runs once, and the teacher's head as well.
-    flops = 2 * (4 * trained + judged) * work.weights * work.used + 2 * (4 * trained + 2 * judged) * outer
-    exponentials = (3 * trained + judged) * work.layers * work.exponentials(row_tokens)
-    exponentials += (4 * trained + 2 * judged) * work.vocabulary
-    # Weights are made of codes as often as a layer runs, and their gradients summed by groups.
-    moved = (4 * steps + judged / row_tokens) * (work.weights + outer) * _UNPACKED_BYTES
-    rates = measure_rates()
-    return (
-        flops / rates.flops_per_s + exponentials / rates.exponentials_per_s + moved / rates.moved_bytes_per_s
     )
 
 

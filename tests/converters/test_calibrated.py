@@ -20,7 +20,6 @@ from edgelm.progress import Progress
 from edgelm.quant.layerwise import QUANTIZED
 from edgelm_converters import calibrate as calibrating
 from edgelm_converters import distilling
-from edgelm_converters import estimate as estimating
 from edgelm_converters.convert import convert
 from edgelm_converters.estimate import Estimate
 
@@ -404,7 +403,7 @@ def test_what_distillation_did_not_help_is_kept_as_it_was(
 def test_a_student_that_does_not_fit_is_refused_before_anything_is_spent(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimating, "_student_bytes", lambda _: 10**12)
+    monkeypatch.setattr(distilling, "_student_bytes", lambda _: 10**12)
     with pytest.raises(FitError, match="distilling takes 1 TB of memory"):
         convert(source, tmp_path / "out", bits=2, quality="good", distill=1, **FEW)
     assert list(tmp_path.glob(".out*")) == []

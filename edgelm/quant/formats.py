@@ -53,12 +53,13 @@ def searched(
         return _block_searched(weight, settings, importance)
     if mode != "affine":
         return rounded(weight, settings)
-    values = weight.astype(mx.float32)
-    grid = search(values, settings["bits"], settings["group_size"], weight.dtype, importance, effort)
-    return _in_chunks(
-        values,
-        lambda start, stop: grid.rows(start, stop).packed(grid.rows(start, stop).encode(values[start:stop])),
-    )
+
+    def make(start: int, stop: int) -> Packed:
+        values = weight[start:stop].astype(mx.float32)
+        grid = search(values, settings["bits"], settings["group_size"], weight.dtype, importance, effort)
+        return grid.packed(grid.encode(values))
+
+    return _in_chunks(weight, make)
 
 
 def dequantized(packed: Packed, settings: Settings) -> mx.array:

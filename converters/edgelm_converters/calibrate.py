@@ -109,7 +109,7 @@ class _Run:
         embedded = self._outer(method, head, partial(self._tied, method), without=later)
         self.walk.begin(SOURCE)
         self.walk.begin(QUANTIZED, self._stand_ins(embedded))
-        self._layers(method.layer, lambda index, done: method.replay(index, done.arrays))
+        self._layers(method.layer, method.replay)
         for path in later:
             if path in self.job.settings:
                 self._head(method, path)
@@ -158,10 +158,8 @@ class _Run:
     def _stand_ins(self, outer: LayerResult) -> dict[str, StandIn]:
         """What the quantized model computes with in place of the embeddings and linear layers of `outer`."""
         found: dict[str, StandIn] = {}
-        for path in {outcome.path for outcome in outer.outcomes}:
-            kinds = [kind for kind in ("weight", "scales", "biases") if f"{path}.{kind}" in outer.arrays]
-            packed = {kind: outer.arrays[f"{path}.{kind}"] for kind in kinds}
-            settings = self.job.settings[path]
+        for path in (outcome.path for outcome in outer.outcomes):
+            packed, settings = outer.packed(path), self.job.settings[path]
             if path in self.walk.embeddings:
                 found[path] = formats.lookup(packed, settings)
             else:

@@ -36,6 +36,9 @@ METHOD = 2
 """Of measuring; another number makes what is in the cache unknown."""
 TASK = "Measuring sensitivity"
 
+Rows = Sequence[Sequence[int]]
+"""Token ids."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -73,24 +76,29 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
     kept = read_sensitivities(cached)
     if kept is not None and kept.is_whole:
         return kept.tensors, kept.tied
+    found = _measure(job, plan, movable, (sampled, rows), cached, kept.tensors if kept is not None else {})
+    return found.tensors, found.tied
+
+
+def _measure(
+    job: Job, plan: Plan, movable: Sequence[str], text: tuple[Rows, Rows], cached: Path,
+    known: Mapping[str, Sensitivity],
+) -> Kept:  # fmt: skip
+    """Measure what is not `known`, and keep it in `cached` as it comes; of `text`, the first are the sample."""
+    sampled, rows = text
+    sequential = job.wanted.chosen_quality == "best"
     carried = len(sampled), max(map(len, sampled))
     estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
     job.on_estimate(estimated)
     weights = SourceWeights(job.fresh, plan.dtypes)
     weights.network.eval()
-    sample, text_batches = in_batches(sampled), in_batches(rows)
+    sample = in_batches(sampled)
     held = Activations(estimated.activations_bytes, job.stage / "sensitivity")
-    walk = Walk(weights.network, weights, [*sample, *text_batches], held)
+    walk = Walk(weights.network, weights, [*sample, *in_batches(rows)], held)
     walk.load(None)
     walk.check()
     tied = walk.head if walk.head in walk.embeddings else None
-    method = Sensitivities(
-        walk,
-        movable,
-        sampled=len(sample),
-        sequential=sequential,
-        known=kept.tensors if kept is not None else {},
-    )
+    method = Sensitivities(walk, movable, sampled=len(sample), sequential=sequential, known=known)
     clock = Clock(TASK, job.on_progress, method.parts, "steps")  # widths of the embedding, too
 
     def note(found: Mapping[str, Sensitivity], was_known: bool) -> None:
@@ -98,9 +106,9 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
             Kept(dict(found), tied, is_whole=False).write(cached)
         clock.part_done(resumed=was_known)
 
-    measured = method.measure(clock.at, note)
-    Kept(measured, tied, is_whole=True).write(cached)
-    return measured, tied
+    whole = Kept(method.measure(clock.at, note), tied, is_whole=True)
+    whole.write(cached)
+    return whole
 
 
 def read_sensitivities(cached: Path) -> Kept | None:

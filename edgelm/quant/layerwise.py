@@ -52,6 +52,11 @@ class LayerResult:
         self.arrays.update({f"{outcome.path}.{kind}": array for kind, array in packed.items()})
         self.outcomes.append(outcome)
 
+    def packed(self, path: str) -> Packed:
+        """What `add` kept of the module at `path`."""
+        arrays = {kind: self.arrays.get(f"{path}.{kind}") for kind in ("weight", "scales", "biases")}
+        return {kind: array for kind, array in arrays.items() if array is not None}
+
 
 OnModule = Callable[[str], None]
 """Called with the path of each module before it is worked on."""

@@ -113,7 +113,7 @@ class Sensitivities(Layerwise):
         self, on_module: OnModule = lambda _: None, on_part: OnPart = lambda *_: None
     ) -> dict[str, Sensitivity]:
         """Path → sensitivity. The outer parameters must be loaded."""
-        walk, self.on_module, self._on_part = self.walk, on_module, on_part
+        walk, self.on_module = self.walk, on_module
         walk.begin(FINAL, batches=self._sample)
         walk.carry([FINAL], self._sample)
         walk.begin(SOURCE)
@@ -123,10 +123,10 @@ class Sensitivities(Layerwise):
                 walk.pass_by(index, [SOURCE])
             else:
                 self._found.update(self._layer(index))
-            self._on_part(self._found, is_known)
+            on_part(self._found, is_known)
         head, reaching_head = self._reaching_head()
         for path in self.outer:
-            self._outer(path, reaching_head if path == head else _Reached(), is_head=path == head)
+            self._outer(path, reaching_head if path == head else _Reached(), on_part, is_head=path == head)
         return {path: self._found[path] for path in self.settings if path in self._found}
 
     def _layer(self, index: int) -> dict[str, Sensitivity]:
@@ -200,7 +200,7 @@ class Sensitivities(Layerwise):
             return fit(weight, reached.curvature, bits, group, weight.dtype, QUICK).weight
         return formats.dequantized(formats.searched(weight, settings, reached.importance, QUICK), settings)
 
-    def _outer(self, path: str, reached: _Reached, *, is_head: bool) -> None:
+    def _outer(self, path: str, reached: _Reached, on_part: OnPart, *, is_head: bool) -> None:
         """A tensor outside the layers, at every width."""
         weight = self.walk.read(f"{path}.weight")
         known = self._found.get(path)
@@ -212,7 +212,7 @@ class Sensitivities(Layerwise):
                 self.on_module(f"{path} at {bits} bits")
                 kl[bits] = self._outer_divergence(path, weight, bits, reached, is_head=is_head)
                 self._found[path] = Sensitivity(dict(kl), errors)
-            self._on_part(self._found, is_known)
+            on_part(self._found, is_known)
 
     def _outer_divergence(
         self, path: str, weight: mx.array, bits: int, reached: _Reached, *, is_head: bool

@@ -6,7 +6,7 @@ the quantized layers before really give, and its target is moved half-way to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -47,14 +47,12 @@ class Sequential(Layerwise):
         self._advance(index, made)
         return result
 
-    def replay(self, index: int, arrays: Mapping[str, mx.array]) -> None:
+    def replay(self, index: int, done: LayerResult) -> None:
         """Take both streams past a layer that was quantized before."""
         made = self.walk.load(index)
         self.walk.advance(index, SOURCE)
         for path in self.modules[index]:
-            kinds = [kind for kind in ("weight", "scales", "biases") if f"{path}.{kind}" in arrays]
-            packed = {kind: arrays[f"{path}.{kind}"] for kind in kinds}
-            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+            made[f"{path}.weight"] = formats.dequantized(done.packed(path), self.settings[path])
         self._advance(index, made)
 
     def _advance(self, index: int, made: dict[str, mx.array]) -> None:

@@ -80,6 +80,7 @@ def test_layer_by_layer_is_the_whole(name: str, budget_bytes: int, tmp_path: Pat
         assert mx.allclose(walk.logits("source", batch), logits, atol=1e-4)
     head = walk.head_input("source", 0)
     assert head is not None
+    assert walk.head == head[0]
     assert head[1].shape == (2, 12, 64)
     assert head[0] in ("lm_head", "model.lm_head", "model.embed_tokens", "model.embeddings")
 

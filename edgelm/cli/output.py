@@ -76,11 +76,11 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def console() -> Console:
-    """rich on stdout, for tables and styled text; escape brackets in text that is not yours."""
+    """rich on stdout, for tables and styled text; strings are printed to the letter, styles are `Text`'s."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, emoji=False)
+    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def _bars() -> Bars:
         TextColumn(
             "{task.fields[detail]}", style="dim", markup=False, table_column=Column(no_wrap=True, ratio=1)
         ),
-        console=Console(stderr=True, highlight=False, emoji=False),
+        console=Console(stderr=True, highlight=False, emoji=False, markup=False),
         expand=True,
     )
 

@@ -32,7 +32,9 @@ def display(session: Session) -> Iterator[Callable[[TuneEvent], None]]:
     from rich.live import Live
 
     panel = _Panel()
-    with Live(console=Console(stderr=True, highlight=False, emoji=False), refresh_per_second=4) as live:
+    with Live(
+        console=Console(stderr=True, highlight=False, emoji=False, markup=False), refresh_per_second=4
+    ) as live:
 
         def show(event: TuneEvent) -> None:
             for line in panel.take(event):

@@ -137,7 +137,7 @@ async def running(
     client = EngineClient(scripted.load, lambda: list(installed), price)
     app = EdgeLMApp(client, JobManager(fake_job_command), database, MEMORY)
     try:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             driver = Driver(app, pilot, scripted)
             await driver.until(lambda: app.chat_screen() is not None and app.state.is_listed, "started")
             if len(names) == 1 and scripted.loading.is_set() and names[0] not in ("missing", "huge"):

@@ -15,6 +15,7 @@ os.environ.setdefault("ESCDELAY", "25")
 
 from textual.app import App
 from textual.binding import Binding
+from textual.notifications import SeverityLevel
 from textual.signal import Signal
 
 from edgelm import paths
@@ -96,6 +97,19 @@ class AppBase(App[None]):
         self.notify(
             message + (f"\nhint: {hint}" if hint else ""), title="Error", severity="error", timeout=10
         )
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Say something in the corner, to the letter: what is said may hold names and texts that are not ours."""
+        del markup
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def chat_screen(self) -> ChatScreen | None:
         """The chat, if it was opened yet and is not being closed."""

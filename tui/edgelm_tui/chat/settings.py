@@ -15,6 +15,7 @@ from textual.widgets import Button, Input, Label, Select, Static, TextArea
 from edgelm.errors import EdgeLMError
 from edgelm.options import Bounds
 from edgelm_tui.settings import ChatSettings
+from edgelm_tui.shell.plain import plain
 from edgelm_tui.shell.slider import Slider
 
 _NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
@@ -73,8 +74,8 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
                 with Horizontal(classes="row"):
                     yield Label("adapter")
                     options = [
-                        ("none", ""),
-                        *((path.rstrip("/").rpartition("/")[2], path) for path in self._adapters),
+                        (plain("none"), ""),
+                        *((plain(path.rstrip("/").rpartition("/")[2]), path) for path in self._adapters),
                     ]
                     yield Select(options, value=self._settings.adapter, allow_blank=False, id="adapter")
                 with Horizontal(classes="row"):

@@ -20,6 +20,7 @@ from edgelm_tui.library.hub import HubScreen, Wanted
 from edgelm_tui.library.jobs import JobList
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
+from edgelm_tui.shell.plain import plain_cells
 from edgelm_tui.shell.rows import RowList
 from edgelm_tui.shell.shown_paths import with_tilde
 
@@ -121,7 +122,7 @@ is worked out while the engine is idle."""
         table = self.query_one(DataTable)
         table.clear()
         for entry in self._shown:
-            table.add_row(*self._cells(entry), key=f"{entry.kind}/{entry.name}")
+            table.add_row(*plain_cells(self._cells(entry)), key=f"{entry.kind}/{entry.name}")
         names = [entry.name for entry in self._shown]
         if chosen and chosen.name in names:
             table.move_cursor(row=names.index(chosen.name))

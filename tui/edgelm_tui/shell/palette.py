@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
 
 from edgelm.errors import EdgeLMError
+from edgelm_tui.shell.plain import highlighted
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp
@@ -27,14 +29,14 @@ class Commands(Provider):
     async def discover(self) -> Hits:
         """Before anything is typed: the actions."""
         for name, help_text, run in self._actions():
-            yield DiscoveryHit(name, run, help=help_text)
+            yield DiscoveryHit(Content(name), run, name, help_text)
 
     async def search(self, query: str) -> Hits:
         """What matches."""
         matcher = self.matcher(query)
         for name, help_text, run in [*self._actions(), *self._places()]:
             if (score := matcher.match(name)) > 0:
-                yield Hit(score, matcher.highlight(name), run, help=help_text)
+                yield Hit(score, highlighted(matcher, name), run, name, help_text)
 
     def _actions(self) -> Iterator[Command]:
         seen = set()

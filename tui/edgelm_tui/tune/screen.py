@@ -19,6 +19,7 @@ from edgelm.atomic import disk_errors
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import Confirm
+from edgelm_tui.shell.plain import plain_cells
 from edgelm_tui.tune.panel import RunPanel
 from edgelm_tui.tune.plot import Plot, Series
 from edgelm_tui.tune.runs import Order, RunLog, RunShelf
@@ -149,11 +150,12 @@ chats with the adapter, v shows it beside its base."""
         )
         self._show_run()
 
-    def _cells(self, log: RunLog) -> tuple[str, ...]:
+    def _cells(self, log: RunLog) -> list[object]:
         loss = log.validated.get("best_loss") or log.step.get("smoothed")
         step = log.step.get("step") or log.started.get("step") or 0
         shown = f"{loss:.3f}" if isinstance(loss, int | float) else ""
-        return ("●" if log.name in self._marked else "", log.status(), f"{step:,}", shown, log.name)
+        mark = "●" if log.name in self._marked else ""
+        return plain_cells((mark, log.status(), f"{step:,}", shown, log.name))
 
     @property
     def chosen(self) -> RunLog | None:

@@ -21,6 +21,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 from textual.worker import get_current_worker
 
+from edgelm_tui.shell.plain import plain
+
 _METHODS = ("lora", "dora", "rslora", "full")
 _CHECK_S = 120
 _POLL_S = 0.2
@@ -97,7 +99,10 @@ class NewRunScreen(ModalScreen[NewRun | None]):
                 yield Label("Model")
                 current = self._current if self._current in self._models else self._models[0]
                 yield Select(
-                    [(name, name) for name in self._models], value=current, allow_blank=False, id="model"
+                    [(plain(name), name) for name in self._models],
+                    value=current,
+                    allow_blank=False,
+                    id="model",
                 )
             with Horizontal(classes="row"):
                 yield Label("Data")

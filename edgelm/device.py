@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from edgelm import chips, log
 from edgelm.errors import OptionError
+from edgelm.machine.gpu_cores import gpu_cores
 from edgelm.memory import GIB, Memory, measure_memory
 
 Backend = Literal["metal", "cuda", "cpu"]
@@ -103,7 +104,7 @@ def detect() -> Device:
         memory_bytes=memory.total_bytes,
         available_bytes=memory.available_bytes,
         working_set_bytes=int(working_set) if working_set else None,
-        bandwidth_bytes_per_s=chip.bandwidth_with(cores) if chip else None,
+        bandwidth_bytes_per_s=chip.bandwidth_with(cores, gpu_cores()) if chip else None,
         cpu_cores=cores,
         has_fast_blas=has_fast_blas,
         compiler=find_compiler(),
@@ -127,7 +128,7 @@ def simulate(chip: str, memory_gb: float) -> Device:
         memory_bytes=total,
         available_bytes=total,
         working_set_bytes=None,
-        bandwidth_bytes_per_s=known.bandwidth_with(None),
+        bandwidth_bytes_per_s=known.bandwidth_with(memory_gb=memory_gb),
         cpu_cores=None,
         has_fast_blas=True,
         compiler=None,
@@ -208,11 +209,22 @@ def should_dequantize(device: Device, dense_bytes: int) -> bool:
 
 
 def recommended_working_set_bytes(device: Device) -> int:
-    """What Metal says, or macOS's default: two thirds of the memory up to 32 GB, three quarters above."""
+    """What Metal says; for a Mac that is simulated, what Metal was seen to say on one with as much memory.
+
+    macOS has no documented rule. Reported by `device_info()` and llama.cpp of macOS 15.5 and later: 11.84 of 16 GiB, 17.76
+    of 24, 24.96 of 32, 28.08 of 36, 37.44 of 48, 51.84 of 64, 107.52 of 128 on two chips, 208 of 256, 464 of 512; 5.33 of 8.
+    """
     if device.working_set_bytes is not None:
         return device.working_set_bytes
-    share = (2, 3) if device.memory_bytes <= 32 * GIB else (3, 4)
-    return device.memory_bytes * share[0] // share[1]
+    memory = device.memory_bytes
+    if memory > 128 * GIB:
+        return max(memory - 48 * GIB, 128 * GIB * 84 // 100)
+    percent = next(percent for from_gib, percent in _WORKING_SETS if memory >= from_gib * GIB)
+    return memory * percent // 100
+
+
+_WORKING_SETS = ((128, 84), (64, 81), (32, 78), (16, 74), (0, 66))
+"""From so many GiB of memory: percent of it that Metal recommends."""
 
 
 def memory_budget_bytes(device: Device) -> int:

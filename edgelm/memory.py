@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from edgelm.machine.said import said
 
 GIB = 1 << 30
 
@@ -67,11 +68,7 @@ def _read_count(path: Path) -> int | None:
 
 
 def _available_on_macos(physical: int) -> int:
-    try:
-        said = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return physical
-    available = parse_vm_stat(said.stdout)
+    available = parse_vm_stat(said("/usr/bin/vm_stat"))
     return physical if available is None else min(available, physical)
 
 

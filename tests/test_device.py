@@ -47,14 +47,63 @@ def test_absurd_memory_is_refused(memory_gb: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cores", "expected"),
-    [("M3 Max", 14, 300), ("M3 Max", 16, 400), ("M3 Max", None, 300), ("M4 Max", 16, 546), ("M1", 8, 68)],
+    [
+        ("M3 Max", 14, 300),
+        ("M3 Max", 16, 400),
+        ("M3 Max", None, 300),
+        ("M4 Max", 16, 546),
+        ("M1", 8, 68),
+        ("M5 Max", 18, 460),
+        ("M5 Pro", 15, 307),
+        ("M3 Ultra", 28, 819),
+        ("A18 Pro", 6, 60),
+    ],
 )
 def test_core_counts_tell_two_versions_of_a_chip_apart(name: str, cores: int | None, expected: int) -> None:
     assert chips.require_chip(name).bandwidth_with(cores) == expected * 10**9
 
 
 @pytest.mark.parametrize(
-    ("name", "generation"), [("Apple M7 Ultra", 7), ("Apple M1", 1), ("AMD EPYC", None), ("Mx", None)]
+    ("name", "gpu", "memory", "expected"),
+    [
+        ("M5 Max", 40, 36, 614), ("M5 Max", 32, 128, 460), ("M5 Max", None, 128, 614), ("M5 Max", None, 36, 460),
+        ("M3 Max", 30, 96, 300), ("M3 Max", None, 96, 300), ("M4 Max", 40, None, 546), ("M5 Max", None, None, 460),
+    ],
+)  # fmt: skip
+def test_gpu_cores_and_memory_tell_them_apart_too(
+    name: str, gpu: int | None, memory: int | None, expected: int
+) -> None:
+    found = chips.require_chip(name).bandwidth_with(gpu_cores=gpu, memory_gb=memory)
+    assert found == expected * 10**9
+
+
+def test_a_mac_of_36_gb_is_not_taken_for_the_larger_one() -> None:
+    assert device.simulate("M5 Max", 36).bandwidth_bytes_per_s == 460 * 10**9
+    assert device.simulate("M5 Max", 128).bandwidth_bytes_per_s == 614 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "reported_bytes"),
+    [  # `device_info()` and `recommendedMaxWorkingSetSize` in public reports
+        (16, 12_713_120_000), (24, 19_069_670_000), (32, 26_800_600_000), (36, 30_150_672_384), (48, 40_200_896_512),
+        (64, 55_662_788_608), (128, 115_448_725_504), (256, 223_338_299_392), (512, 498_216_206_336),
+    ],
+)  # fmt: skip
+def test_the_working_set_of_a_simulated_mac_is_what_metal_reports(
+    memory_gb: int, reported_bytes: int
+) -> None:
+    mac = device.simulate("M4 Max", memory_gb)
+    assert device.recommended_working_set_bytes(mac) == pytest.approx(reported_bytes, rel=1e-3)
+
+
+def test_more_memory_is_never_less_for_the_gpu() -> None:
+    sizes = [device.recommended_working_set_bytes(device.simulate("M3 Ultra", gb)) for gb in range(8, 600)]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [("Apple M7 Ultra", 7), ("Apple A18 Pro", 4), ("Apple M1", 1), ("AMD EPYC", None), ("Mx", None)],
 )
 def test_generation_is_read_from_chips_not_in_the_table_too(name: str, generation: int | None) -> None:
     assert chips.generation_of(name) == generation
@@ -80,7 +129,7 @@ def test_budgets_grow_with_the_machine_and_leave_room(memory_gb: int) -> None:
     mac = device.simulate("M2", memory_gb)
     budget = device.memory_budget_bytes(mac)
     assert (
-        0.6 * mac.memory_bytes < budget < device.recommended_working_set_bytes(mac) < 0.8 * mac.memory_bytes
+        0.6 * mac.memory_bytes < budget < device.recommended_working_set_bytes(mac) < 0.85 * mac.memory_bytes
     )
     limits = [device.cache_limit_bytes(mac, in_use) for in_use in (0, budget // 2, budget, 2 * budget)]
     assert limits == sorted(limits, reverse=True)

@@ -7,11 +7,12 @@ functions of what the system prints.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from edgelm.machine.said import said as _said
 
 _EVERY_S = 10.0
 """Between two looks: each costs a process or two."""
@@ -114,13 +115,6 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
-        return ""
-
-
-def _said(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout
-    except (OSError, subprocess.SubprocessError):
         return ""
 
 

@@ -15,6 +15,7 @@ from edgelm.store.chat_schema import Session
 from edgelm.store.moves import file_name
 from edgelm_tui.chat.commands import COMMANDS as APP_COMMANDS
 from edgelm_tui.chat.commands import write_feedback
+from edgelm_tui.chat.typed.paths import path_of
 
 if TYPE_CHECKING:
     from edgelm.cli.repl import Repl
@@ -102,7 +103,7 @@ def _export(repl: Repl, rest: str) -> None:
     from edgelm.store.chat_files import export_chat
 
     session = repl.journal.require()
-    file = Path(rest or file_name(session.title)).expanduser()
+    file = path_of(rest) if rest else Path(file_name(session.title))
     export_chat(repl.journal.chats, session.id, file)
     say(f"written to {file}")
 
@@ -112,7 +113,7 @@ def _import(repl: Repl, rest: str) -> None:
 
     if not rest:
         raise OptionError("no file is named", hint="/import FILE")
-    show(repl, import_chat(repl.journal.chats, Path(rest).expanduser()))
+    show(repl, import_chat(repl.journal.chats, path_of(rest)))
 
 
 def _save(repl: Repl, rest: str) -> None:
@@ -120,7 +121,7 @@ def _save(repl: Repl, rest: str) -> None:
     if not messages:
         say("there is nothing to save yet")
         return
-    file = Path(rest).expanduser() if rest else default_file()
+    file = path_of(rest) if rest else default_file()
     save(file, messages, model=repl.talker.model.name)
     say(f"saved to {file}")
 

@@ -9,7 +9,7 @@ from edgelm.cli.repl_command import Command
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message, Role
 from edgelm.store.moves import beside, prompt_of, rate
-from edgelm_tui.chat.attaching import file_named
+from edgelm_tui.chat.attaching import files_named
 
 if TYPE_CHECKING:
     from edgelm.cli.repl import Repl
@@ -181,9 +181,9 @@ def _remove(repl: Repl, rest: str) -> None:
 
 
 def _attach(repl: Repl, rest: str) -> None:
-    file = file_named(rest)
-    repl.attachments.append(file)
-    say(f"{file.name} goes with the next prompt: {len(file.text):,} characters")
+    for file in files_named(rest):
+        repl.attachments.append(file)
+        say(f"{file.name} goes with the next prompt: {len(file.text):,} characters")
 
 
 COMMANDS = {

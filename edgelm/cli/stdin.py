@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 
 from edgelm.errors import FormatError
+from edgelm.store.newlines import unix_newlines
 
 
 def read_stdin() -> str:
-    """All of stdin, which must be UTF-8; a leading byte-order mark is dropped.
+    """All of stdin, which must be UTF-8; a leading byte-order mark is dropped, and lines end in `\\n`.
 
     Raises:
         FormatError: it is not UTF-8; the message gives the offset in bytes.
     """
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return unix_newlines(data.decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise FormatError(
             f"stdin is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}",

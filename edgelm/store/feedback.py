@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelm.atomic import atomic_write
+from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message
 from edgelm.store.chats import Chats
@@ -53,13 +53,14 @@ def export_feedback(chats: Chats, file: Path, kind: Kind) -> int:
 
     Raises:
         OptionError: there are none.
-        OutputError: it cannot be written.
+        OutputError: `file` is there already, or cannot be written.
     """
     rows = {"training": training_rows, "preferences": preference_rows, "labels": label_rows}[kind](chats)
     if not rows:
         raise OptionError(
             f"there are no {kind} rows yet", hint="rate answers with + and -, or edit an answer, in the app"
         )
+    refuse_existing(file)
     atomic_write(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows)
 

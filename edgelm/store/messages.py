@@ -17,6 +17,7 @@ from edgelm.errors import NotFoundError, OptionError
 from edgelm.processes import is_alive
 from edgelm.store.chat_schema import Attachment, Message, Role, State
 from edgelm.store.database import Database
+from edgelm.store.newlines import unix_newlines
 
 _COPIED = "role, content, thinking, tool_calls, state, model, adapter, usage, rating, created, deleted"
 
@@ -44,6 +45,7 @@ class MessageTree:
     ) -> Message:
         """A new last child of `parent_id` (None: of the chat itself), which becomes the one that is shown."""
         now = time.time()
+        content = unix_newlines(content) if role == "user" else content
         with self._database.transaction() as rows:
             made = rows.execute(
                 "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
@@ -228,7 +230,7 @@ def adopt_attachments(
     """Give attachments to a message or to a queued prompt."""
     rows.executemany(
         "INSERT INTO chat_attachments (session_id, message_id, queued_id, name, text) VALUES (?, ?, ?, ?, ?)",
-        [(session_id, message_id, queued_id, file.name, file.text) for file in attachments],
+        [(session_id, message_id, queued_id, file.name, unix_newlines(file.text)) for file in attachments],
     )
 
 

@@ -168,7 +168,7 @@ def test_files_go_with_a_prompt(api: FakeApi, tmp_path: Path, capsys: Capture) -
     assert chat.messages[0]["content"] == f"<file name={str(file)!r}>\ninside\n</file>\n\none"
     assert "inside" in chat.messages[2]["content"]
     err = capsys.readouterr().err
-    assert "there is no file 'nothing'" in err
+    assert "there is no file nothing" in err
     assert f"attached: {file}" in err
     assert err.count("(1 attached)") == 2
     with Chats() as chats:

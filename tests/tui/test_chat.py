@@ -11,7 +11,7 @@ from scripted_engine import ScriptedEngine
 from textual import events
 
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
-from edgelm_tui.chat.completion import Completions
+from edgelm_tui.chat.typed.completion import Completions
 from edgelm_tui.chat.waiting import Chip
 from edgelm_tui.shell.dialogs import Choose
 from edgelm_tui.shell.help import HelpScreen
@@ -298,8 +298,12 @@ async def test_files_are_completed_and_attached(tmp_path: Path, monkeypatch: pyt
         await it.press("enter")
         await it.idle()
         assert it.views[0].message.attachments[0].text == "roses"
-        await it.ask("and @poem.bin")
-        assert "poem.bin is no text" in it.toasts
+        await it.send("and @poem.bin")
+        assert "poem.bin is binary" in it.toasts
+        assert it.prompt.text == "and @poem.bin"
+        await it.press("enter")
+        await it.idle()
+        assert it.views[-2].message.content == "and @poem.bin"
         await it.ask("and @nowhere")
         assert it.views[-2].message.attachments == ()
 
@@ -341,7 +345,7 @@ async def test_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     script.chmod(0o755)
     monkeypatch.setenv("EDITOR", str(script))
     monkeypatch.delenv("VISUAL", raising=False)
-    from edgelm_tui.chat.editor import edit_text
+    from edgelm_tui.chat.typed.editor import edit_text
 
     assert edit_text("some") == "some and more"
     monkeypatch.setenv("EDITOR", "no-such-editor-here")

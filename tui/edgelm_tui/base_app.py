@@ -15,6 +15,7 @@ os.environ.setdefault("ESCDELAY", "25")
 
 from textual.app import App
 from textual.binding import Binding
+from textual.events import Event, Paste
 from textual.notifications import SeverityLevel
 from textual.signal import Signal
 
@@ -22,6 +23,7 @@ from edgelm import paths
 from edgelm.errors import EdgeLMError
 from edgelm.memory import Memory
 from edgelm.store.chats import Chats
+from edgelm.store.newlines import unix_newlines
 from edgelm_tui.answers import AnswerDesk
 from edgelm_tui.chat.screen import ChatScreen
 from edgelm_tui.chat.sending import Sender
@@ -110,6 +112,12 @@ class AppBase(App[None]):
         """Say something in the corner, to the letter: what is said may hold names and texts that are not ours."""
         del markup
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
+
+    async def on_event(self, event: Event) -> None:
+        """Terminals paste carriage returns for the ends of lines: no widget is to see them."""
+        if isinstance(event, Paste):
+            event.text = unix_newlines(event.text)
+        await super().on_event(event)
 
     def chat_screen(self) -> ChatScreen | None:
         """The chat, if it was opened yet and is not being closed."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 from edgelm.errors import OptionError
 from edgelm.store.chats import Chats
+from edgelm_tui.chat.typed.paths import path_of
 
 COMMANDS = {
     "/new": "a new chat",
@@ -55,13 +55,15 @@ def write_feedback(chats: Chats, rest: str) -> str:
 
     Raises:
         OptionError: no file, or no rows yet.
-        OutputError: it cannot be written.
+        OutputError: it is there already, or cannot be written.
     """
     from edgelm.store.feedback import export_feedback
 
     kinds = ("training", "preferences", "labels")
-    name, _, kind = rest.rpartition(" ") if rest.endswith(kinds) else (rest, "", "preferences")
+    first, _, last = rest.rpartition(" ")
+    name, kind = (first.strip(), last) if last in kinds else (rest.strip(), "preferences")
     if not name:
         raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
-    count = export_feedback(chats, Path(name).expanduser(), kind)  # type: ignore[arg-type]
-    return f"{count} {kind} row{'' if count == 1 else 's'} written to {name}"
+    file = path_of(name)
+    count = export_feedback(chats, file, kind)  # type: ignore[arg-type]
+    return f"{count} {kind} row{'' if count == 1 else 's'} written to {file}"

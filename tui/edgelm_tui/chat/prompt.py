@@ -15,10 +15,13 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
+from edgelm.store.newlines import unix_newlines
+from edgelm_tui.chat.typed.paths import dropped_files, quoted
+
 _LONG_PASTE = 2000
 """Characters from which a paste becomes an attachment, however few lines it has."""
 _OWN = ("prompt.send", "prompt.newline", "prompt.complete")
-_WORD = re.compile(r"(^|(?<=\s))([@/]\S*)$")
+_WORD = re.compile(r"""(^|(?<=\s))(@"[^"]*|@(?:\\.|[^\s\\"])*|/\S*)$""")
 
 
 class Prompt(TextArea):
@@ -120,7 +123,7 @@ class Prompt(TextArea):
 
     def say(self, text: str) -> None:
         """Replace everything, with the cursor at the end."""
-        self.load_text(text)
+        self.load_text(unix_newlines(text))
         self.move_cursor(self.document.end)
 
     def forget_place(self) -> None:
@@ -144,10 +147,25 @@ class Prompt(TextArea):
 
     async def _on_paste(self, event: Paste) -> None:
         # The text area's own handler runs after this one, unless it is prevented.
-        if len(event.text) >= _LONG_PASTE or event.text.count("\n") >= self.paste_lines:
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.Pasted(event.text))
+        event.stop()
+        event.prevent_default()
+        self._take(unix_newlines(event.text))
+
+    def action_paste(self) -> None:
+        """What was cut or copied in the app."""
+        if self.app.clipboard:
+            self._take(unix_newlines(self.app.clipboard))
+
+    def _take(self, text: str) -> None:
+        """A paste: an attachment if it is long, a mention of each if it is files that were dropped, else text."""
+        if len(text) >= _LONG_PASTE or len(text.splitlines()) > self.paste_lines:
+            self.post_message(self.Pasted(text))
+            return
+        if not self.text.startswith("/") and not self.word() and (files := dropped_files(text)):
+            text = "".join(f"@{quoted(str(file))} " for file in files)
+        if (result := self._replace_via_keyboard(text, *self.selection)) is not None:
+            self.move_cursor(result.end_location)
+            self.focus()
 
     def _recall(self, at: int) -> None:
         self._at = at

@@ -15,13 +15,13 @@ from edgelm.store.prompts import recent_prompts
 from edgelm_tui.answers import Answer
 from edgelm_tui.chat.attaching import files_in
 from edgelm_tui.chat.commands import parse
-from edgelm_tui.chat.completion import Completions
-from edgelm_tui.chat.editor import edit_text
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sidebar import Sidebar
 from edgelm_tui.chat.slash import SlashCommands
 from edgelm_tui.chat.transcript import Transcript
 from edgelm_tui.chat.turn import Turn
+from edgelm_tui.chat.typed.completion import Completions
+from edgelm_tui.chat.typed.editor import edit_text
 from edgelm_tui.chat.waiting import Chip, Waiting
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.meter import Count, meter
@@ -65,6 +65,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         self._checked_at = 0.0
         self._seen_version = 0
         self._paint_at = 0.0
+        self._warned_of: str | None = None
+        """A prompt that names files which cannot be attached: sent if Enter is pressed again."""
 
     def compose_body(self) -> ComposeResult:
         """Sidebar, messages, prompt."""
@@ -172,8 +174,13 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             self.notify("no model is loaded yet; Ctrl+L chooses one", severity="warning")
             return
         found, wrong = files_in(text)
-        for problem in wrong:
-            self.notify(problem, severity="warning")
+        if wrong and text != self._warned_of:
+            self._warned_of = text
+            self.notify(
+                "\n".join([*wrong, "nothing was sent; Enter again sends it as text"]), severity="warning"
+            )
+            return
+        self._warned_of = None
         attachments = [*self.attachments, *found]
         session_id = self.ensure_session()
         app.use_adapter(self.chat_settings.adapter)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from textual.widgets import Input
 
 from edgelm.store.moves import file_name
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.sidebar import SessionList, Sidebar
+from edgelm_tui.chat.typed.paths import path_of
 from edgelm_tui.shell.rows import RowList
 
 
@@ -154,14 +154,14 @@ class SessionActions(ChatBase):
     async def _export(self, session_id: int, name: str) -> None:
         from edgelm.store.chat_files import export_chat
 
-        file = Path(name).expanduser()
+        file = path_of(name)
         export_chat(self.chats, session_id, file)
         self.notify(f"written to {file}")
 
     async def _import(self, name: str) -> None:
         from edgelm.store.chat_files import import_chat
 
-        await self.open(import_chat(self.chats, Path(name.strip()).expanduser()).id)
+        await self.open(import_chat(self.chats, path_of(name)).id)
 
     async def _delete_session(self, session_id: int) -> None:
         if self.desk.current is not None and self.desk.current.session_id == session_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgelm.store.chat_schema import Attachment
-from edgelm_tui.chat.attaching import file_named
+from edgelm_tui.chat.attaching import files_named
 from edgelm_tui.chat.commands import COMMANDS, unknown_command, write_feedback
 from edgelm_tui.chat.message_actions import MessageActions
 from edgelm_tui.chat.session_actions import SessionActions
@@ -63,7 +63,7 @@ class SlashCommands(MessageActions, SessionActions):
             self.edgelm.action_models()
 
     async def _attach_file(self, name: str) -> None:
-        self.attachments.append(file_named(name))
+        self.attachments += files_named(name)
         await self.show_waiting()
 
     def attach_text(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from textual.content import Content
@@ -10,6 +11,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from edgelm_tui.chat.commands import COMMANDS
+from edgelm_tui.chat.typed.paths import quoted
 
 _SHOWN = 8
 _SCANNED = 3000
@@ -61,9 +63,19 @@ def _commands(word: str) -> list[tuple[str, Content]]:
 
 
 def _files(word: str) -> list[tuple[str, Content]]:
-    typed = word[1:]
+    typed = _unquoted(word[1:])
     found = _beneath(typed) if typed.startswith(("/", "~", ".")) else _matching(typed)
-    return [(f"@{name}" + ("" if name.endswith("/") else " "), Content(name)) for name in found[:_SHOWN]]
+    return [(_mention(name), Content(name)) for name in found[:_SHOWN]]
+
+
+def _unquoted(typed: str) -> str:
+    return typed[1:].replace('\\"', '"') if typed.startswith('"') else re.sub(r"\\(.)", r"\1", typed)
+
+
+def _mention(name: str) -> str:
+    """A file is done; the quotation of a folder stays open for what is in it."""
+    said = f"@{quoted(name)}"
+    return said.removesuffix('"') if name.endswith("/") else f"{said} "
 
 
 def _beneath(typed: str) -> list[str]:

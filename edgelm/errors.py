@@ -1,7 +1,7 @@
 """Every error that edgelm raises on purpose.
 
     EdgeLMError                  something the user can act on             exit 1
-    ├── OptionError              a setting outside what it may be
+    ├── OptionError              a setting outside what it may be (2 on the command line: usage)
     ├── NotFoundError            no such path, model name or Hub id
     ├── NetworkError             the Hub cannot be reached, or refuses
     ├── FormatError              a file that is not what it says it is
@@ -19,6 +19,8 @@ and in the terminal app, nowhere else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class EdgeLMError(Exception):
@@ -49,7 +51,26 @@ def _rebuild(kind: type[EdgeLMError], message: str, hint: str | None) -> EdgeLME
 
 
 class OptionError(EdgeLMError):
-    """A setting outside what it may be."""
+    """A setting outside what it may be, or settings that exclude each other.
+
+    Args:
+        message: as for `EdgeLMError`, with settings named as Python names them.
+        hint: as for `EdgeLMError`.
+        settings: those that the message names, so that the command line can call them by their flags.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, settings: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.settings = tuple(settings)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_option, (type(self), self.message, self.hint, self.settings))
+
+
+def _rebuild_option(
+    kind: type[OptionError], message: str, hint: str | None, settings: Sequence[str]
+) -> OptionError:
+    return kind(message, hint=hint, settings=settings)
 
 
 class NotFoundError(EdgeLMError):

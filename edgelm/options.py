@@ -99,6 +99,8 @@ class Options:
             text = _help_text(bounds, item.default)
             if kind is bool:
                 parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            elif bounds.choices is not None:
+                parser.add_argument(flag, type=kind, default=None, choices=bounds.choices, help=text)
             else:
                 parser.add_argument(flag, type=kind, default=None, metavar=kind.__name__.upper(), help=text)
 
@@ -133,13 +135,15 @@ def _check(name: str, value: Any, bounds: Bounds, kinds: tuple[type, ...]) -> No
     is_stray_bool = isinstance(value, bool) and bool not in kinds
     if is_stray_bool or not isinstance(value, admitted):
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
-        raise OptionError(f"{name} is {value!r}, expected {wanted}")
+        raise OptionError(f"{name} is {value!r}, expected {wanted}", settings=(name,))
     if not bounds.admit(value):
-        raise OptionError(f"{name} is {value!r}, expected {bounds.describe() or 'a finite number'}")
+        raise OptionError(
+            f"{name} is {value!r}, expected {bounds.describe() or 'a finite number'}", settings=(name,)
+        )
 
 
 def _help_text(bounds: Bounds, default: Any) -> str:
-    limits = bounds.describe()
+    limits = bounds.describe() if bounds.choices is None else ""  # argparse lists choices beside the flag
     shown = "" if default is None else f"default {default}"
     inner = "; ".join(part for part in (limits, shown) if part)
     return f"{bounds.help} ({inner})" if inner else bounds.help

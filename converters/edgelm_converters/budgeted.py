@@ -117,7 +117,7 @@ def _decided(decision: Decision, settings: Mapping[str, Any], expected_kl: dict[
     )
 
 
-def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int) -> None:
+def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int, wanted: Conversion) -> None:
     """Refuse a budget that even the fewest bits exceed, from shapes alone.
 
     Raises:
@@ -129,8 +129,17 @@ def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int) -> None:
         raise OptionError(
             f"the budget is {format_bytes(budget)} ({budget * 8 / plan.parameters:.2f} bits per weight), and the"
             f" smallest possible is {format_bytes(least)} ({least * 8 / plan.parameters:.2f})",
-            hint=f"ask for --bpw {math.ceil(least * 800 / plan.parameters) / 100:g} or more",
+            hint=_larger(wanted, least, plan.parameters),
         )
+
+
+def _larger(wanted: Conversion, least: int, parameters: int) -> str:
+    """What to ask for instead, by the option that was used."""
+    if wanted.bpw is not None:
+        return f"ask for --bpw {math.ceil(least * 800 / parameters) / 100:g} or more"
+    if wanted.size is not None:
+        return f"ask for --size {math.ceil(least / 1e5) / 10:g}MB or more"
+    return "a Mac with more memory would hold it; --fit names another"
 
 
 def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:

@@ -64,16 +64,23 @@ class Conversion(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
-            raise OptionError(f"recipe {self.recipe} sets the bits itself, in mode affine")
+            other = "bits" if self.bits is not None else "mode"
+            raise OptionError(
+                f"recipe {self.recipe} chooses affine widths itself, so {other} cannot be given with it",
+                settings=("recipe", other),
+            )
         self._check_budget()
         if self.distill is not None and not self.is_calibrated:
             raise OptionError(
-                "distill starts from a calibrated model", hint="add --quality good or --quality best"
+                "distill starts from a calibrated model",
+                hint="add --quality good or --quality best",
+                settings=("distill",),
             )
         if self.calibration is not None and not self.is_calibrated:
             raise OptionError(
                 f"quality {self.chosen_quality} uses no calibration text",
                 hint="add --quality good or --quality best",
+                settings=("quality",),
             )
         self.scheme()
 
@@ -81,11 +88,17 @@ class Conversion(Options):
         budgets = [name for name in ("size", "bpw", "fit") if getattr(self, name) is not None]
         widths = [name for name in ("bits", "group_size", "recipe") if getattr(self, name) is not None]
         if len(budgets) > 1:
-            raise OptionError(f"{' and '.join(budgets)} are given, expected one budget")
+            raise OptionError(f"{' and '.join(budgets)} are given, expected one budget", settings=budgets)
         if budgets and self.mode not in (None, "affine"):
-            raise OptionError(f"{budgets[0]} chooses widths of mode affine, and mode is {self.mode}")
+            raise OptionError(
+                f"{budgets[0]} goes with affine widths, so mode {self.mode} does not",
+                settings=(budgets[0], "mode"),
+            )
         if budgets and widths:
-            raise OptionError(f"{budgets[0]} chooses the widths itself, so {widths[0]} cannot be set with it")
+            raise OptionError(
+                f"{budgets[0]} decides every tensor's width, so {' and '.join(widths)} cannot be given with it",
+                settings=(budgets[0], *widths),
+            )
 
     @property
     def has_budget(self) -> bool:

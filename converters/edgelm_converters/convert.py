@@ -211,7 +211,7 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decisio
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
     movable = movable_layers(network, decision.layers)
-    refuse_impossible(plan, list(movable), budget)
+    refuse_impossible(plan, list(movable), budget, job.wanted)
     widest = decide_widest(decision, plan, list(movable), budget)
     if widest is not None:
         if not job.wanted.asks_for_quality:

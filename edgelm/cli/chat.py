@@ -96,9 +96,11 @@ def _overridden(ask: Ask, settings: dict[str, Any]) -> Ask:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of one answer; checked here, before a model is loaded for nothing."""
+    from edgelm.runtime.cache.settings import CacheSettings
     from edgelm.runtime.generation import GenerationOptions
     from edgelm.runtime.sampling import Sampling
 
+    CacheSettings.from_flags(arguments)
     settings = {
         "sampling": Sampling.from_flags(arguments),
         "max_tokens": arguments.max_tokens,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import paint, print_json, progress_bars, say
+from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.trained_text import row_json, row_lines
 from edgelm.errors import FormatError, OptionError
 
@@ -199,6 +200,8 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
 def _show(arguments: argparse.Namespace) -> None:
     from edgelm.tune.data.readers import find_sources
 
+    if arguments.line is not None:
+        refuse_together(arguments, "--line, which shows one row", "first")
     if arguments.first < 1:
         raise OptionError(f"--first is {arguments.first}, expected 1 or more")
     tokenizer = _tokenizer(arguments.model)

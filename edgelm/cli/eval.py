@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelm.cli.output import console, print_json, progress_bars
+from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.receipt import rows_of, show, show_share
 from edgelm.units import format_bytes
 
@@ -158,12 +159,11 @@ def plot_domains(path: Path, found: Evaluated) -> None:
 
 
 def _run_tasks(arguments: argparse.Namespace) -> None:
-    from edgelm.errors import OptionError
     from edgelm.evaluate.harness import run_tasks
 
-    for flag in ("reference", "text", "svg"):
-        if getattr(arguments, flag):
-            raise OptionError(f"--{flag} does not go with --tasks")
+    refuse_together(
+        arguments, "--tasks", "reference", "reference_adapter", "text", "svg", "tokens", "length", "seed"
+    )
     subject = _subject(arguments.model, arguments.adapter, arguments)
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     with progress_bars() as on_progress:

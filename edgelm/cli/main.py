@@ -1,8 +1,8 @@
 """The command line's front door: finds the command, runs it, turns errors into words and exit codes.
 
-Exit codes: 0 done, 1 an edgelm error, 2 usage, 130 interrupted. Only the module of the chosen command is
-imported, so `--help` stays light. Knows no command's flags: each module in `COMMANDS` has
-`add_arguments(parser)` and `run(arguments)`.
+Exit codes: 0 done, 1 an edgelm error, 2 usage (an unknown flag, a setting outside what it may be), 130
+interrupted. Only the module of the chosen command is imported, so `--help` stays light. Knows no command's flags:
+each module in `COMMANDS` has `add_arguments(parser)` and `run(arguments)`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import NoReturn
 
 from edgelm import log
 from edgelm.cli.output import show_error
-from edgelm.errors import EdgeLMError, Interrupted
+from edgelm.cli.parsing.flags import flags_of, in_flags
+from edgelm.cli.parsing.nearest import did_you_mean
+from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
+from edgelm.errors import EdgeLMError, Interrupted, OptionError
 from edgelm.version import __version__
 
-USAGE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -151,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         show_error(error.message, error.hint, label="" if isinstance(error, Interrupted) else "error")
-        return error.exit_code
+        return USAGE_EXIT_CODE if isinstance(error, OptionError) else error.exit_code
     return 0
 
 
@@ -165,15 +167,19 @@ def _dispatch(argv: Sequence[str]) -> None:
         return
     command = _find(argv[at], top)
     module = importlib.import_module(f"edgelm.cli.{command.name}")
-    parser = _parser(f"edgelm {command.name}", command.help, command.examples)
+    parser = make_parser(f"edgelm {command.name}", command.help, command.examples)
     _add_debug(parser, default=given.debug)
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[at + 1 :])
     log.configure(debug=arguments.debug)
-    module.run(arguments)
+    try:
+        module.run(arguments)
+    except OptionError as error:
+        said = in_flags(error, flags_of(arguments.parser))
+        raise type(error)(said, hint=error.hint, settings=error.settings) from error
 
 
-def _open_app(top: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+def _open_app(top: Parser, given: argparse.Namespace) -> None:
     if given.web is not None:
         from edgelm_tui.web import serve
 
@@ -189,42 +195,17 @@ def _open_app(top: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     run_app()
 
 
-def _find(name: str, top: argparse.ArgumentParser) -> Command:
+def _find(name: str, top: Parser) -> Command:
     commands = {command.name: command for command in COMMANDS}
     if name not in commands:
-        import difflib
-
-        near = difflib.get_close_matches(name, commands, n=1)
-        top.error(f"no command {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        top.error(f"no command {name!r}{did_you_mean(name, commands)}")
     return commands[name]
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with edgelm's way of showing an error; no abbreviated flags, which break when one is added."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        show_error(message, f"{self.prog} --help says more")
-        sys.exit(USAGE_EXIT_CODE)
-
-
-def _parser(
-    prog: str, description: str, examples: Sequence[str], epilog: str = ""
-) -> argparse.ArgumentParser:
-    lines = [f"  {example}" for example in examples]
-    return _Parser(
-        prog=prog,
-        description=description[0].upper() + description[1:] + ".",
-        epilog="\n".join([*([epilog] if epilog else []), "examples:", *lines]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-def _top_parser() -> argparse.ArgumentParser:
+def _top_parser() -> Parser:
     width = max(len(command.name) for command in COMMANDS)
     listed = [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
-    parser = _parser(
+    parser = make_parser(
         "edgelm",
         "a runtime for language models on one laptop; without a command, the terminal app",
         (

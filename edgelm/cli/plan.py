@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgelm.cli import plan_tune
 from edgelm.cli.output import console, print_json
+from edgelm.cli.parsing.flags import refuse_together
 from edgelm.errors import OptionError
 from edgelm.memory import GIB
 from edgelm.units import format_bytes
@@ -57,7 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     if arguments.context is not None and arguments.context < 1:
         raise OptionError(f"context is {arguments.context}, expected 1 or more tokens")
-    if not arguments.tune:
+    if arguments.tune:
+        refuse_together(arguments, "--tune, which plans training the weights as they are", "bits", "context")
+    else:
         plan_tune.refuse_without_tune(arguments)
     model = describe_model(arguments.model)
     if arguments.tune:

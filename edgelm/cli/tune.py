@@ -61,14 +61,29 @@ def _session(arguments: argparse.Namespace, on_progress: Any) -> Session:
 
     workers = Workers.join()
     if arguments.resume is not None:
-        if arguments.model or arguments.data:
-            raise OptionError(
-                "--resume goes on with a run as it began, so MODEL and --data are not given with it"
-            )
+        _refuse_new_settings(arguments)
         return resume(find_run(arguments.resume or None), workers=workers, on_progress=on_progress)
     if arguments.model is None or arguments.data is None:
         raise OptionError("MODEL and --data are needed", hint="edgelm tune MODEL --data examples.jsonl")
     return begin(make_request(arguments), workers=workers, on_progress=on_progress)
+
+
+_NOT_OF_THE_RUN = frozenset({"resume", "plot", "report_to", "json", "debug", "force"})
+
+
+def _refuse_new_settings(arguments: argparse.Namespace) -> None:
+    """A resumed run is the run that began: what is given with `--resume` and would be ignored is named."""
+    given = [
+        flag for name, flag in getattr(arguments, "flags_given", {}).items() if name not in _NOT_OF_THE_RUN
+    ]
+    given = ["MODEL", *given] if arguments.model else given
+    if given:
+        raise OptionError(
+            f"--resume goes on with a run as it began, so {' and '.join(given)} cannot be given with it",
+            hint="leave it out, or begin a new run"
+            if len(given) == 1
+            else "leave them out, or begin a new run",
+        )
 
 
 def _watch(session: Session, arguments: argparse.Namespace) -> Any:

@@ -117,11 +117,18 @@ def make_request(arguments: argparse.Namespace) -> TuneRequest:
     Raises:
         OptionError, NotFoundError: a flag, or the model.
     """
+    from edgelm.cli.parsing.flags import refuse_together
     from edgelm.model.library import resolve
     from edgelm.tune.data.settings import DataSettings
     from edgelm.tune.request import TuneRequest
     from edgelm.tune.settings import TuneSettings
 
+    if arguments.method == "full":
+        refuse_together(
+            arguments, "--method full, which trains no adapter", "rank", "alpha", "dropout", "rank_of"
+        )
+    if arguments.validation is not None:
+        refuse_together(arguments, "--validation, which holds the examples to measure on", "hold_out")
     said = {name: value for name, value in vars(arguments).items() if name in TuneSettings().flat()}
     settings = TuneSettings.build(**{**said, **_parsed(arguments)})
     given = {"hold_out": arguments.hold_out, "answer_tokens": arguments.answer_tokens}

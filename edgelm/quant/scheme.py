@@ -41,17 +41,26 @@ class Scheme(Options):
         else:
             self._fill(4, 64, fixed=False)
             if self.group_size not in AFFINE_GROUPS:
-                raise OptionError(f"group_size is {self.group_size}, expected 32, 64 or 128 in mode affine")
+                raise OptionError(
+                    f"group_size is {self.group_size}, expected 32, 64 or 128 in mode affine",
+                    settings=("group_size", "mode"),
+                )
 
     def _refuse_sizes(self) -> None:
         if self.bits is not None or self.group_size is not None:
-            raise OptionError("mode none leaves weights unquantized, so bits and group_size do not apply")
+            given = [name for name in ("bits", "group_size") if getattr(self, name) is not None]
+            raise OptionError(
+                f"mode none leaves weights unquantized, so {' and '.join(given)} cannot be given with it",
+                settings=("mode", *given),
+            )
 
     def _fill(self, bits: int, group_size: int, *, fixed: bool) -> None:
         for name, default in (("bits", bits), ("group_size", group_size)):
             said = getattr(self, name)
             if fixed and said not in (None, default):
-                raise OptionError(f"{name} is {said}, expected {default} in mode {self.mode}")
+                raise OptionError(
+                    f"{name} is {said}, expected {default} in mode {self.mode}", settings=(name, "mode")
+                )
             object.__setattr__(self, name, said if said is not None else default)
 
     @property

@@ -134,7 +134,8 @@ class LoopSettings(Options):
         given = [name for name, value in lengths.items() if value is not None]
         if len(given) > 1:
             raise OptionError(
-                f"{' and '.join(given)} are given together, expected one of epochs, steps and for"
+                f"{' and '.join(given)} are given together, expected one of them",
+                settings=given,
             )
         for reason in self.pause_on:
             if reason not in PAUSE_REASONS:

@@ -86,7 +86,7 @@ def test_tools_are_refused_where_nobody_can_be_asked(
 ) -> None:
     (tmp_path / "tools.py").write_text("raise SystemExit('must not be run')")
     stdin(b"")
-    assert main(["chat", "tiny", "-p", "x", "--tools", str(tmp_path / "tools.py")]) == 1
+    assert main(["chat", "tiny", "-p", "x", "--tools", str(tmp_path / "tools.py")]) == 2
     assert "stdin is not a terminal" in capsys.readouterr().err
     assert not api.loads
 
@@ -109,7 +109,7 @@ def test_tools_and_a_form_exclude_each_other(
 ) -> None:
     (tmp_path / "tools.py").write_text(TOOLS)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
-    assert main(["chat", "tiny", "-p", "hi", "--tools", str(tmp_path / "tools.py"), "--regex", "a"]) == 1
+    assert main(["chat", "tiny", "-p", "hi", "--tools", str(tmp_path / "tools.py"), "--regex", "a"]) == 2
     assert "leaves no room for calls" in capsys.readouterr().err
     assert not api.loads
 
@@ -171,7 +171,7 @@ def test_a_form_that_cannot_be_enforced_is_refused_before_loading(
     if content is not None:
         file.write_bytes(content)
     stdin(b"")
-    assert main(["chat", "tiny", "-p", "x", flag, str(file)]) == 1
+    assert main(["chat", "tiny", "-p", "x", flag, str(file)]) == 2
     assert said in capsys.readouterr().err
     assert not api.loads
 

@@ -85,15 +85,15 @@ def test_flags_reach_the_model(api: FakeApi, stdin: Pipe) -> None:
     [
         ("--temperature", "-1", "temperature is -1.0, expected >= 0"),
         ("--temperature", "nan", "temperature is nan"),
-        ("--top-p", "0", "top_p is 0.0"),
-        ("--max-tokens", "0", "max_tokens is 0, expected >= 1"),
+        ("--top-p", "0", "--top-p is 0.0"),
+        ("--max-tokens", "0", "--max-tokens is 0, expected >= 1"),
     ],
 )
 def test_a_bad_setting_is_refused_before_loading(
     flag: str, value: str, said: str, api: FakeApi, stdin: Pipe, capsys: Capture
 ) -> None:
     stdin(b"")
-    assert main(["chat", "tiny", "-p", "x", flag, value]) == 1
+    assert main(["chat", "tiny", "-p", "x", flag, value]) == 2
     assert said in capsys.readouterr().err
     assert not api.loads
 
@@ -118,7 +118,7 @@ def test_json_lines(api: FakeApi, stdin: Pipe, capsys: Capture) -> None:
 
 def test_json_needs_a_prompt(api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    assert main(["chat", "tiny", "--json"]) == 1
+    assert main(["chat", "tiny", "--json"]) == 2
     assert "--json needs a prompt" in capsys.readouterr().err
 
 

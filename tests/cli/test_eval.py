@@ -110,7 +110,7 @@ def test_the_chart_shows_domains(asked: list[Any], tmp_path: Path, words: list[s
 def test_flags_that_do_not_go_together_are_refused(
     asked: list[Any], words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["eval", "a", *words]) == 1
+    assert main(["eval", "a", *words]) == 2
     assert message in capsys.readouterr().err
     assert not asked
 

@@ -94,7 +94,7 @@ def test_bad_rows_are_listed_before_a_model_is_loaded(
 def test_bad_settings_are_refused_first(
     api: FakeApi, capsys: pytest.CaptureFixture[str], flags: list[str], reason: str
 ) -> None:
-    assert generate(*flags) == 1
+    assert generate(*flags) == 2
     assert reason in capsys.readouterr().err
 
 
@@ -138,7 +138,7 @@ def test_a_file_of_something_else_is_left_alone(
 def test_input_and_output_are_two_files(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     write_prompts(*prompts(1), name="out.jsonl")
     Path("in.jsonl").symlink_to("out.jsonl")
-    assert generate() == 1
+    assert generate() == 2
     assert "--input and --output are both" in capsys.readouterr().err
 
 

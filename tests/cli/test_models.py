@@ -193,7 +193,7 @@ def test_remove_without_a_terminal_needs_yes(
 ) -> None:
     tiny = install("tiny")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert main(["models", "remove", "tiny"]) == 1
+    assert main(["models", "remove", "tiny"]) == 2
     assert "--yes" in capsys.readouterr().err
     assert tiny.exists()
     assert main(["models", "remove", "tiny", "--yes", "--json"]) == 0

@@ -122,15 +122,15 @@ def test_sigint_stops_with_a_checkpoint_and_resume_goes_on(base: str, data: str,
         (["tune", "{base}", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["tune", "{base}", "--data", "{data}", "--for", "soon"], "the time is 'soon'"),
         (["tune", "{base}", "--data", "{data}", "--epochs", "1", "--steps", "3"], "given together"),
-        (["tune", "{base}", "--data", "{data}", "--pause-on", "rain"], "pause_on is 'rain'"),
+        (["tune", "{base}", "--data", "{data}", "--pause-on", "rain"], "--pause-on is 'rain'"),
         (["tune", "{base}", "--data", "{data}", "--targets", "q_prj"], "'q_prj' matches no module"),
         (["tune", "{base}", "--data", "{data}", "--rank-of", "x"], "expected PATTERN=RANK"),
         (["tune", "{base}", "--data", "{data}", "--rank", "0"], "rank is 0"),
-        (["tune", "{base}", "--data", "{data}", "--report-to", "papyrus"], "report_to is 'papyrus'"),
+        (["tune", "{base}", "--data", "{data}", "--report-to", "papyrus"], "--report-to is 'papyrus'"),
         (["tune", "{base}", "--data", "{data}", "--report-to", "trackio"], "trackio is not installed"),
         (["tune", "{base}", "--data", "{data}", "--plot", "loss.gif"], ".svg or .png"),
         (["tune", "--resume", "nothing"], "there are no runs"),
-        (["tune", "{base}", "--resume"], "MODEL and --data are not given with it"),
+        (["tune", "{base}", "--resume"], "cannot be given with it"),
         (["runs", "show", "x"], "no run is named 'x'"),
         (["adapters", "info", "x"], "no adapter 'x'"),
         (["adapters", "merge", "x", "y", "-o", "z"], "no adapter 'x'"),
@@ -139,7 +139,7 @@ def test_sigint_stops_with_a_checkpoint_and_resume_goes_on(base: str, data: str,
 def test_what_is_refused(
     argv: list[str], words: str, base: str, data: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([word.format(base=base, data=data) for word in argv]) == 1
+    assert main([word.format(base=base, data=data) for word in argv]) in (1, 2)
     assert words in capsys.readouterr().err
 
 

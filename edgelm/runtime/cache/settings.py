@@ -32,7 +32,8 @@ class CacheSettings(Options):
         if len(given) > 1:
             raise OptionError(
                 f"{' and '.join(given)} exclude each other",
-                hint="MLX cannot quantize or cast a rotating cache",
+                hint="a cache is quantized, cast, or bounded: MLX cannot do two of these at once",
+                settings=given,
             )
 
     def said(self) -> dict[str, int | str | None]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from edgelm import corpus
 from edgelm.errors import FormatError, NotFoundError, OptionError, PromptError
+from edgelm.messages.reader import read_messages
+from edgelm.messages.values import MessageError
 from edgelm.text.prompt import encode_chat
 
 ROW_TOKENS = 512
@@ -134,12 +136,10 @@ def _chats(text: str, file: Path) -> list[tuple[int, list[dict[str, Any]]]]:
             messages = json.loads(line)["messages"]
         except (ValueError, TypeError, KeyError) as error:
             raise FormatError(f'{file} line {number} is no chat, expected {{"messages": [...]}}') from error
-        if not isinstance(messages, list) or not all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-            for m in messages
-        ):
-            raise FormatError(f"{file} line {number} is no chat, expected messages with role and content")
-        found.append((number, messages))
+        try:
+            found.append((number, read_messages(messages)))
+        except MessageError as error:
+            raise FormatError(f"{file} line {number} is no chat: {error.message}") from error
     return found
 
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from edgelm.errors import EngineError, OptionError
+from edgelm.messages.reader import read_turns
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
 from edgelm.runtime.history import RenderedHistory
@@ -59,7 +60,7 @@ class Chat:
         self._tokenizer = tokenizer
         self._tools = as_tools(tools)
         self._plain = plain
-        self._messages = [_check_message(message) for message in messages]
+        self._messages = read_turns(messages)
         self._is_busy = False
         self._history = RenderedHistory()
 
@@ -102,7 +103,7 @@ class Chat:
 
     def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """Go on from other turns; the system prompt stays."""
-        self._messages = [_check_message(message) for message in messages]
+        self._messages = read_turns(messages)
         self._history.forget()
 
     def add_result(self, call_id: str, text: str) -> None:
@@ -266,9 +267,3 @@ def _reply(collector: Collector) -> dict[str, Any] | None:
     if not is_partial:
         return reply
     return {**reply, "partial": True} if len(reply) > 2 or reply["content"] else None
-
-
-def _check_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(message.get("role"), str) or "content" not in message:
-        raise OptionError(f"message is {message!r}, expected a role and a content")
-    return dict(message)

@@ -16,11 +16,14 @@ from typing import Any
 
 from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import FormatError, NotFoundError, OptionError
+from edgelm.messages.reader import read_turns
+from edgelm.messages.values import MessageError
 from edgelm.store.chat_schema import Attachment, Message, Role, Session
 from edgelm.store.chats import UNTITLED, Chats
 
 _VERSION = 1
 _HEADING = re.compile(r"^## (User|Assistant|System)[^\n]*\n", re.MULTILINE)
+_SYSTEM = ("system", "developer")
 _STATES = ("complete", "stopped", "length", "failed")
 
 
@@ -129,23 +132,22 @@ def _from_json(text: str, file: Path, chats: Chats) -> Session:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{file} is not valid JSON: {error}") from error
-    turns = said.get("messages") if isinstance(said, dict) else None
-    if not isinstance(turns, list) or not all(_is_turn(turn) for turn in turns):
+    if not isinstance(said, dict) or "messages" not in said:
         raise FormatError(f"{file} holds no chat, expected an object with messages of role and content")
-    settings = said.get("settings") if isinstance(said.get("settings"), dict) else {}
-    systems = [turn["content"] for turn in turns if turn["role"] == "system"]
+    try:
+        turns = read_turns(said["messages"])
+    except MessageError as error:
+        raise FormatError(f"{file} holds no chat: {error.message}") from error
+    kept = said.get("settings")
+    settings: dict[str, Any] = kept if isinstance(kept, dict) else {}
+    systems = [turn["content"] for turn in turns if turn["role"] in _SYSTEM]
     if systems:
         settings = {**settings, "system": systems[0]}
     title = said.get("title") if isinstance(said.get("title"), str) else file.stem
     model = said.get("model") if isinstance(said.get("model"), str) else None
     session = chats.create(model=model, title=title or UNTITLED, settings=settings)
-    _add_turns(chats, session.id, [turn for turn in turns if turn["role"] != "system"], said)
+    _add_turns(chats, session.id, [turn for turn in turns if turn["role"] not in _SYSTEM], said)
     return session
-
-
-def _is_turn(turn: Any) -> bool:
-    roles = ("system", "user", "assistant", "tool")
-    return isinstance(turn, dict) and turn.get("role") in roles and isinstance(turn.get("content"), str)
 
 
 def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said: dict[str, Any]) -> None:
@@ -162,7 +164,7 @@ def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said:
             state=state if state in _STATES else "complete",
             model=turn.get("model"),
             adapter=turn.get("adapter"),
-            thinking=str(turn.get("thinking") or ""),
+            thinking=turn.get("reasoning_content", ""),
             tool_calls=turn.get("tool_calls") or (),
             edited_from=new.get(turn.get("edited_from")),
             attachments=[Attachment(str(f["name"]), str(f["text"])) for f in turn.get("attachments") or ()],

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.errors import PromptError, UnsupportedError
+from edgelm.messages.reader import read_turns
 
 Message = Mapping[str, Any]
 
@@ -36,12 +37,14 @@ def encode_chat(
 
     Args:
         tokenizer: mlx-lm's TokenizerWrapper.
-        messages: `{"role": ..., "content": ...}` each; further keys are the template's to use.
+        messages: `{"role": ..., "content": ...}` each, in any form that `edgelm.messages.reader` reads;
+            further keys are the template's to use.
         enable_thinking: passed to the template when not None; else the tokenizer's own default.
         tools: JSON schemas of callable functions, passed to the template.
 
     Raises:
         PromptError: no chat template, or the template refuses the messages.
+        MessageError: a message that is none.
     """
     given = _settings(enable_thinking, tools)
     return list(_apply(tokenizer, messages, {**given, "add_generation_prompt": True}))
@@ -103,9 +106,9 @@ def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -
         raise PromptError(
             "this model has no chat template", hint="it is a base model: give it plain text to continue"
         )
-    shown = [dict(message) for message in messages]
-    for message in shown:
-        _check_unicode(message.get("content") or "")
+    for message in messages:
+        _check_unicode(message.get("content"))
+    shown = read_turns(messages)
     try:
         return tokenizer.apply_chat_template(shown, **given)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
@@ -122,7 +125,9 @@ def _template_hint(reason: str, messages: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _check_unicode(text: str) -> None:
+def _check_unicode(text: Any) -> None:
+    if not isinstance(text, str):
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import EdgeLMError, OptionError
+from edgelm.messages.reader import read_messages
 from edgelm.runtime.generation import GenerationOptions
 from edgelm.runtime.sampling import Sampling
 from edgelm.text.prompt import encode_chat, encode_text, require_tool_support
@@ -44,12 +45,12 @@ class Task:
             OptionError: neither a prompt nor messages, or a setting that does not exist or is out of bounds.
         """
         said = dict(prompt) if isinstance(prompt, Mapping) else {"prompt": prompt}
-        contents = [said.pop(name) for name in ("prompt", "messages") if name in said]
+        contents = [(said.pop(name), name) for name in ("prompt", "messages") if name in said]
         if len(contents) != 1:
             found = "both prompt and messages" if contents else "neither prompt nor messages"
             raise OptionError(f"it has {found}, expected one of them")
         tools = _definitions(said.pop("tools", None))
-        return cls(index, _content(contents[0]), options.changed(**said), tools)
+        return cls(index, _content(*contents[0]), options.changed(**said), tools)
 
     def encode(self, tokenizer: Any) -> list[int]:
         """Token ids: text as it is, messages through the chat template.
@@ -83,19 +84,20 @@ def read_prompts(
     return tasks, errors
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, field: str) -> Any:
+    if field == "messages":
+        return tuple(read_messages(value))
     if isinstance(value, str):
         return value
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
         raise OptionError(f"a prompt is {value!r}, expected text, token ids or messages")
+    if any(isinstance(item, Mapping) for item in value):
+        if not all(isinstance(item, Mapping) for item in value):
+            raise OptionError("a prompt mixes messages and token ids, expected one kind")
+        return tuple(read_messages(value, field))
     for item in value:
-        if isinstance(item, Mapping):
-            if not isinstance(item.get("role"), str) or "content" not in item:
-                raise OptionError(f"message is {dict(item)!r}, expected a role and a content")
-        elif isinstance(item, bool) or not isinstance(item, int):
+        if isinstance(item, bool) or not isinstance(item, int):
             raise OptionError(f"a prompt holds {item!r}, expected token ids or messages")
-    if len({isinstance(item, Mapping) for item in value}) > 1:
-        raise OptionError("a prompt mixes messages and token ids, expected one kind")
     return tuple(value)
 
 

@@ -42,7 +42,7 @@ class RowEncoder:
         try:
             rows = self._rows(record)
         except RowError as error:
-            reason = f"{error.message} ({_EACH})" if "once others follow" in error.message else error.message
+            reason = f"{error.reason} ({_EACH})" if "once others follow" in error.reason else error.reason
             return [], [Problem(record.origin, error.field, reason, error.sort)]
         empty = [row for row in rows if row.target_count == 0]
         if empty:

@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgelm.tune.data.messages import RowError, describe, read_list, read_messages, read_text, read_tools
+from edgelm.messages.calls import read_tools
+from edgelm.messages.values import MessageError, describe, read_list, read_text
+from edgelm.tune.data.messages import RowError, read_messages
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.records import Chat, Completion, Judgement, Messages, Preference, Record, Text
 from edgelm.tune.data.rows import Origin
@@ -31,8 +33,9 @@ def read_record(row: Written) -> tuple[str, Record] | Problem:
     try:
         name, read = _recognise(row.value)
         return name, read(row.value, row.origin)
-    except RowError as error:
-        return Problem(row.origin, error.field, error.message, error.sort)
+    except MessageError as error:
+        sort = error.sort if isinstance(error, RowError) else "field"
+        return Problem(row.origin, error.field, error.reason, sort)
 
 
 def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any], Origin], Record]]:

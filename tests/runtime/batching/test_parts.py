@@ -200,10 +200,10 @@ def test_only_some_are_encoded_before_their_turn(room: Callable[..., WaitingRoom
 
 def test_prompts_that_are_none_are_named_by_index() -> None:
     tasks, errors = read_prompts(
-        ["x", {"messages": "y"}, 7, {"prompt": "x", "seed": -1}], GenerationOptions()
+        ["x", {"prompt": "y"}, 7, {"prompt": "x", "seed": -1}, {"messages": "y"}], GenerationOptions()
     )  # type: ignore[list-item]
     assert [task.index for task in tasks] == [0, 1]
-    assert [index for index, _ in errors] == [2, 3]
+    assert [index for index, _ in errors] == [2, 3, 4]
     assert all(isinstance(error, OptionError) for _, error in errors)
 
 

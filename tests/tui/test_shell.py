@@ -14,12 +14,13 @@ from app_driver import running
 from scripted_engine import LiveModel, ScriptedEngine
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Input, Select, Switch, TextArea
+from textual.widgets import Input, Select, TextArea
 
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
+from edgelm_tui.shell.dialog import Tick
 from edgelm_tui.shell.help import HelpScreen
 from edgelm_tui.shell.keys import binding_ids, bound_classes
 from edgelm_tui.shell.preferences import PreferencesScreen
@@ -34,7 +35,7 @@ def config(home: Path) -> Path:
 
 async def test_modes_by_key_and_by_mouse() -> None:
     async with running() as it:
-        for key, mode in (("f3", "library"), ("f4", "tune"), ("f5", "arena"), ("f2", "chat")):
+        for key, mode in (("f3", "library"), ("f4", "tune"), ("f2", "chat")):
             await it.press(key)
             assert it.app.current_mode == mode
             assert it.status.startswith("tiny")
@@ -93,7 +94,7 @@ async def test_preferences_are_kept(home: Path) -> None:
         await it.press("f10")
         assert isinstance(it.app.screen, PreferencesScreen)
         it.app.screen.query_one("#theme", Select).value = "high-contrast"
-        it.app.screen.query_one("#footer", Switch).value = False
+        it.app.screen.query_one("#footer", Tick).value = False
         it.app.screen.query_one("#paste_lines", Input).value = "many"
         await it.press("ctrl+s")
         assert "paste_lines is no number" in it.screen_text
@@ -257,7 +258,7 @@ async def test_every_mode_fits(size: tuple[int, int]) -> None:
     async with running(size=size) as it:
         await it.ask("hello")
         assert it.prompt.region.bottom <= size[1]
-        for key in ("f3", "f4", "f5", "f2"):
+        for key in ("f3", "f4", "f2"):
             await it.press(key)
             lines = it.screen_text.splitlines()
             assert len(lines) <= size[1]

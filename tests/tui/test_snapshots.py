@@ -152,7 +152,6 @@ SCREENS: dict[str, Steps] = {
     "help": lambda pilot: keys_then(pilot, "f1"),
     "preferences": lambda pilot: keys_then(pilot, "f10"),
     "editor": lambda pilot: keys_then(pilot, "shift+tab", "w"),
-    "arena": lambda pilot: keys_then(pilot, "f5"),
     "library": library,
     "hub": lambda pilot: keys_then(pilot, "f3", "h"),
     "tune": tune,

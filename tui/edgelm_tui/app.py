@@ -35,12 +35,6 @@ def _library_screen() -> Screen[Any]:
     return LibraryScreen()
 
 
-def _arena_screen() -> Screen[Any]:
-    from edgelm_tui.arena import ArenaScreen
-
-    return ArenaScreen()
-
-
 def _commands() -> type[Provider]:
     from edgelm_tui.shell.palette import Commands
 
@@ -61,7 +55,6 @@ class EdgeLMApp(HearingApp):
         "chat": ChatScreen,
         "library": _library_screen,
         "tune": _tune_screen,
-        "arena": _arena_screen,
     }
     COMMANDS: ClassVar[set[Any]] = {_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,7 +62,6 @@ class EdgeLMApp(HearingApp):
         Binding("f2", "mode('chat')", "Chat", id="app.chat", show=False),
         Binding("f3", "mode('library')", "Library", id="app.library", show=False),
         Binding("f4", "mode('tune')", "Tune", id="app.tune", show=False),
-        Binding("f5", "mode('arena')", "Arena", id="app.arena", show=False),
         Binding("f10", "preferences", "Preferences", id="app.preferences", show=False),
         Binding("ctrl+p", "command_palette", "Palette", id="app.palette", priority=True),
         Binding("ctrl+c", "interrupt", "Copy, stop, or quit", id="app.interrupt", show=False, priority=True),

@@ -87,8 +87,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         self.prompt.focus()
         self.prompt.paste_lines = app.settings.app.paste_lines
         self.transcript.open_thinking = app.settings.app.show_thinking
-        wide = self.has_class("-wide")
-        self.query_one(Sidebar).set_class(wide and app.settings.app.sidebar, "open")
+        self.width_changed(wide=self.has_class("-wide"))
         with app.reporting():
             latest = self.chats.latest()
             if latest is not None and latest.draft.strip():
@@ -101,12 +100,22 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
     def show_state(self) -> None:
         """The status line, and what an empty library is offered."""
         super().show_state()
-        self.set_class(not self.has_class("-wide"), "-narrow")
         if self.query(Welcome):
             state = self.edgelm.state
             empty = state.is_listed and not state.names and state.model is None and not state.loading
             self.query_one(Welcome).offer(on=empty and not self.path)
             self.show_meter()
+
+    def width_changed(self, *, wide: bool) -> None:
+        """The chats stand beside the conversation only where there is room; never over it when the window shrinks."""
+        for sidebar in self.query(Sidebar):
+            had_focus = self.focused is not None and sidebar in self.focused.ancestors
+            sidebar.set_class(wide and self.edgelm.settings.app.sidebar, "open")
+            if sidebar.has_class("open"):
+                with self.edgelm.reporting():
+                    self.show_sessions()
+            elif had_focus:
+                self.prompt.focus()
 
     async def tick(self) -> None:
         """Thirty times a second: drafts, and chats that another process has changed."""

@@ -8,21 +8,21 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Button, Input, Label, Select, Static, TextArea
 
 from edgelm.errors import EdgeLMError
 from edgelm.options import Bounds
 from edgelm_tui.settings import ChatSettings
+from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
 from edgelm_tui.shell.plain import plain
 from edgelm_tui.shell.slider import Slider
 
 _NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
-_THINKING = {"as the model likes": None, "think": True, "do not think": False}
+_THINKING = {"model's choice": None, "think": True, "do not think": False}
 
 
-class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
+class ChatSettingsScreen(Dialog[ChatSettings | None]):
     """Returns the changed settings, or None. Values are checked as they are typed.
 
     Args:
@@ -30,23 +30,15 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
     """
 
     DEFAULT_CSS = """
-    ChatSettingsScreen { align: center middle; }
-    ChatSettingsScreen > Vertical {
-        width: 90%; max-width: 90; height: 90%; border: round $primary; background: $surface; padding: 0 1;
+    ChatSettingsScreen > .frame { height: 100%; max-height: 34; }
+    ChatSettingsScreen VerticalScroll { height: 1fr; }
+    ChatSettingsScreen TextArea, ChatSettingsScreen TextArea:focus {
+        height: 4; margin: 0 0 1 0; border: none; background: $panel; padding: 0 1;
     }
-    ChatSettingsScreen TextArea { height: 5; }
-    ChatSettingsScreen .row { height: 3; }
-    ChatSettingsScreen .row Label { width: 22; padding: 1 1 0 0; }
-    ChatSettingsScreen .row Input { width: 1fr; }
-    ChatSettingsScreen .row Select { width: 1fr; }
-    ChatSettingsScreen .row Static { width: 2fr; padding: 1 0 0 1; color: $text-muted; }
-    ChatSettingsScreen #problem { color: $text-error; height: auto; }
-    ChatSettingsScreen #buttons { height: 3; align-horizontal: right; }
-    ChatSettingsScreen Button { margin: 0 0 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
+        Binding("ctrl+s", "take", "Save", id="dialog.take"),
     ]
 
     def __init__(
@@ -59,43 +51,37 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
 
     def compose(self) -> ComposeResult:
         """One row a setting."""
-        with Vertical() as box:
+        with Vertical(classes="frame") as box:
             box.border_title = self._title
-            with VerticalScroll():
+            with VerticalScroll(can_focus=False):
                 yield Label("System prompt")
                 yield TextArea(self._settings.system, id="system")
-                for name in _NUMBERS:
-                    yield from self._row(name)
-                yield from self._row("schema")
-                with Horizontal(classes="row"):
-                    yield Label("thinking")
-                    said = next(k for k, v in _THINKING.items() if v == self._settings.thinking)
-                    yield Select([(k, k) for k in _THINKING], value=said, allow_blank=False, id="thinking")
-                with Horizontal(classes="row"):
-                    yield Label("adapter")
-                    options = [
-                        (plain("none"), ""),
-                        *((plain(path.rstrip("/").rpartition("/")[2]), path) for path in self._adapters),
-                    ]
-                    yield Select(options, value=self._settings.adapter, allow_blank=False, id="adapter")
-                with Horizontal(classes="row"):
-                    yield Label("adapter_scale")
-                    yield Slider(
-                        self._settings.adapter_scale, low=0.0, high=2.0, step=0.05, id="adapter_scale"
-                    )
-            yield Static("", id="problem", markup=False)
-            with Horizontal(id="buttons"):
-                yield Button("Close", id="close")
-                yield Button("Take it (Ctrl+S)", variant="primary", id="take")
+                for name in (*_NUMBERS, "schema"):
+                    yield self._row(name)
+                yield from self._choices()
+            yield Static("", id="problem", classes="problem", markup=False)
+            yield ButtonRow({"close": "Close", "take": "Save (Ctrl+S)"})
 
-    def _row(self, name: str) -> ComposeResult:
+    def _choices(self) -> ComposeResult:
+        said = next(k for k, v in _THINKING.items() if v == self._settings.thinking)
+        thinking = Select(
+            [(k, k) for k in _THINKING], value=said, allow_blank=False, id="thinking", compact=True
+        )
+        yield FormRow("thinking", thinking, note=_bounds("thinking").help)
+        options = [
+            (plain("none"), ""),
+            *((plain(path.rstrip("/").rpartition("/")[2]), path) for path in self._adapters),
+        ]
+        adapter = Select(options, value=self._settings.adapter, allow_blank=False, id="adapter", compact=True)
+        yield FormRow("adapter", adapter, note="put on the model when the chat goes on")
+        scale = Slider(self._settings.adapter_scale, low=0.0, high=2.0, step=0.05, id="adapter_scale")
+        yield FormRow("adapter_scale", scale, note=_bounds("adapter_scale").help)
+
+    def _row(self, name: str) -> FormRow:
         value = getattr(self._settings, name)
-        bounds: Bounds = ChatSettings.__dataclass_fields__[name].metadata["bounds"]
-        limits = bounds.describe()
-        with Horizontal(classes="row"):
-            yield Label(name)
-            yield Input("" if value is None else str(value), id=name)
-            yield Static(bounds.help + (f" ({limits})" if limits else ""), markup=False)
+        limits = _bounds(name).describe()
+        note = _bounds(name).help + (f" ({limits})" if limits else "")
+        return FormRow(name, Input("" if value is None else str(value), id=name, compact=True), note=note)
 
     def on_mount(self) -> None:
         """Begin at the top."""
@@ -137,3 +123,8 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
             "adapter": str(self.query_one("#adapter", Select).value),
             "adapter_scale": self.query_one(Slider).value,
         }
+
+
+def _bounds(name: str) -> Bounds:
+    bounds: Bounds = ChatSettings.__dataclass_fields__[name].metadata["bounds"]
+    return bounds

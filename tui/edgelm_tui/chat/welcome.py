@@ -22,7 +22,7 @@ class Welcome(Vertical):
 
     DEFAULT_CSS = """
     Welcome { height: auto; padding: 1 2; display: none; }
-    Welcome Static { text-align: center; width: 100%; height: auto; margin: 0 0 1 0; }
+    Welcome > .words { text-align: center; width: 100%; height: auto; margin: 0 0 1 0; }
     Welcome Button { margin: 0 0 1 0; min-width: 36; }
     """
 
@@ -34,7 +34,7 @@ class Welcome(Vertical):
 
     def compose(self) -> ComposeResult:
         """Words and buttons."""
-        yield Static(_TEXT, markup=False)
+        yield Static(_TEXT, classes="words", markup=False)
         with Center():
             yield Button("Convert the demo model", variant="primary", id="demo")
         with Center():

@@ -22,12 +22,12 @@ class Details(VerticalScroll):
 
     DEFAULT_CSS = """
     Details { border-left: solid $border-blurred; padding: 0 1; width: 1fr; }
-    Details Static { height: auto; }
+    Details > .text { height: auto; }
     """
 
     def compose(self) -> ComposeResult:
         """One text."""
-        yield Static("", markup=False)
+        yield Static("", classes="text", markup=False)
 
     def show(self, entry: Entry | None, entries: Sequence[Entry], fit: FitKnown | None) -> None:
         """Show `entry`."""

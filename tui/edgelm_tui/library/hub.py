@@ -10,12 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgelm.errors import EdgeLMError
 from edgelm.model.hub_search import HubModel, search_models
+from edgelm_tui.shell.dialog import Dialog
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,14 @@ class Wanted:
     settings: dict[str, Any]
 
 
-class HubScreen(ModalScreen[Wanted | None]):
+class HubScreen(Dialog[Wanted | None]):
     """Returns what is wanted, or None."""
 
     DEFAULT_CSS = """
-    HubScreen { align: center middle; }
-    HubScreen > Vertical {
-        width: 90%; max-width: 100; height: 90%; border: round $primary; background: $surface; padding: 0 1;
-    }
-    HubScreen OptionList, HubScreen OptionList:focus { height: 1fr; border: none; background: $surface; }
-    HubScreen #said { height: auto; color: $text-muted; padding: 0 1; }
+    HubScreen > .frame { max-width: 100; height: 90%; }
+    HubScreen.-small > .frame { height: 100%; }
+    HubScreen .list, HubScreen .list:focus { height: 1fr; }
+    HubScreen #said { height: auto; max-height: 4; color: $text-muted; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
@@ -51,10 +49,10 @@ class HubScreen(ModalScreen[Wanted | None]):
 
     def compose(self) -> ComposeResult:
         """A line, what was found, what to do with it."""
-        with Vertical() as box:
+        with Vertical(classes="frame") as box:
             box.border_title = "Hugging Face Hub"
             yield Input(placeholder="Search, or an id: organisation/name", id="query")
-            yield OptionList(id="found", markup=False)
+            yield OptionList(id="found", classes="list", markup=False)
             yield Static("Enter searches", id="said", markup=False)
 
     def on_mount(self) -> None:

@@ -45,6 +45,7 @@ is worked out while the engine is idle."""
     LibraryScreen.-narrow Details { display: none; }
     LibraryScreen.-narrow.details Details { display: block; border-left: none; }
     LibraryScreen.-narrow.details #left { display: none; }
+    LibraryScreen.-short JobList, LibraryScreen.-short JobList:focus { max-height: 3; }
     LibraryScreen #nothing { padding: 1 2; height: auto; color: $text-muted; display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,13 +92,9 @@ is worked out while the engine is idle."""
 
     def on_screen_resume(self) -> None:
         """Something may have been used or made meanwhile."""
+        super().on_screen_resume()
         if self._entries:
             self.action_again()
-
-    def show_state(self) -> None:
-        """The status line, and the width."""
-        super().show_state()
-        self.set_class(not self.has_class("-wide"), "-narrow")
 
     @work(thread=True, exclusive=True, group="library")
     def action_again(self) -> None:

@@ -1,4 +1,4 @@
-"""What the four modes have in common: tabs above, a status line and the keys below, help and the palette."""
+"""What the modes have in common: tabs above, a status line and the keys below, help and the palette."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 WIDE = 100
 """Columns from which there is room for something beside the main thing."""
+SHORT = 16
+"""Rows below which lists give way."""
 
 
 class ModeScreen(Screen[None]):
@@ -49,18 +52,30 @@ class ModeScreen(Screen[None]):
     def begin(self) -> None:
         """Show the state, and follow it; called when mounted."""
         self.edgelm.state_changed.subscribe(self, lambda _: self.show_state(), immediate=True)
-        self.set_class(self.app.size.width >= WIDE, "-wide")
+        self._fit(self.app.size)
         self.show_state()
 
     def on_screen_resume(self) -> None:
-        """What changed while another mode was shown."""
+        """What changed while another mode was shown, which may be the terminal's size."""
         if self.is_mounted:
+            self._fit(self.app.size)
             self.show_state()
 
     def on_resize(self, event: Resize) -> None:
         """Wide or narrow."""
-        self.set_class(event.size.width >= WIDE, "-wide")
+        self._fit(event.size)
         self.show_state()
+
+    def width_changed(self, *, wide: bool) -> None:
+        """There is room now for something beside the main thing, or there is no more; overridden."""
+
+    def _fit(self, size: Size) -> None:
+        was, wide = self.has_class("-wide"), size.width >= WIDE
+        self.set_class(wide, "-wide")
+        self.set_class(not wide, "-narrow")
+        self.set_class(size.height < SHORT, "-short")
+        if was != wide:
+            self.width_changed(wide=wide)
 
     def show_state(self) -> None:
         """The status line; subclasses show more."""

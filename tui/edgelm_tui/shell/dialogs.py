@@ -7,28 +7,16 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
+from textual.containers import Vertical
 from textual.widgets import Button, Input, Label, OptionList, TextArea
 from textual.widgets.option_list import Option
 
-_CSS = """
-    align: center middle;
-    & > Vertical {
-        width: 80%; max-width: 90; height: auto; max-height: 90%;
-        border: round $primary; background: $surface; padding: 0 1;
-    }
-    & Label { padding: 0 0 1 0; width: 100%; }
-    & Horizontal { height: auto; align-horizontal: right; }
-    & Button { margin: 0 0 0 1; }
-    & OptionList, & OptionList:focus { height: auto; max-height: 100%; border: none; background: $surface; }
-"""
+from edgelm_tui.shell.dialog import ButtonRow, Dialog
 
 
-class AskLine(ModalScreen[str | None]):
+class AskLine(Dialog[str | None]):
     """Returns what was typed, or None."""
 
-    DEFAULT_CSS = f"AskLine {{ {_CSS} }}"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="dialog.close")]
 
     def __init__(self, question: str, value: str = "", placeholder: str = "") -> None:
@@ -37,8 +25,8 @@ class AskLine(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The question above a line."""
-        with Vertical():
-            yield Label(self._question, markup=False)
+        with Vertical(classes="frame"):
+            yield Label(self._question, classes="question", markup=False)
             yield Input(self._value, placeholder=self._placeholder)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -46,13 +34,16 @@ class AskLine(ModalScreen[str | None]):
         self.dismiss(event.value)
 
 
-class AskText(ModalScreen[str | None]):
+class AskText(Dialog[str | None]):
     """Returns an edited text, or None. Ctrl+S or the button takes it."""
 
-    DEFAULT_CSS = f"AskText {{ {_CSS} }} AskText TextArea {{ height: 16; }}"
+    DEFAULT_CSS = """
+    AskText > .frame { height: 100%; max-height: 22; }
+    AskText TextArea { height: 1fr; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
+        Binding("ctrl+s", "take", "Save", id="dialog.take"),
     ]
 
     def __init__(self, question: str, value: str) -> None:
@@ -61,12 +52,10 @@ class AskText(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The question, the text, the buttons."""
-        with Vertical():
-            yield Label(self._question, markup=False)
+        with Vertical(classes="frame"):
+            yield Label(self._question, classes="question", markup=False)
             yield TextArea(self._value, soft_wrap=True)
-            with Horizontal():
-                yield Button("Close", id="close")
-                yield Button("Take it (Ctrl+S)", variant="primary", id="take")
+            yield ButtonRow({"close": "Close", "take": "Save (Ctrl+S)"})
 
     def on_mount(self) -> None:
         """Begin at the end of the text."""
@@ -86,10 +75,9 @@ class AskText(ModalScreen[str | None]):
         self.dismiss(self.query_one(TextArea).text)
 
 
-class Confirm(ModalScreen[bool]):
-    """Yes or no; Enter and y are yes, Escape and n are no."""
+class Confirm(Dialog[bool]):
+    """Yes or no; y is yes, Escape and n are no. Enter is no until the user moves to the other button."""
 
-    DEFAULT_CSS = f"Confirm {{ {_CSS} }}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", "No", id="dialog.no"),
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
@@ -101,15 +89,13 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """The question above two buttons."""
-        with Vertical():
-            yield Label(self._question, markup=False)
-            with Horizontal():
-                yield Button("No", id="no")
-                yield Button(self._yes, variant="primary", id="yes")
+        with Vertical(classes="frame"):
+            yield Label(self._question, classes="question", markup=False)
+            yield ButtonRow({"no": "No (n)", "yes": f"{self._yes} (y)"})
 
     def on_mount(self) -> None:
-        """Enter is yes."""
-        self.query_one("#yes").focus()
+        """What cannot be taken back needs more than one key too many."""
+        self.query_one("#no").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Either button."""
@@ -120,10 +106,10 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Dialog[str | None]):
     """Returns one of several, or None."""
 
-    DEFAULT_CSS = f"Choose {{ {_CSS} }}"
+    DEFAULT_CSS = "Choose .list { height: auto; max-height: 100%; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="dialog.close")]
 
     def __init__(self, title: str, choices: Sequence[str], current: str | None = None) -> None:
@@ -132,9 +118,9 @@ class Choose(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The list, with the focus on it."""
-        with Vertical():
-            yield Label(self._title, markup=False)
-            yield OptionList(*(Option(choice) for choice in self._choices), markup=False)
+        with Vertical(classes="frame"):
+            yield Label(self._title, classes="question", markup=False)
+            yield OptionList(*(Option(choice) for choice in self._choices), classes="list", markup=False)
 
     def on_mount(self) -> None:
         """Begin at what is in use."""

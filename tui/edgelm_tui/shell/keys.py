@@ -13,6 +13,11 @@ from textual.dom import DOMNode
 
 def bound_classes() -> list[type[DOMNode]]:
     """The screens and widgets of edgelm that declare bindings."""
+    return [kind for kind in every_widget_class() if kind.__dict__.get("BINDINGS")]
+
+
+def every_widget_class() -> list[type[DOMNode]]:
+    """The screens and widgets of edgelm."""
     return sorted(set(_classes()), key=lambda kind: kind.__qualname__)
 
 
@@ -34,9 +39,5 @@ def _classes() -> Iterator[type[DOMNode]]:
             continue
         module = importlib.import_module(info.name)
         for _, kind in inspect.getmembers(module, inspect.isclass):
-            if (
-                kind.__module__ == module.__name__
-                and issubclass(kind, DOMNode)
-                and kind.__dict__.get("BINDINGS")
-            ):
+            if kind.__module__ == module.__name__ and issubclass(kind, DOMNode):
                 yield kind

@@ -7,41 +7,33 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Select, Static, Switch
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Button, Input, Select, Static
 
 from edgelm.errors import EdgeLMError
 from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.settings import THEMES, AppSettings, ChatSettings, Settings, settings_file
+from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow, Tick
 from edgelm_tui.shell.shown_paths import with_tilde
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp
 
-_SWITCHES = ("sidebar", "show_thinking", "footer")
+_SWITCHES = {"sidebar": "List of chats", "show_thinking": "Open thoughts", "footer": "Line of keys"}
+"""Setting → what it is called here."""
 
 
-class PreferencesScreen(ModalScreen[None]):
+class PreferencesScreen(Dialog[None]):
     """Takes effect when it is taken; the theme at once."""
 
     DEFAULT_CSS = """
-    PreferencesScreen { align: center middle; }
-    PreferencesScreen > Vertical {
-        width: 90%; max-width: 86; height: auto; max-height: 90%; border: round $primary; background: $surface; padding: 0 1;
-    }
-    PreferencesScreen VerticalScroll { height: auto; max-height: 100%; }
-    PreferencesScreen .row { height: 3; }
-    PreferencesScreen .row Label { width: 1fr; padding: 1 1 0 0; }
-    PreferencesScreen .row Select, PreferencesScreen .row Input { width: 26; }
-    PreferencesScreen .note { color: $text-muted; height: auto; }
-    PreferencesScreen #problem { color: $text-error; height: auto; }
-    PreferencesScreen #buttons { height: 3; align-horizontal: right; }
-    PreferencesScreen Button { margin: 0 0 0 1; }
+    PreferencesScreen > .frame { height: 100%; max-height: 20; }
+    PreferencesScreen VerticalScroll { height: 1fr; }
+    PreferencesScreen .file { color: $text-muted; height: auto; padding: 1 0 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", id="dialog.close"),
-        Binding("ctrl+s", "take", "Take it", id="dialog.take"),
+        Binding("ctrl+s", "take", "Save", id="dialog.take"),
     ]
 
     def __init__(self, settings: Settings) -> None:
@@ -56,29 +48,23 @@ class PreferencesScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One row a setting."""
         app = self._settings.app
-        with Vertical() as box:
+        with Vertical(classes="frame") as box:
             box.border_title = "Preferences"
-            with VerticalScroll():
-                with Horizontal(classes="row"):
-                    yield Label("Colours")
-                    yield Select(
-                        [(name, name) for name in THEMES], value=app.theme, allow_blank=False, id="theme"
-                    )
-                for name in _SWITCHES:
-                    with Horizontal(classes="row"):
-                        yield Label(_help(name))
-                        yield Switch(getattr(app, name), id=name)
-                with Horizontal(classes="row"):
-                    yield Label(_help("paste_lines"))
-                    yield Input(str(app.paste_lines), id="paste_lines")
+            with VerticalScroll(can_focus=False):
+                colours = Select(
+                    [(name, name) for name in THEMES],
+                    value=app.theme, allow_blank=False, id="theme", compact=True,
+                )  # fmt: skip
+                yield FormRow("Colours", colours, note="shown at once; kept when saved")
+                for name, label in _SWITCHES.items():
+                    yield FormRow(label, Tick(getattr(app, name), id=name), note=_help(name))
+                lines = Input(str(app.paste_lines), id="paste_lines", compact=True)
+                yield FormRow("Long pastes", lines, note=_help("paste_lines"))
                 yield Static(
-                    f"Keys and all else: {with_tilde(settings_file())}", classes="note", markup=False
+                    f"Keys and all else: {with_tilde(settings_file())}", classes="file", markup=False
                 )
-            yield Static("", id="problem", markup=False)
-            with Horizontal(id="buttons"):
-                yield Button("New chats…", id="chats")
-                yield Button("Close", id="close")
-                yield Button("Take it (Ctrl+S)", variant="primary", id="take")
+            yield Static("", id="problem", classes="problem", markup=False)
+            yield ButtonRow({"chats": "New chats…", "close": "Close", "take": "Save (Ctrl+S)"})
 
     def on_select_changed(self, event: Select.Changed) -> None:
         """Show the colours at once."""
@@ -112,7 +98,7 @@ class PreferencesScreen(ModalScreen[None]):
         self.dismiss(None)
 
     def _read(self) -> AppSettings:
-        said = {name: self.query_one(f"#{name}", Switch).value for name in _SWITCHES}
+        said = {name: self.query_one(f"#{name}", Tick).value for name in _SWITCHES}
         return dataclasses.replace(
             self._settings.app,
             theme=str(self.query_one("#theme", Select).value),

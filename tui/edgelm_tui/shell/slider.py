@@ -17,7 +17,7 @@ class Slider(Widget, can_focus=True):
     """Shows `value` between `low` and `high`."""
 
     DEFAULT_CSS = """
-    Slider { height: 3; width: 1fr; padding: 1 0; }
+    Slider { height: 1; width: 1fr; }
     Slider:focus { background: $boost; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -42,7 +42,7 @@ class Slider(Widget, can_focus=True):
 
     def render(self) -> Content:
         """The bar and the number."""
-        width = max(self.size.width - 8, 4)
+        width = max(self.size.width - 6, 4)
         full = round((self.value - self._low) / (self._high - self._low) * width)
         return Content.assemble(
             ("━" * full, "$primary"), ("─" * (width - full), "$foreground-muted"), f" {self.value:.2f}"
@@ -58,7 +58,7 @@ class Slider(Widget, can_focus=True):
 
     def on_click(self, event: Click) -> None:
         """To where the mouse is."""
-        width = max(self.size.width - 8, 4)
+        width = max(self.size.width - 6, 4)
         self._set(self._low + min(max(event.x / width, 0), 1) * (self._high - self._low))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:

@@ -10,8 +10,8 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
-MODES = {"chat": "Chat", "library": "Library", "tune": "Tune", "arena": "Arena"}
-"""Mode → what it is called. F2 to F5, in this order."""
+MODES = {"chat": "Chat", "library": "Library", "tune": "Tune"}
+"""Mode → what it is called. F2 to F4, in this order."""
 
 
 class ModeTab(Static):

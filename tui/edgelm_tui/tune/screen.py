@@ -53,6 +53,9 @@ chats with the adapter, v shows it beside its base."""
     TuneScreen.-narrow #body { layout: vertical; }
     TuneScreen.-narrow #list { width: 100%; height: 7; border-right: none; border-bottom: solid $border-blurred; }
     TuneScreen.-narrow #run { width: 100%; height: 1fr; }
+    TuneScreen.-short #list { height: 3; }
+    TuneScreen.-short #run { overflow-y: auto; }
+    TuneScreen.-short TabbedContent { height: 8; }
     TuneScreen DataTable { height: 1fr; background: $background; }
     TuneScreen TabbedContent { height: 1fr; }
     TuneScreen TabPane { padding: 0; }
@@ -107,11 +110,6 @@ chats with the adapter, v shows it beside its base."""
         table.focus()
         self.set_interval(_LOOK_S, self._look_if_seen)
         self._look()
-
-    def show_state(self) -> None:
-        """The status line, and the width."""
-        super().show_state()
-        self.set_class(not self.has_class("-wide"), "-narrow")
 
     def _look_if_seen(self) -> None:
         self._follow_child()

@@ -15,12 +15,12 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Select, Static
+from textual.widgets import Button, Input, Select, Static
 from textual.worker import get_current_worker
 
+from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
 from edgelm_tui.shell.plain import plain
 
 _METHODS = ("lora", "dora", "rslora", "full")
@@ -58,7 +58,7 @@ class NewRun:
         return said
 
 
-class NewRunScreen(ModalScreen[NewRun | None]):
+class NewRunScreen(Dialog[NewRun | None]):
     """Returns what to train, or None.
 
     Args:
@@ -66,17 +66,10 @@ class NewRunScreen(ModalScreen[NewRun | None]):
     """
 
     DEFAULT_CSS = """
-    NewRunScreen { align: center middle; }
-    NewRunScreen > Vertical {
-        width: 95%; max-width: 110; height: 95%; border: round $primary; background: $surface; padding: 0 1;
-    }
-    NewRunScreen .row { height: 3; }
-    NewRunScreen .row Label { width: 16; padding: 1 1 0 0; }
-    NewRunScreen .row Input, NewRunScreen .row Select { width: 1fr; }
-    NewRunScreen VerticalScroll { height: 1fr; border-top: solid $border-blurred; }
+    NewRunScreen > .frame { width: 95%; max-width: 110; height: 100%; }
+    NewRunScreen VerticalScroll { height: 1fr; min-height: 3; border-top: solid $border-blurred; }
     NewRunScreen #verdict { height: auto; }
-    NewRunScreen #buttons { height: 3; align-horizontal: right; }
-    NewRunScreen Button { margin: 0 0 0 1; }
+    NewRunScreen.-small > .frame { overflow-y: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
@@ -93,40 +86,22 @@ class NewRunScreen(ModalScreen[NewRun | None]):
 
     def compose(self) -> ComposeResult:
         """Rows, the verdict, buttons."""
-        with Vertical() as box:
+        with Vertical(classes="frame") as box:
             box.border_title = "New training run"
-            with Horizontal(classes="row"):
-                yield Label("Model")
-                current = self._current if self._current in self._models else self._models[0]
-                yield Select(
-                    [(plain(name), name) for name in self._models],
-                    value=current,
-                    allow_blank=False,
-                    id="model",
-                )
-            with Horizontal(classes="row"):
-                yield Label("Data")
-                yield Input(
-                    self._data, placeholder="a .jsonl, .csv or .parquet file, or a Hub dataset", id="data"
-                )
-            with Horizontal(classes="row"):
-                yield Label("Method, rank")
-                yield Select(
-                    [(name, name) for name in _METHODS], value="lora", allow_blank=False, id="method"
-                )
-                yield Input(placeholder="8", id="rank")
-            with Horizontal(classes="row"):
-                yield Label("Epochs, rate")
-                yield Input(placeholder="1", id="epochs")
-                yield Input(placeholder="by method", id="learning_rate")
+            yield from self._rows()
             with VerticalScroll():
                 yield Static(
                     "F6 checks the data and shows what of it is trained.", id="verdict", markup=False
                 )
-            with Horizontal(id="buttons"):
-                yield Button("Close", id="close")
-                yield Button("Check (F6)", id="check")
-                yield Button("Start (F7)", variant="primary", id="start")
+            yield ButtonRow({"close": "Close", "check": "Check (F6)", "start": "Start (F7)"})
+
+    def _rows(self) -> ComposeResult:
+        current = self._current if self._current in self._models else self._models[0]
+        yield FormRow("Model", _choice("model", self._models, current))
+        placeholder = "a .jsonl, .csv or .parquet file, or a Hub dataset"
+        yield FormRow("Data", Input(self._data, placeholder=placeholder, id="data", compact=True))
+        yield FormRow("Method, rank", _choice("method", _METHODS, "lora"), _line("rank", "8"))
+        yield FormRow("Epochs, rate", _line("epochs", "1"), _line("learning_rate", "by method"))
 
     def on_mount(self) -> None:
         """The data first."""
@@ -190,6 +165,16 @@ class NewRunScreen(ModalScreen[NewRun | None]):
             rank=text("rank"),
             learning_rate=text("learning_rate"),
         )
+
+
+def _choice(name: str, choices: Sequence[str], value: str) -> Select[str]:
+    return Select(
+        [(plain(one), one) for one in choices], value=value, allow_blank=False, id=name, compact=True
+    )
+
+
+def _line(name: str, placeholder: str) -> Input:
+    return Input(placeholder=placeholder, id=name, compact=True)
 
 
 def _plan_arguments(wanted: NewRun) -> list[str]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from edgelm.runtime.events import Text
 from edgelm_tui.engine.events import ClientEvent, Ended, Failed, Loaded, Question, Said
+from edgelm_tui.shell.dialog import Dialog
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _SIDES = ("base", "adapter")
 
 
-class VersusScreen(ModalScreen[None]):
+class VersusScreen(Dialog[None]):
     """Asks one side after the other; the model of the chat is loaded again when it closes."""
 
     DEFAULT_CSS = """
-    VersusScreen { align: center middle; }
-    VersusScreen > Vertical { width: 95%; height: 95%; border: round $primary; background: $surface; padding: 0 1; }
-    VersusScreen Horizontal { height: 1fr; }
-    VersusScreen VerticalScroll { width: 1fr; border: round $border-blurred; padding: 0 1; }
+    VersusScreen > .frame { width: 95%; max-width: 100%; height: 100%; }
+    VersusScreen .sides { height: 1fr; }
+    VersusScreen.-small .sides { layout: vertical; }
+    VersusScreen .side { width: 1fr; height: 1fr; border: round $border-blurred; padding: 0 1; }
     VersusScreen #progress { height: 1; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Close", id="dialog.close")]
@@ -45,12 +45,12 @@ class VersusScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """A line above two answers."""
-        with Vertical():
+        with Vertical(classes="frame"):
             yield Input(self._prompt, placeholder="Ask both", id="question")
             yield Static("Enter asks both, one after the other", id="progress", markup=False)
-            with Horizontal():
+            with Horizontal(classes="sides"):
                 for side in _SIDES:
-                    with VerticalScroll() as scroll:
+                    with VerticalScroll(classes="side") as scroll:
                         scroll.border_title = side
                         yield Static("", id=side, markup=False)
 

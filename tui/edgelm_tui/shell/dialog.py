@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -18,7 +16,7 @@ _ROOMY = 70
 class Dialog(ModalScreen[ScreenResultType]):
     """A modal screen whose one child has the class `frame`; buttons stand in a `ButtonRow`."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-small"), (_ROOMY, "-roomy")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-small"), (_ROOMY, "-roomy")]  # noqa: RUF012 - Textual declares it without ClassVar
     DEFAULT_CSS = """
     Dialog { align: center middle; }
     Dialog > .frame {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgeLMError, NotFoundError
+from edgelm.machine.power import kept_awake
 from edgelm.model import hub, library
 from edgelm.model.adapters.files import check_base, find_adapter, parse_use, read_adapter
 from edgelm.progress import OnProgress, ignore_progress
@@ -231,7 +232,7 @@ class Model:
 
         for index, error in failures:
             yield BatchResult(index, error=error)
-        with closing(self._thread.submit(work).events()) as events:
+        with kept_awake(), closing(self._thread.submit(work).events()) as events:
             for event in events:
                 if isinstance(event, BatchResult):
                     yield event

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgelm.errors import OutputError
-from edgelm.processes import is_alive
+from edgelm.processes import is_marked_alive, own_mark
 
 
 @contextmanager
@@ -107,29 +107,28 @@ def atomic_file(target: Path) -> Iterator[Path]:
 def _remove_orphans(target: Path) -> None:
     """What writers of this name left, those that had this process's number before it included."""
     for path in _partials(target.parent, glob.escape(target.name)):
-        if not is_alive(_writer(path)) or _writer(path) == os.getpid():
+        if not is_marked_alive(_mark(path)) or _mark(path) in (own_mark(), str(os.getpid())):
             _remove(path)
 
 
 def remove_all_orphans(directory: Path) -> None:
     """What writers of any name in `directory` left that live no more."""
     for path in _partials(directory, "*"):
-        if not is_alive(_writer(path)):
+        if not is_marked_alive(_mark(path)):
             _remove(path)
 
 
 def _partial(target: Path, suffix: str = "") -> Path:
-    return target.with_name(f".{target.name}.partial-{os.getpid()}{suffix}")
+    return target.with_name(f".{target.name}.partial-{own_mark()}{suffix}")
 
 
 def _partials(directory: Path, name: str) -> list[Path]:
     return list(directory.glob(f".{name}.partial-*"))
 
 
-def _writer(partial: Path) -> int:
-    """The process that made it; 0, a group that is always alive, for a name of somebody else's."""
-    pid = partial.name.rpartition(".partial-")[2].partition(".")[0]
-    return int(pid) if pid.isdigit() else 0
+def _mark(partial: Path) -> str:
+    """The mark of the process that made it."""
+    return partial.name.rpartition(".partial-")[2].partition(".")[0]
 
 
 def _remove(path: Path) -> None:

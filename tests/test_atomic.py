@@ -12,6 +12,7 @@ import pytest
 
 from edgelm.atomic import atomic_directory, atomic_write, disk_errors
 from edgelm.errors import OutputError
+from edgelm.processes import tag_of
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -61,3 +62,15 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left") as caught, disk_errors(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.hint == "free some space and run the command again"
+
+
+def test_what_was_left_before_a_reboot_goes_though_its_number_lives_again(tmp_path: Path) -> None:
+    """The parent lives, but it is not what left the directory."""
+    stale = tmp_path / f".out.partial-{os.getppid()}-00000000"
+    living = tmp_path / f".out.partial-{os.getppid()}-{tag_of(os.getppid())}"
+    for directory in (stale, living):
+        directory.mkdir()
+    with atomic_directory(tmp_path / "out"):
+        pass
+    assert not stale.exists()
+    assert living.exists()

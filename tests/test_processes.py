@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from edgelm.processes import is_alive
+from edgelm.processes import is_alive, is_marked_alive, own_mark, tag_of
 
 
 def test_alive_dead_and_unburied() -> None:
@@ -21,3 +21,16 @@ def test_alive_dead_and_unburied() -> None:
     assert sys.platform != "linux" or not is_alive(child.pid)
     child.wait()
     assert not is_alive(child.pid)
+
+
+def test_a_later_process_of_the_same_number_is_another() -> None:
+    pid = os.getpid()
+    tag = tag_of(pid)
+    assert tag == tag_of(pid)
+    assert is_alive(pid, tag)
+    assert not is_alive(pid, "00000000")
+    assert tag_of(os.getppid()) not in ("", tag)
+    assert is_marked_alive(own_mark())
+    assert is_marked_alive(pid), "as it was written before"
+    assert not is_marked_alive(f"{pid}-00000000")
+    assert is_marked_alive("somebody else's")

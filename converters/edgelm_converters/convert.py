@@ -22,6 +22,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
+from edgelm.machine.long_job import long_job
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import Manifest
 from edgelm.model.network import mlx_lm_errors
@@ -93,7 +94,7 @@ def convert(
     target = (
         Path(output) if output is not None else paths.models() / _library_name(checkpoint, config, wanted)
     )
-    with _buffer_cache(0):
+    with _buffer_cache(0), long_job("the conversion", "a lower --quality"):
         return _convert(checkpoint, config, wanted, target, on_progress, on_estimate)
 
 

@@ -21,6 +21,7 @@ from edgelm.evaluate.compare import Comparison, RowComparison, kl_difference, sc
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, held_out_rows
 from edgelm.evaluate.scores import Estimate
+from edgelm.machine.long_job import long_job
 from edgelm.model.config import normalise_config, read_config
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress, ignore_progress
@@ -116,6 +117,7 @@ class Comparing:
         )  # fmt: skip
 
 
+@long_job("the comparison", "methods of a lower quality")
 def compare_methods(
     source: str | Path, comparing: Comparing, *, keep: Path | None = None, on_progress: OnProgress = ignore_progress
 ) -> Frontier:  # fmt: skip

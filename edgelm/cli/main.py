@@ -247,6 +247,7 @@ def _report_bug(kind: type[BaseException], error: BaseException, where: Tracebac
     """Show an exception that nobody foresaw; its traceback too if asked for."""
     if "--debug" in sys.argv:
         sys.__excepthook__(kind, error, where)
-    show_error(
-        f"edgelm failed unexpectedly: {kind.__name__}: {error}", "run it again with --debug to report this"
-    )
+    from edgelm.machine.watchdog import hint, is_watchdog
+
+    what_next = hint() if is_watchdog(str(error)) else "run it again with --debug to report this"
+    show_error(f"edgelm failed unexpectedly: {kind.__name__}: {error}", what_next)

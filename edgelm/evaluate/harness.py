@@ -16,6 +16,7 @@ from typing import Any
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError, UnsupportedError
 from edgelm.evaluate.quality import Subject
 from edgelm.evaluate.scores import Estimate
+from edgelm.machine.long_job import long_job
 from edgelm.progress import OnProgress, ignore_progress
 
 _ERROR_SUFFIX = "_stderr"
@@ -33,6 +34,7 @@ class TaskScore:
     """How many were run; None for a group."""
 
 
+@long_job("the tasks", "fewer --shots")
 def run_tasks(
     model: Subject,
     tasks: Sequence[str],

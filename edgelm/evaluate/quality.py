@@ -19,6 +19,7 @@ from edgelm.errors import FormatError, NotFoundError, PromptError, UnsupportedEr
 from edgelm.evaluate.compare import Comparison, Quality, compare, measure
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows, text_rows
+from edgelm.machine.long_job import long_job
 from edgelm.model.load import LoadedModel, load
 from edgelm.progress import OnProgress, ignore_progress
 
@@ -68,6 +69,7 @@ class Evaluated:
     """Of MLX's arrays."""
 
 
+@long_job("the evaluation", "shorter rows")
 def evaluate(
     model: Subject,
     *,

@@ -15,6 +15,7 @@ from typing import Any
 
 from edgelm.errors import FormatError
 from edgelm.log import logger
+from edgelm.machine.power import kept_awake
 from edgelm.model.hub_cache import cache_of, partial_of, size_of, snapshot_directory
 from edgelm.model.hub_errors import hub_errors
 from edgelm.model.hub_files import Listing
@@ -26,6 +27,7 @@ _HTTP_LIMIT_BYTES = 50_000_000_000
 """Larger files are only served through Xet (huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE)."""
 
 
+@kept_awake()
 def download(listing: Listing, names: Iterable[str], on_progress: OnProgress) -> tuple[Path, ...]:
     """Bring `names` into the cache, in order, and return their paths there.
 

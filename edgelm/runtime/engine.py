@@ -18,6 +18,7 @@ import mlx.core as mx
 
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
+from edgelm.machine.watchdog import watchdog_error
 from edgelm.runtime.cache.leaves import MakeLayers, leaves_of
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
@@ -259,7 +260,8 @@ def _translated(error: Exception) -> EdgeLMError:
             hint="the model is ready again; shorten the prompt, close other programs, or keep a smaller KV cache"
             " (--kv-bits 8, --max-context)",
         )
-    return EngineError(f"generation failed: {error}")
+    stopped = watchdog_error(error, "the answer", "a shorter prompt")
+    return stopped or EngineError(f"generation failed: {error}")
 
 
 _OUT_OF_MEMORY = (

@@ -7,14 +7,13 @@ there, and the next one to open the chat finds it `stopped`.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgelm.errors import NotFoundError, OptionError
-from edgelm.processes import is_alive
+from edgelm.processes import is_marked_alive, own_mark
 from edgelm.store.chat_schema import Attachment, Message, Role, State
 from edgelm.store.database import Database
 from edgelm.store.newlines import unix_newlines
@@ -51,7 +50,7 @@ class MessageTree:
                 "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
                 " edited_from, thinking, tool_calls, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    session_id, parent_id, role, content, state, os.getpid() if state == "writing" else None,
+                    session_id, parent_id, role, content, state, own_mark() if state == "writing" else None,
                     model, adapter, edited_from, thinking, _json(list(tool_calls)), now,
                 ),
             ).lastrowid  # fmt: skip
@@ -152,7 +151,7 @@ class MessageTree:
         with self._database.transaction() as rows:
             rows.execute(
                 "UPDATE chat_messages SET state = 'writing', writer = ? WHERE id = ?",
-                (os.getpid(), message_id),
+                (own_mark(), message_id),
             )
 
     def correct(self, message_id: int, content: str) -> Message:
@@ -196,7 +195,7 @@ class MessageTree:
             "SELECT id, writer FROM chat_messages WHERE session_id = ? AND state = 'writing'", session_id
         )
         for row in found:
-            if row["writer"] is None or not is_alive(row["writer"]):
+            if row["writer"] is None or not is_marked_alive(row["writer"]):
                 self.finish(row["id"], "stopped")
 
     def _messages(self, rows: list[sqlite3.Row], session_id: int) -> list[Message]:

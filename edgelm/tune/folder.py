@@ -2,6 +2,7 @@
 
 config.json     what was asked for; never changed
 events.jsonl    everything that was reported, across resumes
+pid             locked by the process that trains, holds its number
 control         an order to the process that trains (see `edgelm.tune.control`)
 checkpoints/    step-00000120/ …
 adapters/       the adapter of the lowest validation loss so far, and of the end
@@ -11,7 +12,6 @@ loss.svg        drawn at the end
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelm import paths
-from edgelm.atomic import atomic_directory, atomic_write, disk_errors
+from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import NotFoundError, OutputError
+from edgelm.machine.lock import ProcessLock, holder
 from edgelm.model.config import read_json
 from edgelm.tune.events import TuneEvent, from_json, to_json
 
@@ -88,32 +89,39 @@ class RunFolder:
                 continue
 
     def lock(self) -> None:
-        """Note that this process trains it.
+        """Note that this process trains it, until `unlock` or its end, however that comes.
 
         Raises:
-            OutputError: another one does.
+            OutputError: another one does, or this one in another place, or the disk refuses.
         """
-        owner = self.owner()
-        if owner is not None and owner != os.getpid():
+        lock = ProcessLock(self._lock_file)
+        with disk_errors(self._lock_file):
+            owner = lock.take()
+        if owner is not None:
             raise OutputError(
                 f"run {self.name} is being trained by process {owner}",
                 hint=f"wait for it, or stop it with: edgelm runs stop {self.name}",
             )
-        atomic_write(self.path / "pid", str(os.getpid()))
+        _held[self._lock_file] = lock
 
     def unlock(self) -> None:
         """This process trains it no more."""
-        if self.owner() == os.getpid():
-            (self.path / "pid").unlink(missing_ok=True)
+        lock = _held.pop(self._lock_file, None)
+        if lock is not None:
+            lock.release()
 
     def owner(self) -> int | None:
         """The living process that trains it, None if there is none."""
-        try:
-            pid = int((self.path / "pid").read_text(encoding="ascii"))
-            os.kill(pid, 0)
-        except (OSError, ValueError):
-            return None
-        return pid
+        return holder(self._lock_file)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / LOCK_FILE
+
+
+LOCK_FILE = "pid"
+"""Locked by the process that trains; holds its number."""
+_held: dict[Path, ProcessLock] = {}
 
 
 def create_run(model: str, method: str, config: dict[str, Any], name: str | None = None) -> RunFolder:
@@ -158,8 +166,11 @@ def delete_run(folder: RunFolder) -> int:
         OutputError: it is being trained.
     """
     folder.lock()
-    size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
-    shutil.rmtree(folder.path)
+    try:
+        size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+        shutil.rmtree(folder.path)
+    finally:
+        folder.unlock()
     return size
 
 

@@ -24,6 +24,7 @@ from edgelm.errors import OptionError, UnsupportedError
 from edgelm.evaluate.compare import compare
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows
+from edgelm.machine.long_job import long_job
 from edgelm.model import config as configs
 from edgelm.model.adapters.files import Adapter, AdapterUse, adapter_identity, check_base, read_adapter
 from edgelm.model.adapters.layers import adaptable, install
@@ -60,6 +61,7 @@ class FuseReport:
         return self.lost_kl / self.learnt_kl
 
 
+@long_job("fusing", "an adapter of a lower rank")
 def fuse(
     model: Path,
     uses: Sequence[AdapterUse],

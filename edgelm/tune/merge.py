@@ -24,6 +24,7 @@ import mlx.core as mx
 
 from edgelm.atomic import atomic_directory
 from edgelm.errors import OptionError, UnsupportedError
+from edgelm.machine.long_job import long_job
 from edgelm.model.adapters.files import Adapter, AdapterConfig, adapter_identity, write_adapter
 from edgelm.model.adapters.uniform import rank_of, uniform
 from edgelm.model.manifest import Manifest
@@ -44,6 +45,7 @@ class MergeReport:
     """Share of the merged change (of its squared norm) that did not fit into the rank."""
 
 
+@long_job("merging", "adapters of lower ranks")
 def merge(adapters: Sequence[tuple[Adapter, float]], target: Path, settings: MergeSettings) -> MergeReport:
     """Write the merge of (adapter, weight) pairs to `target`.
 

@@ -19,6 +19,7 @@ _PROVISIONAL_STEPS = 1000
 """The schedule of the first steps, which are not fitted yet."""
 _VALIDATIONS = 10
 _WINDOW = 50
+_CHECKPOINT_S = 600.0
 
 
 class Pace:
@@ -92,8 +93,13 @@ class Pace:
         every = position.validate_every
         return every is not None and position.step % every == 0
 
-    def is_checkpoint_due(self, position: Position) -> bool:
-        """After a step."""
+    def is_checkpoint_due(self, position: Position, since_s: float) -> bool:
+        """After a step, `since_s` seconds after the last checkpoint: by steps, and at the latest after ten minutes.
+
+        A run may be ended from outside at any step (a power cut, macOS's GPU watchdog); no more than that is lost.
+        """
+        if since_s >= _CHECKPOINT_S:
+            return True
         every = self._loop.checkpoint_every or position.validate_every
         return every is not None and position.step % every == 0
 

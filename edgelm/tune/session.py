@@ -9,6 +9,7 @@ Data are checked before a model is loaded; everything runs on the calling thread
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ import mlx.core as mx
 from edgelm import log, paths
 from edgelm.atomic import atomic_directory
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.machine.clock import passed_s
+from edgelm.machine.power import kept_awake
+from edgelm.machine.watchdog import watchdog_error
 from edgelm.model import config as configs
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
@@ -77,7 +81,7 @@ class Session:
             return
         self.folder.lock()
         try:
-            with closing(Database(paths.database(), SCHEMA)) as database:
+            with kept_awake(), closing(Database(paths.database(), SCHEMA)) as database:
                 yield from self._kept(Runs(database))
         finally:
             self.folder.unlock()
@@ -159,6 +163,8 @@ class Session:
             manners=Manners(loop.pause_on, self.look),
             workers=self.workers,
             plan=plan,
+            clock=passed_s,
+            work_clock=time.monotonic,
         )
 
     def _packs(self) -> bool:
@@ -356,6 +362,12 @@ def _mlx_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what MLX raises, out of memory for one
+        stopped = watchdog_error(error, "training")
+        if stopped is not None:
+            raise EngineError(
+                stopped.message,
+                hint=f"the last checkpoint is whole: edgelm tune --resume goes on from it; {stopped.hint}",
+            ) from error
         raise EngineError(
             f"training failed: {error}",
             hint="the last checkpoint is whole: edgelm tune --resume goes on from it",

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from edgelm.errors import EngineError
+from edgelm.machine.clock import passed_s
+from edgelm.machine.power import sleep_allowed
 from edgelm.tune.batches import Batch, Batcher, BatchPlan
 from edgelm.tune.checkpoint import (
     Checkpoint,
@@ -83,7 +85,10 @@ class Trainer:
     workers: Workers = field(default_factory=Workers.alone)
     plan: TunePlan | None = None
     """What was predicted; corrected once a batch of the shape that takes most has run."""
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = passed_s
+    """Of the time budget and of checkpoints: it goes on while the machine sleeps."""
+    work_clock: Callable[[], float] | None = None
+    """Of steps and rates: it may stand still in sleep; None is `clock`."""
     sleep: Callable[[float], None] = time.sleep
     position: Position = field(default_factory=Position)
 
@@ -94,6 +99,8 @@ class Trainer:
         self._memory_bytes = 0
         self._shapes_run: set[tuple[int, ...]] = set()
         self._saved_step: int | None = None
+        self._tick = self.work_clock or self.clock
+        self._spent_at = self._saved_at = self.clock()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
@@ -112,9 +119,10 @@ class Trainer:
             OutputError: the disk refuses; the last checkpoint is whole.
         """
         self.begin()
+        self._spent_at = self._saved_at = self.clock()
         if self.validation is not None and not self.position.is_validated:
             yield from self._validate()
-        while not self.workers.agree(self._pace.is_over(self.position)):
+        while not self.workers.agree(self._is_over()):
             yield from self._obey()
             if self.workers.agree(self.control.should_stop):
                 yield from self._checkpoint()
@@ -125,7 +133,7 @@ class Trainer:
                 yield from self._validate()
             if self._is_stale():
                 break
-            if self._pace.is_checkpoint_due(self.position):
+            if self._pace.is_checkpoint_due(self.position, self.clock() - self._saved_at):
                 yield from self._checkpoint()
         yield from self._finish()
 
@@ -142,6 +150,10 @@ class Trainer:
         result = self._result()
         yield self._ended(reason, self.publish(result) if self.workers.is_first else None, result)
 
+    def _is_over(self) -> bool:
+        self._spend()
+        return self._pace.is_over(self.position)
+
     def _is_stale(self) -> bool:
         patience = self.settings.loop.patience
         return patience is not None and self.position.stale >= patience
@@ -155,18 +167,21 @@ class Trainer:
         if reason is None:
             return
         yield from self._checkpoint()
+        self._spend()
         yield Paused(self.position.step, reason)
         began = self.clock()
-        while self._reason_to_pause() is not None and not self.control.should_stop:
-            self.sleep(_POLL_S)
-            self.control.look()
-        yield Unpaused(self.position.step, self.clock() - began)
+        with sleep_allowed():
+            while self._reason_to_pause() is not None and not self.control.should_stop:
+                self.sleep(_POLL_S)
+                self.control.look()
+        self._spent_at = self.clock()  # a pause is not part of the time that was asked for
+        yield Unpaused(self.position.step, self._spent_at - began)
 
     def _reason_to_pause(self) -> str | None:
         return "asked to" if self.control.should_pause else self.manners.reason_to_pause()
 
     def _step(self) -> Stepped:
-        position, began = self.position, self.clock()
+        position, began = self.position, self._tick()
         plans = self._next_plans()
         mx.random.seed(self._step_seed())
         rate = self._rate()
@@ -174,9 +189,10 @@ class Trainer:
         result = self.stepper.update(gradients, rate)
         if not result.is_finite:
             self._refuse(result, plans)
-        self._advance(result, tokens, len(plans), self.clock() - began)
+        elapsed_s = self._tick() - began
+        self._advance(result, tokens, len(plans), elapsed_s)
         self._pace.fit(position)
-        return self._stepped(result, rate, tokens, self.clock() - began)
+        return self._stepped(result, rate, tokens, elapsed_s)
 
     def _gradients(self, plans: Sequence[BatchPlan]) -> tuple[Gradients, int]:
         total: Gradients | None = None
@@ -223,11 +239,14 @@ class Trainer:
         position.tokens += tokens
         position.targets += result.tokens
         position.average = _SMOOTHING * position.average + (1 - _SMOOTHING) * result.loss
-        self._spend(elapsed_s)
+        self._spend()
         self._pace.measured_step(elapsed_s)
 
-    def _spend(self, elapsed_s: float) -> None:
-        self.position.elapsed_s += elapsed_s
+    def _spend(self) -> None:
+        """Count all that has passed since the last call, whatever it went into: checkpoints, readers of events, sleep."""
+        now = self.clock()
+        self.position.elapsed_s += now - self._spent_at
+        self._spent_at = now
 
     def _stepped(self, result: StepResult, rate: float, tokens: int, elapsed_s: float) -> Stepped:
         position = self.position
@@ -275,7 +294,7 @@ class Trainer:
 
     def _validate(self) -> Iterator[TuneEvent]:
         assert self.validation is not None
-        position, began = self.position, self.clock()
+        position, began = self.position, self._tick()
         total, tokens = 0.0, 0
         for plan in self.validation.epoch(0):
             loss, count = self.stepper.loss([self.validation.load(self.workers.share(plan))])
@@ -284,9 +303,8 @@ class Trainer:
         loss = total / max(tokens, 1)
         answers = self.say() if self.workers.is_first else ()
         self._note_validation(loss)
-        elapsed_s = self.clock() - began
-        self._spend(elapsed_s)
-        self._pace.measured_validation(elapsed_s)
+        self._spend()
+        self._pace.measured_validation(self._tick() - began)
         assert position.best_loss is not None
         assert position.best_step is not None
         yield Validated(
@@ -330,7 +348,7 @@ class Trainer:
         saved = save_checkpoint(
             self.folder.checkpoints, self.position, stepper.parameters, stepper.state, keep=keep
         )
-        self._saved_step = self.position.step
+        self._saved_step, self._saved_at = self.position.step, self.clock()
         self.folder.prune_adapters({best_step_of(path) for path in checkpoints(self.folder.checkpoints)})
         return saved
 

@@ -18,11 +18,13 @@ from edgelm_tui.tune.screen import TuneScreen
 from edgelm_tui.tune.start import NewRun, NewRunScreen, _plan_arguments
 
 TRAINER = """
-import json, os, sys, time
+import fcntl, json, os, sys, time
 from pathlib import Path
 run = Path(os.environ["EDGELM_HOME"]) / "runs" / sys.argv[1]
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-(run / "pid").write_text(str(os.getpid()))
+lock = (run / "pid").open("w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write(str(os.getpid())); lock.flush()
 (run / "config.json").write_text(json.dumps({"request": {"model": "/models/tiny"}}))
 log = (run / "events.jsonl").open("a")
 def say(event, **fields):
@@ -47,7 +49,6 @@ while step < 9000:
         say("validated", step=step, loss=2.5 / step, best_loss=2.5 / step, best_step=step,
             answers=[{"prompt": "Who?", "text": f"answer {step}"}])
 say("ended", reason="stopped" if step < 9000 else "done", step=step, adapter=None, elapsed_s=3.0)
-(run / "pid").unlink()
 """
 
 

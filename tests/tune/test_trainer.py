@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,21 @@ class FakeStepper:
         return self.losses.pop(0) if self.losses else 1.0, 1
 
 
+@dataclass
+class SleepyStepper(FakeStepper):
+    """In one step the machine sleeps."""
+
+    awake: FakeClock = field(default_factory=FakeClock)
+    asleep_at: int = 0
+    asleep_s: float = 0.0
+
+    def update(self, gradients: Gradients, rate: float) -> StepResult:
+        self.awake.now += self.step_s
+        if len(self.rates) + 1 == self.asleep_at:
+            self.clock.now += self.asleep_s
+        return super().update(gradients, rate)
+
+
 class FakeBatches:
     batches_per_epoch = 10
 
@@ -126,7 +143,7 @@ def clock() -> FakeClock:
 
 def trainer(clock: FakeClock, home: Path, *, losses: list[float] | None = None, **options: Any) -> Trainer:
     stepper = options.pop("stepper", None) or FakeStepper(clock, losses or [])
-    more = {name: options.pop(name) for name in ("control", "manners") if name in options}
+    more = {name: options.pop(name) for name in ("control", "manners", "work_clock") if name in options}
     return Trainer(
         stepper=stepper,
         batches=FakeBatches(),
@@ -190,6 +207,35 @@ def test_a_slow_step_does_not_break_the_budget(clock: FakeClock, home: Path) -> 
         if isinstance(event, Stepped) and event.step == 10:
             run_.stepper.step_s = 4.0  # type: ignore[attr-defined]
     assert clock.now <= 30
+
+
+def test_a_night_asleep_uses_up_the_time_that_was_asked_for(clock: FakeClock, home: Path) -> None:
+    """The clock that counts sleep jumps; the one of steps stood still, so the pace is what it was."""
+    awake = FakeClock()
+    stepper = SleepyStepper(clock, awake=awake, asleep_at=20, asleep_s=50.0)
+    events = list(trainer(clock, home, stepper=stepper, for_s=100.0, work_clock=awake).events())
+    assert ended(events).reason == "time"
+    assert 90 < clock.now <= 100, "neither 100 steps awake, nor an end as if every step could take so long"
+    slept = of(Stepped, events)[19]
+    assert (slept.elapsed_s, slept.tokens_per_s) == (70.0, of(Stepped, events)[18].tokens_per_s)
+
+
+def test_what_passes_between_steps_counts_too(clock: FakeClock, home: Path) -> None:
+    count = 0
+    for event in trainer(clock, home, for_s=30.0).events():
+        if isinstance(event, Stepped):
+            count += 1
+            clock.now += 1.0  # a slow reader, a checkpoint
+    assert 12 <= count <= 15
+
+
+def test_a_checkpoint_is_never_older_than_ten_minutes(clock: FakeClock, home: Path) -> None:
+    """A run of a day has a tenth of it between validations: a watchdog would take hours."""
+    stepper = FakeStepper(clock, step_s=100.0)
+    events = list(trainer(clock, home, stepper=stepper, steps=100, validate_every=50).events())
+    kept = [event.step for event in of(Checkpointed, events)]
+    assert kept[:3] == [6, 12, 18]
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *kept])) <= 6
 
 
 def test_patience_ends_a_run_and_the_best_is_kept(clock: FakeClock, home: Path) -> None:
@@ -308,9 +354,21 @@ def test_stopped_and_resumed_in_one_process(base: Path, data: Path, home: Path) 
 
 def test_a_run_is_trained_by_one_process_at_a_time(base: Path, data: Path, home: Path) -> None:
     session = begin(request(base, data))
-    (session.folder.path / "pid").write_text("1")
-    with pytest.raises(OutputError, match="is being trained by process 1"):
+    other = RunFolder(session.folder.path)
+    other.lock()
+    with pytest.raises(OutputError, match=f"is being trained by process {os.getpid()}"):
         list(session.events())
+    other.unlock()
+    list(session.events())
+
+
+def test_a_number_that_a_reboot_left_behind_is_nobody(base: Path, data: Path, home: Path) -> None:
+    """Process 1 always lives; who holds no lock does not train."""
+    session = begin(request(base, data))
+    (session.folder.path / "pid").write_text("1")
+    assert session.folder.owner() is None
+    list(session.events())
+    assert session.folder.owner() is None
 
 
 def test_bad_rows_are_named_before_anything_is_loaded(base: Path, tmp_path: Path, home: Path) -> None:

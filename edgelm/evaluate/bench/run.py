@@ -11,6 +11,7 @@ from edgelm.evaluate.bench import batches, depths, speculation, turns
 from edgelm.evaluate.bench.options import BenchOptions
 from edgelm.evaluate.bench.report import BenchedModel, BenchReport, Case, Machine
 from edgelm.evaluate.bench.rig import Rig
+from edgelm.machine.long_job import long_job
 from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.runtime.assemble import Ready
@@ -18,6 +19,7 @@ from edgelm.runtime.assemble import Ready
 _Step = tuple[str, Callable[[], Iterable[Case]]]
 
 
+@long_job("the benchmark", "--prompt-tokens with a smaller number")
 def run_bench(
     ready: Ready,
     device: Device,

@@ -17,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.errors import EdgeLMError, EngineError
+from edgelm.machine.watchdog import watchdog_error
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw
 from edgelm.runtime.batching.lanes import Lanes
@@ -223,7 +224,7 @@ class Batch:
         self._lanes.keep([])
         mx.clear_cache()
         if len(rows) == 1:
-            known = error if isinstance(error, EdgeLMError) else EngineError(f"generation failed: {error}")
+            known = error if isinstance(error, EdgeLMError) else _translated(error)
             return [failed(rows[0].task.index, known)]
         self._most_rows = max(1, len(rows) // 2)
         for reply in rows:
@@ -236,3 +237,9 @@ def _length_ahead(reply: Reply) -> int:
     """How long a sequence will soon be, its end at most."""
     length = len(reply.ids) + _HEADROOM_TOKENS
     return length if reply.most_tokens is None else min(length, reply.most_tokens)
+
+
+def _translated(error: Exception) -> EngineError:
+    return watchdog_error(error, "the answers", "fewer rows at once") or EngineError(
+        f"generation failed: {error}"
+    )

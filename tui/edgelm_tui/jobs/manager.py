@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgelm.machine.watchdog import watchdog_error
 from edgelm.units import format_bytes, format_seconds
 from edgelm_tui.jobs.process import ChildProcess
 
@@ -160,7 +161,7 @@ class JobManager:
             job.state, job.message = "cancelled", ""
         else:
             job.state = "failed"
-            job.message = job.message or _last_line(child.error_text) or f"its process ended with {code}"
+            job.message = job.message or _last_words(child.error_text) or f"its process ended with {code}"
         return True
 
     def _note(self, job: Job, event: dict[str, Any]) -> None:
@@ -175,6 +176,10 @@ class JobManager:
                 job.message = f"{event.get('message')}{hint}"
 
 
-def _last_line(text: str) -> str:
+def _last_words(text: str) -> str:
+    """Why a process died that said no error: its last line, or that macOS's GPU watchdog ended it."""
+    stopped = watchdog_error(text, "this job", "a smaller setting")
+    if stopped is not None:
+        return f"{stopped.message} ({stopped.hint})"
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""

@@ -2,7 +2,7 @@
 
     runs/NAME/config.json     what was asked for
     runs/NAME/events.jsonl    one event a line: started, stepped, validated, checkpointed, paused, unpaused, ended
-    runs/NAME/pid             the process that trains
+    runs/NAME/pid             locked by the process that trains, holds its number
     runs/NAME/control         one word for it: pause, resume, checkpoint, stop
 
 A run that was begun in a terminal is shown like one that was begun here. The log is read on from where the last call
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from edgelm import paths
 from edgelm.atomic import atomic_write
-from edgelm.processes import is_alive
+from edgelm.machine.lock import holder
 
 Status = Literal["running", "paused", "stopped", "finished", "interrupted"]
 Order = Literal["pause", "resume", "checkpoint", "stop"]
@@ -85,10 +85,7 @@ class RunLog:
 
     def is_alive(self) -> bool:
         """Whether a process trains it."""
-        try:
-            return is_alive(int((self.directory / "pid").read_text(encoding="ascii")))
-        except (OSError, ValueError):
-            return False
+        return holder(self.directory / "pid") is not None
 
     def order(self, order: Order) -> None:
         """Tell the process that trains.

@@ -16,6 +16,8 @@ from textual.content import Content
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
 from edgelm.atomic import disk_errors
+from edgelm.machine.watchdog import hint as watchdog_hint
+from edgelm.machine.watchdog import is_watchdog
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import Confirm
@@ -256,7 +258,10 @@ chats with the adapter, v shows it beside its base."""
         if code == 0:
             self.notify("the run has ended")
         else:
-            lines = [line for line in child.error_text.splitlines() if line.strip()][-3:]
+            said = child.error_text
+            lines = [line for line in said.splitlines() if line.strip()][-3:]
+            if is_watchdog(said):
+                lines.append(f"r resumes the run; {watchdog_hint()}")
             how = f"signal {-code}" if code < 0 else f"code {code}"
             self.edgelm.report(
                 f"the training process ended with {how}", "\n".join(lines) or "r resumes the run"

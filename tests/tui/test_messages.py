@@ -137,7 +137,7 @@ async def test_delete_and_undo() -> None:
     async with running() as it:
         await conversation(it)
         await it.focus(2)
-        await it.press("x")
+        await it.press("x", "x")
         assert it.said == ["one", "You said: one"]
         await it.send("/undo")
         await it.until(lambda: len(it.said) == 4, "back")
@@ -152,7 +152,7 @@ async def test_deleting_the_answer_under_way_stops_it() -> None:
         await it.send("word " * 100)
         await it.until(lambda: "You said:" in it.screen_text, "answering")
         await it.focus(1)
-        await it.press("x")
+        await it.press("x", "x")
         assert not it.app.desk.busy
         assert len(it.said) == 1
 

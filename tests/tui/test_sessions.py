@@ -93,7 +93,7 @@ async def test_rename_folder_duplicate_delete_undo_by_key() -> None:
         await it.press("d")
         await it.until(lambda: "copy: Dogs" in listed(it), "copied")
         await it.press("ctrl+s")
-        await it.press("x")
+        await it.press("x", "x")
         assert "copy: Dogs" not in listed(it)
         assert it.said == []
         await it.press("u")

@@ -30,6 +30,7 @@ class ChatBase(ModeScreen):
         self.attachments: list[Attachment] = []
         self._new_settings: ChatSettings | None = None
         self._deletions: Deletions | None = None
+        self._armed: tuple[str, int] | None = None
 
     @property
     def chats(self) -> Chats:
@@ -88,6 +89,31 @@ class ChatBase(ModeScreen):
         """Whether the answer under way is in the open chat."""
         return self.desk.current is not None and self.desk.current.session_id == self.session_id
 
+    def armed(self, what: tuple[str, int], warning: str) -> bool:
+        """Whether the key before was the same for the same thing: a single key destroys nothing."""
+        if self._armed == what:
+            self._armed = None
+            return True
+        self._armed = what
+        self.notify(warning, severity="warning")
+        return False
+
+    def disarm(self) -> None:
+        """Another key came between."""
+        self._armed = None
+
+    def on_descendant_blur(self) -> None:
+        """So it did where the focus has moved."""
+        self.disarm()
+
+    def write_on(self, text: str, *, pasted: bool = False) -> None:
+        """Put what was typed elsewhere into the prompt, and go there."""
+        self.set_focus(self.prompt)
+        if pasted:
+            self.prompt.take_paste(text)
+        else:
+            self.prompt.type_text(text)
+
     def target(self) -> MessageView | None:
         """The message that is meant: the one in focus, else the last answer, else the last."""
         if isinstance(self.focused, MessageView):
@@ -96,14 +122,14 @@ class ChatBase(ModeScreen):
         answers = [view for view in views if view.message.role == "assistant"]
         return answers[-1] if answers else views[-1] if views else None
 
-    async def reload(self) -> None:
-        """Show the open chat as it is saved."""
+    async def reload(self, focus: int | None = None) -> None:
+        """Show the open chat as it is saved, with the focus on the message `focus` if one is named."""
         if self.session_id is None:
             self.path = []
             await self.transcript.show([], {})
         else:
             self.path = self.desk.as_heard(self.chats.path(self.session_id))
-            await self.transcript.show(self.path, self.chats.sibling_places(self.session_id))
+            await self.transcript.show(self.path, self.chats.sibling_places(self.session_id), focus)
         if not self.is_whole:  # the app was closed meanwhile
             return
         self.show_current()

@@ -44,6 +44,8 @@ class MessageActions(ChatBase):
             "toggle": self._toggle,
             "move": self._step,
         }
+        if action != "delete":
+            self.disarm()
         with self.edgelm.reporting():
             result = actions[action](view, argument)
             if result is not None:
@@ -73,8 +75,9 @@ class MessageActions(ChatBase):
             if text is None or not text.strip() or not self._may_ask():
                 return
             with self.edgelm.reporting():
-                self.sender.send(message.session_id, message.parent_id, text, message.attachments)
-                await self.reload()
+                answer = self.sender.send(message.session_id, message.parent_id, text, message.attachments)
+                await self.reload(self._heir(view, self.chats.message(answer.message_id).parent_id))
+                self.transcript.follow()
 
         self.app.push_screen(
             AskText("Edit, and ask again; the old version stays as an alternative", message.content), take
@@ -91,8 +94,8 @@ class MessageActions(ChatBase):
             if text is None or not text.strip() or text == message.content:
                 return
             with self.edgelm.reporting():
-                self.chats.correct(message.id, text)
-                await self.reload()
+                better = self.chats.correct(message.id, text)
+                await self.reload(self._heir(view, better.id))
                 self.notify("kept as the better answer: it trains the model, and is preferred to the old one")
 
         self.app.push_screen(AskText("Write the answer as it should have been", message.content), take)
@@ -103,8 +106,8 @@ class MessageActions(ChatBase):
             return
         asked = prompt_of(self.chats, message)
         if asked is not None:
-            self.sender.answer(asked)
-            await self.reload()
+            answer = self.sender.answer(asked)
+            await self.reload(self._heir(view, answer.message_id))
             self.transcript.follow()
 
     async def _continue(self, view: MessageView, _: int) -> None:
@@ -127,16 +130,18 @@ class MessageActions(ChatBase):
     async def _sibling(self, view: MessageView, by: int) -> None:
         shown = beside(self.chats, view.message.id, by)
         self.chats.show(shown)
-        await self.reload()
-        if (new := self.transcript.view_of(shown)) is not None:
-            new.focus()
+        await self.reload(shown)
 
     async def _rate(self, view: MessageView, rating: int) -> None:
-        rate(self.chats, view.message, rating)
+        rate(self.chats, self.chats.message(view.message.id), rating)
         await self.reload()
 
-    async def _delete(self, view: MessageView, _: int) -> None:
+    async def _delete(self, view: MessageView, at_once: int) -> None:
         message = view.message
+        if not at_once and not self.armed(
+            ("message", message.id), "x again deletes this message and what follows it"
+        ):
+            return
         if (
             self.is_mine
             and self.desk.current is not None
@@ -145,9 +150,9 @@ class MessageActions(ChatBase):
             self.edgelm.stop_answer()
         self.deletions.message(message.id)
         await self.reload()
-        self.notify("deleted; Ctrl+Z in the transcript, or /undo, brings it back")
-        views = self.transcript.views
-        (views[-1] if views else self.prompt).focus()
+        self.notify("deleted; /undo brings it back")
+        if not self.transcript.views:
+            self.set_focus(self.prompt)
 
     def _toggle(self, view: MessageView, _: int) -> None:
         turn = view.turn
@@ -155,11 +160,20 @@ class MessageActions(ChatBase):
 
     def _step(self, view: MessageView, by: int) -> None:
         views = self.transcript.views
-        at = views.index(view) + by
+        at = (views.index(view) if view in views else len(views)) + by
         if at >= len(views):
-            self.prompt.focus()
+            self.set_focus(self.prompt)
         elif at >= 0:
-            views[at].focus()
+            self.set_focus(views[at])
+
+    def _heir(self, view: MessageView, message_id: int | None) -> int | None:
+        """The message that takes the place of `view`, if that has the focus: from the prompt, one goes on writing."""
+        return message_id if self.focused is view else None
+
+    def on_message_view_typed(self, event: MessageView.Typed) -> None:
+        """Writing goes on in the prompt."""
+        event.stop()
+        self.write_on(event.text, pasted=event.pasted)
 
     def _may_ask(self) -> bool:
         """Whether a question can be put now."""

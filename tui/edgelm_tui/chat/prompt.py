@@ -149,23 +149,27 @@ class Prompt(TextArea):
         # The text area's own handler runs after this one, unless it is prevented.
         event.stop()
         event.prevent_default()
-        self._take(unix_newlines(event.text))
+        self.take_paste(unix_newlines(event.text))
 
     def action_paste(self) -> None:
         """What was cut or copied in the app."""
         if self.app.clipboard:
-            self._take(unix_newlines(self.app.clipboard))
+            self.take_paste(unix_newlines(self.app.clipboard))
 
-    def _take(self, text: str) -> None:
+    def type_text(self, text: str) -> None:
+        """As if `text` was typed here."""
+        if (result := self._replace_via_keyboard(text, *self.selection)) is not None:
+            self.move_cursor(result.end_location)
+
+    def take_paste(self, text: str) -> None:
         """A paste: an attachment if it is long, a mention of each if it is files that were dropped, else text."""
         if len(text) >= _LONG_PASTE or len(text.splitlines()) > self.paste_lines:
             self.post_message(self.Pasted(text))
             return
         if not self.text.startswith("/") and not self.word() and (files := dropped_files(text)):
             text = "".join(f"@{quoted(str(file))} " for file in files)
-        if (result := self._replace_via_keyboard(text, *self.selection)) is not None:
-            self.move_cursor(result.end_location)
-            self.focus()
+        self.type_text(text)
+        self.focus()
 
     def _recall(self, at: int) -> None:
         self._at = at

@@ -32,7 +32,18 @@ class SessionActions(ChatBase):
     async def on_row_list_act(self, event: RowList.Act) -> None:
         """A key in the list."""
         event.stop()
-        await self.do_to_session(event.action, event.row)
+        action = event.action
+        if action != "ask_delete":
+            self.disarm()
+        elif event.row is None or self.armed(("chat", event.row), "x again deletes this chat"):
+            action = "delete"
+        if action != "ask_delete":
+            await self.do_to_session(action, event.row)
+
+    def on_row_list_typed(self, event: RowList.Typed) -> None:
+        """Writing goes on in the prompt."""
+        event.stop()
+        self.write_on(event.text)
 
     async def action_session(self, action: str) -> None:
         """Do something to the open chat."""

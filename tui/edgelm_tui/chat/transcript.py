@@ -59,8 +59,14 @@ class Transcript(VerticalScroll, can_focus=False):
         """The widget of a message."""
         return next((view for view in self.views if view.message.id == message_id), None)
 
-    async def show(self, path: Sequence[Message], places: dict[int, tuple[int, int]]) -> None:
-        """Show a path of messages; those that are there already stay as they are."""
+    async def show(
+        self, path: Sequence[Message], places: dict[int, tuple[int, int]], focus: int | None = None
+    ) -> None:
+        """Show a path of messages; those that are there already stay as they are.
+
+        The focus goes to the message `focus`; else, from one that goes away, to the one that comes in its place, before it
+        goes: a key never reaches a neighbour.
+        """
         async with self._lock:
             if not self.is_attached:
                 return
@@ -73,16 +79,31 @@ class Transcript(VerticalScroll, can_focus=False):
             same = 0
             while same < min(len(views), len(shown)) and views[same].message.id == shown[same].id:
                 same += 1
-            if same < len(views) or same == 0:
-                await self.remove_children(list(self.query_children(MessageView))[same:])
             if same == 0:
                 kept_from = max(len(path) - _FIRST, 0)
                 shown = list(path[kept_from:])
             self._hidden, self._places = list(path[:kept_from]), places
             for view, message in zip(views[:same], shown, strict=False):
                 self._renew(view, message)
-            await self.mount_all([self._made(message) for message in shown[same:]])
+            made = [self._made(message) for message in shown[same:]]
+            with self.app.batch_update():
+                await self.mount_all(made)
+                if self.is_attached:
+                    self._pass_focus([*views[:same], *made], views[same:], same, focus)
+                    await self.remove_children(views[same:])
             self._say_hidden()
+
+    def _pass_focus(
+        self, shown: Sequence[MessageView], gone: Sequence[MessageView], same: int, focus: int | None
+    ) -> None:
+        focused = self.screen.focused
+        heir = next((view for view in shown if view.message.id == focus), None)
+        if heir is None and isinstance(focused, MessageView) and focused in gone:
+            at = same + gone.index(focused)
+            heir = shown[min(at, len(shown) - 1)] if shown else None
+            self.screen.set_focus(heir, scroll_visible=False)
+        elif heir is not None:
+            self.screen.set_focus(heir, scroll_visible=False)
 
     async def notice(self, text: str, *, error: bool = False) -> None:
         """A line that belongs to no message."""

@@ -6,11 +6,11 @@ Lines are laid out once for a width (finished Markdown blocks once and for all) 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.events import Click
+from textual.events import Click, Key, Paste
 from textual.geometry import Region, Size
 from textual.message import Message as TextualMessage
 from textual.selection import Selection
@@ -33,11 +33,19 @@ _KEYS: list[tuple[str, str, str, str]] = [
     ("plus,equals_sign", "rate(1)", "Good", "good"),
     ("minus", "rate(-1)", "Bad", "bad"),
     ("w", "correct", "Better", "correct"),
-    ("x,delete", "delete", "Delete", "delete"),
+    ("x", "delete", "Delete", "delete"),
+    ("delete", "delete(1)", "Delete at once", "delete_now"),
     ("t", "toggle", "Open or close thinking and tool calls", "toggle"),
     ("up,k", "move(-1)", "Message above", "up"),
     ("down,j", "move(1)", "Message below", "down"),
 ]
+
+
+class Actor(Protocol):
+    """A screen with messages."""
+
+    async def act_on(self, view: MessageView, action: str, argument: int) -> None:
+        """Do `action` to the message of `view`."""
 
 
 class MessageView(Widget, can_focus=True):
@@ -50,6 +58,13 @@ class MessageView(Widget, can_focus=True):
         view: MessageView
         action: str
         argument: int = 0
+
+    @dataclass
+    class Typed(TextualMessage):
+        """The user writes, with the focus on a message."""
+
+        text: str
+        pasted: bool = False
 
     DEFAULT_CSS = """
     MessageView { height: auto; padding: 0 1; margin: 0 0 1 0; border-left: blank; }
@@ -116,9 +131,21 @@ class MessageView(Widget, can_focus=True):
         """Ask the screen."""
         self.post_message(self.Act(self, action, argument))
 
-    def action_act(self, action: str, argument: int = 0) -> None:
-        """By key."""
-        self.act(action, argument)
+    async def action_act(self, action: str, argument: int = 0) -> None:
+        """By key. What is done is waited for, so that the next key, however fast, finds what is shown then."""
+        await cast("Actor", self.screen).act_on(self, action, argument)
+
+    def on_key(self, event: Key) -> None:
+        """What is typed and is no key of a message is for the prompt."""
+        if event.is_printable and event.character and event.key not in self.screen.active_bindings:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Typed(event.character))
+
+    def on_paste(self, event: Paste) -> None:
+        """What is pasted too."""
+        event.stop()
+        self.post_message(self.Typed(event.text, pasted=True))
 
     def on_click(self, event: Click) -> None:
         """Lines that are buttons."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import OptionList
 
@@ -17,6 +18,17 @@ class RowList(OptionList):
 
         action: str
         row: int | None
+
+    @dataclass
+    class Typed(Message):
+        """The user writes, with the focus on the list."""
+
+        text: str
+
+    def on_key(self, event: Key) -> None:
+        """What is typed and is no key of the list is for whoever can write."""
+        if event.is_printable and event.character and event.key not in self.screen.active_bindings:
+            self.post_message(self.Typed(event.character))
 
     def action_act(self, action: str) -> None:
         """By key."""

@@ -54,3 +54,18 @@ def prompt_caches() -> Path:
 def caches() -> Path:
     """What can be computed again: KV caches, sensitivities, calibration statistics."""
     return home() / "caches"
+
+
+def visible_files(directory: Path) -> list[Path]:
+    """The files at or below `directory` that are not hidden, nor in a hidden folder, in order.
+
+    What a system keeps beside the data of a person (`._notes.txt` on an exFAT disk, `.DS_Store`, `.git`) is no data.
+    """
+    return sorted(
+        path for path in directory.rglob("*") if is_visible(path.relative_to(directory)) and path.is_file()
+    )
+
+
+def is_visible(path: Path) -> bool:
+    """Whether no part of a relative path begins with a dot."""
+    return not any(part.startswith(".") for part in path.parts)

@@ -17,6 +17,7 @@ from edgelm import corpus
 from edgelm.errors import FormatError, NotFoundError, OptionError, PromptError
 from edgelm.messages.reader import read_messages
 from edgelm.messages.values import MessageError
+from edgelm.paths import visible_files
 from edgelm.text.prompt import encode_chat
 
 ROW_TOKENS = 512
@@ -96,7 +97,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise NotFoundError(f"calibration text {path} does not exist")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = [file for file in visible_files(path) if file.suffix.lower() in SUFFIXES]
     if not found:
         raise NotFoundError(f"{path} holds no {', '.join(SUFFIXES)} file to calibrate on")
     return found

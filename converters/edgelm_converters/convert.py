@@ -45,7 +45,9 @@ from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
+from edgelm_converters.sanitize import grouped
 from edgelm_converters.sensitivities import sensitivities
+from edgelm_converters.tied import settled
 from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
@@ -90,12 +92,12 @@ def convert(
     if output is not None:
         refuse_existing(Path(output))
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
-    config = normalise_config(checkpoint.config)
+    checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
     target = (
         Path(output) if output is not None else paths.models() / _library_name(checkpoint, config, wanted)
     )
     with _buffer_cache(0), long_job("the conversion", "a lower --quality"):
-        return _convert(checkpoint, config, wanted, target, on_progress, on_estimate)
+        return _convert(checkpoint, config, notes, wanted, target, on_progress, on_estimate)
 
 
 @contextmanager
@@ -113,13 +115,13 @@ def _reused_bytes(job: Job) -> int:
 
 
 def _convert(
-    checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion, target: Path, on_progress: OnProgress,
-    on_estimate: OnEstimate,
+    checkpoint: Checkpoint, config: dict[str, Any], notes: list[str], wanted: Conversion, target: Path,
+    on_progress: OnProgress, on_estimate: OnEstimate,
 ) -> Converted:  # fmt: skip
     started = time.monotonic()
     with atomic_directory(target) as directory, ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(hash_files, checkpoint.origin.files)
-        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate)
+        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes)
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
@@ -265,6 +267,8 @@ def _receipt(
         calibration=calibrated.as_json() if calibrated is not None else None,
         quality=quality.as_json() if quality is not None else None,
         rounded_because=job.rounded_because,
+        dropped=grouped(job.dropped),
+        notes=job.notes,
     )
 
 

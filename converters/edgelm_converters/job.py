@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class Job:
     on_progress: OnProgress
     on_estimate: OnEstimate
     """Called with what a long step will take, before it starts."""
+    notes: list[str] = field(default_factory=list)
+    """What was found in the source that the receipt is to say."""
+    dropped: dict[str, None] = field(default_factory=dict)
+    """The source's tensors that the architecture leaves out, in order."""
     rounded_because: str | None = None
     """Why weights are rounded to nearest where the default is to calibrate."""
 
@@ -65,7 +69,9 @@ class Job:
             return imported(self.checkpoint.origin.files[0].parent, self.config)
         # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
         with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
-            return sanitized(network, self.checkpoint.tensors, self.stage), self.checkpoint.quantization
+            found = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
+        self.dropped.update(dict.fromkeys(found.dropped))
+        return found.tensors, self.checkpoint.quantization
 
     def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], Packed]:
         """A fresh network and the source's tensors for it, opened anew: `edgelm_converters.source_weights.Inputs`."""

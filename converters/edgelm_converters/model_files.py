@@ -14,14 +14,20 @@ from edgelm.atomic import disk_errors
 from edgelm.quant.apply import quantization_config
 from edgelm_converters.plan import Plan
 
+_NOT_KEPT = (
+    "_name_or_path",
+    "quantization",
+    "quantization_config",
+    "compression_config",
+    "dtype",
+    "transformers_weights",
+)
+"""What a config says of the files that it was published with."""
+
 
 def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dict[str, Any]:
     """The normalised `config` with the dtype and quantization of `plan`; `left` stay unquantized."""
-    made = {
-        k: v
-        for k, v in config.items()
-        if k not in ("_name_or_path", "quantization", "quantization_config", "dtype")
-    }
+    made = {k: v for k, v in config.items() if k not in _NOT_KEPT}
     floats = Counter(dtype for _, dtype in plan.layout.values() if mx.issubdtype(dtype, mx.floating))
     if floats:
         made["torch_dtype"] = dtype_name(floats.most_common(1)[0][0])

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.model.weights.network import load_network
 from edgelm.quant.tree import flat_parameters
 from edgelm_converters.checkpoint import LazyTensor
 
@@ -53,10 +53,7 @@ def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTen
     Raises:
         FormatError: mlx-lm does not know the packing.
     """
-    with keep_file_limit():
-        from mlx_lm.utils import load_model
-    with mlx_lm_errors(directory):
-        network, _ = load_model(directory, lazy=True, model_config=config)
+    network, _ = load_network(directory, config)
     arrays = flat_parameters(network)
     packed = {
         path: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}

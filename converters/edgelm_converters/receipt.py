@@ -7,7 +7,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,12 @@ class Receipt:
 
     rounded_because: str | None = None
     """Why weights were rounded to nearest where the default is to calibrate."""
+
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Names of the source's tensors that mlx-lm's architecture leaves out, numbers starred → how many."""
+
+    notes: list[str] = field(default_factory=list)
+    """What was found in the source, and what was made of it."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the manifest."""

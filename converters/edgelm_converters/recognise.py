@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError
 from edgelm.model import hub, library, packages
+from edgelm.model.weights.files import names_in, weights_kind
 from edgelm.progress import OnProgress
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.sources.huggingface import open_huggingface
@@ -79,9 +80,10 @@ def _open_file(path: Path) -> Checkpoint:
 
 
 def _open_directory(directory: Path) -> Checkpoint:
-    if any(directory.glob("model*.safetensors")) or (directory / "model.safetensors.index.json").exists():
+    kind = weights_kind(directory)
+    if kind == "safetensors":
         return open_huggingface(directory)
-    if any(directory.glob("pytorch_model*.bin")) or (directory / "pytorch_model.bin.index.json").exists():
+    if kind == "pytorch":
         from edgelm_converters.pytorch import open_pytorch
 
         return open_pytorch(directory)
@@ -89,14 +91,28 @@ def _open_directory(directory: Path) -> Checkpoint:
         from edgelm_converters.pytorch import open_meta
 
         return open_meta(directory)
-    found = sorted(directory.glob("*.gguf"))
+    found = _gguf_models(directory)
     if len(found) == 1:
         return _open_file(found[0])
     if found:
         raise FormatError(
-            f"{directory} holds {len(found)} GGUF files", hint=f"name one of them, as {found[0]}"
+            f"{directory} holds {len(found)} GGUF files: {', '.join(path.name for path in found)}",
+            hint=f"name one of them, as {found[0]}",
         )
     raise NotFoundError(
         f"{directory} holds no weights",
         hint="expected model*.safetensors, pytorch_model*.bin, consolidated.*.pth or one *.gguf",
     )
+
+
+def _gguf_models(directory: Path) -> list[Path]:
+    """The GGUF models in a directory, one path for each: the first part of those that are split; no projectors of images."""
+    from edgelm_converters.gguf.parts import first_parts
+
+    names = [
+        name
+        for name in names_in(directory)
+        if name.lower().endswith(".gguf") and (directory / name).is_file()
+    ]
+    models = [name for name in names if not name.lower().startswith("mmproj")]
+    return [directory / name for name in first_parts(models)]

@@ -126,6 +126,9 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         rows.append(("smaller groups", _listed(receipt["regrouped"])))
     if receipt["left_unquantized"]:
         rows.append(("unquantized", _listed(receipt["left_unquantized"])))
+    if receipt.get("dropped"):
+        rows.append(("left out", _listed(receipt["dropped"])))
+    rows += [("note", note) for note in receipt.get("notes", ())]
     rows += [
         ("tokenizer", f"{tokenizer['exact']} of {tokenizer['lines']} sample lines come back exactly"),
         *_against_source(receipt),

@@ -21,6 +21,7 @@ from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows, text_rows
 from edgelm.machine.long_job import long_job
 from edgelm.model.load import LoadedModel, load
+from edgelm.paths import visible_files
 from edgelm.progress import OnProgress, ignore_progress
 
 SHIPPED = "shipped held-out text"
@@ -175,9 +176,7 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
     if not path.exists():
         raise NotFoundError(f"{path} does not exist, expected a text file or a directory of them")
     files = (
-        [path]
-        if path.is_file()
-        else sorted(item for item in path.rglob("*") if item.suffix in (".txt", ".md"))
+        [path] if path.is_file() else [item for item in visible_files(path) if item.suffix in (".txt", ".md")]
     )
     if not files:
         raise NotFoundError(f"{path} holds no .txt or .md file")

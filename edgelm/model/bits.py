@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import NotFoundError
-from edgelm.model.safetensors_header import TensorInfo, read_header
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.model.weights.files import read_headers
 
 _PACKED = "U32"
 """The type in which MLX packs codes."""
@@ -27,11 +27,7 @@ def measure_bits_per_weight(directory: Path, config: Mapping[str, Any]) -> float
         NotFoundError: no weights.
         FormatError: a broken header.
     """
-    tensors: dict[str, TensorInfo] = {}
-    for path in sorted(directory.glob("model*.safetensors")):
-        tensors.update(read_header(path))
-    if not tensors:
-        raise NotFoundError(f"{directory} holds no model*.safetensors")
+    tensors = read_headers(directory)
     if "quantization" not in config and "quantization_config" in config:
         return None
     weights = sum(count_weights(name, info, tensors, config) for name, info in tensors.items())

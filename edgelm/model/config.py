@@ -8,14 +8,13 @@ the flat keys beside the nested ones; `check_architecture` refuses what mlx-lm c
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
+from edgelm.model.sources import module_source, module_spec
 
 Config = dict[str, Any]
 
@@ -112,13 +111,7 @@ def _check_depth(config: Config) -> None:
 
 def _has_module(name: str) -> bool:
     """Whether mlx-lm has a file for the architecture; looks without importing it."""
-    return _module_spec(name) is not None
-
-
-def _module_spec(name: str) -> ModuleSpec | None:
-    from mlx_lm.utils import MODEL_REMAPPING
-
-    return importlib.util.find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(name, name)}")
+    return module_spec(name) is not None
 
 
 def _mlx_lm_version() -> str:
@@ -188,10 +181,7 @@ def _reads_nested_rope(model_type: object) -> bool:
 
     Flat keys beside them would be read by transformers, which makes a `rope_scaling` the parameters of every layer.
     """
-    spec = _module_spec(model_type) if isinstance(model_type, str) and model_type.isidentifier() else None
-    if spec is None or spec.origin is None:
-        return False
-    source = Path(spec.origin).read_text(encoding="utf-8")
+    source = module_source(model_type)
     return "rope_parameters" in source and "rope_scaling" not in source
 
 

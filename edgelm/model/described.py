@@ -13,7 +13,8 @@ from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model.config import check_architecture, normalise_config, read_config
 from edgelm.model.library import resolve
 from edgelm.model.safetensors_header import TensorInfo
-from edgelm.model.weight_bytes import read_headers
+from edgelm.model.weights.files import read_headers
+from edgelm.model.weights.packing import check_announced_packing, check_packing, with_packing
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def describe_model(text: str) -> Described:
             raise
         return _describe_remote(text)
     config = _checked(directory)
-    return Described(directory.absolute().name, directory, config, read_headers(directory))
+    headers = read_headers(directory)
+    check_packing(with_packing(config, directory), headers, directory)
+    return Described(directory.absolute().name, directory, config, headers)
 
 
 def _checked(directory: Path) -> dict[str, Any]:
@@ -57,9 +60,9 @@ def _checked(directory: Path) -> dict[str, Any]:
 
 
 def _describe_remote(text: str) -> Described:
-    from edgelm.model.hub import parse_hub_id
+    from edgelm.model.hub import index_of, parse_hub_id
     from edgelm.model.hub_cache import list_repo
-    from edgelm.model.hub_files import CONFIG, require_description, weight_kind
+    from edgelm.model.hub_files import CONFIG, require_description, split_weights, weight_kind
     from edgelm.model.hub_transfer import download
     from edgelm.progress import ignore_progress
 
@@ -74,11 +77,13 @@ def _describe_remote(text: str) -> Described:
     require_description(listing, kind)
     (config_path,) = download(listing, [CONFIG], ignore_progress)
     config = _checked(config_path.parent)
+    check_announced_packing(config, repo)
     headers = {
         name: info
-        for file in listing.matching("model*.safetensors")
+        for file in split_weights(listing, kind, index_of(listing, kind)).files
         for name, info in _remote_header(repo, listing.revision, file).items()
     }
+    check_packing(with_packing(config, config_path.parent), headers, repo)
     return Described(repo, config_path.parent, config, headers)
 
 

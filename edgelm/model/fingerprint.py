@@ -7,30 +7,24 @@ file. Two models that differ in training or quantization differ in nearly every 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+
+from edgelm.model.weights.files import weight_files
 
 _BLOCKS = 64
 _BLOCK_BYTES = 4096
 _HEADER_BYTES = 1 << 20
 
 
-def fingerprint(directory: Path, *, weights: str = "model*.safetensors", config: str = "config.json") -> str:
-    """32 hexadecimal digits for a model's (or an adapter's) directory.
+def fingerprint(directory: Path) -> str:
+    """32 hexadecimal digits for a model's directory.
 
     Raises:
+        NotFoundError, FormatError, UnsafeError: see `edgelm.model.weights.files.weight_files`.
         OSError: a file cannot be read.
     """
-    found = hashlib.sha256()
-    found.update((directory / config).read_bytes())
-    for path in sorted(directory.glob(weights)):
-        size = path.stat().st_size
-        found.update(f"{path.name} {size} ".encode())
-        with path.open("rb") as file:
-            found.update(file.read(min(size, _HEADER_BYTES)))
-            for block in range(_BLOCKS):
-                file.seek(block * size // _BLOCKS)
-                found.update(file.read(_BLOCK_BYTES))
-    return found.hexdigest()[:32]
+    return _fingerprint(directory / "config.json", weight_files(directory))
 
 
 def adapter_fingerprint(directory: Path) -> str:
@@ -39,4 +33,18 @@ def adapter_fingerprint(directory: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    return fingerprint(directory, weights="adapters.safetensors", config="adapter_config.json")
+    return _fingerprint(directory / "adapter_config.json", [directory / "adapters.safetensors"])
+
+
+def _fingerprint(config: Path, weights: Sequence[Path]) -> str:
+    found = hashlib.sha256()
+    found.update(config.read_bytes())
+    for path in weights:
+        size = path.stat().st_size
+        found.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            found.update(file.read(min(size, _HEADER_BYTES)))
+            for block in range(_BLOCKS):
+                file.seek(block * size // _BLOCKS)
+                found.update(file.read(_BLOCK_BYTES))
+    return found.hexdigest()[:32]

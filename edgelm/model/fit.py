@@ -16,7 +16,8 @@ from edgelm.errors import FitError
 from edgelm.model.cache_shape import CacheShape, trace_cache
 from edgelm.model.config import context_length
 from edgelm.model.network import build_network
-from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights, read_headers
+from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights
+from edgelm.model.weights.files import read_headers
 from edgelm.units import format_bytes
 
 Verdict = Literal["fits", "tight", "does not fit"]

@@ -169,7 +169,7 @@ def _plan(
     require_description(listing, kind)
     if kind in INDEX_OF:
         _check_config(listing)
-    return kind, needed_files(listing, kind, _index_of(listing, kind))
+    return kind, needed_files(listing, kind, index_of(listing, kind))
 
 
 def _check_gguf(listing: Listing, known: Collection[str] | None) -> None:
@@ -183,12 +183,16 @@ def _check_gguf(listing: Listing, known: Collection[str] | None) -> None:
 
 def _check_config(listing: Listing) -> None:
     from edgelm.model.config import check_architecture, read_config
+    from edgelm.model.weights.packing import check_announced_packing
 
     (path,) = download(listing, [CONFIG], ignore_progress)
-    check_architecture(read_config(path.parent))
+    config = read_config(path.parent)
+    check_architecture(config)
+    check_announced_packing(config, listing.repo)
 
 
-def _index_of(listing: Listing, kind: WeightKind) -> Any:
+def index_of(listing: Listing, kind: WeightKind) -> Any:
+    """The parsed index of shards, downloaded; None if the listing has none."""
     from edgelm.model.config import read_json
 
     name = INDEX_OF.get(kind)

@@ -14,21 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
+from edgelm.model.weights.choice import NAMING, Choice, SplitKind, choose, kind_of
 from edgelm.units import format_bytes
 
 WeightKind = Literal["safetensors", "pytorch", "meta", "gguf"]
 
 CONFIG = "config.json"
-INDEX_OF: dict[WeightKind, str] = {
-    "safetensors": "model.safetensors.index.json",
-    "pytorch": "pytorch_model.bin.index.json",
-}
-_SINGLE_OF: dict[WeightKind, str] = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
-_PATTERN_OF: dict[WeightKind, str] = {
-    "safetensors": "model*.safetensors",
-    "pytorch": "pytorch_model*.bin",
-    "meta": "consolidated.*.pth",
-}
+INDEX_OF: dict[WeightKind, str] = {kind: naming.index for kind, naming in NAMING.items()}
+_META = "consolidated.*.pth"
 _TOKENIZERS: tuple[frozenset[str], ...] = (
     frozenset({"tokenizer.json"}),
     frozenset({"tokenizer.model"}),
@@ -71,24 +64,30 @@ class Listing:
     gguf_architecture: str | None = None
     """As the Hub read it from the GGUF file."""
 
+    def top_level(self) -> list[str]:
+        """Files that are in no folder and not hidden, in order."""
+        return sorted(name for name in self.files if "/" not in name and not name.startswith("."))
+
     def matching(self, pattern: str) -> list[str]:
-        """Top-level files, in order."""
-        return sorted(name for name in self.files if "/" not in name and fnmatch.fnmatchcase(name, pattern))
+        """Those of them that match."""
+        return [name for name in self.top_level() if fnmatch.fnmatchcase(name, pattern)]
 
     def size_bytes(self, names: Iterable[str]) -> int:
         return sum(self.files[name].size_bytes for name in names)
 
 
 def weight_kind(listing: Listing) -> WeightKind:
-    """What the weights are stored as, the best kind first.
+    """What the weights are stored as: of safetensors and PyTorch the one that transformers loads, before Meta and GGUF.
 
     Raises:
         NotFoundError: no weights that edgelm reads.
         UnsupportedError: an adapter instead of a model.
     """
-    for kind, pattern in _PATTERN_OF.items():
-        if listing.matching(pattern) and (kind != "meta" or "params.json" in listing.files):
-            return kind
+    split = kind_of(listing.top_level())
+    if split is not None:
+        return split
+    if listing.matching(_META) and "params.json" in listing.files:
+        return "meta"
     if _gguf_models(listing):
         return "gguf"
     if "adapter_config.json" in listing.files:
@@ -113,11 +112,27 @@ def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[
     """
     described = {"params.json"} if kind == "meta" else {CONFIG}
     supporting = sorted((described | _SUPPORTING) & listing.files.keys())
-    weights = _weights(listing, kind, index)
-    if index is not None and _shards_of(index, listing, kind) == set(weights):
-        # Otherwise it is left over from another way of storing the same weights.
-        supporting.append(INDEX_OF[kind])
-    return supporting + weights
+    if kind == "safetensors" or kind == "pytorch":
+        choice = split_weights(listing, kind, index)
+        # An index that does not decide is left over from another way of storing the same weights.
+        index_name = [choice.index] if choice.index is not None else []
+        return [*supporting, *index_name, *choice.files]
+    weights = _all_shards(listing.matching(_META))
+    _refuse_absent(listing, weights)
+    return supporting + sorted(weights)
+
+
+def split_weights(listing: Listing, kind: SplitKind, index: Any) -> Choice:
+    """The weight files of a model, chosen as in a directory.
+
+    Raises:
+        NotFoundError: there are none.
+        FormatError, UnsafeError: see `edgelm.model.weights.choice`.
+    """
+    choice = choose(kind, listing.top_level(), lambda _: index, listing.repo)
+    if choice is None:
+        raise NotFoundError(f"{listing.repo} has no {kind} weights")
+    return choice
 
 
 def require_description(listing: Listing, kind: WeightKind) -> None:
@@ -132,18 +147,6 @@ def require_description(listing: Listing, kind: WeightKind) -> None:
         raise NotFoundError(f"{listing.repo} has no tokenizer, expected tokenizer.json or tokenizer.model")
 
 
-def _weights(listing: Listing, kind: WeightKind, index: Any) -> list[str]:
-    single = _SINGLE_OF.get(kind)
-    if single in listing.files:
-        return [single]
-    if index is not None:
-        shards = _shards_of(index, listing, kind)
-    else:
-        shards = _all_shards(listing.matching(_PATTERN_OF[kind]))
-    _refuse_absent(listing, shards)
-    return sorted(shards)
-
-
 def _refuse_absent(listing: Listing, shards: set[str]) -> None:
     absent = sorted(shards - listing.files.keys())
     if absent:
@@ -151,13 +154,6 @@ def _refuse_absent(listing: Listing, shards: set[str]) -> None:
             f"{listing.repo} lacks {len(absent)} of its {len(shards)} weight files: {', '.join(absent[:3])}",
             hint="the upload may be unfinished; try another revision",
         )
-
-
-def _shards_of(index: Any, listing: Listing, kind: WeightKind) -> set[str]:
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places or {type(name) for name in places.values()} != {str}:
-        raise FormatError(f"{INDEX_OF[kind]} of {listing.repo} has no weight_map from tensors to files")
-    return set(places.values())
 
 
 def _all_shards(names: Collection[str]) -> set[str]:
@@ -198,7 +194,8 @@ def _gguf_models(listing: Listing) -> dict[str, list[str]]:
     """File names by the name of the model that they are parts of; vision projectors left out."""
     models: dict[str, list[str]] = {}
     for name in sorted(listing.files):
-        is_projector = name.rpartition("/")[2].lower().startswith("mmproj")
+        # Projectors of images, and the AppleDouble files of a foreign disk (`._x.gguf`), are no models.
+        is_projector = name.rpartition("/")[2].lower().startswith(("mmproj", "."))
         if name.lower().endswith(".gguf") and not is_projector:
             models.setdefault(_SHARD.sub(".", name), []).append(name)
     return models

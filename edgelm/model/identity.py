@@ -15,6 +15,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_write
 from edgelm.errors import OutputError
 from edgelm.model.manifest import Manifest
+from edgelm.model.weights.files import weight_files
 
 _CHUNK_BYTES = 1 << 22
 
@@ -23,10 +24,11 @@ def weights_identity(directory: Path) -> str:
     """In hexadecimal.
 
     Raises:
-        FormatError: the manifest is broken.
+        NotFoundError, FormatError, UnsafeError: the manifest or the index of the weights is broken, or there are none.
         OSError: a file cannot be read.
     """
-    files = sorted(directory.glob("model*.safetensors")) or sorted(directory.glob("adapters.safetensors"))
+    adapter = directory / "adapters.safetensors"
+    files = [adapter] if adapter.is_file() else weight_files(directory)
     manifest = Manifest.read(directory)
     listed = manifest.weights_sha256 if manifest else {}
     if set(listed) != {path.name for path in files}:

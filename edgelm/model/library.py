@@ -16,12 +16,14 @@ from pathlib import Path
 
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
-from edgelm.errors import FormatError, NotFoundError, OptionError
+from edgelm.errors import FormatError, NotFoundError, OptionError, UnsafeError
 from edgelm.model import hub
 from edgelm.model.bits import measure_bits_per_weight
 from edgelm.model.config import Config, context_length, read_config
 from edgelm.model.manifest import Manifest
 from edgelm.model.placing import fill
+from edgelm.model.weights.choice import NAMING
+from edgelm.model.weights.files import weight_files
 from edgelm.progress import OnProgress, ignore_progress
 
 _TRASH = ".removed-"
@@ -69,7 +71,7 @@ def describe(directory: Path) -> Installed:
         config = read_config(directory)
         manifest = Manifest.read(directory)
         bits = manifest.bits_per_weight if manifest else measure_bits_per_weight(directory, config)
-    except (FormatError, NotFoundError) as error:
+    except (FormatError, NotFoundError, UnsafeError) as error:
         problem = error.message
     return Installed(
         name=directory.name,
@@ -86,8 +88,18 @@ def describe(directory: Path) -> Installed:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """The files of a model directory, by name."""
-    return sorted(path for path in directory.rglob("*") if path.is_file())
+    """The files of a model directory, by name: none that are hidden, and no weights that are not the model's."""
+    files = paths.visible_files(directory)
+    try:
+        chosen = {path.name for path in weight_files(directory)}
+    except (FormatError, NotFoundError, UnsafeError):
+        return files  # its problem is told elsewhere
+    strays = NAMING["safetensors"].pattern
+    return [
+        path
+        for path in files
+        if path.parent != directory or path.name in chosen or not strays.fullmatch(path.name)
+    ]
 
 
 def resolve(text: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm import paths
-from edgelm.errors import FormatError
+from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model.identity import weights_identity
 from edgelm.model.manifest import Manifest
 
@@ -80,7 +80,7 @@ def _artefacts() -> dict[str, Path]:
                 continue
             try:
                 found[weights_identity(directory)] = directory
-            except (FormatError, OSError):
+            except (FormatError, NotFoundError, UnsafeError, OSError):
                 continue  # a broken neighbour is not this model's problem
     return found
 

@@ -23,8 +23,10 @@ from edgelm.model import config as configs
 from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
 from edgelm.model.adapters.stack import AdapterStack
 from edgelm.model.fit import require_fit
-from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors, use_named_settings
-from edgelm.model.safetensors_header import read_header
+from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.model.weights.files import read_headers
+from edgelm.model.weights.network import load_network
+from edgelm.model.weights.packing import check_packing, with_packing
 from edgelm.quant.tree import flat_parameters
 
 
@@ -50,38 +52,6 @@ class LoadedModel:
     """Of the parameters that are not packed: "float32", "bfloat16", "float16"."""
     adapters: AdapterStack
     """What is on the network, to be weighted or turned off between requests."""
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model directory, headers checked.
-
-    Raises:
-        NotFoundError: there are none.
-        FormatError: a header is broken, or the index names a file that is missing.
-    """
-    index_path = directory / "model.safetensors.index.json"
-    found = sorted(directory.glob("model*.safetensors"))
-    if index_path.exists():
-        listed = configs.read_json(index_path).get("weight_map")
-        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
-            raise FormatError(f"{index_path} has no weight_map of file names")
-        _check_index(listed, directory, index_path)
-    if not found:
-        raise NotFoundError(
-            f"{directory} holds no model*.safetensors",
-            hint="edgelm convert reads PyTorch, Meta and GGUF weights",
-        )
-    for path in found:
-        read_header(path)
-    return found
-
-
-def _check_index(listed: dict[str, str], directory: Path, index_path: Path) -> None:
-    for name in sorted(set(listed.values())):
-        if Path(name).name != name:
-            raise UnsafeError(f"{index_path} names {name!r}, a path outside the model directory")
-        if not (directory / name).exists():
-            raise FormatError(f"{directory / name} is missing, and {index_path.name} names it")
 
 
 def load(
@@ -112,29 +82,16 @@ def load(
         raise NotFoundError(f"{directory} is not a directory")
     config = configs.normalise_config(configs.read_config(directory))
     configs.check_architecture(config)
-    weight_files(directory)
+    check_packing(with_packing(config, directory), read_headers(directory), directory)
     machine = device.detect()
     if check_fit:
         require_fit(directory, config, machine)
     device.configure_mlx(machine)
-    network = load_network(directory, config)
+    network, config = load_network(directory, with_packing(config, directory))
     _apply_dtype(network, dtype, machine)
     stack = _stack_adapters(network, directory, adapter)
     tokenizer = load_tokenizer(directory, config)
     return _describe(network, tokenizer, config, directory, stack)
-
-
-def load_network(directory: Path, config: dict[str, Any]) -> Any:
-    """The network of a normalised config with its weights as they are stored, not read yet."""
-    with keep_file_limit():
-        from mlx_lm.utils import load_model
-
-    # Builds the network once more than needed, to name an unreadable RoPE before weights are read.
-    build_network(config, directory)
-    with mlx_lm_errors(directory):
-        network, _ = load_model(directory, lazy=True, model_config=config)
-    use_named_settings(network, config)
-    return network
 
 
 def _stack_adapters(

@@ -43,7 +43,7 @@ def _scan() -> Iterator[ModelPackage]:
         if ".gguf" not in (distribution.read_text("RECORD") or "").lower():
             continue
         for file in distribution.files or ():
-            if file.suffix.lower() == ".gguf":
+            if file.suffix.lower() == ".gguf" and not file.name.startswith("."):
                 path = Path(str(distribution.locate_file(file))).resolve()
                 if path.is_file():
                     yield _describe(distribution, path)

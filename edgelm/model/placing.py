@@ -18,6 +18,7 @@ from edgelm.model import hub
 from edgelm.model.bits import measure_bits_per_weight
 from edgelm.model.config import normalise_config, read_config
 from edgelm.model.manifest import Manifest
+from edgelm.model.weights.files import weight_files
 
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP)
 
@@ -61,7 +62,7 @@ def _flatten_config(directory: Path) -> None:
 
 
 def _manifest(repo: str, found: hub.Download, directory: Path) -> Manifest:
-    weights = sorted(directory.glob("*.safetensors"))
+    weights = weight_files(directory)
     hashes = {path.name: found.sha256.get(path.name) or _sha256(path) for path in weights}
     return Manifest(
         source=repo,

@@ -10,13 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgelm import device as devices
-from edgelm.errors import NotFoundError, OptionError
+from edgelm.errors import OptionError
 from edgelm.model.bits import count_weights
-from edgelm.model.safetensors_header import TensorInfo, read_header
+from edgelm.model.safetensors_header import TensorInfo
 from edgelm.quant.scheme import Scheme, fit_group, settings_bits_per_weight
 
 Headers = Mapping[str, TensorInfo]
@@ -43,22 +42,6 @@ class WeightBytes:
     float_bytes: int
     """Size of one floating number of the model, so of its activations and cache."""
     is_dequantized: bool
-
-
-def read_headers(directory: Path) -> dict[str, TensorInfo]:
-    """The tensors of a model directory, by name.
-
-    Raises:
-        NotFoundError: there are no weights.
-        FormatError: a broken header.
-    """
-    files = sorted(directory.glob("model*.safetensors"))
-    if not files:
-        raise NotFoundError(
-            f"{directory} holds no model*.safetensors",
-            hint="edgelm convert reads PyTorch, Meta and GGUF weights",
-        )
-    return {name: info for path in files for name, info in read_header(path).items()}
 
 
 def price_weights(headers: Headers, config: Mapping[str, Any], device: devices.Device) -> WeightBytes:

@@ -17,7 +17,7 @@ from edgelm.model.adapters.files import AdapterUse
 from edgelm.model.fingerprint import fingerprint
 from edgelm.model.fit import account_of, trace
 from edgelm.model.load import LoadedModel, load
-from edgelm.model.weight_bytes import read_headers
+from edgelm.model.weights.files import read_headers
 from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool

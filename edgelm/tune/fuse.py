@@ -30,9 +30,12 @@ from edgelm.model.adapters.files import Adapter, AdapterUse, adapter_identity, c
 from edgelm.model.adapters.layers import adaptable, install
 from edgelm.model.adapters.stack import check_fits
 from edgelm.model.identity import file_sha256, weights_identity
-from edgelm.model.load import dense_module, dequantize, load, load_network
+from edgelm.model.load import dense_module, dequantize, load
 from edgelm.model.manifest import Manifest
 from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.model.weights.files import weight_files
+from edgelm.model.weights.network import load_network
+from edgelm.model.weights.packing import with_packing
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
 
@@ -92,8 +95,8 @@ def fuse(
     adapters = [(read_adapter(use.directory), use.weight) for use in uses]
     for adapter, _ in adapters:
         check_base(adapter, model)
-    config = configs.normalise_config(configs.read_config(model))
-    network = load_network(model, config)
+    config = with_packing(configs.normalise_config(configs.read_config(model)), model)
+    network, config = load_network(model, config)
     requantized = _fuse_into(network, adapters, config, keep_dense=keep_dense)
     learnt = lost = None
     if check:
@@ -218,6 +221,7 @@ def _write(
         with disk_errors(partial), mlx_lm_errors(partial):
             save_model(partial, network)
             _copy_rest(model, partial)
+            config.pop("transformers_weights", None)  # the name of a file that is not copied
             if "quantization" in config:
                 config["quantization_config"] = config["quantization"]
             text = json.dumps(config, indent=2, ensure_ascii=False)
@@ -227,7 +231,12 @@ def _write(
 
 def _copy_rest(model: Path, target: Path) -> None:
     for path in model.iterdir():
-        if path.is_file() and path.suffix != ".safetensors" and path.name not in _NOT_COPIED:
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and path.suffix != ".safetensors"
+            and path.name not in _NOT_COPIED
+        ):
             shutil.copyfile(path, target / path.name)
 
 
@@ -235,7 +244,7 @@ def _manifest(
     model: Path, directory: Path, adapters: Sequence[tuple[Adapter, float]], report: FuseReport
 ) -> Manifest:
     base = Manifest.read(model)
-    files = sorted(directory.glob("model*.safetensors"))
+    files = weight_files(directory)
     parents: list[dict[str, Any]] = [
         {
             "relation": "base",

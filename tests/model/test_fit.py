@@ -23,7 +23,8 @@ from edgelm.model.cache_shape import CacheShape, trace_cache
 from edgelm.model.load import dequantize
 from edgelm.model.network import build_network
 from edgelm.model.safetensors_header import TensorInfo
-from edgelm.model.weight_bytes import price_weights, quantize_headers, read_headers
+from edgelm.model.weight_bytes import price_weights, quantize_headers
+from edgelm.model.weights.files import read_headers
 
 Config = dict[str, Any]
 

@@ -272,6 +272,9 @@ def test_a_lying_index_is_refused_before_any_weights(
 def test_shards_without_an_index_must_be_all_there(fake_hub: FakeHub, published_shards: Files) -> None:
     del published_shards["model.safetensors.index.json"]
     fake_hub.add(REPO, published_shards)
+    assert hub.fetch(REPO).kind == "pytorch"  # as transformers, which needs an index
+    del published_shards["pytorch_model.bin"]
+    fake_hub.add(REPO, published_shards)
     assert len(hub.fetch(REPO).files) == 6
     del published_shards["model-00002-of-00002.safetensors"]
     fake_hub.add(REPO, published_shards)

@@ -209,7 +209,8 @@ class AppBase(App[None]):
         folder = paths.adapters()
         if not folder.is_dir():
             return []
-        return sorted(str(path) for path in folder.iterdir() if (path / "adapter_config.json").is_file())
+        found = (path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(str(path) for path in found if (path / "adapter_config.json").is_file())
 
     def copy(self, text: str) -> None:
         """To the clipboard."""

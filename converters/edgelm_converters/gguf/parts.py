@@ -6,6 +6,7 @@ The first part of a split file holds the metadata; the others hold tensors. Read
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,15 @@ def read_parts(path: Path) -> GGUFModel:
         return GGUFModel(header.metadata, header.tensors, (path,))
     headers = [header if part == path else _read_part(part) for part in _part_paths(path, count)]
     return _merge(headers)
+
+
+def first_parts(names: Iterable[str]) -> list[str]:
+    """One name for each model among GGUF file names: of a split one the part with the lowest number."""
+    models: dict[tuple[str, str], str] = {}
+    for name in sorted(names):
+        match = PART_NAME.fullmatch(name)
+        models.setdefault((match["stem"], match["count"]) if match else (name, ""), name)
+    return sorted(models.values())
 
 
 def _part_paths(path: Path, count: int) -> list[Path]:

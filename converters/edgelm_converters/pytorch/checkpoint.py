@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from edgelm.errors import FormatError, NotFoundError, UnsafeError
+from edgelm.errors import FormatError, NotFoundError
 from edgelm.model.config import read_config, read_json
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.model.weights.choice import NAMING
+from edgelm.model.weights.files import choose_files
+from edgelm.model.weights.packing import check_packing, with_packing
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
 from edgelm_converters.pytorch.state_dict import describe_names, open_state_dict
 
-INDEX = "pytorch_model.bin.index.json"
-SHARD = re.compile(r"pytorch_model-(\d+)-of-(\d+)\.bin")
+INDEX = NAMING["pytorch"].index
 
 
 def open_pytorch(directory: Path) -> Checkpoint:
@@ -28,11 +31,17 @@ def open_pytorch(directory: Path) -> Checkpoint:
     """
     config = read_config(directory)
     generation = directory / "generation_config.json"
-    files, listed = _find_files(directory)
+    choice = choose_files(directory, "pytorch")
+    if choice is None:
+        raise NotFoundError(f"{directory} holds no pytorch_model.bin, no {INDEX} and no shards")
+    files = [directory / name for name in choice.files]
+    tensors = _merge(files, choice.places, directory)
+    stored = {name: TensorInfo(tensor.stored_as, tensor.shape, 0, 0) for name, tensor in tensors.items()}
+    check_packing(with_packing(config, directory), stored, directory, imports=False)
     return Checkpoint(
         origin=Origin(str(directory), "pytorch", tuple(files)),
         config=config,
-        tensors=_merge(files, listed, directory),
+        tensors=tensors,
         write_tokenizer=partial(copy_tokenizer, directory),
         generation_config=read_json(generation) if generation.exists() else None,
     )
@@ -45,52 +54,7 @@ def copy_tokenizer(source: Path, directory: Path) -> None:
     write_tokenizer_files(source, directory)
 
 
-def _find_files(directory: Path) -> tuple[list[Path], dict[str, str]]:
-    """The weight files, and which of them the index says each tensor is in."""
-    single, index = directory / "pytorch_model.bin", directory / INDEX
-    if single.exists():  # first, as in transformers
-        return [single], {}
-    if index.exists():
-        listed = _read_index(index)
-        return [directory / name for name in sorted(set(listed.values()))], listed
-    shards = sorted(path for path in directory.glob("pytorch_model-*.bin") if SHARD.fullmatch(path.name))
-    if not shards:
-        raise NotFoundError(f"{directory} holds no pytorch_model.bin, no {INDEX} and no shards")
-    _refuse_gaps(shards, directory)
-    return shards, {}
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    listed = read_json(path).get("weight_map")
-    if (
-        not isinstance(listed, dict)
-        or not listed
-        or not all(isinstance(name, str) for name in listed.values())
-    ):
-        raise FormatError(f"{path} has no weight_map of file names")
-    for name in sorted(set(listed.values())):
-        if not name or Path(name).name != name:
-            raise UnsafeError(f"{path} names {name!r}, a path outside the model directory")
-        if not (path.parent / name).exists():
-            raise FormatError(f"{path.parent / name} is missing, and {path.name} names it")
-    return listed
-
-
-def _refuse_gaps(shards: list[Path], directory: Path) -> None:
-    numbers = [match.groups() for path in shards if (match := SHARD.fullmatch(path.name))]
-    counts = {int(count) for _, count in numbers}
-    if len(counts) != 1:
-        raise FormatError(
-            f"{directory} holds shards of several sets: of {' and of '.join(map(str, sorted(counts)))}"
-        )
-    (count,) = counts
-    present = {int(number) for number, _ in numbers}
-    missing = next((number for number in range(1, count + 1) if number not in present), None)
-    if missing is not None:
-        raise FormatError(f"{directory} holds {len(shards)} shards of {count}: number {missing} is missing")
-
-
-def _merge(files: list[Path], listed: dict[str, str], directory: Path) -> dict[str, LazyTensor]:
+def _merge(files: list[Path], listed: Mapping[str, str], directory: Path) -> dict[str, LazyTensor]:
     """The tensors of all files; those that the index puts elsewhere are skipped, unlisted ones kept."""
     tensors: dict[str, LazyTensor] = {}
     for path in files:

@@ -8,10 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.errors import FormatError, UnsupportedError
+from edgelm.errors import UnsupportedError
 from edgelm.model import config as configs
-from edgelm.model.load import weight_files
-from edgelm.model.safetensors_header import TensorInfo, read_header
+from edgelm.model.safetensors_header import TensorInfo
+from edgelm.model.weights.files import stored_tensors, weight_files
+from edgelm.model.weights.packing import check_packing, with_packing
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
 from edgelm_converters.sources.tokenizer_files import write_tokenizer_files
 
@@ -32,16 +33,13 @@ def open_huggingface(
         NotFoundError, FormatError: files are missing or broken.
         UnsupportedError: packed in a way that mlx-lm does not import.
     """
-    config = configs.read_config(directory)
+    config = with_packing(configs.read_config(directory), directory)
     generation = directory / "generation_config.json"
+    stored = stored_tensors(directory)
+    check_packing(config, {name: found.info for name, found in stored.items()}, directory)
+    shards = {path: _Shard(path) for path in {found.path for found in stored.values()}}
+    tensors = {name: _lazy(shards[found.path], name, found.info) for name, found in stored.items()}
     files = weight_files(directory)
-    tensors: dict[str, LazyTensor] = {}
-    for path in files:
-        shard = _Shard(path)
-        for name, info in read_header(path).items():
-            if name in tensors:
-                raise FormatError(f"tensor {name!r} is in {path} and in another shard")
-            tensors[name] = _lazy(shard, name, info)
     return Checkpoint(
         origin=Origin(
             source or str(directory), "huggingface", tuple(files), revision, licence or _licence(directory)
@@ -63,7 +61,7 @@ class _Shard:
 
     def take(self, name: str) -> mx.array:
         if name not in self._arrays:
-            self._arrays = mx.load(str(self.path))  # type: ignore[assignment]
+            self._arrays = mx.load(str(self.path), format="safetensors")  # type: ignore[assignment]
         return self._arrays.pop(name)
 
 

@@ -77,7 +77,8 @@ def read_rows(text: str) -> Iterator[Written | Problem]:
 def _nearby(path: Path) -> str | None:
     import difflib
 
-    names = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+    entries = path.parent.iterdir() if path.parent.is_dir() else ()
+    names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"did you mean {path.parent / near[0]}?" if near else None
 

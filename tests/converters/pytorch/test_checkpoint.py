@@ -103,14 +103,16 @@ def test_a_missing_shard_is_named(sharded: Path, with_index: bool) -> None:
     (sharded / "pytorch_model-00002-of-00002.bin").unlink()
     if not with_index:
         (sharded / "pytorch_model.bin.index.json").unlink()
-    with pytest.raises(FormatError, match=r"pytorch_model-00002-of-00002.bin is missing|number 2 is missing"):
+    with pytest.raises(
+        FormatError, match=r"lacks 1 of its 2 weight files: pytorch_model-00002-of-00002\.bin"
+    ):
         open_pytorch(sharded)
 
 
 def test_shards_of_two_sets_are_refused(sharded: Path) -> None:
     (sharded / "pytorch_model.bin.index.json").unlink()
     shutil.copy(sharded / "pytorch_model-00001-of-00002.bin", sharded / "pytorch_model-00001-of-00003.bin")
-    with pytest.raises(FormatError, match="several sets: of 2 and of 3"):
+    with pytest.raises(FormatError, match=r"several sets.*-of-00002\.bin, .*-of-00003\.bin"):
         open_pytorch(sharded)
 
 

@@ -1,0 +1,51 @@
+"""The source text of mlx-lm's architectures: what a module reads of a config and of a checkpoint, without importing it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+_SIBLING = re.compile(r"^from \.(\w*) import ([\w ,]+|\([\w\s,]+\))", re.MULTILINE)
+
+
+def module_spec(model_type: str) -> ModuleSpec | None:
+    """Where mlx-lm's module for an architecture is; None if it has none."""
+    from mlx_lm.utils import MODEL_REMAPPING
+
+    return importlib.util.find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(model_type, model_type)}")
+
+
+def module_source(model_type: object) -> str:
+    """The text of mlx-lm's module for an architecture, empty if it has none."""
+    if not isinstance(model_type, str) or not model_type.replace("_", "").replace("-", "").isalnum():
+        return ""
+    spec = module_spec(model_type)
+    return _text(spec.origin) if spec is not None and spec.origin is not None else ""
+
+
+def family_source(config: Mapping[str, Any]) -> str:
+    """The text of the module for a config, and of the one that it hands its text model to."""
+    own = module_source(config.get("model_type"))
+    text = config.get("text_config")
+    inner = module_source(text.get("model_type")) if isinstance(text, dict) else ""
+    if not isinstance(text, dict):
+        return own
+    return own + (inner or "".join(module_source(name) for name in _siblings(own)))
+
+
+def _siblings(source: str) -> list[str]:
+    """The modules of mlx_lm.models that a module imports."""
+    found: list[str] = []
+    for match in _SIBLING.finditer(source):
+        found += [match[1]] if match[1] else re.findall(r"\w+", match[2])
+    return found
+
+
+@functools.cache
+def _text(origin: str) -> str:
+    return Path(origin).read_text(encoding="utf-8")

@@ -1,9 +1,13 @@
 """Decoding: one token after another, or several at once where guesses are checked.
 
-Plainly, each step is built and started before the token of the one before it is read, so that the device never waits
-for Python. Where a guess at the next tokens is likely to pay, the loop waits instead, feeds the last token and the guesses
-together, and takes as many as the sampler would have drawn anyway. A constraint needs each token before it can say
-what may follow: then the network runs ahead, and only the choice waits. Knows nothing about prompts and stop strings.
+Plainly, the device is one token ahead: the step after a token is built and started before that token is read and
+handed out, so that the device never waits for Python, nor for whoever listens. Where a guess at the next tokens is likely
+to pay, the loop waits instead, feeds the last token and the guesses together, and takes as many as the sampler would have
+drawn anyway. A constraint needs each token before it can say what may follow: then the network runs ahead, and only the
+choice waits. Knows nothing about prompts and stop strings.
+
+A token that is computed ahead is fed only when the one after it is: when a reply ends, what was chosen ahead was never
+in the caches, and every token that they hold has been read and reported (`LiveCache.fed`).
 
 Shapes: K guesses, V vocab.
 """
@@ -74,6 +78,7 @@ class Decoder:
         step = self._first()
         while True:
             ahead = None if self._waits() else self._network_on(step.ids)
+            following = self._choose(ahead) if ahead is not None and self._constraint is None else None
             (token,) = self._read(step)
             if ahead is not None:
                 self._live.fed([token.id])
@@ -81,7 +86,10 @@ class Decoder:
                 return
             if self._speculator is not None:
                 self._speculator.observe(token.id)
-            following = self._choose(ahead) if ahead is not None else (yield from self._speculate(token.id))
+            if following is None:
+                following = (
+                    self._choose(ahead) if ahead is not None else (yield from self._speculate(token.id))
+                )
             if following is None:
                 return
             step = following

@@ -69,7 +69,7 @@ class Sampler:
         drafts: Sequence[int],
         allowed: mx.array | None = None,
         *,
-        after: Sequence[int] = (),
+        after: Sequence[mx.array] = (),
     ) -> mx.array:
         """What each position would take if the drafts before it stood; nothing moves on.
 
@@ -77,7 +77,8 @@ class Sampler:
             logits: `[N, V]`, of N ≤ 1 + len(drafts) positions.
             drafts: the token after each position but the last.
             allowed: `[N, V]` bool.
-            after: tokens from the next position on that are taken for granted; the first row follows them.
+            after: tokens `[1]` from the next position on that are taken for granted, perhaps still being computed;
+                the first row follows them.
 
         Returns:
             `[N]` ids, unevaluated. Those up to and including the first that is not its draft hold.
@@ -91,14 +92,16 @@ class Sampler:
                 _observe(self._processors, ids[at : at + 1])
         del self._noise[: ids.shape[0]]
 
-    def _processed(self, logits: mx.array, drafts: Sequence[int] = (), after: Sequence[int] = ()) -> mx.array:
+    def _processed(
+        self, logits: mx.array, drafts: Sequence[int] = (), after: Sequence[mx.array] = ()
+    ) -> mx.array:
         """Bias and penalties; each row as if `after` and the drafts before it had been taken."""
         if not self._processors:
             return logits
         # Their histories are replaced, never written to: a shallow copy can run ahead.
         ahead = [copy.copy(processor) for processor in self._processors]
         for token in after:
-            _observe(ahead, mx.array([token]))
+            _observe(ahead, token)
         rows = []
         for at in range(logits.shape[0]):
             row = logits[at : at + 1]

@@ -49,25 +49,35 @@ class Step:
         mx.async_eval(self._arrays())  # type: ignore[no-untyped-call]
 
     def read(self) -> list[Token]:
-        """Wait for it."""
+        """Wait for it.
+
+        Arrays are read whole and indexed in Python: an index of MLX is a new operation, and one that is built now waits
+        behind the step that has been started meanwhile.
+        """
         mx.eval(self._arrays())
         ids: Any = self.ids.tolist()
         if self.logprobs is None:
             return [Token(token) for token in ids]
-        own: Any = self.logprobs[:, 0].tolist()
+        own: Any = self.logprobs.tolist()
+        alternatives = self._alternatives()
         return [
-            Token(token, logprob, self._alternatives(at))
-            for at, (token, logprob) in enumerate(zip(ids, own, strict=True))
+            Token(token, logprob, alternatives[at] if alternatives else ())
+            for at, (token, (logprob,)) in enumerate(zip(ids, own, strict=True))
         ]
 
     def _arrays(self) -> list[mx.array]:
         arrays = (self.ids, self.logprobs, self.top_ids, self.top_logprobs)
         return [array for array in arrays if array is not None]
 
-    def _alternatives(self, at: int) -> tuple[Alternative, ...]:
+    def _alternatives(self) -> list[tuple[Alternative, ...]]:
+        """Of each position, the likeliest first; none where none were asked for."""
         if self.top_ids is None or self.top_logprobs is None:
-            return ()
-        ids: Any = self.top_ids[at].tolist()
-        scores: Any = self.top_logprobs[at].tolist()
-        pairs = sorted(zip(scores, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
-        return tuple(Alternative(token, score) for score, token in pairs)
+            return []
+        scores: Any = self.top_logprobs.tolist()
+        ids: Any = self.top_ids.tolist()
+        return [_sorted(*row) for row in zip(scores, ids, strict=True)]
+
+
+def _sorted(scores: list[float], ids: list[int]) -> tuple[Alternative, ...]:
+    pairs = sorted(zip(scores, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    return tuple(Alternative(token, score) for score, token in pairs)

@@ -16,6 +16,10 @@ from edgelm.runtime.constraints.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
+    from numpy import bool_
+    from numpy.typing import NDArray
+
+    Mask = NDArray[bool_]
 
 
 class Matching:
@@ -43,6 +47,10 @@ class Matching:
 
     def allowed(self, drafts: Sequence[int] = ()) -> mx.array:
         """bool [1 + n, V]: row i says what may follow the first i of `drafts`."""
+        return mx.array(self.mask(drafts))
+
+    def mask(self, drafts: Sequence[int] = ()) -> Mask:
+        """The same in NumPy: what is read back or put together is so without waiting for the device."""
         admissible = self._admissible(drafts)
         self._reserve(1 + len(admissible))
         self._fill(0)
@@ -101,16 +109,15 @@ class Matching:
             # The mask would then allow the end, and an unfinished reply would pass for a complete one.
             raise EngineError(f"the grammar cannot be followed any further: {self._first_error()}")
 
-    def _bits(self, rows: int) -> mx.array:
+    def _bits(self, rows: int) -> Mask:
         """Expanded here and not on the device: 0.02 ms instead of 0.10 for V = 49,152 on a CPU."""
-        from numpy import uint8, unpackbits
+        from numpy import uint8, unpackbits, zeros
 
-        bits = unpackbits(
-            self._words[:rows].view(uint8), axis=1, count=self._vocabulary.size, bitorder="little"
-        )
-        mask = mx.array(bits[:, : self._columns]).astype(mx.bool_)
-        missing = self._columns - mask.shape[1]
-        return mx.pad(mask, [(0, 0), (0, missing)]) if missing > 0 else mask
+        known = min(self._columns, self._vocabulary.size)
+        mask = zeros((rows, self._columns), dtype=bool)
+        words = self._words[:rows].view(uint8)
+        mask[:, :known] = unpackbits(words, axis=1, count=known, bitorder="little")
+        return mask
 
     def _refuse_unusable(self, grammar: Grammar) -> None:
         self._matcher.compute_bitmask()  # finds what nothing can match

@@ -1,7 +1,8 @@
 """A constraint that begins after the thinking block: the answer is held to a grammar, the thinking is free.
 
 Inside the block everything may come but a stop token, so that a reply never ends without its answer.
-Knows the markers as token ids, nothing of text.
+Masks are put together in NumPy, not on the device: not every GPU can scatter booleans, and what is read back from a mask
+must not wait for the forward pass under way. Knows the markers as token ids, nothing of text.
 
 Shapes: V the network's vocabulary, n draft tokens.
 """
@@ -10,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import mlx.core as mx
 
 from edgelm.runtime.constraints.matcher import Matching
 from edgelm.runtime.constraints.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from edgelm.runtime.constraints.matcher import Mask
 
 Phase = Literal["start", "opening", "thinking", "gap", "answer"]
 
@@ -61,20 +65,23 @@ class AfterThinking:
 
     def allowed(self, drafts: Sequence[int] = ()) -> mx.array:
         """bool [1 + n, V]: row i says what may follow the first i of `drafts`."""
-        place, rows = self._place, []
+        from numpy import concatenate
+
+        place = self._place
+        rows: list[Mask] = []
         for done in range(len(drafts) + 1):
             if place.phase == "answer":
-                rows.append(self._answer.allowed(drafts[done:]))
+                rows.append(self._answer.mask(drafts[done:]))
                 break
             rows.append(self._row(place))
-            if done == len(drafts) or not self._admits(place, drafts[done]):
+            if done == len(drafts) or not self._admits(rows[-1], drafts[done]):
                 break
             following = self._next(place, drafts[done])
             if following.phase == "answer":  # the answer's own first token, which only `_answer` can judge
-                rows += [self._answer.allowed(drafts[done:])[1:]]
+                rows.append(self._answer.mask(drafts[done:])[1:])
                 break
             place = following
-        return mx.concatenate(rows, axis=0)
+        return mx.array(concatenate(rows))
 
     def accept(self, token: int) -> None:
         """The token was sampled."""
@@ -95,25 +102,27 @@ class AfterThinking:
         """Nothing more may come but a stop token."""
         return self._place.phase == "answer" and self._answer.is_over
 
-    def _row(self, place: _Place) -> mx.array:
+    def _row(self, place: _Place) -> Mask:
         """bool [1, V] outside the answer."""
         if place.phase == "thinking":
-            return ~self._these(self._vocabulary.stop_tokens) & (
-                mx.arange(self._columns) < self._vocabulary.size
-            )
+            row = ~self._these(self._vocabulary.stop_tokens)
+            row[:, self._vocabulary.size :] = False
+            return row
         if place.phase == "opening":
             return self._these({self._opens[len(place.tail)]})
         if place.phase == "start":
-            return self._answer.allowed() | self._these(set(self._opens[:1]))
-        return self._answer.allowed() if place.tail else self._answer.allowed() | self._these(self._newlines)
+            return self._answer.mask() | self._these(set(self._opens[:1]))
+        return self._answer.mask() if place.tail else self._answer.mask() | self._these(self._newlines)
 
-    def _these(self, tokens: set[int] | frozenset[int]) -> mx.array:
-        row = mx.zeros((1, self._columns), dtype=mx.bool_)
-        known = [token for token in sorted(tokens) if token < self._columns]
-        return row.at[:, mx.array(known)].maximum(mx.array(True)) if known else row
+    def _these(self, tokens: set[int] | frozenset[int]) -> Mask:
+        from numpy import zeros
 
-    def _admits(self, place: _Place, token: int) -> bool:
-        return bool(self._row(place)[0, token].item())
+        row = zeros((1, self._columns), dtype=bool)
+        row[:, [token for token in tokens if token < self._columns]] = True
+        return row
+
+    def _admits(self, row: Mask, token: int) -> bool:
+        return 0 <= token < self._columns and bool(row[0, token])
 
     def _next(self, place: _Place, token: int) -> _Place:
         match place.phase:

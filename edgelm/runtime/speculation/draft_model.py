@@ -2,9 +2,10 @@
 
 It draws with the sampler of the request, so with the very noise that the large model will draw with: the more the
 two agree, the more of the guesses stand, at any temperature. It computes nothing until it is asked, and then catches
-up with what was said meanwhile. Runs on the thread that owns MLX.
+up with what was said meanwhile. A guess is fed to the next before it is read: all are started, then they are read in order.
+Runs on the thread that owns MLX.
 
-Shapes: V vocab.
+Shapes: V vocab, K guesses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.sampler import Sampler
+
+_UNREAD = -1  # no token's id
 
 
 class DraftModel:
@@ -61,13 +64,32 @@ class DraftModel:
             return []
         self._frozen = snapshot_of(list(leaves_of(self._live.layers)))
         self._position = len(self._live.tokens)
-        drafts: list[int] = []
-        fed = self._sequence[-1]
+        started = self._start(count, sampler)
+        drafts = self._read(started)
+        # A guess that was not read is nobody's token: it is undone with those that do not stand.
+        fed = [*self._sequence[-1:], *drafts, *[_UNREAD] * (len(started) - len(drafts))]
+        self._live.fed(fed[: len(started)])
+        return drafts
+
+    def _start(self, count: int, sampler: Sampler) -> list[mx.array]:
+        """K guesses `[1]` under way, each fed to the next."""
+        last = mx.array(self._sequence[-1:])
+        drafts: list[mx.array] = []
         while len(drafts) < count and not self._is_cancelled():
-            logits = _fit(self._logits([fed]), sampler.vocab_size)
-            ids = sampler.peek(logits, (), after=drafts)
-            (fed,) = cast(list[int], ids.tolist())
-            drafts.append(fed)
+            logits = self._network(last[None], cache=self._live.layers)[:, -1, :]
+            last = sampler.peek(_fit(logits, sampler.vocab_size), (), after=drafts)
+            mx.async_eval(last)  # type: ignore[no-untyped-call]
+            drafts.append(last)
+        return drafts
+
+    def _read(self, started: Sequence[mx.array]) -> list[int]:
+        """Wait for them in order; fewer if cancelled."""
+        drafts: list[int] = []
+        for guess in started:
+            if self._is_cancelled():
+                break
+            mx.eval(guess)
+            drafts += cast(list[int], guess.tolist())
         return drafts
 
     def _catch_up(self) -> bool:

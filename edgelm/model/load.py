@@ -28,6 +28,7 @@ from edgelm.model.weights.files import read_headers
 from edgelm.model.weights.network import load_network
 from edgelm.model.weights.packing import check_packing, with_packing
 from edgelm.quant.tree import flat_parameters
+from edgelm.text.families.family import family_of
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str
         from mlx_lm.tokenizer_utils import load as load_wrapper
     try:
         with mlx_lm_errors(directory, shown=shown):
-            return load_wrapper(
+            tokenizer = load_wrapper(
                 directory,
                 {"trust_remote_code": False, "local_files_only": True},
                 eos_token_ids=_stop_ids(directory, config),
@@ -219,6 +220,9 @@ def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str
             f"the tokenizer of {shown or directory} is Python code, and edgelm runs no code from checkpoints",
             hint="look for a release of the model with a tokenizer.json",
         ) from error
+    # Some configs leave out what ends a function call (gpt-oss's, Llama 3's).
+    tokenizer.eos_token_ids |= set(tokenizer.convert_tokens_to_ids(list(family_of(tokenizer).stops)))
+    return tokenizer
 
 
 def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:

@@ -17,6 +17,7 @@ from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
 from edgelm.runtime.history import RenderedHistory
 from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
+from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.text.tools.tool import Tool, as_tools
 
@@ -24,6 +25,7 @@ Run = Callable[[Sequence[int], GenerationOptions], Generator[ChatEvent, None, No
 """Generates from a prompt's ids: `generate_text` on the engine thread."""
 _CALL_ID = "call{:05}"
 """Nine letters and digits: Mistral's templates refuse any other id."""
+_UNREAD = "unread_calls"
 
 
 class Chat:
@@ -68,8 +70,9 @@ class Chat:
     def messages(self) -> list[dict[str, Any]]:
         """The turns so far, without the system prompt: copies of `{"role", "content"}`.
 
-        A reply's thinking is under `"reasoning_content"`, its calls under `"tool_calls"`, and one that was
-        stopped by its reader has `"partial": True`. Results of calls have the role "tool".
+        A reply's thinking is under `"reasoning_content"`, its calls under `"tool_calls"`, those that could not be
+        read under `"unread_calls"` (`{"text", "error"}`; the model does not see them again), and one that was stopped
+        by its reader has `"partial": True`. Results of calls have the role "tool".
         """
         return [dict(message) for message in self._messages]
 
@@ -81,7 +84,7 @@ class Chat:
     @property
     def can_think(self) -> bool:
         """Whether the model knows a thinking block."""
-        return bool(self._tokenizer.has_thinking)
+        return family_of(self._tokenizer).can_think
 
     @property
     def pending_calls(self) -> list[dict[str, Any]]:
@@ -232,7 +235,7 @@ class Chat:
 
     def _encode(self, turns: list[dict[str, Any]], enable_thinking: bool | None) -> list[int]:
         system = [{"role": "system", "content": self.system}] if self.system else []
-        shown = [{k: v for k, v in turn.items() if k != "partial"} for turn in system + turns]
+        shown = [{k: v for k, v in turn.items() if k not in ("partial", _UNREAD)} for turn in system + turns]
         if self._plain:
             return encode_text(self._tokenizer, "".join(f"{turn['content']}\n" for turn in shown))
         tools = [tool.definition for tool in self._tools.values()]
@@ -253,8 +256,7 @@ class Chat:
 def _reply(collector: Collector) -> dict[str, Any] | None:
     finished = collector.finished
     is_partial = finished is None or finished.reason == "cancelled"
-    unread = [call.text for call in collector.tool_calls if call.error is not None]
-    reply: dict[str, Any] = {"role": "assistant", "content": collector.text() + "".join(unread)}
+    reply: dict[str, Any] = {"role": "assistant", "content": collector.text()}
     if thinking := collector.text("thinking").strip():
         reply["reasoning_content"] = thinking
     calls = [
@@ -264,6 +266,11 @@ def _reply(collector: Collector) -> dict[str, Any] | None:
     ]
     if calls:
         reply["tool_calls"] = calls
+    unread = [
+        {"text": call.text, "error": call.error} for call in collector.tool_calls if call.error is not None
+    ]
+    if unread:
+        reply[_UNREAD] = unread
     if not is_partial:
         return reply
     return {**reply, "partial": True} if len(reply) > 2 or reply["content"] else None

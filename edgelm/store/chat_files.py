@@ -134,10 +134,7 @@ def _from_json(text: str, file: Path, chats: Chats) -> Session:
         raise FormatError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(said, dict) or "messages" not in said:
         raise FormatError(f"{file} holds no chat, expected an object with messages of role and content")
-    try:
-        turns = read_turns(said["messages"])
-    except MessageError as error:
-        raise FormatError(f"{file} holds no chat: {error.message}") from error
+    turns = _read_turns(said["messages"], file)
     kept = said.get("settings")
     settings: dict[str, Any] = kept if isinstance(kept, dict) else {}
     systems = [turn["content"] for turn in turns if turn["role"] in _SYSTEM]
@@ -148,6 +145,38 @@ def _from_json(text: str, file: Path, chats: Chats) -> Session:
     session = chats.create(model=model, title=title or UNTITLED, settings=settings)
     _add_turns(chats, session.id, [turn for turn in turns if turn["role"] not in _SYSTEM], said)
     return session
+
+
+def _read_turns(messages: Any, file: Path) -> list[dict[str, Any]]:
+    """The messages; calls that could not be read when they were made are kept as they are."""
+    unread = [_unread(message) for message in messages] if isinstance(messages, list) else []
+    given = (
+        [
+            {**message, "tool_calls": [call for call in message["tool_calls"] if call not in left]}
+            if left
+            else message
+            for message, left in zip(messages, unread, strict=True)
+        ]
+        if isinstance(messages, list)
+        else messages
+    )
+    try:
+        turns = read_turns(given)
+    except MessageError as error:
+        raise FormatError(f"{file} holds no chat: {error.message}") from error
+    for turn, left in zip(turns, unread, strict=True):
+        if left:
+            turn["tool_calls"] = [*turn.get("tool_calls", ()), *left]
+    return turns
+
+
+def _unread(message: Any) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return (
+        [call for call in calls if isinstance(call, dict) and call.get("error")]
+        if isinstance(calls, list)
+        else []
+    )
 
 
 def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgelm.store.chat_schema import Message
@@ -18,7 +18,16 @@ def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
         turn: dict[str, Any] = {"role": message.role, "content": message.prompt_text()}
         if message.thinking:
             turn["reasoning_content"] = message.thinking
-        if message.tool_calls:
-            turn["tool_calls"] = list(message.tool_calls)
+        if calls := [call for call in message.tool_calls if not call.get("error")]:
+            turn["tool_calls"] = calls
         said.append(turn)
     return said
+
+
+def saved_calls(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The calls of a chat's reply as they are saved: those that could not be read have an `error` and their `text`."""
+    unread = [
+        {"type": "function", "function": {"name": "", "arguments": {}}, **call}
+        for call in reply.get("unread_calls", ())
+    ]
+    return [*reply.get("tool_calls", ()), *unread]

@@ -10,6 +10,10 @@ from typing import Any
 
 from edgelm.errors import PromptError, UnsupportedError
 from edgelm.messages.reader import read_turns
+from edgelm.text.families import harmony
+from edgelm.text.families.family import Family, family_of
+from edgelm.text.families.markers import State
+from edgelm.text.families.opening import opening
 
 Message = Mapping[str, Any]
 
@@ -50,6 +54,40 @@ def encode_chat(
     return list(_apply(tokenizer, messages, {**given, "add_generation_prompt": True}))
 
 
+def encode_begun(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    begun: str,
+    *,
+    thinking: str = "",
+    enable_thinking: bool | None = None,
+) -> list[int]:
+    """Token ids of a conversation and the first words of its next answer, which is left open to go on.
+
+    Args:
+        begun: what of the answer is there.
+        thinking: what was thought before it.
+
+    For the others, and for what is raised, see `encode_chat`.
+    """
+    ids = encode_chat(tokenizer, messages, enable_thinking=enable_thinking)
+    before = _before_answer(family_of(tokenizer), opening(tokenizer, ids).state, thinking.strip())
+    return ids + list(tokenizer.encode(before + begun, add_special_tokens=False))
+
+
+def _before_answer(family: Family, state: State, thinking: str) -> str:
+    """What stands between a prompt that leaves off in `state` and the answer."""
+    if state == "header":
+        ended = f"{harmony.THINKS}{thinking}{harmony.END}{harmony.TURNS}"
+        return ended if thinking else harmony.ANSWERS
+    if family.thinking is None:
+        return ""
+    start, end = family.thinking
+    if state == "thinking":
+        return f"{thinking}\n{end}\n\n"
+    return f"{start}\n{thinking}\n{end}\n\n" if thinking else ""
+
+
 def render_chat(
     tokenizer: Any,
     messages: Sequence[Message],
@@ -88,7 +126,7 @@ def require_tool_support(tokenizer: Any) -> None:
             "the model's chat template does not know tools",
             hint="use a model that was made to call functions",
         )
-    if not tokenizer.has_tool_calling:
+    if not family_of(tokenizer).can_call:
         raise UnsupportedError("no parser knows how this model writes its function calls")
 
 
@@ -108,7 +146,7 @@ def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -
         )
     for message in messages:
         _check_unicode(message.get("content"))
-    shown = read_turns(messages)
+    shown = [_as_family_writes(message, family_of(tokenizer)) for message in read_turns(messages)]
     try:
         return tokenizer.apply_chat_template(shown, **given)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
@@ -117,6 +155,16 @@ def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -
             f"the model's chat template refuses these messages: {error}",
             hint=_template_hint(str(error), shown),
         ) from error
+
+
+def _as_family_writes(message: dict[str, Any], family: Family) -> dict[str, Any]:
+    """gpt-oss's template reads thinking under a name of its own, and refuses it beside a call that has text."""
+    reasoning = message.get("reasoning_content")
+    if not family.is_harmony or not reasoning:
+        return message
+    message = {key: value for key, value in message.items() if key != "thinking"}
+    has_both = message.get("tool_calls") and message["content"]
+    return message if has_both else {**message, "thinking": reasoning}
 
 
 def _template_hint(reason: str, messages: list[dict[str, Any]]) -> str | None:

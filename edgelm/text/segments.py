@@ -1,6 +1,6 @@
 """Splits a streamed reply into its answer, its thinking and its tool calls.
 
-The tokenizer wrapper knows the markers: those made of added tokens are matched by id (`decode` may leave
+`edgelm.text.families` knows the markers: those made of added tokens are matched by id (`decode` may leave
 them out), the others in the text. Markers are in no channel's text, nor are the newlines right after one.
 Knows nothing about the engine.
 """
@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from edgelm.text.families.family import family_of
+from edgelm.text.families.harmony import read_header
+from edgelm.text.families.json_calls import as_call
+from edgelm.text.families.llama_calls import look_like_calls, may_begin_calls, read_llama_calls
+from edgelm.text.families.markers import Channel as Channel
+from edgelm.text.families.markers import Marker, Markers, State
+from edgelm.text.families.opening import opening
+from edgelm.text.families.table import CallForm
 from edgelm.text.stops import StopMatcher
 from edgelm.text.stream import DecodeTraits, StreamDecoder
-
-Channel = Literal["answer", "thinking", "tool_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +41,6 @@ class ToolCall:
     arguments: Mapping[str, Any]
     text: str
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What switches from one channel to another; found by `ids` if it has any, else by `text`."""
-
-    text: str
-    ids: tuple[int, ...]
-    leads_to: Channel
-
-
-@dataclass(frozen=True)
-class Markers:
-    """The markers that matter in each channel; none for a model without thinking or tools."""
-
-    by_channel: Mapping[Channel, tuple[Marker, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, tokenizer: Any, *, plain_answer: bool = False) -> Markers:
-        """Read them off mlx-lm's TokenizerWrapper."""
-        added = frozenset(tokenizer.added_tokens_decoder)
-
-        def marker(text: str | None, ids: Sequence[int] | None, leads_to: Channel) -> tuple[Marker, ...]:
-            if not text:
-                return ()
-            found = tuple(ids or ())
-            return (Marker(text, found if added.intersection(found) else (), leads_to),)
-
-        start, end = tokenizer.think_start_tokens, tokenizer.think_end_tokens
-        call, done = tokenizer.tool_call_start_tokens, tokenizer.tool_call_end_tokens
-        thinking = marker(tokenizer.think_start, start, "thinking")
-        calling = () if plain_answer else marker(tokenizer.tool_call_start, call, "tool_call")
-        return cls(
-            by_channel={
-                "answer": thinking + calling,
-                "thinking": marker(tokenizer.think_end, end, "answer"),
-                "tool_call": marker(tokenizer.tool_call_end, done, "answer"),
-            },
-        )
 
 
 class Segmenter:
@@ -96,13 +64,22 @@ class Segmenter:
     ) -> None:
         self._tokenizer = tokenizer
         self._tools = tools
+        self._family = family_of(tokenizer)
         self._markers = Markers.of(tokenizer, plain_answer=plain_answer)
         self._traits = DecodeTraits.of(tokenizer)
         self._waiting: list[int] = []
         self._call = ""
+        self._given: str | None
+        self._form: CallForm | None = None
         self._has_begun = False
         self._plain_answer = plain_answer
-        self._enter("thinking" if opens_thinking(tokenizer, prompt) else "answer", fresh=True)
+        self._said: set[State] = set()
+        self._is_first = True
+        # Everything so far, while it may still turn out to be calls without marks around them.
+        self._bare: str | None = "" if tools and self._family.takes_bare_calls and not plain_answer else None
+        begin = opening(tokenizer, prompt)
+        self._header = self._given = begin.header
+        self._enter(begin.state, fresh=True)
         self._at_start = False
 
     def add(self, token: int) -> list[Segment | ToolCall]:
@@ -126,9 +103,13 @@ class Segmenter:
         for token in self._waiting:
             found += self._text(self._decoder.add(token))
         found += self._leave()
-        if self._channel == "tool_call":
-            found += self._calls(closed=not self._active)
-        return found
+        if self._state == "tool_call":
+            found += self._calls(closed=self._family.is_harmony or not self._active)
+        if self._state == "header" and self._given is not None:
+            # No message began: it is not harmony that the model writes.
+            text, self._header = self._header.removeprefix(self._given), ""
+            return [*found, Segment(text, "answer")] if text and not text.lstrip().startswith("<|") else found
+        return found + self._end_of_bare()
 
     def _match(self) -> Marker | Literal["partly"] | None:
         partly = False
@@ -154,49 +135,97 @@ class Segmenter:
         return found + self._segment(self._matcher.finish())
 
     def _segment(self, text: str) -> list[Segment | ToolCall]:
+        if self._state == "header":
+            self._header += text
+            return []
         if self._at_start:
             text = text.lstrip("\n")
         if not text:
             return []
         self._at_start = False
-        if self._channel == "tool_call":
+        if self._state == "tool_call":
             self._call += text
-        return [Segment(text, self._channel)]
+        elif self._state == "answer" and self._bare is not None:
+            return self._hold(text)
+        return [*self._gap(), Segment(text, self._state)]
+
+    def _gap(self) -> list[Segment | ToolCall]:
+        """Between two harmony messages of one channel stands an empty line."""
+        is_first, self._is_first = self._is_first, False
+        if not (is_first and self._family.is_harmony) or self._state not in ("answer", "thinking"):
+            return []
+        again = self._state in self._said
+        self._said.add(self._state)
+        return [Segment("\n\n", self._state)] if again else []
+
+    def _hold(self, text: str) -> list[Segment | ToolCall]:
+        self._bare = (self._bare or "") + text
+        return [] if may_begin_calls(self._bare) else self._let_go()
+
+    def _let_go(self) -> list[Segment | ToolCall]:
+        """What was held back is the answer after all."""
+        text, self._bare = self._bare, None
+        return [Segment(text, "answer")] if text else []
+
+    def _end_of_bare(self) -> list[Segment | ToolCall]:
+        text = self._bare or ""
+        if not look_like_calls(text):
+            return self._let_go()
+        self._bare = None
+        return [Segment(text, "tool_call"), *parse_tool_calls(read_llama_calls, text, self._tools)]
 
     def _switch(self, marker: Marker, *, fresh: bool = True) -> list[Segment | ToolCall]:
-        calls = self._calls(closed=True) if self._channel == "tool_call" else []
-        self._enter(marker.leads_to, fresh=fresh)
-        return calls
+        if self._form is not None and self._form.keeps_marks:
+            self._call += marker.text
+        found = self._calls(closed=True) if self._state == "tool_call" else []
+        if marker.leads_to == "tool_call":
+            found = self._let_go() if self._bare is not None else found
+        state, self._form = marker.leads_to, marker.form
+        if marker.leads_to == "header":
+            self._header, self._given = marker.text, None
+        elif self._state == "header":
+            state = self._begin_message()
+        self._enter(state, fresh=fresh)
+        if marker.form is not None and marker.form.keeps_marks:
+            self._call = marker.text
+        return found
 
-    def _enter(self, channel: Channel, *, fresh: bool) -> None:
-        self._channel: Channel = channel
-        self._active = self._markers.by_channel.get(channel, ())
-        if self._plain_answer and channel == "answer" and self._has_begun:
-            self._active = ()
+    def _begin_message(self) -> State:
+        header, self._header = read_header(self._header), ""
+        if header.kind == "tool_call":
+            self._form = CallForm("", "", partial(_harmony_call, header.function))
+        return header.kind
+
+    def _enter(self, state: State, *, fresh: bool) -> None:
+        self._state: State = state
+        self._is_first = True
+        active = self._markers.by_state.get(state, ())
+        if state == "tool_call" and self._form is not None and not self._family.is_harmony:
+            active = self._markers.ends[self._form.start]
+        if self._plain_answer and state == "answer" and self._has_begun:
+            active = ()
+        self._active = active
         self._has_begun = True
         self._matcher = StopMatcher(marker.text for marker in self._active if not marker.ids)
-        self._at_start = True
+        self._at_start = not self._family.is_harmony
         if fresh:
             # Some families write their calls with special tokens, which their parsers look for.
-            skip = channel != "tool_call"
+            skip = state not in ("tool_call", "header")
             traits = self._traits if skip else DecodeTraits.of(self._tokenizer, skip_special_tokens=False)
             self._decoder = StreamDecoder(self._tokenizer, skip_special_tokens=skip, traits=traits)
 
     def _calls(self, *, closed: bool) -> list[Segment | ToolCall]:
         text, self._call = self._call, ""
-        if not closed:
+        if self._form is None:
+            return []
+        found = parse_tool_calls(self._form.read, text, self._tools)
+        if not closed and found[0].error is not None:
             return [ToolCall("", {}, text, error="the reply ended inside the call")]
-        return list(parse_tool_calls(self._tokenizer.tool_parser, text, self._tools))
+        return list(found)
 
 
-def opens_thinking(tokenizer: Any, prompt: Sequence[int]) -> bool:
-    """Whether the prompt ends with the start of a thinking block and nothing but space after it."""
-    start = tuple(tokenizer.think_start_tokens or ())
-    for at in range(len(prompt) - len(start), max(len(prompt) - len(start) - 8, -1), -1):
-        if start and tuple(prompt[at : at + len(start)]) == start:
-            after = list(prompt[at + len(start) :])
-            return not tokenizer.decode(after, skip_special_tokens=False).strip()
-    return False
+def _harmony_call(function: str, text: str, _: Any) -> list[dict[str, Any]]:
+    return [as_call(function, text)]
 
 
 def parse_tool_calls(

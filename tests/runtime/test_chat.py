@@ -61,14 +61,16 @@ def test_thinking_is_kept_apart(tokenizer: Any) -> None:
     assert "Hm." not in run.prompts[-1]
 
 
-def test_tool_calls_are_kept_as_data_and_unread_ones_as_text(tokenizer: Any) -> None:
+def test_tool_calls_are_kept_as_data_and_unread_ones_are_no_answer(tokenizer: Any) -> None:
     calls: list[ChatEvent] = [ToolCall("f", {"x": 1}, "raw"), ToolCall("", {}, "{oops", error="bad")]
     chat = Chat(Replies(tokenizer, [*calls, Finished("stop", USAGE)]), tokenizer)
     assert len(chat.send("Call it").tool_calls) == 2
     message = chat.messages[-1]
     described = {"name": "f", "arguments": {"x": 1}}
     assert message["tool_calls"] == [{"type": "function", "function": described, "id": "call00000"}]
-    assert message["content"] == "{oops"
+    assert message["content"] == ""
+    assert message["unread_calls"] == [{"text": "{oops", "error": "bad"}]
+    assert "oops" not in tokenizer.decode(chat._encode(chat.messages, None))
 
 
 def test_leaving_early_keeps_a_partial_reply(tokenizer: Any) -> None:

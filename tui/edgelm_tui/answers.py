@@ -179,7 +179,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {
         "type": "function",
         "function": {"name": call.name, "arguments": dict(call.arguments)},
-        **({"error": call.error} if call.error else {}),
+        **({"error": call.error, "text": call.text} if call.error else {}),
     }
 
 

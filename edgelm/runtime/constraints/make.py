@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgelm.runtime.constraints.constraint import Constraint, MakeConstraint
@@ -10,7 +11,9 @@ from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.matcher import Matching
 from edgelm.runtime.constraints.thinking import AfterThinking
 from edgelm.runtime.constraints.vocabulary import vocabulary_of
-from edgelm.text.segments import opens_thinking
+from edgelm.text.families import harmony
+from edgelm.text.families.family import Family, family_of
+from edgelm.text.families.opening import Opening, opening
 
 
 def constraint_maker(
@@ -34,15 +37,58 @@ def constraint_maker(
         UnsupportedError: a tokenizer that cannot be constrained.
     """
     vocabulary = vocabulary_of(tokenizer, stop_tokens)
-    inside = opens_thinking(tokenizer, prompt)
+    begin, family = opening(tokenizer, prompt), family_of(tokenizer)
+    path = _path(family, begin, may_think=may_think)
+
+    def spelt(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
 
     def make(columns: int) -> Constraint:
         answer = Matching(grammar, vocabulary, columns)
-        if not (inside or (may_think and tokenizer.has_thinking)):
+        if path is None:
             return answer
-        opens = tokenizer.think_start_tokens if may_think else ()
         return AfterThinking(
-            answer, vocabulary, columns, opens=opens, closes=tokenizer.think_end_tokens, inside=inside
+            answer,
+            vocabulary,
+            columns,
+            opens=spelt(path.opens),
+            closes=spelt(path.closes),
+            skips=spelt(path.skips),
+            leads=spelt(path.leads),
+            inside=begin.state == "thinking",
         )
 
     return make
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What a reply writes on its way to the answer, as text; empty for nothing."""
+
+    opens: str
+    """Begins the thinking."""
+    closes: str
+    """Ends it."""
+    skips: str = ""
+    """Begins the answer where there is no thinking."""
+    leads: str = ""
+    """Stands between the thinking and the answer."""
+
+
+def _path(family: Family, begin: Opening, *, may_think: bool) -> _Path | None:
+    """None where the answer begins at once."""
+    if family.is_harmony and begin.state != "answer":
+        # What of the header stands in the prompt already is not written again.
+        given = begin.header.partition(harmony.CHANNEL)[1:]
+        if any(given):
+            return _Path("", harmony.END, _rest(harmony.ANSWERS, "".join(given)), harmony.TURNS)
+        skips = harmony.TURNS if begin.header.startswith(harmony.ENDS) else harmony.ANSWERS
+        return _Path(harmony.THINKS if may_think else "", harmony.END, skips, harmony.TURNS)
+    if family.thinking is None or not (begin.state == "thinking" or may_think):
+        return None
+    start, end = family.thinking
+    return _Path(start if may_think else "", end)
+
+
+def _rest(whole: str, given: str) -> str:
+    return whole.removeprefix(given) if whole.startswith(given) else whole

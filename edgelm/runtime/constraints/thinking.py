@@ -21,12 +21,15 @@ from edgelm.runtime.constraints.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from edgelm.runtime.constraints.matcher import Mask
 
-Phase = Literal["start", "opening", "thinking", "gap", "answer"]
+Phase = Literal["start", "opening", "thinking", "leading", "gap", "ready", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the reply: `start` until its first token, `gap` until the answer's first after the block."""
+    """Where in the reply: `start` until its first token, `gap` until the answer's first after the block.
+
+    `ready` is where the answer's first must come next.
+    """
 
     phase: Phase
     tail: tuple[int, ...] = ()
@@ -42,6 +45,8 @@ class AfterThinking:
         columns: V.
         opens: ids of the marker that may open a block at the reply's start; empty if none may.
         closes: ids of the marker that ends the block.
+        skips: ids that begin the answer where no block is opened; empty where it begins by itself.
+        leads: ids that stand between the block and the answer; empty for nothing but newlines.
         inside: whether the prompt has opened the block already.
     """
 
@@ -53,6 +58,8 @@ class AfterThinking:
         *,
         opens: Sequence[int],
         closes: Sequence[int],
+        skips: Sequence[int] = (),
+        leads: Sequence[int] = (),
         inside: bool,
     ) -> None:
         self._answer = answer
@@ -60,6 +67,8 @@ class AfterThinking:
         self._columns = columns
         self._opens = tuple(opens)
         self._closes = tuple(closes)
+        self._skips = tuple(skips)
+        self._leads = tuple(leads)
         self._newlines = vocabulary.newlines
         self._place = _Place("thinking" if inside else "start")
 
@@ -93,9 +102,12 @@ class AfterThinking:
         """Tokens that can only come next, at most `limit`."""
         if self._place.phase == "answer":
             return self._answer.forced(limit)
-        if self._place.phase == "opening":
-            return list(self._opens[len(self._place.tail) :][:limit])
-        return []
+        found: list[int] = []
+        place = self._place
+        while len(found) < limit and len(following := self._written(place)) == 1:
+            found += following
+            place = self._next(place, found[-1])
+        return found
 
     @property
     def is_over(self) -> bool:
@@ -108,11 +120,27 @@ class AfterThinking:
             row = ~self._these(self._vocabulary.stop_tokens)
             row[:, self._vocabulary.size :] = False
             return row
-        if place.phase == "opening":
-            return self._these({self._opens[len(place.tail)]})
-        if place.phase == "start":
+        if place.phase == "start" and not self._skips:
             return self._answer.mask() | self._these(set(self._opens[:1]))
+        if place.phase in ("start", "opening", "leading"):
+            return self._these(self._written(place))
+        if place.phase == "ready":
+            return self._answer.mask()
         return self._answer.mask() if place.tail else self._answer.mask() | self._these(self._newlines)
+
+    def _written(self, place: _Place) -> set[int]:
+        """What may come next where the form alone decides; empty elsewhere, and where the answer may begin too."""
+        if place.phase == "start" and not self._skips:
+            return set()
+        ways = {
+            "start": (self._opens, self._skips),
+            "opening": (self._opens, self._skips),
+            "leading": (self._leads,),
+        }
+        size = len(place.tail)
+        return {
+            way[size] for way in ways.get(place.phase, ()) if way[:size] == place.tail and len(way) > size
+        }
 
     def _these(self, tokens: set[int] | frozenset[int]) -> Mask:
         from numpy import zeros
@@ -126,17 +154,25 @@ class AfterThinking:
 
     def _next(self, place: _Place, token: int) -> _Place:
         match place.phase:
-            case "start" if self._opens and token == self._opens[0]:
+            case "start" if token in (self._opens[:1] + self._skips[:1]):
                 return self._opened((token,))
             case "opening":
                 return self._opened((*place.tail, token))
             case "thinking":
                 tail = (*place.tail, token)[-len(self._closes) :]
-                return _Place("gap") if tail == self._closes else replace(place, tail=tail)
+                return self._closed() if tail == self._closes else replace(place, tail=tail)
+            case "leading":
+                tail = (*place.tail, token)
+                return _Place("ready") if tail == self._leads else _Place("leading", tail)
             case "gap" if token in self._newlines and not place.tail:
                 return _Place("gap", (token,))
             case _:
                 return _Place("answer")
 
     def _opened(self, tail: tuple[int, ...]) -> _Place:
+        if tail == self._skips:
+            return _Place("ready")
         return _Place("thinking") if tail == self._opens else _Place("opening", tail)
+
+    def _closed(self) -> _Place:
+        return _Place("leading") if self._leads else _Place("gap")

@@ -95,6 +95,8 @@ def _folded(title: str, summary: str, text: str, turn: Turn, width: int) -> list
 
 
 def _call(call: dict[str, object]) -> str:
+    if call.get("error"):
+        return visible(f"cannot be read, and was not run: {call['error']}".replace("\n", " "))
     function = call.get("function")
     if not isinstance(function, dict):
         return "unreadable"

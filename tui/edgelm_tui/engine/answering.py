@@ -34,12 +34,17 @@ def answer(model: Any, question: Question) -> Generator[ChatEvent, None, None]:
 
 def _go_on(model: Any, question: Question, settings: dict[str, Any]) -> Generator[ChatEvent, None, None]:
     """The template's rendering of what came before, and then the answer's own tokens, left open."""
-    from edgelm.text.prompt import encode_chat
+    from edgelm.text.prompt import encode_begun
 
     *earlier, begun = question.messages
     system = [{"role": "system", "content": question.system}] if question.system else []
-    ids = encode_chat(model.tokenizer, [*system, *earlier], enable_thinking=question.thinking)
-    ids += model.tokenizer.encode(begun["content"], add_special_tokens=False)
+    ids = encode_begun(
+        model.tokenizer,
+        [*system, *earlier],
+        begun["content"],
+        thinking=begun.get("reasoning_content", ""),
+        enable_thinking=question.thinking,
+    )
     events: Generator[ChatEvent, None, None] = model.events(ids, **settings)
     return events
 

@@ -1,0 +1,84 @@
+"""Calls written as Python: `[f(a=1), g(b="x")]` (LFM2, Llama 4), one a line (Olmo 3), `f.call(a=1)` (Llama 3).
+
+Arguments are literals given by name; JSON's `true`, `false` and `null` are literals too. Nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from edgelm.text.families.json_calls import Call, Tools
+
+_JSON_NAMES = {"true": True, "false": False, "null": None}
+
+
+def read_python_calls(text: str, tools: Tools = None) -> list[Call]:
+    """The calls in `text`, which holds nothing else.
+
+    Raises:
+        ValueError, SyntaxError: it is not made of calls with literal arguments.
+    """
+    text = text.strip()
+    if not text:
+        raise ValueError("there is no call")
+    if text.startswith("["):
+        found = ast.parse(text, mode="eval").body
+        nodes = found.elts if isinstance(found, ast.List) else [found]
+    else:
+        # One a line, or separated by commas or semicolons.
+        nodes = [node for line in ast.parse(text).body for node in _expressions(line)]
+    calls = [_call(node, tools) for node in nodes]
+    if not calls:
+        raise ValueError("there is no call")
+    return calls
+
+
+def _expressions(line: ast.stmt) -> list[ast.expr]:
+    if not isinstance(line, ast.Expr):
+        raise ValueError(f"{ast.unparse(line)!r} is no call")
+    return list(line.value.elts) if isinstance(line.value, ast.Tuple) else [line.value]
+
+
+def _call(node: ast.expr, tools: Tools) -> Call:
+    if not isinstance(node, ast.Call):
+        raise ValueError(f"{ast.unparse(node)!r} is no call")
+    name = _dotted(node.func)
+    arguments = {}
+    names = _parameters(name, tools)
+    if len(node.args) > len(names):
+        raise ValueError(f"{name} is called with arguments that have no names")
+    for parameter, value in zip(names, node.args, strict=False):
+        arguments[parameter] = _literal(value)
+    for keyword in node.keywords:
+        if keyword.arg is None or keyword.arg in arguments:
+            raise ValueError(f"{name} is called with {ast.unparse(keyword)!r}")
+        arguments[keyword.arg] = _literal(keyword.value)
+    return {"name": name.removesuffix(".call"), "arguments": arguments}
+
+
+def _parameters(name: str, tools: Tools) -> list[str]:
+    """The names of a known tool's parameters in order, for arguments given by place."""
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        if function.get("name") == name:
+            return list((function.get("parameters") or {}).get("properties") or {})
+    return []
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    raise ValueError(f"{ast.unparse(node)!r} is no function's name")
+
+
+class _Literals(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_JSON_NAMES[node.id]) if node.id in _JSON_NAMES else node
+
+
+def _literal(node: ast.expr) -> Any:
+    value = ast.literal_eval(_Literals().visit(node))
+    return list(value) if isinstance(value, tuple | set) else value

@@ -26,7 +26,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 """What a model must have room for, where nothing else is asked and it can do as much."""
 
 PREFILL_CHUNK_TOKENS = 512
-"""Prompt tokens computed at once."""
+"""Prompt tokens computed at once that must fit; where memory allows more, the runtime takes more."""
 
 _TIGHT_PERCENT = 85
 _MAX_CONTEXT_TOKENS = 1 << 24
@@ -204,7 +204,7 @@ class Account:
     def workspace_bytes(self, tokens: int, chunk: int = PREFILL_CHUNK_TOKENS) -> int | None:
         """One layer's live arrays over one chunk, its scores, and its cache copied as it grows."""
         width = _count(self.config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
-        heads = _count(self.config, "num_attention_heads", "n_head", "n_heads")
+        heads = attention_heads(self.config)
         if width is None:
             return None
         chunk = min(tokens, chunk)
@@ -226,6 +226,18 @@ class Account:
 
     def _bytes(self, elements: int) -> int:
         return elements * self.weights.float_bytes
+
+
+def attention_heads(config: Mapping[str, Any]) -> int | None:
+    """Of queries, in one layer; None where the (text) config does not say."""
+    return _count(config, "num_attention_heads", "n_head", "n_heads")
+
+
+def key_heads(config: Mapping[str, Any]) -> int | None:
+    """Of keys and values, in one layer; as many as of queries where the config does not say."""
+    return _count(config, "num_key_value_heads", "num_kv_heads", "multi_query_group_num") or attention_heads(
+        config
+    )
 
 
 def _count(config: Mapping[str, Any], *names: str) -> int | None:

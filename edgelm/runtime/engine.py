@@ -19,13 +19,14 @@ import mlx.core as mx
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.watchdog import watchdog_error
-from edgelm.runtime.cache.leaves import MakeLayers, leaves_of
+from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.decode import Decoder, Outcome
 from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
 from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.runtime.prefill import Chunks, Underway
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import Governor
@@ -41,7 +42,7 @@ class Engine:
         network: an mlx-lm model: `logits[1, T, V] = network(ids[1, T], cache=layers)`.
         vocab_size: ids the network has embeddings for.
         context_length: most tokens of prompt and answer together; None is without limit.
-        prefill_chunk: prompt tokens computed at once; fewer where memory is short.
+        prefill_chunk: prompt tokens computed at once, or a policy; fewer where memory is short.
         pool: makes the caches and keeps them between requests; None is a small one in memory.
         draft_model: a smaller model that guesses ahead.
         memory: what a prompt may take; None is not checked.
@@ -54,7 +55,7 @@ class Engine:
         *,
         vocab_size: int,
         context_length: int | None = None,
-        prefill_chunk: int = 512,
+        prefill_chunk: int | Chunks = 512,
         pool: Pool | None = None,
         draft_model: DraftModel | None = None,
         memory: MemoryPlan | None = None,
@@ -63,7 +64,9 @@ class Engine:
         self._network = network
         self._vocab_size = vocab_size
         self._context_length = context_length
-        self._prefill_chunk = prefill_chunk
+        if isinstance(prefill_chunk, int):
+            prefill_chunk = Chunks(prefill_chunk, prefill_chunk)
+        self._chunks = prefill_chunk
         self._pool = pool or Pool(caches_of(network), budget_bytes=_SMALL_POOL_BYTES)
         self._pool_bytes = self._pool.budget_bytes
         self._live = LiveCache(self._pool)
@@ -87,10 +90,11 @@ class Engine:
             yield from _Run(self, request, cancel, chunk).events()
 
     def _make_room(self, tokens: int) -> int:
-        """Prompt tokens to compute at once; what is kept of other prompts goes where this one needs the memory."""
+        """The most prompt tokens to compute at once; what is kept of other prompts goes where this one needs the memory."""
+        wanted = self._chunks.near
         if self._memory is None:
-            return self._prefill_chunk
-        chunk = self._memory.chunk_for(tokens, self._prefill_chunk)
+            return wanted
+        chunk = self._memory.chunk_for(tokens, wanted)
         self._pool.limit(min(self._pool_bytes, self._memory.slack_bytes(tokens, chunk)))
         return chunk
 
@@ -139,11 +143,11 @@ class _Run:
         self._engine = engine
         self._network = engine._network
         self._live = engine._live
-        self._chunk = chunk
+        self._chunks = engine._chunks.capped(chunk)
         self._request = request
         self._cancel = cancel
         self._prompt = list(request.prompt)
-        self._pending: list[Any] = []
+        self._underway = Underway()
         self._began = time.perf_counter()
 
     def events(self) -> Iterator[EngineEvent]:
@@ -176,32 +180,22 @@ class _Run:
     def _prefill(self) -> Iterator[EngineEvent]:
         """All prompt tokens but the last, whose logits begin the answer."""
         places = self._snapshot_places()
-        for start, end in _chunks(self._cached, len(self._prompt) - 1, self._chunk, places):
+        for start, end in _chunks(self._cached, len(self._prompt) - 1, self._chunks.at, places):
             if self._cancel.is_set():
                 return
             chunk = self._prompt[start:end]
             self._network(mx.array([chunk]), cache=self._live.layers)  # its logits are never evaluated
-            self._pending = [leaf.state for leaf in leaves_of(self._live.layers)]
             self._live.fed(chunk)
-            if not self._computed():
+            if not self._underway.compute(self._live.layers, self._cancel.is_set):
                 return
             if end in places:
                 self._live.snapshot()
             yield Prefill(end, len(self._prompt), self._cached)
-
-    def _computed(self) -> bool:
-        """Compute a chunk, layer by layer, which takes no longer than all at once; False if the request is cancelled."""
-        while self._pending:
-            mx.eval(self._pending.pop(0))
-            if self._cancel.is_set():
-                return False
-        mx.clear_cache()
-        return True
+        mx.clear_cache()  # once a prompt: its chunks use the same buffers
 
     def _settle(self) -> None:
         """Compute what is left of a chunk: the caches have its tokens already. The reader was told of the end before."""
-        mx.eval(self._pending)
-        self._pending = []
+        self._underway.settle()
         mx.clear_cache()
 
     def _snapshot_places(self) -> set[int]:
@@ -238,10 +232,12 @@ class _Run:
         return Finished(outcome.reason, usage, outcome.matched, tuple(outcome.tokens))
 
 
-def _chunks(start: int, last: int, size: int, places: set[int]) -> Iterator[tuple[int, int]]:
+def _chunks(
+    start: int, last: int, size_at: Callable[[int], int], places: set[int]
+) -> Iterator[tuple[int, int]]:
     """Where chunks of `start` to `last` begin and end; one ends at each of `places`."""
     while start < last:
-        end = min([start + size, last, *(place for place in places if place > start)])
+        end = min([start + size_at(start), last, *(place for place in places if place > start)])
         yield start, end
         start = end
 

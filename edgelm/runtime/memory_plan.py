@@ -38,8 +38,12 @@ class MemoryPlan:
 
     def need_bytes(self, tokens: int, chunk: int) -> int:
         """Weights, cache and workspace for a prompt of so many tokens."""
-        workspace = self.account.workspace_bytes(tokens, chunk) or 0
-        return self.account.weights.loaded_bytes + self.kv_bytes(tokens) + workspace
+        return (
+            self.account.weights.loaded_bytes + self.kv_bytes(tokens) + self._workspace_bytes(tokens, chunk)
+        )
+
+    def _workspace_bytes(self, tokens: int, chunk: int) -> int:
+        return self.account.workspace_bytes(tokens, chunk) or 0
 
     def chunk_for(self, tokens: int, wanted: int) -> int:
         """The largest chunk up to `wanted` with which a prompt of so many tokens fits.
@@ -51,6 +55,13 @@ class MemoryPlan:
         while self.need_bytes(tokens, chunk) > self.budget_bytes:
             if chunk <= _SMALLEST_CHUNK:
                 raise FitError(self._refusal(tokens, chunk), hint=self._way_out(tokens))
+            chunk = max(chunk // 2, _SMALLEST_CHUNK)
+        return chunk
+
+    def chunk_within(self, tokens: int, wanted: int, size_bytes: int) -> int:
+        """The largest chunk up to `wanted` whose workspace behind so many tokens is within `size_bytes`, 32 at least."""
+        chunk = wanted
+        while chunk > _SMALLEST_CHUNK and self._workspace_bytes(tokens, chunk) > size_bytes:
             chunk = max(chunk // 2, _SMALLEST_CHUNK)
         return chunk
 

@@ -42,14 +42,14 @@ Speed = tuple[float, float]
 
 def equal_precision(directory: Path, repeats: int) -> dict[str, Speed]:
     from edgelm.model.load import load
-    from edgelm.runtime.assemble import prefill_chunk
     from edgelm.runtime.engine import Engine
+    from edgelm.runtime.prefill import chunks_for
 
     loaded = load(directory)
     prompt = [token % loaded.vocab_size for token in range(1000, 1000 + PROMPT_TOKENS)]
 
     def ours() -> Speed:
-        chunk = prefill_chunk(detect())
+        chunk = chunks_for(detect())
         engine = Engine(loaded.network, vocab_size=loaded.vocab_size, prefill_chunk=chunk)
         return edgelm_speed(engine, prompt)
 

@@ -6,6 +6,7 @@ Import it inside functions: it imports mlx_lm.
 from __future__ import annotations
 
 import copy
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ import mlx.core as mx
 from mlx_lm.generate import batch_generate, generate_step
 from mlx_lm.models.cache import make_prompt_cache
 
-_CHUNK = 512  # as the engine's: its own 2048 takes more memory for the same speed
+_CHUNK = inspect.signature(generate_step).parameters["prefill_step_size"].default
+"""mlx-lm's own: what its users get."""
 
 
 def filled_cache(network: Any, tokens: list[int]) -> list[Any]:
@@ -40,9 +42,7 @@ def _timed(network: Any, layers: list[Any], prompt: list[int], new_tokens: int) 
     """Seconds to the first token, and from there to the last."""
     layers = copy.deepcopy(layers)
     started = time.perf_counter()
-    steps = generate_step(
-        mx.array(prompt), network, max_tokens=new_tokens, prompt_cache=layers, prefill_step_size=_CHUNK
-    )
+    steps = generate_step(mx.array(prompt), network, max_tokens=new_tokens, prompt_cache=layers)
     next(steps)
     first = time.perf_counter()
     for _ in steps:

@@ -20,13 +20,14 @@ from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.watchdog import watchdog_error
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw
-from edgelm.runtime.batching.lanes import Lanes
+from edgelm.runtime.batching.lanes import CHUNKS, Lanes
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.stems import Stems
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.events import Token
+from edgelm.runtime.prefill import Chunks
 from edgelm.runtime.requests import Cancel
 
 _HEADROOM_TOKENS = 256
@@ -44,6 +45,7 @@ class Batch:
         network: an mlx-lm model that can be batched.
         make_layers: makes its fresh caches.
         pads: whether prompts may be computed together, see `exactness`.
+        chunks: prompt tokens computed at once, over all sequences.
     """
 
     def __init__(
@@ -55,16 +57,17 @@ class Batch:
         cancel: Cancel,
         *,
         pads: bool,
+        chunks: Chunks = CHUNKS,
     ) -> None:
         self._network = network
         self._make_layers = make_layers
         self._waiting = waiting
         self._budget = budget
         self._cancel = cancel
-        self._lanes = Lanes(network, pads=pads)
+        self._lanes = Lanes(network, pads=pads, chunks=chunks)
         self._rows: list[Reply] = []
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
-        self._stems = Stems(network, make_layers)
+        self._stems = Stems(network, make_layers, chunks)
         self._most_rows = budget.rows
         self._total = len(waiting)
         self._done = self._tokens = self._steps = 0

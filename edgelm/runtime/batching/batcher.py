@@ -13,11 +13,12 @@ from contextlib import closing
 import mlx.core as mx
 
 from edgelm import device, log
+from edgelm.model.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
 from edgelm.model.load import LoadedModel
 from edgelm.runtime.batching.batch import Batch
 from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import Batching, find_batching
-from edgelm.runtime.batching.lanes import CHUNK_TOKENS
+from edgelm.runtime.batching.lanes import CHUNKS
 from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
@@ -26,6 +27,7 @@ from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import collect, generate_text
 from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.runtime.prefill import Chunks, chunks_for
 from edgelm.runtime.requests import Cancel
 
 
@@ -70,11 +72,21 @@ class Batcher:
         budget = Budget(rows or MOST_ROWS, size_bytes, shape, self._memory.account.weights.float_bytes)
         waiting = WaitingRoom(tasks, self._voice, cancel, self._check_fits)
         pads = self._find_batching() == "prompts"
-        return Batch(self._loaded.network, self._make_layers, waiting, budget, cancel, pads=pads).events()
+        chunks = self._chunks(size_bytes)
+        network = self._loaded.network
+        return Batch(network, self._make_layers, waiting, budget, cancel, pads=pads, chunks=chunks).events()
+
+    def _chunks(self, size_bytes: int) -> Chunks:
+        """As for one prompt, as long as a chunk's workspace takes no more than the caches of the batch may."""
+        account = self._memory.account
+        if account.device.backend == "cpu":
+            return CHUNKS
+        chunks = chunks_for(account.device, attention_heads(account.config))
+        return chunks.capped(self._memory.chunk_within(DEFAULT_CONTEXT_TOKENS, chunks.near, size_bytes))
 
     def _check_fits(self, tokens: int) -> None:
         if self._check_fit:
-            self._memory.chunk_for(tokens, CHUNK_TOKENS)
+            self._memory.chunk_for(tokens, CHUNKS.near)
 
     def _find_batching(self) -> Batching:
         if self._batching is None:

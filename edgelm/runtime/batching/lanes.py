@@ -16,11 +16,16 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.runtime.prefill import Chunks, Underway
+
 Layers = list[Any]
 """One cache for each layer of the network."""
 
-CHUNK_TOKENS = 512
-"""Computed at once, over all sequences: so long a chunk fills the device, and a cancel lands between two."""
+_SPREAD_TOKENS = 512
+"""Of padding at most, over all sequences that are computed together."""
+
+CHUNKS = Chunks(512, 512)
+"""Tokens computed at once, over all sequences, where nothing else is asked: so many fill a CPU."""
 
 
 class Lanes:
@@ -29,11 +34,13 @@ class Lanes:
     Args:
         network: an mlx-lm model.
         pads: whether it computes prompts of several lengths together.
+        chunks: tokens computed at once, over all sequences.
     """
 
-    def __init__(self, network: Any, *, pads: bool) -> None:
+    def __init__(self, network: Any, *, pads: bool, chunks: Chunks = CHUNKS) -> None:
         self._network = network
         self._pads = pads
+        self._chunks = chunks
         self._layers: Layers = []
 
     def join(
@@ -72,7 +79,7 @@ class Lanes:
         single = []
         for rest, start in zip(rests, starts, strict=True):
             layers = copy.deepcopy(start)
-            if not compute(self._network, layers, rest, is_cancelled):
+            if not compute(self._network, layers, rest, is_cancelled, chunks=self._chunks):
                 return None
             single.append(layers)
         return merge(single)
@@ -90,12 +97,14 @@ class Lanes:
         shared, longest = min(map(len, rests)), max(map(len, rests))
         if shared < longest < shared + 2:
             shared = max(0, longest - 2)
-        if not _feed(self._network, layers, mx.array([rest[:shared] for rest in rests]), is_cancelled):
+        ids = mx.array([rest[:shared] for rest in rests])
+        if not _feed(self._network, layers, ids, is_cancelled, self._chunks):
             return None
         if shared < longest:
             self._feed_ends(layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
-        mx.eval([layer.state for layer in layers])
-        mx.clear_cache()
+            if not Underway().compute(layers, is_cancelled):
+                return None
+            mx.clear_cache()
         return layers
 
     def _feed_ends(self, layers: Layers, ends: list[list[int]], width: int) -> None:
@@ -114,23 +123,35 @@ def merge(starts: Sequence[Layers]) -> Layers:
     return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]
 
 
-def compute(network: Any, layers: Layers, ids: Sequence[int], is_cancelled: Callable[[], bool]) -> bool:
+def compute(
+    network: Any,
+    layers: Layers,
+    ids: Sequence[int],
+    is_cancelled: Callable[[], bool],
+    *,
+    chunks: Chunks = CHUNKS,
+) -> bool:
     """Feed one sequence to caches of its own; False if cancelled on the way."""
-    return _feed(network, layers, mx.array([list(ids)]), is_cancelled)
+    return _feed(network, layers, mx.array([list(ids)]), is_cancelled, chunks)
 
 
-def _feed(network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool]) -> bool:
-    """`[B, T]`, all of one length, in chunks."""
-    size = max(2, CHUNK_TOKENS // ids.shape[0])
-    for at in range(0, ids.shape[1], size):
+def _feed(
+    network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool], chunks: Chunks
+) -> bool:
+    """`[B, T]`, all of one length, in chunks; what was begun of one that is broken off is nobody's."""
+    at = 0
+    while at < ids.shape[1]:
         if is_cancelled():
             return False
+        size = max(2, chunks.at(at) // ids.shape[0])
         network(ids[:, at : at + size], cache=layers)  # its logits are never evaluated
-        mx.eval([layer.state for layer in layers])
-        mx.clear_cache()
+        if not Underway().compute(layers, is_cancelled):
+            return False
+        at += size
+    mx.clear_cache()  # once a prompt: its chunks use the same buffers
     return True
 
 
 def widest_spread(rows: int) -> int:
     """By how many tokens the rests of `rows` sequences may differ to be computed together."""
-    return max(2, CHUNK_TOKENS // rows)
+    return max(2, _SPREAD_TOKENS // rows)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgelm.runtime.batching.lanes import Layers, compute
+from edgelm.runtime.batching.lanes import CHUNKS, Layers, compute
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import common_prefix
+from edgelm.runtime.prefill import Chunks
 
 _WORTH_TOKENS = 32
 """Saved over all prompts: less costs more to copy than to compute."""
@@ -36,9 +37,10 @@ class Stem:
 class Stems:
     """The stems of one batch."""
 
-    def __init__(self, network: Any, make_layers: MakeLayers) -> None:
+    def __init__(self, network: Any, make_layers: MakeLayers, chunks: Chunks = CHUNKS) -> None:
         self._network = network
         self._make_layers = make_layers
+        self._chunks = chunks
         self._stems: list[Stem] = []
 
     def of(self, prompt: list[int]) -> Stem:
@@ -55,7 +57,8 @@ class Stems:
         if not tokens:
             return
         layers = copy.deepcopy(known.layers) or self._make_layers()
-        if compute(self._network, layers, tokens[len(known.tokens) :], is_cancelled):
+        rest = tokens[len(known.tokens) :]
+        if compute(self._network, layers, rest, is_cancelled, chunks=self._chunks):
             self._stems = [*self._stems[1 - _KEPT :], Stem(tokens, layers)]
 
     def clear(self) -> None:

@@ -19,6 +19,7 @@ from edgelm.runtime.cache.leaves import MakeLayers, grows, leaves_of, thaw
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
+from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.sampler import Sampler
 
@@ -97,8 +98,10 @@ class DraftModel:
         while behind := self._sequence[len(self._live.tokens) : -1][: self._chunk]:
             if self._is_cancelled():
                 return False
-            self._logits(behind)
-            mx.eval([leaf.state for leaf in leaves_of(self._live.layers)])
+            self._network(mx.array([behind]), cache=self._live.layers)
+            self._live.fed(behind)
+            if not Underway().compute(self._live.layers, self._is_cancelled):
+                return False
         return True
 
     def _go_back(self) -> None:
@@ -116,12 +119,6 @@ class DraftModel:
             elif grows(leaf):
                 leaf.trim(surplus)
         del live.tokens[len(live.tokens) - surplus :]
-
-    def _logits(self, tokens: Sequence[int]) -> mx.array:
-        """Of the position after `tokens`, [1, V]."""
-        logits: mx.array = self._network(mx.array([list(tokens)]), cache=self._live.layers)[:, -1, :]
-        self._live.fed(tokens)
-        return logits
 
     def _is_cancelled(self) -> bool:
         return self._cancel is not None and self._cancel.is_set()

@@ -55,6 +55,11 @@ class Journal:
         return dict(self.session.settings if self.session is not None else self._settings)
 
     @property
+    def is_broken(self) -> bool:
+        """Whether something that was said could not be saved."""
+        return self._is_broken
+
+    @property
     def path(self) -> list[Message]:
         """From the first message to the one at which the chat stands.
 

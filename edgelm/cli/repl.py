@@ -27,6 +27,7 @@ from edgelm.errors import EdgeLMError
 from edgelm.runtime.events import Finished, Text
 from edgelm.runtime.tool_loop import ToolEvent
 from edgelm.store.chat_schema import Attachment, Message, State
+from edgelm.store.turns import take_unanswered
 from edgelm_tui.chat.attaching import files_in
 from edgelm_tui.chat.commands import parse, unknown_command
 from edgelm_tui.settings import ChatSettings
@@ -118,11 +119,12 @@ class Repl:
 
     def ask(self, prompt: Message) -> None:
         """Show an answer to a prompt that is written down; the conversation stands before it."""
+        text = self._with_unanswered(prompt.prompt_text())
         known = len(self.talker.chat.messages) + 1
         finished: Finished | None = None
         state: State = "failed"
         try:
-            finished, state = self._show(self.talker.ask(prompt.prompt_text(), **self.generation()))
+            finished, state = self._show(self.talker.ask(text, **self.generation()))
         finally:
             if prompt.id:
                 self.journal.hear(
@@ -132,6 +134,17 @@ class Repl:
                     usage=finished.usage if finished else None,
                     adapter=self.talker.adapter_name,
                 )
+
+            if state == "stopped" and len(self.talker.chat.messages) < known and not self.journal.is_broken:
+                self.talker.chat.replace(self.journal.turns)
+
+    def _with_unanswered(self, text: str) -> str:
+        """A prompt, after those before it that were stopped before an answer began."""
+        said = self.talker.chat.messages
+        if said and said[-1]["role"] == "user":
+            text = take_unanswered(said, text)
+            self.talker.chat.replace(said)
+        return text
 
     def go_on(self, cut: Message) -> None:
         """Let the model continue an answer that was cut, the last message of the conversation."""

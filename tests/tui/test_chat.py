@@ -84,8 +84,9 @@ async def test_escape_stops_in_the_middle_of_the_prompt() -> None:
         assert not it.app.desk.busy
         engine.gate.set()
         await it.ask("again")
-        assert it.said == ["hello", "", "again", "You said: again"]
-        assert engine.asked[-1]["messages"] == []  # a question that was never answered is not told
+        assert it.said == ["hello", "", "again", "You said: hello\n\nagain"]
+        assert engine.asked[-1]["messages"] == []
+        assert engine.asked[-1]["text"] == "hello\n\nagain"  # what is shown is what is told
 
 
 async def test_prompts_wait_for_the_end_of_an_answer_and_survive_escape() -> None:

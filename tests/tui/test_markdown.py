@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.cells import cell_len
 
 from edgelm_tui.markdown.blocks import Splitter, code_blocks
 from edgelm_tui.markdown.growing import GrowingMarkdown
@@ -88,7 +92,7 @@ def test_what_is_shown() -> None:
     assert "Some bold prose that is long enough to\nbe wrapped" in text
     assert " • one\n • two\n" in text
     assert "   with a second paragraph" in text
-    assert " 1 first\n 2 second" in text
+    assert "  1. first\n  2. second" in text
     assert "┌ 1 python\n│ def f():\n│\n│     return [1]\n└" in text.replace("│ \n", "│\n")
     assert text.endswith("The end.")
 
@@ -138,3 +142,81 @@ def test_code_in_items_is_counted() -> None:
 def test_odd_text_is_shown_without_complaint(text: str) -> None:
     for line in GrowingMarkdown().lines(text, 1, finished=True):
         assert "\x1b" not in line.plain
+
+
+def numbers(text: str) -> list[str]:
+    """The signs before the items, as the document shows them, and where they end."""
+    found = [re.match(r" *(\d+[.)]|[•☐☑])( [☐☑])? ", line) for line in shown(text).splitlines()]
+    return [match[0] for match in found if match]
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 95])
+@pytest.mark.parametrize("mark", [".", ")"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n"])
+def test_ordered_lists_stand_under_each_other_with_their_marks(start: int, mark: str, gap: str) -> None:
+    signs = numbers(gap.join(f"{n}{mark} item" for n in range(start, start + 8)))
+    assert [sign.strip() for sign in signs] == [f"{n}{mark}" for n in range(start, start + 8)]
+    assert len({len(sign) for sign in signs}) == 1
+
+
+def commonmark(text: str) -> list[str]:
+    """Number and mark of every item of an ordered list, as markdown-it reads the whole text."""
+    found, counts = [], []
+    for token in MarkdownIt().parse(text):
+        if token.type == "ordered_list_open":
+            counts.append(int(token.attrs.get("start", 1)))
+        elif token.type == "ordered_list_close":
+            counts.pop()
+        elif token.type == "bullet_list_open":
+            counts.append(-1)
+        elif token.type == "bullet_list_close":
+            counts.pop()
+        elif token.type == "list_item_open" and counts[-1] >= 0:
+            found.append(f"{counts[-1]}{token.markup}")
+            counts[-1] += 1
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. a\n1. b\n1. c",
+        "5. a\n9. b\n2. c",
+        "1. a\n2. b\n\ntext\n\n4. c\n7. d",
+        "1. a\n2) b\n3) c",
+        "1. a\n```\nx\n```\n2. b",
+        "1. a\n   - x\n   - y\n2. b\n\n   more\n3. c",
+        "1. a\n   1. x\n   2. y\n2. b",
+        "- a\n  10. x\n  11. y\n- b",
+        "1. a\n\n   ```py\n   1. no item\n   ```\n2. b",
+        "> 3. q\n> 4. r",
+        "para\n1. a\n2. b",
+    ],
+)
+def test_numbers_are_those_of_commonmark(text: str) -> None:
+    signs = re.findall(r"^[ ▌]*(\d+[.)]) (?!no item)", shown(text), re.MULTILINE)
+    assert signs == commonmark(text)
+    growing = GrowingMarkdown()
+    for end in range(len(text)):
+        growing.lines(text[:end], 40)
+    assert "\n".join(line.plain for line in growing.lines(text, 40, finished=True)) == shown(text)
+
+
+def test_tasks_have_boxes() -> None:
+    assert numbers("- [ ] a\n- [x] b\n- c\n  - [X] d") == [" ☐ ", " ☑ ", " • ", "    ☑ "]
+    assert numbers("1. [ ] a\n2. [x] b") == ["  1. ☐ ", "  2. ☑ "]
+    assert "• [y] a" in shown("- [y] a")
+
+
+def test_tags_are_text() -> None:
+    assert shown("use <div> & <b>this</b>") == "use <div> & <b>this</b>"
+    assert "<table>" in shown("<table>\n<tr></tr>\n</table>")
+
+
+def test_tables_of_wide_letters_stand_in_columns() -> None:
+    lines = shown("| 名前 | n |\n|---|---|\n| 日本語 | 1 |\n| é | 2 |").splitlines()
+    cells = [
+        cell_len(line[: line.index(mark)])
+        for line, mark in ((lines[0], "n"), (lines[2], "1"), (lines[3], "2"))
+    ]
+    assert len(set(cells)) == 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from edgelm.store.moves import beside, prompt_of, rate
 from edgelm_tui.chat.base import ChatBase
-from edgelm_tui.chat.turn import Turn
 from edgelm_tui.chat.view import MessageView
 from edgelm_tui.markdown.blocks import code_blocks
 
@@ -155,8 +155,7 @@ class MessageActions(ChatBase):
             self.set_focus(self.prompt)
 
     def _toggle(self, view: MessageView, _: int) -> None:
-        turn = view.turn
-        view.show(Turn(turn.message, turn.place, not turn.is_open, turn.error))
+        view.show(replace(view.turn, is_open=not view.turn.is_open))
 
     def _step(self, view: MessageView, by: int) -> None:
         views = self.transcript.views

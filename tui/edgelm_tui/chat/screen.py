@@ -19,7 +19,6 @@ from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sidebar import Sidebar
 from edgelm_tui.chat.slash import SlashCommands
 from edgelm_tui.chat.transcript import Transcript
-from edgelm_tui.chat.turn import Turn
 from edgelm_tui.chat.typed.completion import Completions
 from edgelm_tui.chat.typed.editor import edit_text
 from edgelm_tui.chat.waiting import Chip, Waiting
@@ -161,7 +160,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             shown = view.turn.grown(answer.text, answer.thinking, answer.tool_calls)
             # The saved state may lag behind, where the database is locked.
             message = replace(shown.message, state=answer.state)
-            view.show(Turn(message, shown.place, shown.is_open, error))
+            view.show(replace(shown, message=message, error=error))
 
     async def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
         """Obey a command, or send."""

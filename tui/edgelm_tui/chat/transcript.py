@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import BindingType
@@ -14,7 +15,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from edgelm.store.chat_schema import Message
-from edgelm_tui.chat.turn import Turn
+from edgelm.store.turns import left_out
 from edgelm_tui.chat.view import MessageView
 
 _FIRST = 10
@@ -42,6 +43,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().__init__(id="transcript")
         self._hidden: list[Message] = []
         self._places: dict[int, tuple[int, int]] = {}
+        self._left_out: set[int] = set()
         self._lock = asyncio.Lock()
         self.open_thinking = False
 
@@ -82,7 +84,7 @@ class Transcript(VerticalScroll, can_focus=False):
             if same == 0:
                 kept_from = max(len(path) - _FIRST, 0)
                 shown = list(path[kept_from:])
-            self._hidden, self._places = list(path[:kept_from]), places
+            self._hidden, self._places, self._left_out = list(path[:kept_from]), places, left_out(path)
             for view, message in zip(views[:same], shown, strict=False):
                 self._renew(view, message)
             made = [self._made(message) for message in shown[same:]]
@@ -118,12 +120,15 @@ class Transcript(VerticalScroll, can_focus=False):
         self.anchor()
 
     def _made(self, message: Message) -> MessageView:
-        return MessageView(message, self._places.get(message.id), open_thinking=self.open_thinking)
+        view = MessageView(message, self._places.get(message.id), open_thinking=self.open_thinking)
+        view.turn = replace(view.turn, is_left_out=message.id in self._left_out)
+        return view
 
     def _renew(self, view: MessageView, message: Message) -> None:
         place = self._places.get(message.id)
-        if view.message != message or view.turn.place != place:
-            view.show(Turn(message, place, view.turn.is_open, view.turn.error))
+        turn = replace(view.turn, message=message, place=place, is_left_out=message.id in self._left_out)
+        if view.turn != turn:
+            view.show(turn)
 
     async def _fill(self) -> None:
         """Add earlier messages: up to the window, and beyond it where the reader is near the top."""

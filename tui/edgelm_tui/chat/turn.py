@@ -25,6 +25,8 @@ class Turn:
     is_open: bool = False
     """Thinking and tool calls."""
     error: str | None = None
+    is_left_out: bool = False
+    """Of a prompt: the model is not told it."""
 
     def grown(self, text: str, thinking: str, tool_calls: list[dict[str, object]]) -> Turn:
         """The same with more of the answer."""
@@ -80,6 +82,8 @@ def _head(turn: Turn) -> Content:
         parts.append(("  + good", "$text-success") if message.rating > 0 else ("  - bad", "$text-error"))
     if message.edited_from is not None:
         parts.append(("  written by you", "$foreground-muted"))
+    if turn.is_left_out:
+        parts.append(("  not told to the model: its answer failed", "$text-warning"))
     return Content.assemble(*parts)
 
 

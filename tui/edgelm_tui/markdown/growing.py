@@ -5,9 +5,12 @@ from __future__ import annotations
 from textual.content import Content
 
 from edgelm_tui.markdown.blocks import Block, Splitter
+from edgelm_tui.markdown.document import ordered_start
 from edgelm_tui.markdown.render import render_fence, render_tail, render_text
 
 _BLANK = Content("")
+_DIGITS = 2
+"""There is room for in a list before its end is known."""
 
 
 class GrowingMarkdown:
@@ -24,6 +27,9 @@ class GrowingMarkdown:
         self._lines: list[Content] = []
         self._fences = 0
         self._last: Block | None = None
+        self._number: int | None = None
+        self._mark = ""
+        self._digits = _DIGITS
         self._shown = 0
         self._tails: dict[tuple[object, ...], list[Content]] = {}
 
@@ -34,39 +40,62 @@ class GrowingMarkdown:
         """
         if width != self._width or not text.startswith(self._splitter.text):
             self._restart(width)
+            self._digits = _DIGITS
+        digits = self._digits
+        lines = self._laid(text, finished)
+        if self._digits != digits:  # a number with more of them has come: its list is laid out anew
+            self._restart(width)
+            lines = self._laid(text, finished)
+        return lines
+
+    def _laid(self, text: str, finished: bool) -> list[Content]:
         del self._lines[self._shown :]
         for block in self._splitter.feed(text):
             self._add(block)
         self._shown = len(self._lines)
-        kept = self._last, self._fences
+        kept = self._last, self._fences, self._number, self._mark
         for block in self._splitter.tail_blocks:
             self._gap(block.kind)
+            self._count(block)
             self._lines += self._tail_lines(block, finished=finished)
             self._last, self._fences = block, self._fences + (block.kind == "fence")
-        self._last, self._fences = kept
+        self._last, self._fences, self._number, self._mark = kept
         return self._lines
+
+    def _count(self, block: Block) -> None:
+        """The number of an item: one more than that before it, whatever it says, as CommonMark has it."""
+        found = ordered_start(block.text) if block.kind == "item" else None
+        if found is None:
+            self._number = None
+            return
+        own, mark = found
+        goes_on = self._number is not None and mark == self._mark
+        self._number, self._mark = (self._number or 0) + 1 if goes_on else own, mark
+        self._digits = max(self._digits, len(str(self._number)))
 
     def _tail_lines(self, block: Block, *, finished: bool) -> list[Content]:
         """Of a block that may change, unless it is what it was at the last call: tables grow by whole rows."""
         text = block.text if finished or block.kind == "fence" else _whole_rows(block.text)
-        key = (text, block.kind, self._width, finished, self._fences)
+        key = (text, block.kind, self._width, finished, self._fences, self._number, self._digits)
         if key not in self._tails:
             if block.kind == "fence":
                 number = self._fences + 1
                 lines = render_fence(text, number, self._width, finished=finished, ansi=self.ansi)
             else:
-                lines = render_text(text, self._width) if finished else render_tail(text, self._width)
+                render = render_text if finished else render_tail
+                lines = render(text, self._width, start=self._number, digits=self._digits)
             self._tails = {**dict(list(self._tails.items())[-1:]), key: lines}
         return self._tails[key]
 
     def _restart(self, width: int) -> None:
         self._width, self._splitter, self._lines = width, Splitter(), []
-        self._fences, self._last, self._shown = 0, None, 0
+        self._fences, self._last, self._shown, self._number = 0, None, 0, None
 
     def _add(self, block: Block) -> None:
         if not block.text.strip():
             return
         self._gap(block.kind)
+        self._count(block)
         if block.kind == "fence":
             self._fences += 1
             self._lines += render_fence(block.text, self._fences, self._width, ansi=self.ansi)
@@ -74,7 +103,7 @@ class GrowingMarkdown:
             self._fences += (
                 sum(line.lstrip().startswith(("```", "~~~")) for line in block.text.splitlines()) // 2
             )
-            self._lines += render_text(block.text, self._width)
+            self._lines += render_text(block.text, self._width, start=self._number, digits=self._digits)
         self._last = block
 
     def _gap(self, kind: str) -> None:

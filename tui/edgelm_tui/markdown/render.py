@@ -33,13 +33,14 @@ def visible(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def render_text(text: str, width: int) -> list[Content]:
-    """A paragraph, list, table, quote or heading."""
+def render_text(text: str, width: int, *, start: int | None = None, digits: int = 1) -> list[Content]:
+    """A paragraph, list, table, quote or heading; for `start` and `digits` see `Document`."""
     if len(text) > _PLAIN_TAIL * 4:
         return wrap(text, width)
     from rich.console import Console
-    from rich.markdown import Markdown
     from rich.text import Text
+
+    from edgelm_tui.markdown.document import Document
 
     console = Console(
         file=io.StringIO(),
@@ -49,7 +50,7 @@ def render_text(text: str, width: int) -> list[Content]:
         emoji=False,
         legacy_windows=False,
     )
-    document = Markdown(protect_math(visible(text)), hyperlinks=False, code_theme="bw")
+    document = Document(protect_math(visible(text)), start=start, digits=digits)
     lines = console.render_lines(document, pad=False)
     shown = []
     for line in lines:
@@ -65,9 +66,11 @@ def render_text(text: str, width: int) -> list[Content]:
     return shown
 
 
-def render_tail(text: str, width: int) -> list[Content]:
+def render_tail(text: str, width: int, *, start: int | None = None, digits: int = 1) -> list[Content]:
     """A paragraph, list or table that is still growing."""
-    return render_text(text, width) if len(text) <= _PLAIN_TAIL else wrap(text, width)
+    if len(text) > _PLAIN_TAIL:
+        return wrap(text, width)
+    return render_text(text, width, start=start, digits=digits)
 
 
 def render_fence(

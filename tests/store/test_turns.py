@@ -1,0 +1,85 @@
+"""What the model is told of a saved chat: what is shown of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edgelm.store.chat_schema import Attachment, State
+from edgelm.store.chats import Chats
+from edgelm.store.turns import left_out, take_unanswered, turns
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Chats:
+    return Chats(tmp_path / "chats.db")
+
+
+def talk(chats: Chats, *said: tuple[str, str, State]) -> int:
+    """Prompts with what was answered, and how that ended."""
+    session = chats.create().id
+    at = None
+    for prompt, answer, state in said:
+        asked = chats.add(session, at, "user", prompt)
+        made = chats.add(session, asked.id, "assistant", "", state="writing")
+        chats.write(made.id, answer)
+        chats.finish(made.id, state)
+        at = made.id
+    return session
+
+
+def test_a_prompt_stopped_before_its_answer_is_said_with_the_next(chats: Chats) -> None:
+    session = talk(
+        chats, ("a", "A", "complete"), ("b", "", "stopped"), ("c", "", "stopped"), ("d", "D", "length")
+    )
+    path = chats.path(session)
+    assert turns(path) == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "b\n\nc\n\nd"},
+        {"role": "assistant", "content": "D"},
+    ]
+    assert left_out(path) == set()
+    assert turns(path[:-2])[-1] == {"role": "user", "content": "b\n\nc"}
+
+
+def test_a_prompt_whose_answer_failed_is_left_out_and_named(chats: Chats) -> None:
+    session = talk(
+        chats,
+        ("a", "", "stopped"),
+        ("too long", "", "failed"),
+        ("b", "half", "failed"),
+        ("c", "C", "complete"),
+    )
+    path = chats.path(session)
+    assert [turn["content"] for turn in turns(path)] == ["a\n\nb", "half", "c", "C"]
+    assert {message.content for message in path if message.id in left_out(path)} == {"too long"}
+
+
+def test_roles_are_in_turn_whatever_was_stopped(chats: Chats) -> None:
+    states: list[State] = ["complete", "stopped", "failed", "length"]
+    said = [
+        (f"p{n}", text, state)
+        for n, (state, text) in enumerate((s, t) for s in states * 2 for t in ("", "x"))
+    ]
+    roles = [turn["role"] for turn in turns(chats.path(talk(chats, *said)))]
+    assert all(one != other for one, other in pairwise(roles))
+
+
+def test_attachments_stay_with_a_stopped_prompt(chats: Chats) -> None:
+    session = chats.create().id
+    asked = chats.add(session, None, "user", "", attachments=[Attachment("a.txt", "text")])
+    made = chats.add(session, asked.id, "assistant", "", state="stopped")
+    chats.add(session, made.id, "user", "what is it?")
+    assert turns(chats.path(session)) == [
+        {"role": "user", "content": "<file name='a.txt'>\ntext\n</file>\n\nwhat is it?"}
+    ]
+
+
+def test_prompts_that_wait_at_the_end_are_taken() -> None:
+    said = [{"role": "assistant", "content": "A"}, {"role": "user", "content": "b"}]
+    assert take_unanswered(said, "c") == "b\n\nc"
+    assert said == [{"role": "assistant", "content": "A"}]
+    assert take_unanswered(said, "d") == "d"

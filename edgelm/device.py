@@ -1,63 +1,25 @@
-"""What this machine is, what MLX needs of it before it is imported, and what is safe to ask of it.
+"""What this machine is, and what is safe to ask of it.
 
-`preload_blas` must run before `mlx.core` is first imported: packages that import MLX call it from
-their `__init__`. The policies are pure functions of a `Device`, so that another machine can be
+The policies are pure functions of a `Device`, so that another machine can be
 simulated. Knows nothing about models; imports MLX only inside functions.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgelm import chips, log
+from edgelm.blas import preload_blas
 from edgelm.errors import OptionError
 from edgelm.machine.gpu_cores import gpu_cores
 from edgelm.memory import GIB, Memory, measure_memory
 
 Backend = Literal["metal", "cuda", "cpu"]
-
-OPENBLAS = "libopenblas.so.0"
-
-
-def preload_blas() -> bool:
-    """On Linux, put OpenBLAS in front of the reference BLAS in MLX's wheel (110 against 7 GFLOP/s).
-
-    A no-op on macOS and when called again. Must precede the import of `mlx.core`.
-
-    Returns:
-        Whether the BLAS that MLX will use is a fast one.
-    """
-    if sys.platform != "linux":
-        return True
-    try:
-        ctypes.CDLL(OPENBLAS, mode=ctypes.RTLD_GLOBAL)
-    except OSError:  # not installed: slower, and `edgelm doctor` says so
-        return False
-    return True
-
-
-@contextmanager
-def blas_threads(count: int) -> Iterator[None]:
-    """While the block runs, OpenBLAS multiplies with so many threads; nothing where it is not there, or was told how many."""
-    if sys.platform != "linux" or "OPENBLAS_NUM_THREADS" in os.environ or not preload_blas():
-        yield
-        return
-    library = ctypes.CDLL(OPENBLAS)
-    before = library.openblas_get_num_threads()
-    library.openblas_set_num_threads(count)
-    try:
-        yield
-    finally:
-        library.openblas_set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()

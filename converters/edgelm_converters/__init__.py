@@ -1,5 +1,5 @@
 """Weights in and out: sources, names, the streaming writer, verification."""
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 preload_blas()

@@ -1,5 +1,5 @@
 """What a model does, measured: speed (bench, probe); quality comes here too."""
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 preload_blas()

@@ -1,5 +1,5 @@
 """How weights are quantized: schemes, recipes, and applying them one layer at a time."""
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 preload_blas()

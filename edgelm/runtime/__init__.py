@@ -1,5 +1,5 @@
 """From token ids to tokens, and from messages to text. Owns sampling, caches and the engine thread."""
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 preload_blas()

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from edgelm.device import preload_blas
+from edgelm.blas import preload_blas
 
 preload_blas()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from edgelm.device import blas_threads
+from edgelm.blas import blas_threads
 
 _NARROW = 384
 """Hidden width; SmolLM2, at 576, is faster with two."""

@@ -122,7 +122,7 @@ def measure(code: str, source: Path, output: Path) -> tuple[float, float]:
 
 
 def same_tensors(one: Path, other: Path) -> bool:
-    from edgelm.device import preload_blas
+    from edgelm.blas import preload_blas
 
     preload_blas()
     import mlx.core as mx

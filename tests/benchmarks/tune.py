@@ -38,7 +38,7 @@ def make_rows(vocab: int) -> list[tuple[list[int], int]]:
 
 
 def load_network(model: str) -> tuple[Any, dict[str, Any], int]:
-    from edgelm.device import preload_blas
+    from edgelm.blas import preload_blas
 
     preload_blas()
     if model != "tiny":

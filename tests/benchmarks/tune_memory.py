@@ -80,7 +80,8 @@ def config_of(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
 
 def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     """Predicted and measured bytes, in this process."""
-    from edgelm.device import detect, preload_blas
+    from edgelm.blas import preload_blas
+    from edgelm.device import detect
 
     preload_blas()
     import mlx.core as mx

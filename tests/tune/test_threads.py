@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from edgelm import device
+from edgelm.blas import OPENBLAS
 from edgelm.tune.threads import training_threads
 
 
@@ -14,7 +14,7 @@ from edgelm.tune.threads import training_threads
 def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     try:
-        found = ctypes.CDLL(device.OPENBLAS)
+        found = ctypes.CDLL(OPENBLAS)
     except OSError:
         pytest.skip("OpenBLAS is not installed")
     before = found.openblas_get_num_threads()

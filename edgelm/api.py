@@ -17,9 +17,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import EdgeLMError, NotFoundError
+from edgelm.errors import EdgeLMError
 from edgelm.machine.power import kept_awake
-from edgelm.model import hub, library
+from edgelm.model import library
 from edgelm.model.adapters.files import check_base, find_adapter, parse_use, read_adapter
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
@@ -295,9 +295,4 @@ def find_model(model: str, on_progress: OnProgress) -> Path:
     Raises:
         NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.
     """
-    try:
-        return library.resolve(model)
-    except NotFoundError:
-        if Path(model).expanduser().exists() or not hub.looks_like_hub_id(model):
-            raise
-    return library.pull(model, on_progress=on_progress).directory
+    return library.obtain(model, on_progress)

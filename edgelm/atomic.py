@@ -36,20 +36,34 @@ def refuse_existing(target: Path, *, hint: str = "remove it or choose another ou
 
 
 @contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
+def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A directory to fill that becomes `target` when the block ends well, and vanishes when it does not.
 
+    With `replace`, what was `target` stays until then, and goes.
+
     Raises:
-        OutputError: `target` exists, or the disk refuses.
+        OutputError: `target` exists and is not to be replaced, or the disk refuses.
     """
-    refuse_existing(target)
+    if not replace:
+        refuse_existing(target)
     with scratch_directory(target) as partial:
         yield partial
         with disk_errors(target):
             _sync(partial)
+            if replace:
+                _move_away(target)
             refuse_existing(target)
             partial.rename(target)
             _sync(target.parent)
+            _remove_orphans(target)
+
+
+def _move_away(target: Path) -> None:
+    """Make room for what replaces `target`: it is an orphan now, and goes as they do."""
+    if target.is_symlink():
+        target.unlink()
+    elif target.exists():
+        target.rename(target.with_name(f".{target.name}.partial-{own_mark()}.replaced"))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Numbers as people read them: decimal sizes (as disks and Hub pages count) and short durations."""
+"""Numbers as people read them: decimal sizes (as disks and Hub pages count), counts of things and short durations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ def format_bytes(size_bytes: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`(1, "row")` → `"1 row"`, `(1500, "row")` → `"1,500 rows"`; `plural` where an s does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def singular(plural: str) -> str:
+    """`"rows"` → `"row"`, `"batches"` → `"batch"`; another word as it is."""
+    if plural.endswith(("ches", "xes", "sses")):
+        return plural[:-2]
+    return plural[:-1] if plural.endswith("s") and not plural.endswith("ss") else plural
 
 
 def format_seconds(elapsed_s: float) -> str:

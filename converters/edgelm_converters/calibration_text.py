@@ -19,6 +19,7 @@ from edgelm.messages.reader import read_messages
 from edgelm.messages.values import MessageError
 from edgelm.paths import visible_files
 from edgelm.text.prompt import encode_chat
+from edgelm.units import count
 
 ROW_TOKENS = 512
 SUFFIXES = (".txt", ".md", ".jsonl")
@@ -72,7 +73,7 @@ def calibration_rows(
     highest = max(max(row) for row in rows)
     if highest >= vocab_size:
         raise FormatError(
-            f"the tokenizer gives id {highest}, and the model has {vocab_size} tokens: they do not belong together"
+            f"the tokenizer gives id {highest}, and the model has {count(vocab_size, 'token')}: they do not belong together"
         )
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     return CalibrationText(rows, SHIPPED if path is None else str(path), seed, digest)
@@ -86,7 +87,7 @@ def _own_rows(
     have = len(stream) // step * length
     if have < min(MIN_TOKENS, tokens):
         raise OptionError(
-            f"{path} has {len(stream):,} tokens, expected at least {MIN_TOKENS:,} to calibrate on",
+            f"{path} has {count(len(stream), 'token')}, expected at least {MIN_TOKENS:,} to calibrate on",
             hint="give more text, or leave --calibration out to use the text that ships with edgelm",
         )
     return corpus.sample_rows(stream, min(tokens, have), length, seed, first=first)

@@ -6,7 +6,6 @@ open source → sanitize names → decide → plan → check → try the tokeniz
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ import mlx.core as mx
 
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
-from edgelm.errors import FitError, OptionError, UnsupportedError
+from edgelm.errors import FitError, OptionError, OutputError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.machine.long_job import long_job
 from edgelm.model.config import normalise_config
-from edgelm.model.manifest import Manifest
+from edgelm.model.manifest import FILE_NAME, Manifest
+from edgelm.model.names import place
 from edgelm.model.network import mlx_lm_errors
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
@@ -33,14 +33,14 @@ from edgelm_converters.budgeted import budget_bytes, decide_by_budget, decide_wi
 from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.decisions import choose_dtypes, decide_layers, usual_dtype
+from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.distilling import with_trained
 from edgelm_converters.estimate import OnEstimate
 from edgelm_converters.job import Job
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
-from edgelm_converters.model_files import converted_config, dtype_name, prevailing, write_configs
-from edgelm_converters.naming import output_name
+from edgelm_converters.model_files import converted_config, write_configs
+from edgelm_converters.naming import library_name
 from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
@@ -66,6 +66,8 @@ def convert(
     source: str | Path,
     output: str | Path | None = None,
     *,
+    name: str | None = None,
+    force: bool = False,
     revision: str | None = None,
     on_progress: OnProgress = ignore_progress,
     on_estimate: OnEstimate = lambda _: None,
@@ -76,7 +78,9 @@ def convert(
     Args:
         source: a Hub id, a Hugging Face, PyTorch or Meta directory, a GGUF file, or the name of an
             installed model package ("smollm2").
-        output: the directory to make; by default one in the library, named after the source.
+        output: the directory to make; by default one in the library.
+        name: what to call it in the library; by default after the source, its width and its quality.
+        force: replace a model of edgelm's that is there already, once the new one is whole.
         revision: a Hub branch, tag or commit.
         on_progress: called with `Progress` as bytes are downloaded, layers calibrated and bytes written.
         on_estimate: called with what calibrating, or measuring sensitivities, will take, before it starts.
@@ -85,19 +89,27 @@ def convert(
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError, NetworkError: about the source.
         OutputError: the output exists, the disk is too small, or the result is larger than asked for.
-        OptionError: a setting is out of bounds, or the calibration text is too short.
+        OptionError: a setting is out of bounds, or the calibration text is too short; a name that is none.
         FitError: calibrating does not fit in memory, even a layer at a time.
     """
     wanted = Conversion(**settings)
-    if output is not None:
-        refuse_existing(Path(output))
+    said = None if name is None and output is None else place(paths.models(), name=name, output=output)
+    if said is not None:
+        _refuse_there(said, force=force)
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
-    target = (
-        Path(output) if output is not None else paths.models() / _library_name(checkpoint, config, wanted)
-    )
+    target = said or place(paths.models(), default=library_name(checkpoint, config, wanted))
+    _refuse_there(target, force=force)
     with _buffer_cache(0), long_job("the conversion", "a lower --quality"):
-        return _convert(checkpoint, config, notes, wanted, target, on_progress, on_estimate)
+        return _convert(checkpoint, config, notes, wanted, target, on_progress, on_estimate, force=force)
+
+
+def _refuse_there(target: Path, *, force: bool) -> None:
+    """Refuse to write over what is there; with `force`, over what is no model of edgelm's."""
+    if not force:
+        refuse_existing(target, hint="--force replaces it; --name or --output call the new one otherwise")
+    elif target.exists() and not (target / FILE_NAME).is_file():
+        raise OutputError(f"{target} exists and was not written by edgelm, so it is not replaced")
 
 
 @contextmanager
@@ -116,10 +128,10 @@ def _reused_bytes(job: Job) -> int:
 
 def _convert(
     checkpoint: Checkpoint, config: dict[str, Any], notes: list[str], wanted: Conversion, target: Path,
-    on_progress: OnProgress, on_estimate: OnEstimate,
+    on_progress: OnProgress, on_estimate: OnEstimate, *, force: bool,
 ) -> Converted:  # fmt: skip
     started = time.monotonic()
-    with atomic_directory(target) as directory, ThreadPoolExecutor(1) as pool:
+    with atomic_directory(target, replace=force) as directory, ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(hash_files, checkpoint.origin.files)
         job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes)
         job.stage.mkdir()
@@ -179,30 +191,6 @@ def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Ca
     text = read_text(wanted, job.directory, job.config)
     made = run_calibration(job, plan, text, target)
     return (lambda _, path: made.files.packed(path)), made
-
-
-def _library_name(checkpoint: Checkpoint, config: dict[str, Any], wanted: Conversion) -> str:
-    """Named before anything is written, so from what was asked rather than from the result."""
-    said: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
-    stored = {**checkpoint.quantization, **checkpoint.requantized}
-    foreign = config.get("quantization_config")
-    if stored and wanted.keeps_packed:
-        said["quantization"] = prevailing(stored)
-    elif isinstance(foreign, dict) and "bits" in foreign and wanted.keeps_packed:
-        said["quantization"] = foreign
-    elif wanted.mode != "none":
-        said["quantization"] = {**wanted.scheme().settings}
-    name = output_name(checkpoint.origin, said)
-    label = wanted.recipe.replace("_", "-") if wanted.recipe else _budget_label(wanted)
-    return f"{name.rpartition('-')[0]}-{label}" if label else name
-
-
-def _budget_label(wanted: Conversion) -> str | None:
-    """What a budget adds to the name of the model."""
-    if wanted.bpw is not None:
-        return f"{wanted.bpw:g}bpw"
-    said = wanted.size or wanted.fit
-    return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
 def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decision, Plan]:
@@ -308,5 +296,5 @@ def _manifest(job: Job, plan: Plan, weights: dict[str, str], receipt: Receipt) -
         bits_per_weight=round(plan.bits_per_weight, 3),
         size_bytes=plan.size_bytes,
         receipt=receipt.as_json(),
-        parents=[{"source": origin.source, "sha256": source_hashes}],
+        parents=[{"source": origin.source, "sha256": source_hashes, "licence": origin.licence}],
     )

@@ -6,10 +6,13 @@ package, a Hub id.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError
 from edgelm.model import hub, library, packages
+from edgelm.model.licence import licence_of
 from edgelm.model.weights.files import names_in, weights_kind
 from edgelm.progress import OnProgress
 from edgelm_converters.checkpoint import Checkpoint
@@ -28,19 +31,25 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
     """
     path = Path(source).expanduser()
     if path.exists():
-        return open_path(path)
-    package = packages.find_package(source)
+        return open_path(path, source=_absolute(path))
+    package = packages.find_model_package(source)
     if package is not None:
-        return open_path(package, source=source)
+        return open_path(package.path, source=source, licence=package.licence)
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:
-        return open_path(library.resolve(source))
+        found = library.resolve(source)
+        return open_path(found, source=_absolute(found))
     except NotFoundError as error:
         what = (
             "does not exist" if path.is_absolute() else "is no path, no installed model package and no Hub id"
         )
         raise NotFoundError(f"{source} {what}", hint=error.hint) from error
+
+
+def _absolute(path: Path) -> str:
+    """As manifests keep it: it must still be right in another working directory."""
+    return os.path.normpath(path.absolute())
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:
@@ -56,12 +65,12 @@ def open_path(
 ) -> Checkpoint:
     """The checkpoint in a file or a directory."""
     checkpoint = _open_directory(path) if path.is_dir() else _open_file(path)
-    if source is None:
-        return checkpoint
-    import dataclasses
-
+    origin = checkpoint.origin
     origin = dataclasses.replace(
-        checkpoint.origin, source=source, revision=revision, licence=licence or checkpoint.origin.licence
+        origin,
+        source=source or origin.source,
+        revision=revision or origin.revision,
+        licence=licence or origin.licence or licence_of(path if path.is_dir() else path.parent),
     )
     return dataclasses.replace(checkpoint, origin=origin)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 
-def add_action(actions: Any, name: str, text: str, run_it: Any) -> argparse.ArgumentParser:
+def add_action(
+    actions: Any, name: str, text: str, run_it: Any, *, aliases: Sequence[str] = ()
+) -> argparse.ArgumentParser:
     """Declare an action of `actions` (from `add_subparsers`) that calls `run_it(arguments)`."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text, aliases=aliases)
     parser.set_defaults(action=run_it)
     add_json(parser, default=argparse.SUPPRESS)
     # Taken before the action too; here only so that it may also stand last.

@@ -6,9 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.atomic import refuse_existing
 from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.manage.models import add_managing
+from edgelm.cli.model_flags import add_model, add_place, found_model
 from edgelm.cli.output import console, print_json, progress_bars, say
+from edgelm.cli.show.facts import fact_lines
 from edgelm.errors import EdgeLMError
+from edgelm.units import format_bytes
 
 if TYPE_CHECKING:
     from edgelm.model.adapters.files import Adapter
@@ -21,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    add_action(actions, "list", "the library of adapters", _list)
+    add_action(actions, "list", "the library of adapters", _list, aliases=("ls",))
     info = add_action(actions, "info", "everything known about one adapter, and what it was built on", _info)
     info.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
+    add_managing(actions, "adapter")
     _add_fuse(actions)
     _add_merge(actions)
     take = add_action(actions, "import", "make an adapter of a PEFT one", _import)
@@ -31,21 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     take.add_argument(
         "--model", required=True, metavar="MODEL", help="the model it was trained on, as it is here"
     )
-    take.add_argument("--name", help="what to call it (default: the name of the directory)")
-    take.add_argument("-o", "--output", type=Path, metavar="DIR", help="where it goes")
+    add_place(take, "the library of adapters", "the directory")
     give = add_action(actions, "export", "write an adapter as PEFT does", _export)
     give.add_argument("adapter", metavar="ADAPTER", help="a name from the library of adapters, or a path")
-    give.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where it goes")
+    give.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the directory to make")
     give.add_argument("--model", metavar="MODEL", help="its base, where that is not where it was")
 
 
 def _add_fuse(actions: Any) -> None:
     fuse = add_action(actions, "fuse", "build adapters into their base, and say what that loses", _fuse)
-    fuse.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
+    add_model(fuse)
     fuse.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
-    fuse.add_argument(
-        "-o", "--output", metavar="NAME", required=True, help="a name for the library, or a path"
-    )
+    add_place(fuse, "the library of models", "model and adapters")
     fuse.add_argument(
         "--dequantize", action="store_true", help="leave adapted layers unquantized: larger, nothing is lost"
     )
@@ -59,9 +62,7 @@ def _add_merge(actions: Any) -> None:
 
     merge = add_action(actions, "merge", "make one adapter of several of the same base", _merge)
     merge.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
-    merge.add_argument(
-        "-o", "--output", metavar="NAME", required=True, help="a name for the library, or a path"
-    )
+    add_place(merge, "the library of adapters", "adapters and method")
     MergeSettings.add_flags(merge)
 
 
@@ -119,8 +120,6 @@ def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> N
     from rich.table import Table
     from rich.text import Text
 
-    from edgelm.units import format_bytes
-
     table = Table("name", "method", "rank", "base", "size", box=None, pad_edge=False, header_style="bold")
     for facts in found:
         cells = (facts["name"], facts["method"], str(facts["rank"]), facts["base"] or "not known")
@@ -139,31 +138,34 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({**facts, "lineage": tree})
         return
-    for key, value in facts.items():
-        if value not in (None, {}):
-            print(f"{key:<12} {value}")
-    for line in lines(tree):
+    size = format_bytes(facts.pop("size_bytes"))
+    for line in fact_lines(
+        {**{key: value for key, value in facts.items() if key != "receipt"}, "size": size}
+    ):
         print(line)
-
-
-def _target(text: str, library: Path) -> Path:
-    """A plain name is one of the library."""
-    path = Path(text).expanduser()
-    return path if len(path.parts) > 1 else library / text
+    for line in fact_lines({"receipt": facts["receipt"]}):
+        print(line)
+    print("built on")
+    for line in lines(tree):
+        print(f"  {line}")
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
     from edgelm import paths
     from edgelm.evaluate.rows import Measuring
-    from edgelm.model.adapters.files import parse_use
-    from edgelm.model.library import resolve
+    from edgelm.model.adapters.files import find_uses
     from edgelm.tune.fuse import fuse
 
+    model = found_model(arguments.model)
+    uses = find_uses(arguments.adapters, model)
+    target = _target(
+        arguments, paths.models(), "-".join([model.absolute().name, *(use.name for use in uses)])
+    )
     with progress_bars() as on_progress:
         report = fuse(
-            resolve(arguments.model),
-            [parse_use(text) for text in arguments.adapters],
-            _target(arguments.output, paths.models()),
+            model,
+            uses,
+            target,
             keep_dense=arguments.dequantize,
             check=not arguments.no_check,
             force=arguments.force,
@@ -179,6 +181,15 @@ def _fuse(arguments: argparse.Namespace) -> None:
         print(f"KL after     {report.lost_kl:.4g} nats: fused against base and adapter, what fusing lost")
 
 
+def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
+    """Where a result goes, which must not be there yet."""
+    from edgelm.model.names import place
+
+    target = place(library, name=arguments.name, output=arguments.output, default=default)
+    refuse_existing(target, hint="remove it, or give another --name or --output")
+    return target
+
+
 def _merge(arguments: argparse.Namespace) -> None:
     from edgelm import paths
     from edgelm.model.adapters.files import parse_use, read_adapter
@@ -187,7 +198,9 @@ def _merge(arguments: argparse.Namespace) -> None:
 
     uses = [parse_use(text) for text in arguments.adapters]
     pairs = [(read_adapter(use.directory), use.weight) for use in uses]
-    report = merge(pairs, _target(arguments.output, paths.adapters()), MergeSettings.from_flags(arguments))
+    settings = MergeSettings.from_flags(arguments)
+    target = _target(arguments, paths.adapters(), "-".join([*(use.name for use in uses), settings.method]))
+    report = merge(pairs, target, settings)
     if arguments.json:
         print_json(report)
         return
@@ -197,23 +210,23 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.model.library import resolve
+    from edgelm.model.library import default_name
     from edgelm.tune.export import describe_base
     from edgelm.tune.peft import import_peft
 
-    model = resolve(arguments.model)
-    target = arguments.output or paths.adapters() / (arguments.name or arguments.source.absolute().name)
+    target = _target(arguments, paths.adapters(), default_name(arguments.source.absolute().name))
+    model = found_model(arguments.model)
     made = import_peft(arguments.source, target, model, describe_base(model))
     print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from edgelm.model.adapters.files import check_base, find_adapter, read_adapter
-    from edgelm.model.library import resolve
     from edgelm.tune.peft import export_peft
 
+    refuse_existing(arguments.output)
     adapter = read_adapter(find_adapter(arguments.adapter))
-    model = resolve(arguments.model or adapter.config.base or "")
+    model = found_model(arguments.model or adapter.config.base or "")
     check_base(adapter, model)
     made = export_peft(adapter, arguments.output, model)
     print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")

@@ -14,6 +14,7 @@ from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
 from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Usage
 from edgelm.runtime.tool_loop import ToolEvent, ToolResult
 from edgelm.text.segments import Channel, ToolCall
+from edgelm.units import count
 
 _PREFILL_WORTH_SHOWING = 256
 """Prompt tokens; fewer are read before a line about them could be."""
@@ -51,7 +52,7 @@ class TextAnswer:
                 match event:
                     case HistoryRewritten(kept, known):
                         say(
-                            f"(this model's template rewrites earlier turns: {known - kept:,} of {known:,} tokens"
+                            f"(this model's template rewrites earlier turns: {known - kept:,} of {count(known, 'token')}"
                             " are computed again)"
                         )
                     case Prefill():
@@ -77,14 +78,16 @@ class TextAnswer:
             self._say_prefill(event)
             return
         self._prefilling = event.done < event.total
-        line = f"reading the prompt: {event.done:,} of {event.total:,} tokens" if self._prefilling else ""
+        line = (
+            f"reading the prompt: {event.done:,} of {count(event.total, 'token')}" if self._prefilling else ""
+        )
         sys.stderr.write(ERASE_LINE + dim(line, sys.stderr))
         sys.stderr.flush()
 
     def _say_prefill(self, event: Prefill) -> None:
         """Once, where nothing may be redrawn and somebody waits."""
         if event.done == event.cached and sys.stderr.isatty():
-            say(f"reading the prompt: {event.total - event.cached:,} tokens")
+            say(f"reading the prompt: {count(event.total - event.cached, 'token')}")
 
     def _erase_prefill(self) -> None:
         if self._prefilling:

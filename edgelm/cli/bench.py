@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgelm.cli.model_flags import ADAPTER_HELP, add_model, found_model
 from edgelm.cli.output import console, print_json, progress_bars, say
 from edgelm.units import format_bytes, format_seconds
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgelm.evaluate.bench.options import CASES, PEERS
 
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a name from the library, or a path")
+    add_model(parser)
     add("--cases", type=_words, metavar="NAME,NAME", help=f"some of {','.join(CASES)} (default: all)")
     add("--compare", choices=PEERS, help="run this peer beside, on the same weights")
     add("--output", type=Path, metavar="FILE", help="write the result there as JSON too")
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the chat before the measured turn (default 2048)",
     )
     add("--repeats", type=int, metavar="INT", help="measurements of each figure (default 3)")
-    add("--adapter", metavar="DIR", help="apply mlx-lm adapters")
+    add("--adapter", metavar="NAME[=WEIGHT]", help=ADAPTER_HELP)
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
     add("--json", action="store_true", help="print JSON on stdout")
 
@@ -49,20 +50,17 @@ def run(arguments: argparse.Namespace) -> None:
     from edgelm import device
     from edgelm.evaluate.bench.options import BenchOptions
     from edgelm.evaluate.bench.run import run_bench
-    from edgelm.model.adapters.files import parse_use
-    from edgelm.model.library import resolve
+    from edgelm.model.adapters.files import find_uses
     from edgelm.runtime.assemble import RuntimeOptions, assemble
 
     options = BenchOptions.from_flags(arguments, depths=arguments.depth)
-    directory = resolve(arguments.model)
-    adapter = parse_use(arguments.adapter) if arguments.adapter else None
+    directory = found_model(arguments.model)
+    uses = find_uses([arguments.adapter] if arguments.adapter else (), directory)
     with progress_bars() as on_progress:
-        run_it = RuntimeOptions(
-            adapters=() if adapter is None else (adapter,), check_fit=not arguments.no_fit_check
-        )
+        run_it = RuntimeOptions(adapters=uses, check_fit=not arguments.no_fit_check)
         report = run_bench(
             assemble(directory, run_it), device.detect(), options,
-            adapter=adapter.directory if adapter else None, on_progress=on_progress,
+            adapter=uses[0].directory if uses else None, on_progress=on_progress,
         )  # fmt: skip
     if arguments.json:
         print_json(report.as_json())

@@ -30,6 +30,7 @@ from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, 
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
+from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.cli.journal import Journal
@@ -257,10 +258,10 @@ def _adopt_settings(repl: Repl, system: str | None, arguments: argparse.Namespac
 
 def _greet(repl: Repl) -> None:
     model, chat = repl.talker.model, repl.talker.chat
-    context = f", context {model.context_length:,} tokens" if model.context_length else ""
+    context = f", context {count(model.context_length, 'token')}" if model.context_length else ""
     say(f"{model.name}{context}; /help lists the commands, Ctrl-D leaves")
     if chat.messages:
-        say(f"going on after {len(chat.messages)} messages; the last: {_last_words(chat)}")
+        say(f"going on after {count(len(chat.messages), 'message')}; the last: {_last_words(chat)}")
 
 
 def _answer_in_chat(repl: Repl, prompt: str, arguments: argparse.Namespace) -> None:

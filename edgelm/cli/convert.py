@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.model_flags import add_place
 from edgelm.cli.output import console, print_json, progress_bars, say, warn
 from edgelm.cli.receipt import loss_rows
 from edgelm.errors import OptionError
-from edgelm.units import format_bytes, format_seconds
+from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm_converters.conversion import Conversion
@@ -25,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a Hub id, a Hugging Face, PyTorch or Meta directory, a .gguf file, or an installed model package (smollm2)",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="DIR", help="the directory to make (default: one in the library)"
-    )
+    add_place(parser, "the library", "the source, its width and quality")
+    parser.add_argument("--force", action="store_true", help="replace a model that is there already")
     parser.add_argument("--revision", help="a Hub branch, tag or commit (default: the newest)")
     Conversion.add_flags(parser)
     parser.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         made = convert(
             arguments.source,
             arguments.output,
+            name=arguments.name,
+            force=arguments.force,
             revision=arguments.revision,
             on_progress=on_progress,
             on_estimate=_say_estimate,
@@ -53,7 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.svg:
         _draw(Path(arguments.svg), made)
     if arguments.json:
-        print_json({"directory": str(made.directory), **vars(made.manifest)})
+        size_bytes, weights_bytes = _sizes(made)
+        sizes = {"size_bytes": size_bytes, "weights_bytes": weights_bytes}
+        print_json({"directory": str(made.directory), **vars(made.manifest), **sizes})
     else:
         _show(made)
 
@@ -117,7 +121,7 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     tokenizer = receipt["tokenizer"]
     rows = [
         ("model", str(made.directory)),
-        ("size", f"{format_bytes(manifest.size_bytes or 0)}, {manifest.bits_per_weight} bits per weight"),
+        ("size", f"{_size(made)}, {manifest.bits_per_weight} bits per weight"),
         ("tensors", "; ".join(f"{count} {label}" for label, count in receipt["tensors"].items())),
     ]
     if manifest.recipe.get("quality"):
@@ -140,12 +144,25 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     return rows
 
 
+def _sizes(made: Converted) -> tuple[int, int]:
+    """The bytes of all files, as `edgelm models` lists them, and of the weights among them."""
+    from edgelm.model.library import files_of
+
+    sizes = {path: path.stat().st_size for path in files_of(made.directory)}
+    return sum(sizes.values()), sum(size for path, size in sizes.items() if path.suffix == ".safetensors")
+
+
+def _size(made: Converted) -> str:
+    size_bytes, weights_bytes = _sizes(made)
+    return f"{format_bytes(size_bytes)}, of which weights {format_bytes(weights_bytes)}"
+
+
 def _quality(quality: str, receipt: dict[str, Any]) -> str:
     """How codes were chosen, and why not by the default; modules that calibration text did not reach are named."""
     calibration = receipt["calibration"]
     if calibration is None:
         return f"{quality}: {receipt['rounded_because']}" if receipt["rounded_because"] else quality
-    text = f"{quality}, {calibration['tokens']:,} tokens of {calibration['source']} text"
+    text = f"{quality}, {count(calibration['tokens'], 'token')} of {calibration['source']} text"
     unseen = [module["path"] for module in calibration["modules"] if module["method"] == "search"]
     return f"{text}; not reached by it: {', '.join(unseen[:6])}" if unseen else text
 
@@ -162,7 +179,7 @@ def _against_source(receipt: dict[str, Any]) -> list[tuple[str, str]]:
         return [("against source", f"not compared ({receipt['skipped']})")]
     says = (
         f"mean KL {found['mean_kl']:.2g} nats, same first choice on {found['top1_agreement']:.1%}"
-        f" of {found['tokens']} tokens"
+        f" of {count(found['tokens'], 'token')}"
     )
     return [("against source", says)]
 

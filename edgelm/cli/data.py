@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.model_flags import found_model
 from edgelm.cli.output import paint, print_json, progress_bars, say
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.trained_text import row_json, row_lines
 from edgelm.errors import FormatError, OptionError
+from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.tune.data.prepare import Prepared
@@ -102,7 +104,7 @@ def _check(arguments: argparse.Namespace) -> None:
         _print_report(report, facts, show_all=arguments.all)
     if report.errors:
         rows = len({problem.origin for problem in report.errors})
-        raise FormatError(f"{rows:,} of {report.rows:,} rows cannot be trained", hint=_hint(report))
+        raise FormatError(f"{rows:,} of {count(report.rows, 'row')} cannot be trained", hint=_hint(report))
 
 
 def _hint(report: Report) -> str:
@@ -133,10 +135,9 @@ def _prepare(arguments: argparse.Namespace, train: str, validation: str | None) 
 
 def _tokenizer(model: str) -> Any:
     from edgelm.model.config import normalise_config, read_config
-    from edgelm.model.library import resolve
     from edgelm.model.load import load_tokenizer
 
-    directory = resolve(model)
+    directory = found_model(model)
     return load_tokenizer(directory, normalise_config(read_config(directory)))
 
 
@@ -184,13 +185,14 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
         print(f"{label} {problem}")
     if len(listed) < len(report.problems):
         print(f"and {len(report.problems) - len(listed):,} more: --all lists them")
-    formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.most_common())
-    print(f"{report.rows:,} rows: {formats or 'none readable'}")
-    for sort, count in report.counts.items():
-        print(f"  {count:,} {sort}")
+    formats = ", ".join(f"{many:,} {name}" for name, many in report.formats.most_common())
+    print(f"{count(report.rows, 'row')}: {formats or 'none readable'}")
+    for sort, many in report.counts.items():
+        print(f"  {many:,} {sort}")
     for name, fact in facts.items():
         print(
-            f"{name}: {fact['rows']:,} rows, {fact['tokens']:,} tokens, of which {fact['trained_tokens']:,} are trained;"
+            f"{name}: {count(fact['rows'], 'row')}, {count(fact['tokens'], 'token')}, of which"
+            f" {fact['trained_tokens']:,} are trained;"
             f" longest {fact['longest']:,}"
         )
         for change in fact["changes"]:
@@ -264,7 +266,7 @@ def _split(arguments: argparse.Namespace) -> None:
         atomic_write(path, "".join(f"{line}\n" for line in lines))
         counts[name] = len(lines)
     if arguments.json:
-        print_json({name: {"path": paths[name], "rows": count} for name, count in counts.items()})
+        print_json({name: {"path": paths[name], "rows": many} for name, many in counts.items()})
     else:
-        for name, count in counts.items():
-            print(f"{paths[name]}: {count:,} rows")
+        for name, many in counts.items():
+            print(f"{paths[name]}: {count(many, 'row')}")

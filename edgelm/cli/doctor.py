@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgelm.cli.output import console, print_json
 from edgelm.errors import EdgeLMError
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.device import Device
@@ -75,7 +75,9 @@ def check_prompt_cache() -> Check:
     root = paths.prompt_caches()
     sizes = [path.stat().st_size for path in root.glob("*/*.safetensors")]
     return Check(
-        "prompt cache", "ok", f"{format_bytes(sum(sizes))} in {len(sizes)} files; may be deleted: {root}"
+        "prompt cache",
+        "ok",
+        f"{format_bytes(sum(sizes))} in {count(len(sizes), 'file')}; may be deleted: {root}",
     )
 
 

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgelm.cli.model_flags import add_adapter, add_model, found_model
 from edgelm.cli.output import console, print_json, progress_bars
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.receipt import rows_of, show, show_share
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.evaluate.compare import Comparison
@@ -22,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgelm.evaluate.rows import Measuring
 
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a name from the library, or a path")
+    add_model(parser)
     add(
         "--reference", metavar="MODEL", help="also measure the distance to this model (KL, same first choice)"
     )
-    add("--adapter", metavar="DIR", help="apply mlx-lm adapters to MODEL")
-    add("--reference-adapter", metavar="DIR", help="apply mlx-lm adapters to the reference")
+    add_adapter(parser)
+    add_adapter(parser, "--reference-adapter", of="the reference")
     add(
         "--text",
         metavar="PATH",
@@ -44,10 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from edgelm.charts import check_format
-
-    if arguments.svg:
-        check_format(Path(arguments.svg))
     if arguments.tasks:
         _run_tasks(arguments)
     else:
@@ -55,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run_quality(arguments: argparse.Namespace) -> None:
+    from edgelm.charts import check_format
     from edgelm.errors import OptionError
     from edgelm.evaluate.quality import evaluate
     from edgelm.evaluate.rows import Measuring
@@ -65,10 +63,9 @@ def _run_quality(arguments: argparse.Namespace) -> None:
         if getattr(arguments, flag) is not None:
             raise OptionError(f"--{flag.replace('_', '-')} was given without --tasks")
     measuring = Measuring.from_flags(arguments)
-    model = _subject(arguments.model, arguments.adapter, arguments)
-    reference = None
-    if arguments.reference:
-        reference = _subject(arguments.reference, arguments.reference_adapter, arguments)
+    if arguments.svg:
+        check_format(Path(arguments.svg))
+    model, reference = _subjects(arguments)
     text = Path(arguments.text).expanduser() if arguments.text else None
     with progress_bars() as on_progress:
         found = evaluate(model, reference=reference, text=text, measuring=measuring, on_progress=on_progress)
@@ -80,12 +77,21 @@ def _run_quality(arguments: argparse.Namespace) -> None:
         _show(found)
 
 
-def _subject(name: str, adapter: str | None, arguments: argparse.Namespace) -> Subject:
-    from edgelm.evaluate.quality import Subject
-    from edgelm.model.library import resolve
+def _subjects(arguments: argparse.Namespace) -> tuple[Subject, Subject | None]:
+    """Both are found, with their adapters, before either runs."""
+    model = _subject(arguments.model, arguments.adapter, arguments)
+    if not arguments.reference:
+        return model, None
+    return model, _subject(arguments.reference, arguments.reference_adapter, arguments)
 
-    chosen = Path(adapter).expanduser() if adapter else None
-    return Subject(resolve(name), chosen, check_fit=not arguments.no_fit_check)
+
+def _subject(name: str, adapters: list[str] | None, arguments: argparse.Namespace) -> Subject:
+    from edgelm.evaluate.quality import Subject
+    from edgelm.model.adapters.files import find_uses
+
+    directory = found_model(name)
+    uses = find_uses(adapters or (), directory)
+    return Subject(directory, uses or None, check_fit=not arguments.no_fit_check)
 
 
 def _show(found: Evaluated) -> None:
@@ -108,7 +114,7 @@ def _rows(found: Evaluated) -> list[tuple[str, str]]:
         ("model", f"{found.model}, {format_bytes(found.size_bytes)} in memory"),
         (
             "measured on",
-            f"{found.text}, {quality.tokens:,} tokens in {rows_of(quality.rows)} of {found.length}",
+            f"{found.text}, {count(quality.tokens, 'token')} in {rows_of(quality.rows)} of {found.length}",
         ),
         ("perplexity", show(quality.perplexity)),
     ]

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from edgelm.cli.answer_flags import add_form, add_limits
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
+from edgelm.cli.model_flags import add_adapter, add_model
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
+from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.cli.answer_file import AnswerFile, AnswerWriter
     from edgelm.cli.prompt_file import BadRow, PromptRow
+    from edgelm.model.adapters.files import AdapterUse
     from edgelm.progress import OnProgress
     from edgelm.runtime.batching.results import BatchResult
 
@@ -32,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgelm.runtime.sampling import Sampling
 
     add = parser.add_argument
-    add("model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id")
+    add_model(parser, nargs="?")
     add("--input", required=True, metavar="FILE", help="prompts, one JSON object a line; - is stdin")
     add("--output", required=True, metavar="FILE", help="answers, appended as they come; - is stdout")
     add(
@@ -42,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--system", metavar="TEXT", help="the system prompt of messages that have none")
     add_limits(parser)
-    add("--adapter", type=Path, metavar="DIR", help="an adapter to put on the model")
+    add_adapter(parser)
     add("--skip-bad", action="store_true", help="leave out rows that cannot be asked, instead of stopping")
     add("--retry-failed", action="store_true", help="ask again what was answered with an error")
     add("--force", action="store_true", help="go on in a file that another model, prompt or setting wrote to")
@@ -67,10 +70,11 @@ def run(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         on_progress = stack.enter_context(progress_bars())
         directory = _find(name, on_progress)
-        run_id = _run_id(directory, arguments.adapter, settings)
+        uses = _uses(arguments.adapter, directory)
+        run_id = _run_id(directory, uses, settings)
         writer, rest = _open(arguments, rows, run_id, stack)
         if len(rest) < len(rows):
-            say(f"{len(rows) - len(rest):,} of {len(rows):,} prompts are answered already")
+            say(f"{len(rows) - len(rest):,} of {count(len(rows), 'prompt')} are answered already")
         if not rest:
             return
         model = stack.enter_context(closing(_load(directory, arguments, on_progress)))
@@ -79,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         failed = _answer(rest, results, writer, run_id)
     if failed:
         raise EngineError(
-            f"{failed:,} of {len(rest):,} prompts failed",
+            f"{failed:,} of {count(len(rest), 'prompt')} failed",
             hint='their answers say why, under "error"; --retry-failed asks them again',
         )
 
@@ -150,15 +154,24 @@ def _find(name: str, on_progress: OnProgress) -> Path:
     return find_model(name, on_progress)
 
 
-def _run_id(directory: Path, adapter: Path | None, settings: dict[str, Any]) -> str:
-    """Of everything but the prompt that determines an answer."""
+def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUse]:
+    """The adapters that were named, found before anything runs."""
+    if not adapters:
+        return ()
+    from edgelm.model.adapters.files import find_uses
+
+    return find_uses(adapters, directory)
+
+
+def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any]) -> str:
+    """A hash of everything but the prompt that determines an answer."""
     from edgelm.cli.prompt_file import digest
     from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
 
     sampling = dataclasses.asdict(settings["sampling"])
     try:
         weights = fingerprint(directory)
-        on_top = adapter_fingerprint(adapter) if adapter else None
+        on_top = [(adapter_fingerprint(use.directory), use.weight) for use in uses] or None
     except OSError as error:
         raise NotFoundError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest([weights, on_top, {**settings, "sampling": sampling}])
@@ -227,7 +240,8 @@ def _answer(
                 failed += result.error is not None
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped after {done:,} of {len(rows):,} prompts", hint="the same command goes on from there"
+            f"stopped after {done:,} of {count(len(rows), 'prompt')}",
+            hint="the same command goes on from there",
         ) from None
     return failed
 

@@ -44,7 +44,7 @@ COMMANDS = (
         "turn published weights into a quantized MLX model",
         (
             "edgelm convert HuggingFaceTB/SmolLM2-135M-Instruct --bits 4",
-            "edgelm convert model.Q4_K_M.gguf -o my-model",
+            "edgelm convert model.Q4_K_M.gguf --name my-model",
         ),
     ),
     Command(
@@ -64,7 +64,7 @@ COMMANDS = (
     Command(
         "models",
         "list, inspect, download and remove models",
-        ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit"),
+        ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit", "edgelm models rename old new"),
     ),
     Command(
         "data",
@@ -103,7 +103,7 @@ COMMANDS = (
         "list, fuse, merge and exchange what was trained",
         (
             "edgelm adapters",
-            "edgelm adapters fuse MODEL style -o my-model",
+            "edgelm adapters fuse MODEL style --name my-model",
             "edgelm adapters export style -o style-peft",
         ),
     ),
@@ -126,6 +126,10 @@ COMMANDS = (
     ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
 )
+
+
+ALIASES = {"ls": ("models", "list"), "rm": ("models", "remove")}
+"""Commands of one word → the command and action they stand for."""
 
 
 def run() -> NoReturn:
@@ -165,6 +169,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         log.configure(debug=given.debug)
         _open_app(top, given)
         return
+    argv = [*argv[:at], *ALIASES.get(argv[at], argv[at : at + 1]), *argv[at + 1 :]]
     command = _find(argv[at], top)
     module = importlib.import_module(f"edgelm.cli.{command.name}")
     parser = make_parser(f"edgelm {command.name}", command.help, command.examples)
@@ -198,13 +203,14 @@ def _open_app(top: Parser, given: argparse.Namespace) -> None:
 def _find(name: str, top: Parser) -> Command:
     commands = {command.name: command for command in COMMANDS}
     if name not in commands:
-        top.error(f"no command {name!r}{did_you_mean(name, commands)}")
+        top.error(f"no command {name!r}{did_you_mean(name, [*commands, *ALIASES])}")
     return commands[name]
 
 
 def _top_parser() -> Parser:
     width = max(len(command.name) for command in COMMANDS)
     listed = [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
+    listed += [f"  {alias:<{width}}  the same as {' '.join(words)}" for alias, words in ALIASES.items()]
     parser = make_parser(
         "edgelm",
         "a runtime for language models on one laptop; without a command, the terminal app",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.manage.models import add_managing
 from edgelm.cli.output import console, print_json, progress_bars, say
-from edgelm.errors import NotFoundError, OptionError
-from edgelm.units import format_bytes
+from edgelm.cli.show.facts import fact_lines
+from edgelm.errors import NotFoundError
+from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.model.library import Installed
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    add_action(actions, "list", "the models of the library", _list)
+    add_action(actions, "list", "the models of the library", _list, aliases=("ls",))
     info = add_action(actions, "info", "everything known about one model", _info)
     info.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
     info.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
@@ -36,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name",
         help="what to call it here (default: the last part of ID, in lower case; all of it if that is taken)",
     )
-    remove = add_action(actions, "remove", "delete models of the library", _remove)
-    remove.add_argument("names", metavar="NAME", nargs="+", help="a name from the library")
-    remove.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_managing(actions, "model")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -94,7 +94,9 @@ def _info(arguments: argparse.Namespace) -> None:
     directory = resolve(arguments.model)
     model = describe(directory)
     if model.problem:
-        raise FormatError(model.problem, hint=f"remove it with: edgelm models remove {model.name}")
+        raise FormatError(
+            model.problem, hint=f"remove it with: edgelm models remove {shlex.quote(model.name)}"
+        )
     manifest = Manifest.read(directory)
     if arguments.svg:
         _draw(model, manifest, arguments.svg)
@@ -131,21 +133,22 @@ def _info_json(model: Installed, manifest: Manifest | None, sizes: dict[str, int
     import dataclasses
 
     said = dataclasses.asdict(manifest) if manifest else {}
-    return {**said, **dataclasses.asdict(model), "files": sizes}
+    facts = {**said, **dataclasses.asdict(model)}
+    return {**facts, "weights_bytes": weights_bytes(sizes), "files": sizes}
 
 
 def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, int]) -> Iterator[str]:
     facts: dict[str, Any] = {
         "name": model.name,
         "directory": model.directory,
-        "size": format_bytes(model.size_bytes),
+        "size": f"{format_bytes(model.size_bytes)}, of which weights {format_bytes(weights_bytes(sizes))}",
         "bits per weight": model.bits_per_weight,
         "architecture": model.model_type,
-        "context length": model.context_length and f"{model.context_length:,} tokens",
+        "context length": model.context_length and f"{count(model.context_length, 'token')}",
     }
+    facts["licence"] = model.licence
     if manifest:
         facts |= {
-            "licence": manifest.licence,
             "source": manifest.source,
             "revision": manifest.revision,
             "created": manifest.created,
@@ -154,10 +157,15 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
             "receipt": _brief({key: value for key, value in manifest.receipt.items() if key != "quality"}),
             "quality": _quality(manifest),
         }
-    yield from _indented(facts)
+    yield from fact_lines(facts)
     yield "files"
     for name, size_bytes in sizes.items():
         yield f"  {format_bytes(size_bytes):>8}  {name}"
+
+
+def weights_bytes(sizes: Mapping[str, int]) -> int:
+    """The bytes of the weight files among all files of a model."""
+    return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
 
 
 def _brief(receipt: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,19 +184,6 @@ def _quality(manifest: Manifest) -> dict[str, str]:
     return dict(receipt_rows(quality)) if quality else {}
 
 
-def _indented(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """`name  value` lines; what is not known is left out, and what is nested is indented."""
-    known = {str(key): value for key, value in facts.items() if value not in (None, "", {}, [])}
-    width = max((len(key) for key in known), default=0)
-    for key, value in known.items():
-        if isinstance(value, Mapping):
-            yield f"{indent}{key}"
-            yield from _indented(value, indent + "  ")
-        else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"{indent}{key:<{width}}  {shown}"
-
-
 def _pull(arguments: argparse.Namespace) -> None:
     from edgelm.model.library import pull
 
@@ -204,38 +199,4 @@ def _say_pulled(model: Installed) -> None:
     bits = f", {_bits(model)} bits per weight" if model.bits_per_weight else ""
     print(f"{model.name} ({format_bytes(model.size_bytes)}{bits})")
     if (model.bits_per_weight or 0) > _UNQUANTIZED_BITS:
-        say(f"it is not quantized: edgelm convert {model.name} makes a smaller and faster copy")
-
-
-def _remove(arguments: argparse.Namespace) -> None:
-    from edgelm.model.library import find, remove
-
-    models = [find(name) for name in dict.fromkeys(arguments.names)]
-    if not arguments.yes and not _confirm(models):
-        say("nothing was removed")
-        return
-    freed = {model.name: remove(model.name) for model in models}
-    if arguments.json:
-        print_json([{"name": name, "freed_bytes": size} for name, size in freed.items()])
-    else:
-        _say_removed(models, freed)
-
-
-def _say_removed(models: list[Installed], freed: dict[str, int]) -> None:
-    for model in models:
-        print(f"removed {model.name}: {format_bytes(freed[model.name])} freed")
-    if any(freed[model.name] < model.size_bytes / 2 for model in models):
-        say("what was downloaded is still in the Hugging Face cache, which other tools share: hf cache ls")
-
-
-def _confirm(models: list[Installed]) -> bool:
-    if not sys.stdin.isatty():
-        raise OptionError(
-            "removing asks first, and stdin is not a terminal", hint="--yes removes without asking"
-        )
-    shown = ", ".join(f"{model.name} ({format_bytes(model.size_bytes)})" for model in models)
-    print(f"Remove {shown}? [y/N] ", end="", file=sys.stderr, flush=True)
-    try:
-        return input().strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+        say(f"it is not quantized: edgelm convert {shlex.quote(model.name)} makes a smaller and faster copy")

@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgelm.progress import OnProgress, Progress
-from edgelm.units import format_bytes, format_seconds
+from edgelm.units import count, format_bytes, format_seconds, singular
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _RED, _YELLOW, _CYAN, _DIM = "1;31", "1;33", "1;36", "2"
 ERASE_LINE = "\r\x1b[2K"
-_PIPE_WIDTH = 160
-"""Columns for a table that no terminal bounds."""
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -79,8 +77,11 @@ def console() -> Console:
     """rich on stdout, for tables and styled text; strings are printed to the letter, styles are `Text`'s."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
+    if not sys.stdout.isatty():
+        from edgelm.cli.show.tables import PipeConsole
+
+        return PipeConsole(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    return Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
 
 
 @contextmanager
@@ -94,8 +95,8 @@ def progress_bars() -> Iterator[OnProgress]:
 
 
 def format_count(done: int, unit: str) -> str:
-    """`(1_500_000, "bytes")` → `"1.5 MB"`; other units as `"1,500 tensors"`."""
-    return format_bytes(done) if unit == "bytes" else f"{done:,} {unit}"
+    """`(1_500_000, "bytes")` → `"1.5 MB"`; other units as `"1,500 tensors"`, `"1 tensor"`."""
+    return format_bytes(done) if unit == "bytes" else count(done, singular(unit), unit)
 
 
 class _ProgressLines:

@@ -11,7 +11,7 @@ from edgelm.cli.output import console, print_json
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.errors import OptionError
 from edgelm.memory import GIB
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.device import Device
@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
     bandwidth = _bandwidth(device, is_simulated=arguments.chip is not None)
     plans = _plans(model, device, bandwidth, arguments)
     if arguments.json:
-        print_json({"model": model.name, "device": device, "bandwidth": bandwidth, "plans": plans})
+        sizes = {"size_bytes": model.size_bytes, "weights_bytes": model.weights_bytes}
+        print_json({"model": model.name, **sizes, "device": device, "bandwidth": bandwidth, "plans": plans})
     else:
         _show(model, device, bandwidth, plans)
 
@@ -125,6 +126,7 @@ def _show(model: Described, device: Device, bandwidth: Bandwidth, plans: list[Pl
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column()
+    table.add_row("size", Text(_size_text(model)))
     for name, value in _lines(plans[0], device, bandwidth):
         table.add_row(name, Text(value))
     screen.print(table)
@@ -138,14 +140,20 @@ def _lines(plan: Plan, device: Device, bandwidth: Bandwidth) -> list[tuple[str, 
     width = f" at {plan.bits} bits" if plan.bits is not None else ""
     cast = ", as float32" if device.backend == "cpu" else ""
     return [
-        ("weights", format_bytes(fit.weights_bytes) + width + cast),
+        ("weights", f"{format_bytes(fit.weights_bytes)} in memory{width}{cast}"),
         ("KV cache", _cache_text(fit)),
         ("workspace", _bytes_or_unknown(fit.workspace_bytes)),
         ("in all", f"{format_bytes(fit.total_bytes)} of {format_bytes(fit.budget_bytes)} safe to use"),
         ("verdict", _verdict_text(fit)),
-        ("longest context", "unknown" if fit.max_context is None else f"{fit.max_context:,} tokens"),
+        ("longest context", "unknown" if fit.max_context is None else f"{count(fit.max_context, 'token')}"),
         ("decode", _roof_text(plan, bandwidth)),
     ]
+
+
+def _size_text(model: Described) -> str:
+    """On the disk, as `edgelm models` says it."""
+    weights = f"weights {format_bytes(model.weights_bytes)}"
+    return weights if model.size_bytes is None else f"{format_bytes(model.size_bytes)}, of which {weights}"
 
 
 def _cache_text(fit: Fit) -> str:
@@ -161,7 +169,7 @@ def _bytes_or_unknown(size_bytes: int | None) -> str:
 
 def _verdict_text(fit: Fit) -> str:
     missing = f" (without {' and '.join(fit.unknown)}, which are unknown)" if fit.unknown else ""
-    return f"{fit.verdict} at {fit.context_tokens:,} tokens{missing}"
+    return f"{fit.verdict} at {count(fit.context_tokens, 'token')}{missing}"
 
 
 def _roof_text(plan: Plan, bandwidth: Bandwidth) -> str:

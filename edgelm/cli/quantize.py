@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import console, print_json, progress_bars
 from edgelm.cli.receipt import show, show_share
-from edgelm.units import format_bytes, format_seconds
+from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm_converters.frontier import Candidate, Frontier
@@ -145,7 +145,8 @@ def _show(found: Frontier) -> None:
     screen.print(
         Text(
             f"* nothing else is both smaller and closer. KL in nats to the source, {loss.tokens:,} held-out tokens in"
-            f" {loss.rows} rows; ± is one standard error. KL − {found.first_method}'s is on the same tokens, at one width."
+            f" {count(loss.rows, 'row')};"
+            f" ± is one standard error. KL − {found.first_method}'s is on the same tokens, at one width."
         )
     )
 

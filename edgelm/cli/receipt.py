@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgelm.units import format_bytes, format_seconds
+from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm.evaluate.receipt import LayerLoss, QualityReceipt
@@ -31,7 +31,7 @@ def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
         ("99% of tokens", f"KL below {show(receipt.p99_kl)}"),
         ("same first choice", show_share(receipt.top1_agreement)),
         ("perplexity", f"{show(receipt.perplexity)} (source {show(receipt.source_perplexity)})"),
-        ("measured on", f"{receipt.text}, {receipt.tokens:,} tokens in {rows_of(receipt.rows)}"),
+        ("measured on", f"{receipt.text}, {count(receipt.tokens, 'token')} in {rows_of(receipt.rows)}"),
     ]
     if receipt.kl_by_domain:
         parts = [f"{domain} {estimate.value:.3g}" for domain, estimate in receipt.kl_by_domain.items()]
@@ -93,5 +93,5 @@ def _cost(receipt: QualityReceipt) -> str:
         parts.append(f"peak memory {format_bytes(receipt.peak_memory_bytes)}")
     if receipt.calibration:
         said = receipt.calibration
-        parts.append(f"calibrated on {said.get('tokens', 0):,} tokens of {_named(said)}")
+        parts.append(f"calibrated on {count(said.get('tokens', 0), 'token')} of {_named(said)}")
     return ", ".join(parts)

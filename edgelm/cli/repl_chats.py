@@ -13,6 +13,7 @@ from edgelm.cli.transcript import default_file, save
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Session
 from edgelm.store.moves import file_name
+from edgelm.units import count
 from edgelm_tui.chat.commands import COMMANDS as APP_COMMANDS
 from edgelm_tui.chat.commands import write_feedback
 from edgelm_tui.chat.typed.paths import path_of
@@ -60,7 +61,7 @@ def show(repl: Repl, session: Session) -> None:
     adopt(repl)
     repl.talker.chat.replace(repl.journal.turns)
     path = repl.journal.path
-    say(f"chat {session.id}, {session.title}: {len(path)} messages; /messages lists them")
+    say(f"chat {session.id}, {session.title}: {count(len(path), 'message')}; /messages lists them")
 
 
 def adopt(repl: Repl) -> None:

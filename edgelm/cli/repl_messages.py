@@ -9,6 +9,7 @@ from edgelm.cli.repl_command import Command
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message, Role
 from edgelm.store.moves import beside, prompt_of, rate
+from edgelm.units import count
 from edgelm_tui.chat.attaching import files_named
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _branch(repl: Repl, rest: str) -> None:
     made = repl.journal.chats.branch(pick(repl, rest).id)
     repl.journal.open(made)
     repl.talker.chat.replace(repl.journal.turns)
-    say(f"chat {made.id}, which begins like the one before, has {len(repl.journal.path)} messages")
+    say(f"chat {made.id}, which begins like the one before, has {count(len(repl.journal.path), 'message')}")
 
 
 def _rate(rating: int) -> Command:
@@ -177,13 +178,17 @@ def _remove(repl: Repl, rest: str) -> None:
     repl.journal.deletions.message(pick(repl, rest).id)
     repl.journal.go_to_end()
     repl.talker.chat.replace(repl.journal.turns)
-    say(f"deleted, with what came after it; /undo brings it back; {len(repl.journal.path)} messages are left")
+    left = len(repl.journal.path)
+    say(
+        f"deleted, with what came after it; /undo brings it back; "
+        f"{count(left, 'message')} {'is' if left == 1 else 'are'} left"
+    )
 
 
 def _attach(repl: Repl, rest: str) -> None:
     for file in files_named(rest):
         repl.attachments.append(file)
-        say(f"{file.name} goes with the next prompt: {len(file.text):,} characters")
+        say(f"{file.name} goes with the next prompt: {count(len(file.text), 'character')}")
 
 
 COMMANDS = {

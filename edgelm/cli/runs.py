@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.manage.confirm import add_yes, confirmed
 from edgelm.cli.output import console, print_json, say
 from edgelm.errors import NotFoundError, OptionError
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.store.runs import Run, Runs
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
-    add_action(actions, "list", "every run, newest first", _list)
+    add_action(actions, "list", "every run, newest first", _list, aliases=("ls",))
     show = add_action(
         actions, "show", "settings, hashes and losses of a run, or of several side by side", _show
     )
@@ -43,9 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action = add_action(actions, order, text, _order)
         action.add_argument("run", metavar="RUN", help="a run that is being trained")
         action.set_defaults(order=order)
-    delete = add_action(actions, "delete", "remove runs; adapters in the library stay", _delete)
+    delete = add_action(
+        actions, "delete", "remove runs; adapters in the library stay", _delete, aliases=("remove", "rm")
+    )
     delete.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
-    delete.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_yes(delete)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -70,7 +72,7 @@ def _found(runs: Runs, text: str) -> Run:
     every = runs.all()
     found = [run for run in every if run.name == text] or [run for run in every if text in run.name]
     if len(found) != 1:
-        what = f"{len(found)} runs are" if found else "no run is"
+        what = f"{count(len(found), 'run')} are" if found else "no run is"
         raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
     return found[0]
 
@@ -200,7 +202,10 @@ def _plot(arguments: argparse.Namespace) -> None:
     if empty:
         raise OptionError(f"run {empty[0]} has no curve {arguments.curve!r}")
     with chart(
-        arguments.output, title=f"{arguments.curve} of {len(curves)} runs", x="step", y=arguments.curve
+        arguments.output,
+        title=f"{arguments.curve} of {count(len(curves), 'run')}",
+        x="step",
+        y=arguments.curve,
     ) as axes:
         for name, points in curves.items():
             axes.plot(*zip(*points, strict=True), label=name)
@@ -230,7 +235,8 @@ def _delete(arguments: argparse.Namespace) -> None:
     with _open() as database:
         runs = Runs(database)
         found = [_found(runs, text) for text in dict.fromkeys(arguments.runs)]
-        if not arguments.yes and not _confirm(found):
+        question = f"Delete {', '.join(run.name for run in found)}?"
+        if not confirmed(question, yes=arguments.yes):
             say("nothing was deleted")
             return
         for run in found:
@@ -238,15 +244,3 @@ def _delete(arguments: argparse.Namespace) -> None:
             freed = delete_run(folder) if folder.path.is_dir() else 0
             runs.delete(run.name)
             say(f"deleted {run.name}: {format_bytes(freed)} freed")
-
-
-def _confirm(found: list[Run]) -> bool:
-    if not sys.stdin.isatty():
-        raise OptionError(
-            "deleting asks first, and stdin is not a terminal", hint="--yes deletes without asking"
-        )
-    print(f"Delete {', '.join(run.name for run in found)}? [y/N] ", end="", file=sys.stderr, flush=True)
-    try:
-        return input().strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import paint
+from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.tune.data.rows import Example, Row
@@ -24,7 +25,9 @@ def row_lines(row: Row, tokenizer: Any) -> Iterator[str]:
         verdict = f", {'good' if row.is_desirable else 'bad'}" if isinstance(row, Judged) else ""
         head = f"{row.origin}{', ' * bool(name)}{name}{verdict}"
         yield paint(
-            f"── {head}: {len(example.tokens):,} tokens, {example.target_count:,} trained", _DIM, sys.stdout
+            f"── {head}: {count(len(example.tokens), 'token')}, {example.target_count:,} trained",
+            _DIM,
+            sys.stdout,
         )
         yield "".join(_painted(text, is_trained) for text, is_trained in _stretches(example, tokenizer))
 

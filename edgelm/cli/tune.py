@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
         from edgelm.tune.writers import check_writer
 
         check_writer(arguments.report_to)
+    if arguments.resume is not None and _is_finished(arguments):
+        return
     with progress_bars() as on_progress:
         session = _session(arguments, on_progress)
     ended = _watch(session, arguments)
@@ -54,6 +56,22 @@ def run(arguments: argparse.Namespace) -> None:
         _show_result(session, ended)
 
 
+def _is_finished(arguments: argparse.Namespace) -> bool:
+    """Whether the run to resume came to its end and its adapter is there; then that is said, and nothing is done."""
+    from edgelm.tune.events import Ended, to_json
+    from edgelm.tune.folder import find_run
+
+    _refuse_new_settings(arguments)
+    folder = find_run(arguments.resume or None)
+    ended = next((event for event in reversed(list(folder.events())) if isinstance(event, Ended)), None)
+    if ended is None or ended.reason == "stopped" or not (ended.adapter and Path(ended.adapter).is_dir()):
+        return False
+    if arguments.json:
+        print(to_json(ended), flush=True)
+    say(f"run {folder.name} is finished after step {ended.step}; its adapter is {ended.adapter}")
+    return True
+
+
 def _session(arguments: argparse.Namespace, on_progress: Any) -> Session:
     from edgelm.tune.folder import find_run
     from edgelm.tune.session import begin, resume
@@ -61,7 +79,6 @@ def _session(arguments: argparse.Namespace, on_progress: Any) -> Session:
 
     workers = Workers.join()
     if arguments.resume is not None:
-        _refuse_new_settings(arguments)
         return resume(find_run(arguments.resume or None), workers=workers, on_progress=on_progress)
     if arguments.model is None or arguments.data is None:
         raise OptionError("MODEL and --data are needed", hint="edgelm tune MODEL --data examples.jsonl")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import is_terminal, say
-from edgelm.units import format_bytes, format_seconds
+from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
@@ -47,8 +47,8 @@ def display(session: Session) -> Iterator[Callable[[TuneEvent], None]]:
 def started_lines(event: Started) -> Iterator[str]:
     """What is about to happen."""
     yield (
-        f"{event.rows:,} rows, {event.targets_per_epoch:,} of {event.tokens_per_epoch:,} tokens trained;"
-        f" {event.validation_rows:,} rows held out"
+        f"{count(event.rows, 'row')}, {event.targets_per_epoch:,} of {count(event.tokens_per_epoch, 'token')} trained;"
+        f" {count(event.validation_rows, 'row')} held out"
     )
     packed = "packed" if event.is_packed else "in batches of like length"
     yield (
@@ -100,7 +100,7 @@ def result_lines(session: Session, ended: Ended) -> Iterator[str]:
     if ended.loss is not None:
         yield f"training    {ended.loss:.4f} nats per token at the end, smoothed"
     yield (
-        f"cost        {ended.step} steps, {ended.tokens:,} tokens, {format_seconds(ended.elapsed_s)},"
+        f"cost        {count(ended.step, 'step')}, {count(ended.tokens, 'token')}, {format_seconds(ended.elapsed_s)},"
         f" peak memory {format_bytes(ended.memory_bytes)}"
     )
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.model_flags import add_model, found_model
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     from edgelm.tune.settings import OptimizerSettings
 
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id"
-    )
+    add_model(parser, nargs="?")
     _add_data(parser.add_argument_group("data"))
     _add_method(parser.add_argument_group("what is trained"))
     OptimizerSettings.add_flags(parser.add_argument_group("how"))
@@ -86,7 +85,7 @@ def _add_run(group: Any) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where the adapter goes (default: the library of adapters)",
+        help="the directory to make of the adapter (default: one in the library, of the run's name)",
     )
     group.add_argument(
         "--resume", nargs="?", const="", metavar="RUN",
@@ -118,7 +117,6 @@ def make_request(arguments: argparse.Namespace) -> TuneRequest:
         OptionError, NotFoundError: a flag, or the model.
     """
     from edgelm.cli.parsing.flags import refuse_together
-    from edgelm.model.library import resolve
     from edgelm.tune.data.settings import DataSettings
     from edgelm.tune.request import TuneRequest
     from edgelm.tune.settings import TuneSettings
@@ -133,7 +131,7 @@ def make_request(arguments: argparse.Namespace) -> TuneRequest:
     settings = TuneSettings.build(**{**said, **_parsed(arguments)})
     given = {"hold_out": arguments.hold_out, "answer_tokens": arguments.answer_tokens}
     return TuneRequest(
-        model=resolve(arguments.model),
+        model=found_model(arguments.model),
         data=arguments.data,
         validation=arguments.validation,
         settings=settings,

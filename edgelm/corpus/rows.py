@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgelm.errors import OptionError
+from edgelm.units import count
 
 
 def token_rows(tokenizer: Any, text: str, tokens: int, length: int, seed: int) -> list[list[int]]:
@@ -38,15 +39,15 @@ def sample_rows(
     """
     step = length - len(first)
     if step < 1:
-        raise OptionError(f"length is {length}, expected at least {len(first) + 1} tokens")
+        raise OptionError(f"length is {length}, expected at least {count(len(first) + 1, 'token')}")
     wanted = tokens // length
     if wanted < 1:
         raise OptionError(f"tokens is {tokens}, expected at least one row of {length}")
     there = len(stream) // step
     if there < wanted:
         raise OptionError(
-            f"the text has {len(stream):,} tokens, expected at least {wanted * step:,}"
-            f" for {wanted} rows of {length}",
+            f"the text has {count(len(stream), 'token')}, expected at least {wanted * step:,}"
+            f" for {count(wanted, 'row')} of {length}",
             hint="give more text, or ask for fewer tokens",
         )
     picked = random.Random(seed).sample(range(there), wanted)

@@ -20,6 +20,7 @@ from edgelm.evaluate.compare import Comparison, Quality, compare, measure
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows, text_rows
 from edgelm.machine.long_job import long_job
+from edgelm.model.adapters.files import AdapterUse
 from edgelm.model.load import LoadedModel, load
 from edgelm.paths import visible_files
 from edgelm.progress import OnProgress, ignore_progress
@@ -37,17 +38,17 @@ Texts = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model directory, and an mlx-lm adapter to apply to it."""
+    """A model directory, and what adapters to apply to it."""
 
     directory: Path
-    adapter: Path | None = None
+    adapter: Path | Sequence[AdapterUse] | None = None
     check_fit: bool = True
 
     @property
     def name(self) -> str:
-        """As shown: the directory's name, and the adapter's."""
-        own = self.directory.absolute().name
-        return own if self.adapter is None else f"{own} + {self.adapter.absolute().name}"
+        """As shown: the directory's name, and the adapters'."""
+        uses = [AdapterUse(self.adapter)] if isinstance(self.adapter, Path) else self.adapter or ()
+        return " + ".join([self.directory.absolute().name, *map(str, uses)])
 
     def load(self) -> LoadedModel:
         """The network and its tokenizer; for errors see `edgelm.model.load`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model.config import check_architecture, normalise_config, read_config
-from edgelm.model.library import resolve
+from edgelm.model.library import files_of, resolve
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.model.weights.files import read_headers
 from edgelm.model.weights.packing import check_announced_packing, check_packing, with_packing
@@ -27,6 +27,15 @@ class Described:
     config: dict[str, Any]
     """Normalised."""
     headers: dict[str, TensorInfo]
+    size_bytes: int | None = None
+    """Of all its files, as `edgelm models` lists it; None of one that is not on this disk."""
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the weight files, or of the tensors in them where they are not on this disk."""
+        if self.size_bytes is None:
+            return sum(info.size_bytes for info in self.headers.values())
+        return sum(path.stat().st_size for path in files_of(self.directory) if path.suffix == ".safetensors")
 
 
 def describe_model(text: str) -> Described:
@@ -47,10 +56,20 @@ def describe_model(text: str) -> Described:
         if not looks_like_hub_id(text):
             raise
         return _describe_remote(text)
+    return describe_directory(directory)
+
+
+def describe_directory(directory: Path) -> Described:
+    """The model in a directory.
+
+    Raises:
+        NotFoundError, FormatError, UnsafeError, UnsupportedError: see `describe_model`.
+    """
+    size_bytes = sum(path.stat().st_size for path in files_of(directory))
     config = _checked(directory)
     headers = read_headers(directory)
     check_packing(with_packing(config, directory), headers, directory)
-    return Described(directory.absolute().name, directory, config, headers)
+    return Described(directory.absolute().name, directory, config, headers, size_bytes)
 
 
 def _checked(directory: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from edgelm.model.config import context_length
 from edgelm.model.network import build_network
 from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights
 from edgelm.model.weights.files import read_headers
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 Verdict = Literal["fits", "tight", "does not fit"]
 
@@ -251,7 +251,7 @@ def _account(directory: Path, fit: Fit, device: devices.Device) -> str:
     unpacked = " as float32" if device.backend == "cpu" else ""
     parts = [f"weights {format_bytes(fit.weights_bytes)}{unpacked}"]
     if fit.kv_bytes is not None:
-        parts.append(f"KV cache {format_bytes(fit.kv_bytes)} for {fit.context_tokens} tokens")
+        parts.append(f"KV cache {format_bytes(fit.kv_bytes)} for {count(fit.context_tokens, 'token')}")
     if fit.workspace_bytes is not None:
         parts.append(f"workspace {format_bytes(fit.workspace_bytes)}")
     return (
@@ -263,7 +263,7 @@ def _account(directory: Path, fit: Fit, device: devices.Device) -> str:
 
 def _way_out(fit: Fit, device: devices.Device) -> str:
     if fit.max_context:
-        way = f"ask for a context of at most {fit.max_context} tokens"
+        way = f"ask for a context of at most {count(fit.max_context, 'token')}"
     elif device.backend == "cpu":
         way = "choose a smaller model, close other programs"
     else:

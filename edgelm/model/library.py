@@ -6,9 +6,9 @@ no model. Models get here by `pull`, as they are published, or from the converte
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
+import shlex
 import shutil
 import stat
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ from pathlib import Path
 
 from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
-from edgelm.errors import FormatError, NotFoundError, OptionError, UnsafeError
-from edgelm.model import hub
+from edgelm.errors import FormatError, NotFoundError, UnsafeError
+from edgelm.model import hub, packages
 from edgelm.model.bits import measure_bits_per_weight
 from edgelm.model.config import Config, context_length, read_config
+from edgelm.model.licence import licence_of
 from edgelm.model.manifest import Manifest
+from edgelm.model.names import directories, is_path, named_in, near_name, place
 from edgelm.model.placing import fill
 from edgelm.model.weights.choice import NAMING
 from edgelm.model.weights.files import weight_files
 from edgelm.progress import OnProgress, ignore_progress
 
 _TRASH = ".removed-"
-_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,7 @@ class Installed:
 
 def installed() -> list[Installed]:
     """Every model of the library, by name; a broken one is there with its problem."""
-    return [describe(directory) for directory in _directories()]
-
-
-def _directories() -> list[Path]:
-    library = paths.models()
-    if not library.is_dir():
-        return []
-    return sorted(path for path in library.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [describe(directory) for directory in directories(paths.models())]
 
 
 def describe(directory: Path) -> Installed:
@@ -70,7 +64,8 @@ def describe(directory: Path) -> Installed:
     try:
         config = read_config(directory)
         manifest = Manifest.read(directory)
-        bits = manifest.bits_per_weight if manifest else measure_bits_per_weight(directory, config)
+        bits = manifest.bits_per_weight if manifest else None
+        bits = measure_bits_per_weight(directory, config) if bits is None else bits
     except (FormatError, NotFoundError, UnsafeError) as error:
         problem = error.message
     return Installed(
@@ -81,7 +76,7 @@ def describe(directory: Path) -> Installed:
         bits_per_weight=bits,
         context_length=context_length(config),
         source=manifest.source if manifest else None,
-        licence=manifest.licence if manifest else None,
+        licence=licence_of(directory),
         created=manifest.created if manifest else None,
         problem=problem,
     )
@@ -111,24 +106,32 @@ def resolve(text: str) -> Path:
         NotFoundError: neither; with the nearest name, or how to get the model.
     """
     path = Path(text).expanduser()
-    if path.is_dir() and (os.sep in text or (path / "config.json").is_file()):
+    if text and path.is_dir() and (os.sep in text or (path / "config.json").is_file()):
         return path
-    named = _named(text) or _pulled(text)
+    named = named_in(paths.models(), text) or _pulled(text)
     if named is not None:
         return named
-    if path.is_dir():
+    if text and path.is_dir():
         return path
     if path.is_file():
-        raise NotFoundError(f"{text} is a file, expected a model directory", hint=f"edgelm convert {text}")
+        raise NotFoundError(
+            f"{text} is a file, expected a model directory", hint=f"edgelm convert {shlex.quote(text)}"
+        )
     raise NotFoundError(f"no model {text!r} in the library or on the disk", hint=_hint(text))
 
 
-def _named(text: str) -> Path | None:
-    directories = _directories()
-    exact = [path for path in directories if path.name == text]
-    alike = [path for path in directories if path.name.lower() == text.lower()]
-    found = exact or alike
-    return found[0] if len(found) == 1 else None
+def obtain(text: str, on_progress: OnProgress = ignore_progress) -> Path:
+    """The directory of a model that is to be used: as `resolve`, and a Hub id that is not here yet is pulled first.
+
+    Raises:
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `resolve` and `pull`.
+    """
+    try:
+        return resolve(text)
+    except NotFoundError:
+        if is_path(text) or Path(text).expanduser().exists() or not hub.looks_like_hub_id(text):
+            raise
+    return pull(text, on_progress=on_progress).directory
 
 
 def _pulled(repo: str) -> Path | None:
@@ -142,10 +145,19 @@ def _pulled(repo: str) -> Path | None:
 
 
 def _hint(text: str) -> str:
-    names = [path.name for path in _directories()]
-    near = difflib.get_close_matches(text.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
-    if near:
-        return "did you mean " + next(name for name in names if name.lower() == near[0]) + "?"
+    if is_path(text):
+        beside = Path(text).expanduser().absolute().parent
+        near = near_name(Path(text).name, (path.name for path in directories(beside)))
+        return (
+            f"did you mean {shlex.quote(str(Path(text).with_name(near)))}?"
+            if near
+            else "edgelm models lists names"
+        )
+    names = [path.name for path in directories(paths.models())]
+    if near := near_name(text, names):
+        return f"did you mean {near}?"
+    if packages.find_package(text) is not None:
+        return f"edgelm convert {shlex.quote(text)} makes a model of that package"
     if hub.looks_like_hub_id(text):
         return f"edgelm models pull {text}, or edgelm convert {text}"
     return "edgelm models lists what there is" if names else "the library is empty: edgelm convert smollm2"
@@ -182,10 +194,8 @@ def pull(
     """
     repo = hub.parse_hub_id(repo_id).repo
     chosen = name if name is not None else _free_name(repo)
-    if not _NAME.fullmatch(chosen):
-        raise OptionError(f"name is {chosen!r}, expected letters, digits and ._+-")
-    target = paths.models() / chosen
-    refuse_existing(target, hint="edgelm models remove it, or give another --name")
+    target = place(paths.models(), name=chosen)
+    refuse_existing(target, hint=f"edgelm models remove {chosen}, or give another --name")
     found = hub.fetch(repo_id, revision=revision, accept={"safetensors"}, on_progress=on_progress)
     with atomic_directory(target) as directory:
         fill(directory, found, repo)
@@ -219,13 +229,21 @@ def remove(name: str) -> int:
         NotFoundError: see `find`.
         OutputError: the disk refuses.
     """
-    directory = find(name).directory
+    return remove_directory(find(name).directory)
+
+
+def remove_directory(directory: Path) -> int:
+    """The same for a model or an adapter by its directory.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     with disk_errors(directory):
         if directory.is_symlink() or directory.is_file():
             directory.unlink()
             return 0
         freed = sum(_freed_by(path) for path in directory.rglob("*"))
-        directory.rename(directory.with_name(f"{_TRASH}{name}-{os.getpid()}"))
+        directory.rename(directory.with_name(f"{_TRASH}{directory.name}-{os.getpid()}"))
         for trash in directory.parent.glob(f"{_TRASH}*"):  # a killed removal's too
             shutil.rmtree(trash, ignore_errors=True)
     return freed

@@ -12,7 +12,8 @@ from typing import Any
 
 from edgelm import paths
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
-from edgelm.model.identity import weights_identity
+from edgelm.model.identity import identity_of, weights_identity
+from edgelm.model.licence import licence_of
 from edgelm.model.manifest import Manifest
 
 _DEEPEST = 20
@@ -93,7 +94,7 @@ def _node(directory: Path, relation: str, here: Mapping[str, Path], depth: int) 
         relation=relation,
         kind=manifest.kind if manifest else None,
         sha256=weights_identity(directory),
-        licence=manifest.licence if manifest else None,
+        licence=licence_of(directory),
         is_here=True,
         parents=tuple(_parent(parent, here, depth + 1) for parent in said),
     )
@@ -101,10 +102,12 @@ def _node(directory: Path, relation: str, here: Mapping[str, Path], depth: int) 
 
 def _parent(said: Mapping[str, Any], here: Mapping[str, Path], depth: int) -> Ancestor:
     sha256, relation = said.get("sha256"), str(said.get("relation") or "converted from")
-    if isinstance(sha256, str) and sha256 in here:
-        return _node(here[sha256], relation, here, depth)
+    # A conversion names the hashes of all files of its source: together they are the identity of a model.
+    identity = identity_of(dict(sha256)) if isinstance(sha256, Mapping) and sha256 else sha256
+    if isinstance(identity, str) and identity in here:
+        return _node(here[identity], relation, here, depth)
     return Ancestor(
-        name=str(said.get("source")),
+        name=str(said.get("name") or said.get("source")),
         relation=relation,
         kind=None,
         sha256=_one(sha256),

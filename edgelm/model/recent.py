@@ -41,3 +41,15 @@ def last_model() -> str | None:
     """The one used last."""
     uses = model_uses()
     return max(uses, key=lambda name: uses[name]) if uses else None
+
+
+def rename_use(old: str, new: str) -> None:
+    """Note that a model has another name from now on."""
+    try:
+        with (
+            Database(paths.database(), SCHEMA, timeout_s=_TIMEOUT_S) as database,
+            database.transaction() as rows,
+        ):
+            rows.execute("UPDATE OR REPLACE model_uses SET name = ? WHERE name = ?", (new, old))
+    except EdgeLMError as error:
+        log.logger.info("the new name of %s is not remembered: %s", old, error)

@@ -12,7 +12,7 @@ from edgelm.device import memory_budget_bytes
 from edgelm.errors import FitError
 from edgelm.model.fit import Account
 from edgelm.runtime.cache.settings import CacheSettings
-from edgelm.units import format_bytes
+from edgelm.units import count, format_bytes
 
 _SMALLEST_CHUNK = 32
 _GROUP = 32  # the smaller of the groups that a KV cache is quantized in
@@ -87,14 +87,14 @@ class MemoryPlan:
 
     def _refusal(self, tokens: int, chunk: int) -> str:
         return (
-            f"a prompt of {tokens:,} tokens needs {format_bytes(self.need_bytes(tokens, chunk))} (weights"
+            f"a prompt of {count(tokens, 'token')} needs {format_bytes(self.need_bytes(tokens, chunk))} (weights"
             f" {format_bytes(self.account.weights.loaded_bytes)}, KV cache {format_bytes(self.kv_bytes(tokens))},"
             f" the rest workspace), but {format_bytes(self.budget_bytes)} is safe to use here"
         )
 
     def _way_out(self, tokens: int) -> str:
         longest = self.longest_prompt()
-        way = f"{longest:,} tokens fit" if longest else "choose a smaller model"
+        way = f"{count(longest, 'token')} fit" if longest else "choose a smaller model"
         smaller = (
             "" if self.settings.max_context else "; --kv-bits 8 halves the KV cache, --max-context bounds it"
         )

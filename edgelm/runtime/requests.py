@@ -13,6 +13,7 @@ from edgelm.errors import PromptError
 from edgelm.options import Options, option
 from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.sampling import Sampling
+from edgelm.units import count
 
 
 class Cancel(Protocol):
@@ -61,7 +62,7 @@ def check_request(request: Request, *, vocab_size: int, context_length: int | No
         raise PromptError(f"the prompt holds token {wrong}, expected 0 to {vocab_size - 1}")
     if context_length is not None and len(prompt) >= context_length:
         raise PromptError(
-            f"the prompt is {len(prompt)} tokens, expected less than the model's context of {context_length}",
+            f"the prompt is {count(len(prompt), 'token')}, expected less than the model's context of {context_length}",
             hint="shorten the prompt, or clear the chat",
         )
     request.sampling.check_vocab(vocab_size)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EngineError, Interrupted
-from edgelm.model.library import resolve
+from edgelm.model.library import obtain
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.worker import EngineThread
 from edgelm.tune.data.settings import DataSettings
@@ -54,7 +54,7 @@ def tune(
     """Tune `model` on `data` and wait for the end.
 
     Args:
-        model: a name from the library, a path, or the Hub id of a pulled model.
+        model: a name from the library, a path, or a Hub id (which is pulled into the library first).
         data: a file of examples, or a directory of train and valid.
         on_event: called with every event, on the calling thread.
         settings: those of `edgelm tune --help` by their names (method, rank, epochs, steps, learning_rate, …; `for_s` is the
@@ -66,7 +66,7 @@ def tune(
         EngineError, OutputError: in the middle; `resume_tune` goes on.
         Interrupted: the run was told to stop.
     """
-    request = _request(resolve(str(model)), str(data), settings)
+    request = _request(obtain(str(model), on_progress), str(data), settings)
     return _run(begin(request, on_progress=on_progress), on_event)
 
 

@@ -5,6 +5,7 @@ Where patterns gave some modules another rank, see `edgelm.model.adapters.unifor
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgelm.model.adapters.files import AdapterConfig, write_adapter
 from edgelm.model.adapters.uniform import rank_of, uniform
 from edgelm.model.config import normalise_config, read_config
 from edgelm.model.identity import weights_identity
+from edgelm.model.licence import licence_of
 from edgelm.model.manifest import Manifest
 from edgelm.quant.tree import flat_arrays
 from edgelm.tune.settings import MethodSettings
@@ -30,6 +32,16 @@ class Base:
     licence: str | None
     num_layers: int
 
+    def as_parent(self) -> dict[str, Any]:
+        """What the manifest of something built on it says of it."""
+        return {
+            "relation": "base",
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "licence": self.licence,
+        }
+
 
 def describe_base(model: Path) -> Base:
     """The model in a directory.
@@ -38,13 +50,12 @@ def describe_base(model: Path) -> Base:
         NotFoundError, FormatError: there is none, or it is broken.
     """
     config = normalise_config(read_config(model))
-    manifest = Manifest.read(model)
     text = config.get("text_config") or config
     return Base(
         name=model.absolute().name,
-        source=str(model.absolute()),
+        source=os.path.normpath(model.absolute()),
         sha256=weights_identity(model),
-        licence=manifest.licence if manifest else None,
+        licence=licence_of(model),
         num_layers=int(text.get("num_hidden_layers") or -1),
     )
 
@@ -69,9 +80,9 @@ def export_adapter(
         base=base.source,
         num_layers=base.num_layers,
     )
-    parent = {"relation": "base", "source": base.name, "sha256": base.sha256, "licence": base.licence}
+    parent = base.as_parent()
     manifest = Manifest(
-        source=base.name,
+        source=base.source,
         kind="adapter",
         licence=base.licence,
         recipe={"method": settings.method, "rank": config.rank, "scale": config.scale},

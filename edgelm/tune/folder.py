@@ -26,6 +26,7 @@ from edgelm.errors import NotFoundError, OutputError
 from edgelm.machine.lock import ProcessLock, holder
 from edgelm.model.config import read_json
 from edgelm.tune.events import TuneEvent, from_json, to_json
+from edgelm.units import count
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def find_run(text: str | None) -> RunFolder:
         return RunFolder(paths.runs() / max(names, key=lambda name: (paths.runs() / name).stat().st_mtime))
     found = [name for name in names if name == text] or [name for name in names if text in name]
     if len(found) != 1:
-        what = "no run" if not found else f"{len(found)} runs"
+        what = "no run" if not found else f"{count(len(found), 'run')}"
         raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
     return RunFolder(paths.runs() / found[0])
 

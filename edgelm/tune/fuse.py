@@ -26,10 +26,11 @@ from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.machine.long_job import long_job
 from edgelm.model import config as configs
-from edgelm.model.adapters.files import Adapter, AdapterUse, adapter_identity, check_base, read_adapter
+from edgelm.model.adapters.files import Adapter, AdapterUse, check_base, parent_of, read_adapter
 from edgelm.model.adapters.layers import adaptable, install
 from edgelm.model.adapters.stack import check_fits
-from edgelm.model.identity import file_sha256, weights_identity
+from edgelm.model.identity import file_sha256
+from edgelm.model.licence import licence_of
 from edgelm.model.load import dense_module, dequantize, load
 from edgelm.model.manifest import Manifest
 from edgelm.model.network import keep_file_limit, mlx_lm_errors
@@ -38,6 +39,8 @@ from edgelm.model.weights.network import load_network
 from edgelm.model.weights.packing import with_packing
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
+from edgelm.tune.export import describe_base
+from edgelm.units import count
 
 MOST_LOST = 0.25
 """Share of what was learnt that fusing may lose."""
@@ -202,7 +205,7 @@ def _refuse_loss(report: FuseReport) -> None:
     share = report.lost_share
     if report.quantized_layers and share is not None and share > MOST_LOST:
         raise UnsupportedError(
-            f"fusing into {report.quantized_layers} quantized layers would lose {share:.0%} of what was learnt"
+            f"fusing into {count(report.quantized_layers, 'quantized layer')} would lose {share:.0%} of what was learnt"
             f" (KL {report.lost_kl:.4g} of {report.learnt_kl:.4g} nats), expected at most {MOST_LOST:.0%}",
             hint="--dequantize leaves those layers unquantized and loses nothing; --force fuses all the same",
         )
@@ -245,28 +248,13 @@ def _manifest(
 ) -> Manifest:
     base = Manifest.read(model)
     files = weight_files(directory)
-    parents: list[dict[str, Any]] = [
-        {
-            "relation": "base",
-            "source": model.absolute().name,
-            "sha256": weights_identity(model),
-            "licence": base.licence if base else None,
-        }
-    ]
-    for adapter, weight in adapters:
-        parents.append(
-            {
-                "relation": "adapter",
-                "source": adapter.name,
-                "sha256": adapter_identity(adapter),
-                "weight": weight,
-            }
-        )
+    parents = [describe_base(model).as_parent()]
+    parents += [parent_of(adapter, "adapter", weight=weight) for adapter, weight in adapters]
     return Manifest(
-        source=model.absolute().name,
+        source=str(model.absolute()),
         kind="fused",
         weights_sha256={path.name: file_sha256(path) for path in files},
-        licence=base.licence if base else None,
+        licence=licence_of(model),
         recipe=base.recipe if base else {},
         size_bytes=sum(path.stat().st_size for path in files),
         receipt={"fuse": {**dataclasses.asdict(report), "directory": None}},

@@ -25,11 +25,12 @@ import mlx.core as mx
 from edgelm.atomic import atomic_directory
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.machine.long_job import long_job
-from edgelm.model.adapters.files import Adapter, AdapterConfig, adapter_identity, write_adapter
+from edgelm.model.adapters.files import Adapter, AdapterConfig, parent_of, write_adapter
 from edgelm.model.adapters.uniform import rank_of, uniform
 from edgelm.model.manifest import Manifest
 from edgelm.tune.deltas import Factors, factors
 from edgelm.tune.merge_settings import MergeSettings
+from edgelm.units import count
 
 _OVERSAMPLED = 16
 _POWER_ITERATIONS = 2
@@ -75,7 +76,10 @@ def merge(adapters: Sequence[tuple[Adapter, float]], target: Path, settings: Mer
 def _check(adapters: Sequence[tuple[Adapter, float]], settings: MergeSettings) -> None:
     if len(adapters) < 2 or (settings.method == "slerp" and len(adapters) != 2):
         wanted = "2" if settings.method == "slerp" else "2 or more"
-        raise OptionError(f"{len(adapters)} adapters are given, expected {wanted} for {settings.method}")
+        raise OptionError(
+            f"{count(len(adapters), 'adapter')} {'is' if len(adapters) == 1 else 'are'} given,"
+            f" expected {wanted} for {settings.method}"
+        )
     for adapter, _ in adapters:
         if adapter.config.kind != "lora":
             raise UnsupportedError(
@@ -207,17 +211,9 @@ def _write(
         base=first.config.base,
         num_layers=first.config.num_layers,
     )
-    parents: list[dict[str, Any]] = [
-        {
-            "relation": "merged from",
-            "source": adapter.name,
-            "sha256": adapter_identity(adapter),
-            "weight": weight,
-        }
-        for adapter, weight in adapters
-    ]
+    parents = [parent_of(adapter, "merged from", weight=weight) for adapter, weight in adapters]
     manifest = Manifest(
-        source=first.name,
+        source=str(first.directory.absolute()),
         kind="adapter",
         licence=known.licence if known else None,
         recipe={"merge": settings.method, "rank": config.rank, "density": settings.density},

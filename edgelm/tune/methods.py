@@ -14,6 +14,7 @@ import mlx.nn as nn
 
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.model.adapters.layers import adaptable, install, wrap
+from edgelm.model.names import near_name
 from edgelm.quant.tree import flat_parameters, flat_trainable
 from edgelm.tune.settings import MethodSettings
 
@@ -79,9 +80,13 @@ def chosen_modules(network: Any, settings: MethodSettings) -> dict[str, Any]:
     for target in settings.targets:
         found = {path for path, module in modules.items() if _matches(target, path, module)}
         if not found:
-            known = ", ".join([*_GROUPS, *sorted({path.rpartition(".")[2] for path in modules})])
+            known = [*_GROUPS, *sorted({path.rpartition(".")[2] for path in modules})]
+            near = near_name(target.rpartition(".")[2], known)
             raise OptionError(
-                f"target {target!r} matches no module of this model, expected a pattern or one of: {known}"
+                f"target {target!r} matches no module of this model, expected a pattern or one of:"
+                f" {', '.join(known)}",
+                hint=f"did you mean {near}?" if near else None,
+                settings=("target",),
             )
         chosen |= {path for path in found if _layer_of(path) is None or _layer_of(path) in layers}
     for pattern, _ in settings.ranks:

@@ -10,6 +10,7 @@ Source: peft 0.21, tuners/lora (`layer.py`, `dora.py`) and utils/save_and_load.p
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import mlx.nn as nn
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model import config as configs
-from edgelm.model.adapters.files import Adapter, AdapterConfig, adapter_identity, save_tensors, write_adapter
+from edgelm.model.adapters.files import Adapter, AdapterConfig, parent_of, save_tensors, write_adapter
 from edgelm.model.adapters.layers import adaptable
 from edgelm.model.adapters.uniform import rank_of, uniform
 from edgelm.model.config import read_json
@@ -132,12 +133,12 @@ def import_peft(source: Path, target: Path, model: Path, base: Base) -> Path:
         num_layers=base.num_layers,
     )
     manifest = Manifest(
-        source=str(source),
+        source=os.path.normpath(source.absolute()),
         kind="adapter",
         licence=base.licence,
         source_sha256={WEIGHTS: file_sha256(source / WEIGHTS)},
         recipe={"imported": "peft", "method": made.method, "rank": made.rank, "scale": scale},
-        parents=[{"relation": "base", "source": base.name, "sha256": base.sha256, "licence": base.licence}],
+        parents=[base.as_parent()],
     )
     with atomic_directory(target) as directory:
         write_adapter(directory, made, even, manifest)
@@ -251,9 +252,9 @@ def _peft_config(adapter: Adapter) -> dict[str, Any]:
 def _manifest_of(adapter: Adapter, directory: Path) -> Manifest:
     parent = Manifest.read(adapter.directory)
     return Manifest(
-        source=adapter.name,
+        source=str(adapter.directory.absolute()),
         kind="peft",
         licence=parent.licence if parent else None,
         weights_sha256={WEIGHTS: file_sha256(directory / WEIGHTS)},
-        parents=[{"relation": "exported from", "source": adapter.name, "sha256": adapter_identity(adapter)}],
+        parents=[parent_of(adapter, "exported from")],
     )

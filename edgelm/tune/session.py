@@ -19,14 +19,16 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm import log, paths
-from edgelm.atomic import atomic_directory
-from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.atomic import atomic_directory, refuse_existing
+from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, UnsupportedError
 from edgelm.machine.clock import passed_s
 from edgelm.machine.power import kept_awake
 from edgelm.machine.watchdog import watchdog_error
 from edgelm.model import config as configs
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.model.manifest import Manifest
+from edgelm.model.names import check_name
+from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.quant.tree import flat_arrays
 from edgelm.store.database import Database
@@ -41,7 +43,7 @@ from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.folder import RunFolder, create_run, remove_directory
 from edgelm.tune.forecast import Forecast, forecast
 from edgelm.tune.laptop import Look, Manners
-from edgelm.tune.methods import make_trainable
+from edgelm.tune.methods import chosen_modules, make_trainable
 from edgelm.tune.optimizer import Optimizer
 from edgelm.tune.packed_cache import can_pack, packed_caches
 from edgelm.tune.planner import TunePlan
@@ -88,16 +90,22 @@ class Session:
 
     def _kept(self, runs: Runs) -> Iterator[TuneEvent]:
         name = self.folder.name
-        if runs.get(name) is None:
+        is_new = runs.get(name) is None
+        if is_new:
             runs.add(self._run())
         runs.update(name, status="running", error=None)
         try:
             for event in self._train():
+                is_new = False
                 self.folder.append(event)
                 _keep(runs, name, event)
                 yield event
         except EdgeLMError as error:
-            runs.update(name, status="failed", error=error.message)
+            if is_new:  # nothing was trained: there is nothing to look at, and nothing to resume
+                runs.delete(name)
+                remove_directory(self.folder.path)
+            else:
+                runs.update(name, status="failed", error=error.message)
             raise
         except (KeyboardInterrupt, GeneratorExit):
             runs.update(name, status="stopped")
@@ -110,7 +118,7 @@ class Session:
             created="",
             model=self.base.name,
             base_sha256=self.base.sha256,
-            data=request.data,
+            data=request.to_json()["data"],
             data_sha256=self.data.train.sha256,
             method=request.settings.method.method,
             config=request.to_json(),
@@ -237,17 +245,21 @@ def begin(
 
     Raises:
         NotFoundError, FormatError, UnsupportedError: the model or the data; every bad row is named.
-        OptionError: a setting.
+        OptionError: a setting, or a target or layer that the model does not have.
         OutputError: the output is there already.
     """
     if not request.model.is_dir():
         raise NotFoundError(f"{request.model} is not a directory")
-    output = request.output or (paths.adapters() / request.name if request.name else None)
-    if output is not None and output.exists():
-        raise OptionError(f"{output} exists already", hint="choose another --name or --output")
+    name = check_name(request.name) if request.name is not None else None
+    output = request.output or (paths.adapters() / name if name else None)
+    if output is not None:
+        refuse_existing(output, hint="choose another --name or --output")
+    if name is not None:
+        refuse_existing(paths.runs() / name, hint="a run has this name; choose another --name")
     joined = workers or Workers.alone()
     config, data, base = _inputs(request, on_progress)
     _check_kind(request, config, data)
+    chosen_modules(build_network(config, request.model), request.settings.method)
     said = {
         "request": request.to_json(),
         "base_sha256": base.sha256,

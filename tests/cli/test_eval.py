@@ -14,6 +14,7 @@ from edgelm.evaluate.harness import TaskScore
 from edgelm.evaluate.quality import Evaluated, Subject
 from edgelm.evaluate.rows import Measuring
 from edgelm.evaluate.scores import Estimate
+from edgelm.model.adapters.files import AdapterUse
 
 PERPLEXITY = {"prose": Estimate(17.0, 0.5), "code": Estimate(8.0, 0.4)}
 QUALITY = Quality(tokens=8160, rows=32, perplexity=Estimate(12.1, 0.31), perplexity_by_domain=PERPLEXITY)
@@ -41,14 +42,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("edgelm.evaluate.quality.evaluate", evaluate)
     monkeypatch.setattr("edgelm.model.library.resolve", Path)
+    monkeypatch.setattr("edgelm.model.adapters.files.find_adapter", Path)
+    monkeypatch.setattr("edgelm.model.adapters.files.read_adapter", lambda directory: directory)
+    monkeypatch.setattr("edgelm.model.adapters.files.check_base", lambda *_: None)
     return calls
 
 
-def test_flags_become_what_is_measured(asked: list[dict[str, Any]]) -> None:
-    words = "eval a --reference b --adapter c --reference-adapter d --text t.txt --tokens 0 --length 64 --no-fit-check"
+def test_flags_become_what_is_measured(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[tuple[Any, Path]] = []
+    monkeypatch.setattr("edgelm.model.adapters.files.check_base", lambda *pair: checked.append(pair))
+    words = "eval a --reference b --adapter c --reference-adapter d=0.5 --text t.txt --tokens 0 --length 64 --no-fit-check"
     assert main(words.split()) == 0
-    assert asked[0]["model"] == Subject(Path("a"), Path("c"), check_fit=False)
-    assert asked[0]["reference"] == Subject(Path("b"), Path("d"), check_fit=False)
+    assert asked[0]["model"] == Subject(Path("a"), (AdapterUse(Path("c")),), check_fit=False)
+    assert asked[0]["reference"] == Subject(Path("b"), (AdapterUse(Path("d"), 0.5),), check_fit=False)
+    assert checked == [(Path("c"), Path("a")), (Path("d"), Path("b"))]
     assert asked[0]["text"] == Path("t.txt")
     assert asked[0]["measuring"] == Measuring(tokens=0, length=64)
 
@@ -135,6 +142,6 @@ def test_tasks_are_shown_with_their_errors(
     assert "arc_easy" in shown
     assert "0.420 ± 0.050" in shown
     model, names, given = calls[0]
-    assert model == Subject(Path("a"), Path("c"))
+    assert model == Subject(Path("a"), (AdapterUse(Path("c")),))
     assert names == ["arc_easy", "hellaswag"]
     assert (given["limit"], given["shots"]) == (100, 2)

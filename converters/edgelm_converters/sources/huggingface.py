@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from edgelm.errors import UnsupportedError
 from edgelm.model import config as configs
+from edgelm.model.licence import licence_of
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.model.weights.files import stored_tensors, weight_files
 from edgelm.model.weights.packing import check_packing, with_packing
@@ -42,7 +43,7 @@ def open_huggingface(
     files = weight_files(directory)
     return Checkpoint(
         origin=Origin(
-            source or str(directory), "huggingface", tuple(files), revision, licence or _licence(directory)
+            source or str(directory), "huggingface", tuple(files), revision, licence or licence_of(directory)
         ),
         config=config,
         tensors=tensors,
@@ -82,15 +83,3 @@ def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dic
     return {
         path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths
     }
-
-
-def _licence(directory: Path) -> str | None:
-    """The licence named in the front matter of the model card, if there is one."""
-    card = directory / "README.md"
-    if not card.exists():
-        return None
-    for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
-        key, _, value = line.partition(":")
-        if key.strip() == "license":
-            return value.strip() or None
-    return None

@@ -12,7 +12,13 @@ from collections.abc import Iterable, Mapping
 
 from edgelm.errors import OptionError
 
-_ALIASES = {"for_s": "--for", "for": "--for", "depths": "--depth", "grammar": "--grammar"}
+_ALIASES = {
+    "for_s": "--for",
+    "for": "--for",
+    "depths": "--depth",
+    "grammar": "--grammar",
+    "target": "--targets",
+}
 _LEADING = re.compile(r"^(?:the )?\w+(?:(?:, | and )\w+)*(?= (?:is|are|exclude)\b)")
 """`bits is …`, `epochs and steps are given …`."""
 _QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
@@ -33,17 +39,18 @@ def in_flags(error: OptionError, flags: Mapping[str, str]) -> str:
     leading = _LEADING.match(error.message)
     named = re.findall(r"\w+", leading[0]) if leading else []
     wanted = {name for name in flags if "_" in name or name in error.settings}
-    text = _replaced(error.message, wanted, flags)
-    return _replaced(text, set(named) & flags.keys() - wanted, flags, once=True)
+    beginning = leading[0] if leading else ""
+    rest = error.message[len(beginning) :]
+    return _replaced(beginning, wanted | set(named) & flags.keys(), flags) + _replaced(rest, wanted, flags)
 
 
-def _replaced(text: str, names: Iterable[str], flags: Mapping[str, str], *, once: bool = False) -> str:
+def _replaced(text: str, names: Iterable[str], flags: Mapping[str, str]) -> str:
     if not (known := sorted(names, key=len, reverse=True)):
         return text
     pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w])")
     parts = _QUOTED.split(text)
     for at in range(0, len(parts), 2):
-        parts[at] = pattern.sub(lambda found: flags[found[0]], parts[at], count=len(known) if once else 0)
+        parts[at] = pattern.sub(lambda found: flags[found[0]], parts[at])
     return "".join(parts)
 
 

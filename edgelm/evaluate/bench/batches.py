@@ -13,6 +13,7 @@ from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.generation import GenerationOptions
 from edgelm.text.prompt import encode_text
+from edgelm.units import count
 
 
 def measure(rig: Rig) -> Iterator[Case]:
@@ -40,7 +41,7 @@ def measure(rig: Rig) -> Iterator[Case]:
         sides["mlx-lm"] = peer.batch(loaded.network, loaded.tokenizer, prompts, new_tokens)
     together()  # finds out what the network can compute together
     found = rig.by_turns(sides)
-    name = f"{len(prompts)} prompts at once, {new_tokens} tokens each at most"
+    name = f"{count(len(prompts), 'prompt')} at once, {count(new_tokens, 'token')} each at most"
     yield Case(
         name,
         "token/s",

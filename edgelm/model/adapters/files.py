@@ -8,7 +8,10 @@ is refused instead of being loaded in part.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from edgelm.model.adapters.layers import LEAVES
 from edgelm.model.config import read_json
 from edgelm.model.identity import file_sha256, weights_identity
 from edgelm.model.manifest import Manifest
+from edgelm.model.names import directories, named_in, near_name
 from edgelm.model.safetensors_header import read_header
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -91,13 +95,7 @@ def read_adapter(directory: Path) -> Adapter:
         FormatError: one is broken, or holds what is no adapter.
         UnsupportedError: it is in PEFT's format.
     """
-    if (directory / "adapter_model.safetensors").exists() and not (directory / WEIGHTS).exists():
-        raise UnsupportedError(
-            f"{directory} is a PEFT adapter", hint=f"edgelm adapters import {directory} makes one of it"
-        )
-    for name in (WEIGHTS, CONFIG):
-        if not (directory / name).exists():
-            raise NotFoundError(f"{directory / name} does not exist, so {directory} is not an mlx-lm adapter")
+    _checked(directory)
     read_header(directory / WEIGHTS)
     config = _parse(read_json(directory / CONFIG), directory / CONFIG)
     tensors = _load(directory / WEIGHTS)
@@ -193,6 +191,19 @@ def adapter_identity(adapter: Adapter) -> str:
     return weights_identity(adapter.directory)
 
 
+def parent_of(adapter: Adapter, relation: str, **more: Any) -> dict[str, Any]:
+    """What the manifest of something made of `adapter` says of it."""
+    known = Manifest.read(adapter.directory)
+    return {
+        "relation": relation,
+        "name": adapter.name,
+        "source": str(adapter.directory.absolute()),
+        "sha256": adapter_identity(adapter),
+        "licence": known.licence if known else None,
+        **more,
+    }
+
+
 def check_base(adapter: Adapter, model: Path) -> None:
     """Refuse an adapter that was trained on other weights than those in `model`.
 
@@ -222,35 +233,78 @@ class AdapterUse:
     def name(self) -> str:
         return self.directory.absolute().name
 
+    def __str__(self) -> str:
+        return self.name if self.weight == 1 else f"{self.name}={self.weight:g}"
+
 
 def find_adapter(text: str) -> Path:
-    """A path, or a name under `paths.adapters()`.
+    """The adapter directory that `text` means: a path, or a name of the library of adapters.
+
+    A name of the library wins over a folder of that name in the working directory, unless that is an adapter.
 
     Raises:
-        NotFoundError: neither.
+        NotFoundError: neither; with the nearest name.
+        UnsupportedError: it is in PEFT's format.
     """
     path = Path(text).expanduser()
-    if path.is_dir():
-        return path
-    named = paths.adapters() / text
-    if named.is_dir() and not text.startswith("."):
-        return named
-    raise NotFoundError(
-        f"no adapter {text!r} in {paths.adapters()} or on the disk", hint="edgelm adapters lists them"
-    )
+    if text and path.is_dir() and (os.sep in text or (path / CONFIG).is_file()):
+        return _checked(path)
+    named = named_in(paths.adapters(), text)
+    if named is not None:
+        return _checked(named)
+    if text and path.is_dir():
+        return _checked(path)
+    raise NotFoundError(f"no adapter {text!r} in {paths.adapters()} or on the disk", hint=_hint(text))
+
+
+def _hint(text: str) -> str:
+    near = near_name(text, (path.name for path in directories(paths.adapters())))
+    return f"did you mean {near}?" if near else "edgelm adapters lists them"
+
+
+def _checked(directory: Path) -> Path:
+    """`directory`, whose two files are there."""
+    if (directory / "adapter_model.safetensors").exists() and not (directory / WEIGHTS).exists():
+        raise UnsupportedError(
+            f"{directory} is a PEFT adapter",
+            hint=f"edgelm adapters import {shlex.quote(str(directory))} --model MODEL makes one of it",
+        )
+    for name in (WEIGHTS, CONFIG):
+        if not (directory / name).exists():
+            raise NotFoundError(f"{directory / name} does not exist, so {directory} is not an mlx-lm adapter")
+    return directory
 
 
 def parse_use(text: str) -> AdapterUse:
-    """`NAME`, `DIR`, or either with `=WEIGHT`.
+    """The adapter that `NAME`, `DIR`, or either with `=WEIGHT` means.
 
     Raises:
-        OptionError: a weight that is no number.
+        OptionError: a weight that is no finite number.
         NotFoundError: no such adapter.
     """
     name, equals, weight = text.rpartition("=")
     if not equals or Path(text).expanduser().is_dir():
         return AdapterUse(find_adapter(text))
+    directory = find_adapter(name)
     try:
-        return AdapterUse(find_adapter(name), float(weight))
+        value = float(weight)
     except ValueError:
-        raise OptionError(f"the weight of adapter {name} is {weight!r}, expected a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise OptionError(
+            f"the weight of adapter {name} is {weight!r}, expected a finite number", settings=("adapter",)
+        )
+    return AdapterUse(directory, value)
+
+
+def find_uses(texts: Sequence[str], model: Path) -> tuple[AdapterUse, ...]:
+    """The adapters that `texts` mean, all of which were trained on the weights in `model`.
+
+    Raises:
+        OptionError, NotFoundError, FormatError: see `parse_use` and `read_adapter`.
+        UnsupportedError: one has another base.
+    """
+    uses = tuple(map(parse_use, texts))
+    for use in uses:
+        check_base(read_adapter(use.directory), model)
+    return uses

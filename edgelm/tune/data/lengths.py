@@ -8,6 +8,7 @@ from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.records import Record, Text
 from edgelm.tune.data.rows import Example, Judged, Pair, Row
 from edgelm.tune.data.settings import DataSettings
+from edgelm.units import count
 
 
 @dataclass
@@ -24,7 +25,7 @@ class LengthRule:
         if longest <= limit:
             return [row], None
         how = self.settings.long_rows
-        said = f"{longest:,} tokens, more than {limit:,}"
+        said = f"{count(longest, 'token')}, more than {limit:,}"
         if how == "drop":
             return [], self._changed(record, "dropped", said)
         if how == "truncate":
@@ -37,8 +38,8 @@ class LengthRule:
     def changes(self) -> tuple[str, ...]:
         """`"3 rows of more than 2,048 tokens dropped"`."""
         return tuple(
-            f"{count:,} rows of more than {self.settings.max_tokens:,} tokens {what}"
-            for what, count in self.counts.items()
+            f"{count(many, 'row')} of more than {count(self.settings.max_tokens, 'token')} {what}"
+            for what, many in self.counts.items()
         )
 
     def _changed(self, record: Record, what: str, said: str) -> Problem:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from edgelm.errors import OptionError
 from edgelm.tune.data.records import Record
+from edgelm.units import count
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def split_by_prompt(
         groups.setdefault(record.prompt_key, []).append(index)
     if len(groups) < 2:
         raise OptionError(
-            f"the data holds {len(groups)} different prompts, expected at least 2 to split it by prompt"
+            f"the data holds {count(len(groups), 'different prompt')}, expected at least 2 to split it by prompt"
         )
     held = _choose(list(groups.values()), max(1, round(share * len(records))), seed)
     first = [item for index, item in enumerate(items) if index not in held]

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from edgelm.store.chat_schema import Attachment, Queued
+from edgelm.units import count
 
 
 class Chip(Static):
@@ -76,4 +77,4 @@ def _short(text: str) -> str:
 
 
 def _size(text: str) -> str:
-    return f"{text.count(chr(10)) + 1:,} lines, {len(text):,} characters"
+    return f"{count(text.count(chr(10)) + 1, 'line')}, {count(len(text), 'character')}"

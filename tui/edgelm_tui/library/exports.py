@@ -5,11 +5,13 @@ Each is a job; knows no widget.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgelm import paths
+from edgelm.model.names import place
 from edgelm_tui.library.entries import Entry
 
 
@@ -68,6 +70,12 @@ def _of_adapter(entry: Entry) -> list[Export]:
 
 
 def to_directory(text: str, usual: Path) -> Path:
-    """What the user typed: a path, or a name beside the usual place."""
-    path = Path(text.strip()).expanduser()
-    return path if len(path.parts) > 1 else usual.with_name(path.name)
+    """What the user typed: a path where it has a slash, else a name beside the usual place.
+
+    Raises:
+        OptionError: a name that is none.
+    """
+    said = text.strip()
+    if os.sep in said or said.startswith("~"):
+        return place(usual.parent, output=said)
+    return place(usual.parent, name=said)

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable, Input, Static
 
+from edgelm.errors import OptionError
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import FitKnown
 from edgelm_tui.jobs.manager import Job
@@ -272,7 +273,11 @@ is worked out while the engine is idle."""
     def _export(self, entry: Entry, export: Export, text: str | None) -> None:
         if not text or not text.strip():
             return
-        target = to_directory(text, export.target)
+        try:
+            target = to_directory(text, export.target)
+        except OptionError as error:
+            self.notify(error.message, severity="error")
+            return
         if target.exists():
             self.notify(f"{target} exists already", severity="error")
         else:

@@ -1,0 +1,1 @@
+"""Removing, renaming and copying what is in the library, with what refers to it."""

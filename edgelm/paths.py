@@ -1,12 +1,14 @@
 """Where things live on this machine.
 
 Everything sits under one directory: `$EDGELM_HOME` if set, else the platform's data directory
-(`~/Library/Application Support/edgelm`, `~/.local/share/edgelm`). Functions, not constants, so that a
-test or a shell can change the environment.
+(`~/Library/Application Support/edgelm`, `~/.local/share/edgelm`). What can be computed again is in the platform's cache
+directory (`~/Library/Caches/edgelm`, `~/.cache/edgelm`), which backups leave out, or in `$EDGELM_HOME/caches`.
+Functions, not constants, so that a test or a shell can change the environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -52,7 +54,26 @@ def prompt_caches() -> Path:
 
 
 def caches() -> Path:
-    """What can be computed again: KV caches, sensitivities, calibration statistics."""
+    """What can be computed again: KV caches, sensitivities, calibration statistics.
+
+    Caches of an earlier edgelm, in the data directory, are moved here once; where they cannot be, they stay unused.
+    """
+    if os.environ.get("EDGELM_HOME"):
+        return home() / "caches"
+    import platformdirs
+
+    place = Path(platformdirs.user_cache_dir("edgelm", appauthor=False))
+    before = former_caches()
+    if not place.exists() and before.is_dir():
+        # Another disk, another process that was quicker, or a directory that cannot be written.
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            before.rename(place)
+    return place
+
+
+def former_caches() -> Path:
+    """Where caches were before they had a place of their own; `edgelm doctor` names it while something is there."""
     return home() / "caches"
 
 

@@ -9,9 +9,11 @@ import pytest
 from fake_hub import FakeHub
 
 from edgelm.blas import preload_blas
+from edgelm.machine.precision import full_float32
 
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()
+full_float32()
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import FitError, OptionError, OutputError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.machine.long_job import long_job
+from edgelm.machine.open_files import raise_open_files
 from edgelm.model.config import normalise_config
 from edgelm.model.manifest import FILE_NAME, Manifest
 from edgelm.model.names import place
@@ -92,6 +93,7 @@ def convert(
         OptionError: a setting is out of bounds, or the calibration text is too short; a name that is none.
         FitError: calibrating does not fit in memory, even a layer at a time.
     """
+    raise_open_files()
     wanted = Conversion(**settings)
     said = None if name is None and output is None else place(paths.models(), name=name, output=output)
     if said is not None:

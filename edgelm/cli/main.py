@@ -24,6 +24,7 @@ from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
 from edgelm.errors import EdgeLMError, Interrupted, OptionError
+from edgelm.machine.open_files import raise_open_files
 from edgelm.version import __version__
 
 INTERRUPTED_EXIT_CODE = 130
@@ -135,6 +136,7 @@ ALIASES = {"ls": ("models", "list"), "rm": ("models", "remove")}
 def run() -> NoReturn:
     """The console script."""
     sys.excepthook = _report_bug
+    raise_open_files()
     for stream in (sys.stdout, sys.stderr):
         # A model's reply may hold characters that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):

@@ -14,6 +14,8 @@ from functools import cache
 import mlx.core as mx
 
 _SIDE = 1024
+_GPU_SIDE = 4096
+"""A product of 1024 takes a GPU as long as it takes to start it."""
 _READ_BYTES = 1 << 28
 """Far beyond any cache."""
 _REPEATS = 8
@@ -38,10 +40,22 @@ def measure_rates() -> Rates:
     return Rates(measure_matmul_flops_per_s(), 2 * values.nbytes / moved_s, values.size / exponential_s)
 
 
-def measure_matmul_flops_per_s() -> float:
-    """Floating-point operations per second of a square matrix product."""
-    left, right = _ones(_SIDE), _ones(_SIDE)
-    return 2 * _SIDE**3 / _fastest_s(lambda: left @ right)
+def measure_matmul_flops_per_s(dtype: mx.Dtype = mx.float32) -> float:
+    """Floating-point operations per second of a square matrix product in `dtype`."""
+    side = _matmul_side()
+    left, right = _ones(side, dtype), _ones(side, dtype)
+    return 2 * side**3 / _fastest_s(lambda: left @ right)
+
+
+def measure_round_trip_s() -> float:
+    """Seconds from asking for one number to having it: what every wait for the device costs."""
+    one = mx.ones((1,), dtype=mx.float32)
+    mx.eval(one)
+    return _fastest_s(lambda: one + one)
+
+
+def _matmul_side() -> int:
+    return _SIDE if mx.default_device() == mx.Device(mx.cpu) else _GPU_SIDE
 
 
 def measure_read_bytes_per_s() -> float:
@@ -60,8 +74,8 @@ def measure_read_bytes_per_s() -> float:
     return sum(matrix.nbytes for matrix in matrices) / _fastest_s(decode)
 
 
-def _ones(side: int) -> mx.array:
-    array = mx.ones((side, side), dtype=mx.float32)
+def _ones(side: int, dtype: mx.Dtype = mx.float32) -> mx.array:
+    array = mx.ones((side, side), dtype=dtype)
     mx.eval(array)
     return array
 

@@ -13,6 +13,7 @@ import mlx.core as mx
 from edgelm import device as devices
 from edgelm import paths
 from edgelm.errors import UnsupportedError
+from edgelm.machine.open_files import raise_open_files
 from edgelm.model.adapters.files import AdapterUse
 from edgelm.model.fingerprint import fingerprint
 from edgelm.model.fit import account_of, attention_heads, trace
@@ -61,6 +62,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         NotFoundError, FormatError, UnsafeError, UnsupportedError: about the model, the draft or the kind of cache.
         FitError: it would not fit in memory.
     """
+    raise_open_files()
     machine = devices.detect()
     loaded = load(directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit)
     limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None

@@ -11,8 +11,11 @@ def copy_text(text: str) -> bool:
     """Copy through a program of this machine; False where there is none, or the terminal is a remote one."""
     if "SSH_TTY" in os.environ or (program := shutil.which("pbcopy")) is None:
         return False
+    # pbcopy reads its input in the locale's encoding, and takes bytes beyond ASCII for Mac Roman without one.
+    environment = {name: value for name, value in os.environ.items() if name != "LC_ALL"}
+    environment["LC_CTYPE"] = "UTF-8"
     try:
-        subprocess.run([program], input=text.encode(), timeout=2, check=True)
+        subprocess.run([program], input=text.encode(), env=environment, timeout=2, check=True)
     except (OSError, subprocess.SubprocessError):
         return False
     return True

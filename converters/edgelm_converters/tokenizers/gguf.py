@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.tokenizers.byte_level import build_byte_level
+from edgelm_converters.tokenizers.control import ROLES, find_control
 from edgelm_converters.tokenizers.metadata import Metadata
 from edgelm_converters.tokenizers.pretokenizers import SPLITTERS, Splitter, splitter_named
 from edgelm_converters.tokenizers.special import SpecialTokens
@@ -111,7 +112,7 @@ def _role_ids(values: Metadata, kind: str, count: int) -> dict[str, int]:
     """Token id by role, as GGUF names roles; only those that the file or its kind has."""
     defaults = LLAMA_ROLES if kind == "llama" else {}
     found = {}
-    for role in ("bos", *ENDINGS, "unknown", "padding"):
+    for role in dict.fromkeys(("bos", *ROLES, "unknown", "padding")):
         index = values.token_id(f"tokenizer.ggml.{role}_token_id", count)
         index = defaults.get(role) if index is None else index
         if index is not None and index < count:
@@ -125,6 +126,8 @@ def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], k
     for role in ("bos", *ENDINGS):
         if role in roles and roles[role] < len(types):
             types[roles[role]] = TokenType.CONTROL
+    if len(types) == len(tokens):
+        types = list(find_control(tokens, types, roles).types)
     scores = values.numbers(SCORES) if kind == "llama" else None
     if kind == "llama" and scores is None:
         raise FormatError(f"{SCORES} is missing, expected a score for each token: {values.origin}")

@@ -48,6 +48,7 @@ from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, pea
 from edgelm_converters.recognise import open_checkpoint
 from edgelm_converters.sanitize import grouped
 from edgelm_converters.sensitivities import sensitivities
+from edgelm_converters.sources.tokenizer_files import built_note
 from edgelm_converters.tied import settled
 from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
@@ -139,6 +140,8 @@ def _convert(
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
+            built = built_note(checkpoint.origin.files[0].parent, directory)
+            job.notes.extend([built] if built else [])
         decision, plan = _plan(job)
         if wanted.has_budget:
             job, decision, plan = _plan_budget(job, decision, plan)

@@ -131,6 +131,7 @@ def normalise_config(config: Config) -> Config:
     """
     flat: Config = _with_infinities(copy.deepcopy(config))
     _fill_width(flat)
+    _raise_vocabulary(flat)
     for part in (flat, flat.get("text_config")):
         if isinstance(part, dict):
             _flatten_rope(part)
@@ -149,6 +150,13 @@ def _with_infinities(value: Any) -> Any:
             return float(value["__float__"])
         return {key: _with_infinities(item) for key, item in value.items()}
     return [_with_infinities(item) for item in value] if isinstance(value, list) else value
+
+
+def _raise_vocabulary(config: Config) -> None:
+    """mlx-lm's Gemma wrappers overwrite the text model's vocabulary by an outer one, which transformers does not have."""
+    text = config.get("text_config")
+    if isinstance(text, dict) and isinstance(text.get("vocab_size"), int):
+        config["vocab_size"] = text["vocab_size"]
 
 
 def _fill_width(config: Config) -> None:

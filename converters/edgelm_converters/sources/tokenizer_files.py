@@ -1,20 +1,42 @@
-"""The tokenizer of a Hugging Face directory, copied or, from a bare `tokenizer.model`, built."""
+"""The tokenizer of a Hugging Face directory: copied or, where there is only a `tokenizer.model`, built.
+
+What lies beside the model file is part of the tokenizer: added tokens, the roles of special tokens, the template, the
+settings. Where there is any of it, transformers builds from all of it, since it is what others load the directory with; a
+`tokenizer.model` alone (Meta's releases) is read as sentencepiece or tiktoken reads it.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from edgelm.errors import FormatError, NotFoundError
+from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model.config import read_json
+from edgelm.model.network import keep_file_limit, mlx_lm_errors
 
 PATTERNS = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "tokenizer.model", "*.tiktoken", "chat_template.jinja", "chat_template.json",
-    "additional_chat_templates/*",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+    "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "*.tiktoken", "tekken.json",
+    "chat_template.jinja", "chat_template.json", "additional_chat_templates/*", "chat_templates/*", "LICENSE*", "LICENCE*",
+    "NOTICE*", "USE_POLICY*",
 )  # fmt: skip
-"""Everything that transformers reads a tokenizer from; code (`*.py`) is never copied."""
+"""Everything that transformers reads a tokenizer from, and the terms; code (`*.py`) is never copied."""
+
+SIDECARS = frozenset({"tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"})
+"""What changes the tokenizer that a `tokenizer.model` makes."""
+
+_MODELS = frozenset(
+    {
+        "tokenizer.json",
+        "tokenizer.model",
+        "vocab.json",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "vocab.txt",
+    }
+)
 
 
 def write_tokenizer_files(source: Path, directory: Path) -> None:
@@ -22,13 +44,12 @@ def write_tokenizer_files(source: Path, directory: Path) -> None:
 
     Raises:
         NotFoundError: `source` has no tokenizer.
-        FormatError: tokenizer.json is not JSON.
+        FormatError: one of its files is broken.
+        UnsafeError: it is made of Python code in the checkpoint.
     """
-    found = [path for pattern in PATTERNS for path in sorted(source.glob(pattern)) if path.is_file()]
-    names = {path.name for path in found}
-    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"} and not any(
-        n.endswith(".tiktoken") for n in names
-    ):
+    found = [path for pattern in PATTERNS for path in sorted(source.glob(pattern)) if _is_data(path)]
+    names = {path.name for path in found if path.parent == source}
+    if not names & _MODELS and not any(name.endswith(".tiktoken") for name in names):
         raise NotFoundError(
             f"{source} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model into it",
@@ -40,7 +61,20 @@ def write_tokenizer_files(source: Path, directory: Path) -> None:
     if "tokenizer.json" in names:
         _check_json(source / "tokenizer.json")
     elif "tokenizer.model" in names:
-        _build_fast(source, directory)
+        _build(source, directory, has_sidecars=bool(names & SIDECARS))
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
+def built_note(source: Path, directory: Path) -> str | None:
+    """What the receipt says of a tokenizer that was built; None if it was copied."""
+    made = directory / "tokenizer.json"
+    if (source / "tokenizer.json").exists() or not (source / "tokenizer.model").exists() or not made.exists():
+        return None
+    added = len(json.loads(made.read_bytes()).get("added_tokens", ()))
+    return f"tokenizer.json was built from tokenizer.model, with {added} added and special tokens"
 
 
 def _check_json(path: Path) -> None:
@@ -52,16 +86,42 @@ def _check_json(path: Path) -> None:
         raise FormatError(f"{path} holds no tokenizer model")
 
 
-def _build_fast(source: Path, directory: Path) -> None:
+def _build(source: Path, directory: Path, *, has_sidecars: bool) -> None:
     from edgelm_converters.tokenizers import write_sentencepiece_tokenizer
+    from edgelm_converters.tokenizers.sentencepiece import is_sentencepiece
 
-    path = source / "tokenizer_config.json"
-    said = read_json(path) if path.exists() else {}
-    template = said.get("chat_template")
-    write_sentencepiece_tokenizer(
-        source / "tokenizer.model",
-        directory,
-        add_bos=bool(said.get("add_bos_token", True)),
-        add_eos=bool(said.get("add_eos_token", False)),
-        chat_template=template if isinstance(template, str) else None,
-    )
+    path = source / "tokenizer.model"
+    if has_sidecars and is_sentencepiece(path):
+        _build_with_sidecars(source, directory)
+    else:
+        write_sentencepiece_tokenizer(path, directory)
+
+
+def _build_with_sidecars(source: Path, directory: Path) -> None:
+    """What transformers makes of all the files, saved in the form that loads without them."""
+    with keep_file_limit():
+        from transformers import AutoTokenizer
+    try:
+        with mlx_lm_errors(source):
+            made = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+            made.save_pretrained(directory)
+    except FormatError as error:
+        if "trust_remote_code" not in error.message:
+            raise
+        raise UnsafeError(
+            f"the tokenizer of {source} is Python code, and edgelm runs no code from checkpoints",
+            hint="look for a release of the model with a tokenizer.json",
+        ) from error
+    if not (directory / "tokenizer.json").exists():
+        raise FormatError(f"{source} holds a tokenizer that has no fast form ({type(made).__name__})")
+    _as_it_stands(directory / "tokenizer_config.json", made)
+
+
+def _as_it_stands(path: Path, made: Any) -> None:
+    """Name no class that would build the tokenizer anew: transformers 5.24's LlamaTokenizer forgets `legacy` on the way.
+
+    What such a class has by default is written out.
+    """
+    sides = {"padding_side": made.padding_side, "truncation_side": made.truncation_side}
+    config = {**read_json(path), **sides, "tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

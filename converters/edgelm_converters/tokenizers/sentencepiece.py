@@ -71,6 +71,21 @@ def write_sentencepiece_tokenizer(
     write_tokenizer(tokenizer, special, directory, chat_template=chat_template)
 
 
+def is_sentencepiece(path: Path) -> bool:
+    """Whether a `tokenizer.model` is to be read by sentencepiece: it is no rank file of tiktoken.
+
+    Raises:
+        NotFoundError: no such file.
+        FormatError: it is neither, or broken.
+        UnsupportedError: see `write_sentencepiece_tokenizer`.
+    """
+    data = _read(path)
+    if is_rank_file(data):
+        return False
+    _vocabulary(_parse(data, path), path)
+    return True
+
+
 def _read(path: Path) -> bytes:
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist, expected a tokenizer.model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,14 @@ from fake_hub import FakeHub
 
 from edgelm.blas import preload_blas
 from edgelm.machine.precision import full_float32
+
+# A shell's background, and nohup, start processes with SIGINT ignored, and children inherit that: what tests do with
+# Ctrl-C is done with Python's own handler, wherever they run.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Matrices are tiny here, and tests run side by side: waiting threads of a BLAS would spin on the cores of other tests.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()

@@ -16,6 +16,7 @@ from pathlib import Path
 import fake_api
 import pytest
 from fake_api import FakeApi
+from waiting import PATIENCE_S
 
 FAKE_API = Path(fake_api.__file__)
 
@@ -61,7 +62,7 @@ def edgelm() -> Callable[..., subprocess.CompletedProcess[str]]:
             env=environment(**extra),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -89,7 +90,7 @@ class Terminal:
     def send(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def wait_for(self, text: str, *, then: str = "", timeout_s: float = 30) -> None:
+    def wait_for(self, text: str, *, then: str = "", timeout_s: float = PATIENCE_S) -> None:
         """Read until `text`, and `then` after it, have come since the last call."""
         deadline = time.monotonic() + timeout_s
         while (end := self._after(text, then)) < 0:
@@ -102,12 +103,12 @@ class Terminal:
         after = self.output.find(then, at + len(text))
         return after + len(then) if at >= 0 <= after else -1
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Read to the end; the exit code."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self._read():
             pass
-        return self.process.wait(timeout=5)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_api import FakeApi
+from waiting import PATIENCE_S, wait_for
 
 from edgelm.cli.answer_file import AnswerFile
 from edgelm.cli.main import main
@@ -241,10 +241,8 @@ def start(delay_s: str) -> subprocess.Popen[str]:
 
 
 def wait_for_answers(count: int) -> None:
-    deadline = time.monotonic() + 60
-    while not Path("out.jsonl").exists() or len(Path("out.jsonl").read_bytes().splitlines()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    file = Path("out.jsonl")
+    wait_for(lambda: file.exists() and len(file.read_bytes().splitlines()) >= count, f"{count} answers")
 
 
 @pytest.mark.fault
@@ -266,7 +264,7 @@ def test_ctrl_c_says_how_to_go_on(api: FakeApi) -> None:
     process = start("0.1")
     wait_for_answers(2)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "stopped after" in said
     assert "the same command goes on" in said

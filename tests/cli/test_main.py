@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from edgelm.cli import main as cli
 from edgelm.cli.output import show_error
@@ -135,7 +136,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert process.stderr.read() == ""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from checkpoints import write_checkpoint
 from tuning import write_chats
+from waiting import PATIENCE_S
 
 from edgelm import paths
 from edgelm.cli.main import main
@@ -108,7 +109,7 @@ def test_sigint_stops_with_a_checkpoint_and_resume_goes_on(base: str, data: str,
         if '"stepped"' in line:
             break
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert json.loads(out.splitlines()[-1])["reason"] == "stopped"
     assert "edgelm tune --resume long goes on" in err

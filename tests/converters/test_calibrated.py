@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from checkpoints import write_checkpoint
+from waiting import PATIENCE_S
 
 from edgelm.errors import EdgeLMError, FitError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model.load import load
@@ -239,7 +240,7 @@ def test_killed_it_goes_on_at_the_last_finished_layer_with_the_same_result(
             break
     os.kill(process.pid, signal.SIGKILL)
     process.stdout.close()
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
     assert not output.exists()
     kept = {path.name for path in (tmp_path / ".killed.layers").glob("layer-*.safetensors")}
     assert kept == {"layer-0000.safetensors", "layer-0001.safetensors"}

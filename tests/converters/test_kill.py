@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from waiting import PATIENCE_S
 
 import edgelm
 from edgelm_converters.convert import convert
@@ -51,7 +51,7 @@ def run_until(line: int, source: Path, output: Path, number: int) -> int:
         process.stdout.readline()
     os.kill(process.pid, number)
     process.stdout.close()
-    return process.wait(timeout=60)
+    return process.wait(timeout=PATIENCE_S)
 
 
 def test_sigkill_at_any_tensor_leaves_no_model_and_the_rerun_succeeds(
@@ -80,7 +80,6 @@ def test_a_disk_that_fills_up_leaves_nothing(big_source: Path, tmp_path: Path) -
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
         "from edgelm.cli.main import main; sys.exit(main(['convert', *sys.argv[1:]]))"
     )
-    started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", code, str(big_source), "-o", str(tmp_path / "out"), "--group-size", "32", "--quality", "rtn"],
         capture_output=True, text=True,
@@ -89,4 +88,3 @@ def test_a_disk_that_fills_up_leaves_nothing(big_source: Path, tmp_path: Path) -
     assert "cannot write" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
-    assert time.monotonic() - started < 120

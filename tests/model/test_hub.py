@@ -5,12 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_hub import FakeHub, point_at
+from waiting import wait_for
 
 from edgelm.errors import (
     FormatError,
@@ -362,13 +362,10 @@ def test_a_killed_download_is_resumed_by_the_next_process(
 
 
 def _wait_for(directory: Path, pattern: str, size_bytes: int) -> list[Path]:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        found = [path for path in directory.rglob(pattern) if path.stat().st_size >= size_bytes]
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"no {pattern} of {size_bytes} bytes came")
+    return wait_for(
+        lambda: [path for path in directory.rglob(pattern) if path.stat().st_size >= size_bytes],
+        f"{pattern} of {size_bytes} bytes",
+    )
 
 
 @pytest.mark.fault

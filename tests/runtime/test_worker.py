@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 import pytest
+from waiting import PATIENCE_S
 
 from edgelm.errors import EngineError, PromptError
 from edgelm.runtime.worker import EngineThread
@@ -62,9 +63,7 @@ def test_leaving_early_cancels(engine: EngineThread[mx.array]) -> None:
     for number in job.events():
         if number == 3:
             break
-    started = time.perf_counter()
-    assert engine.call(lambda _: "free") == "free"
-    assert time.perf_counter() - started < 5
+    assert engine.call(lambda _: "free") == "free"  # `count` alone would go on for hours
 
 
 def test_cancel_lets_the_work_say_its_last_word(engine: EngineThread[mx.array]) -> None:
@@ -138,7 +137,7 @@ def run_script(tail: str) -> subprocess.Popen[str]:
 
 def test_the_interpreter_ends_with_a_job_under_way() -> None:
     process = run_script("")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "ready\n", "")
 
 
@@ -156,5 +155,5 @@ def test_ctrl_c_in_the_listener_ends_the_job() -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "stopped 0.0\n", "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from saved_chats import talk
+from waiting import PATIENCE_S
 
 from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import Attachment
@@ -181,7 +182,7 @@ with Chats(Path(sys.argv[1]), timeout_s=60) as chats:
 def test_two_processes_in_one_chat_become_branches(file: Path, chats: Chats) -> None:
     talk(chats, "hello")
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(file), name]) for name in "ab"]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=PATIENCE_S) for writer in writers] == [0, 0]
     branches = chats.siblings(2)
     assert len(branches) == 2
     for branch in branches:
@@ -207,7 +208,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.fault
 def test_a_killed_process_loses_nothing_that_was_written(file: Path) -> None:
-    died = subprocess.run([sys.executable, "-c", DYING, str(file)], check=False, timeout=60)
+    died = subprocess.run([sys.executable, "-c", DYING, str(file)], check=False, timeout=PATIENCE_S)
     assert died.returncode == -9
     with Chats(file) as chats:
         question, answer = chats.path(1)

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from edgelm.errors import FormatError, OutputError, UnsupportedError
 from edgelm.store.database import Database, Schema
@@ -104,7 +105,7 @@ def test_processes_share_a_file(path: Path) -> None:
         "            rows.execute('INSERT INTO notes (text) VALUES (?)', (sys.argv[2],))\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "ab"]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=PATIENCE_S) for worker in workers] == [0, 0]
     with Database(path, NOTES) as database:
         assert sorted(texts(database)) == ["a"] * 50 + ["b"] * 50
 

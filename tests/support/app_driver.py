@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from scripted_engine import ScriptedEngine
 from textual.pilot import Pilot
 from textual.widgets import Static
+from waiting import PATIENCE_S
 
 from edgelm.memory import Memory
 from edgelm_tui.app import EdgeLMApp
@@ -75,7 +77,8 @@ class Driver:
 
     async def until(self, is_so: Callable[[], bool], what: str = "it happened") -> None:
         """Let the app run until `is_so`."""
-        for _ in range(500):
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
             if is_so():
                 await self.pilot.pause()
                 return

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from edgelm.tune.events import TuneEvent
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.session import Session, begin
@@ -131,4 +133,4 @@ class Zygote:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=PATIENCE_S)

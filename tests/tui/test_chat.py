@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -59,10 +58,8 @@ async def test_escape_stops_at_once_and_keeps_what_was_said() -> None:
         engine.gate.clear()
         await it.send("word " * 200)
         await it.until(lambda: "You said:" in it.screen_text, "answering")
-        began = time.monotonic()
         await it.press("escape")
-        assert not it.app.desk.busy
-        assert time.monotonic() - began < 0.5
+        assert not it.app.desk.busy  # though the engine's gate is still closed
         await it.until(lambda: "stopped" in it.meter and "stopped · c goes on" in it.screen_text, "said so")
         kept = it.said[-1]
         assert kept.startswith("You said:")

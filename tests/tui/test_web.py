@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
 from textual_serve.app_service import AppService
+from waiting import PATIENCE_S
 
 from edgelm.cli.main import main
 from edgelm_tui.web import make_server
@@ -58,7 +59,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
         for process in opened:
             assert process.stdin is not None
             process.stdin.close()
-            await asyncio.wait_for(process.wait(), 30)
+            await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def test_the_address_with_its_key_opens_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,7 @@ async def test_the_address_with_its_key_opens_the_app(monkeypatch: pytest.Monkey
         async with browser.ws_connect(f"{url}/ws?width=80&height=24", headers=cookie) as socket_:
             seen = b""
             while b"over the web" not in seen:
-                message = await asyncio.wait_for(socket_.receive(), 30)
+                message = await asyncio.wait_for(socket_.receive(), PATIENCE_S)
                 assert message.type in (WSMsgType.TEXT, WSMsgType.BINARY)
                 seen += message.data if isinstance(message.data, bytes) else message.data.encode()
 

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkpoints import write_checkpoint
 from tuning import write_chats
+from waiting import PATIENCE_S, wait_for
 
 from edgelm.cli.main import main
 from edgelm.tune.checkpoint import checkpoints, load_checkpoint
@@ -79,7 +79,7 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_doubled_batch(
     alone = stepped(capsys.readouterr().out)
     output, _ = launch(
         tmp_path / "two", *inputs, *FLAGS, "--batch-tokens", "128", "--steps", "8"
-    ).communicate(timeout=240)
+    ).communicate(timeout=PATIENCE_S)
     together = stepped(output)
     assert len(together) == 8, output
     for one, two in zip(alone, together, strict=True):
@@ -98,9 +98,9 @@ def test_a_lost_worker_ends_in_an_error_and_a_checkpoint_to_go_on_from(
         home, *inputs, *FLAGS, "--batch-tokens", "128", "--steps", "4000", "--checkpoint-every", "2"
     )
     folder = home / "runs" / "run"
-    _wait_for(lambda: len(checkpoints(folder / "checkpoints")) >= 2)
+    wait_for(lambda: len(checkpoints(folder / "checkpoints")) >= 2)
     os.kill(_worker(process.pid, rank=1), signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert "training failed" in output
     assert "edgelm tune --resume" in output
     kept = checkpoints(folder / "checkpoints")
@@ -113,13 +113,6 @@ def test_a_lost_worker_ends_in_an_error_and_a_checkpoint_to_go_on_from(
             session.control.give("stop")
     assert isinstance(event, Ended)
     assert event.step == last + 1
-
-
-def _wait_for(condition: Any, seconds: float = 200) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.1)
 
 
 def _worker(launcher: int, rank: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
+from waiting import PATIENCE_S
 
 from edgelm.errors import OutputError
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
@@ -255,7 +256,7 @@ def test_a_killed_writer_leaves_only_whole_files(network: Any, tmp_path: Path) -
 @pytest.mark.fault
 def test_two_processes_share_a_small_disk(network: Any, tmp_path: Path) -> None:
     writers = [start(writer_code(tmp_path)) for _ in range(2)]
-    said = [writer.communicate(timeout=240)[0] for writer in writers]
+    said = [writer.communicate(timeout=PATIENCE_S)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
     assert said == ["ready\n", "ready\n"]
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 200_000 + 2 * 20_000
@@ -269,7 +270,7 @@ def test_a_disk_that_takes_no_more_is_an_error_of_ours(tmp_path: Path) -> None:
     writer = start(
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + writer_code(tmp_path, limit=5000)
     )
-    said = writer.communicate(timeout=120)[0]
+    said = writer.communicate(timeout=PATIENCE_S)[0]
     assert said.splitlines()[0] == "ready"
     assert said.splitlines()[1].startswith("refused: cannot write")
     assert list(tmp_path.glob("*/*")) == []

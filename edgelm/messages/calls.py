@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgelm.messages.values import MessageError, describe, read_list, read_text
+from edgelm.messages.values import MessageError, describe, read_list, read_object, read_text
 
 
 def read_calls(value: Any, field: str) -> list[dict[str, Any]]:
@@ -26,8 +26,7 @@ def read_call(call: Any, field: str) -> dict[str, Any]:
     Raises:
         MessageError: it has no name, or arguments that are no object.
     """
-    if not isinstance(call, Mapping):
-        raise MessageError(field, f"{describe(call)}, expected an object")
+    call = read_object(call, field)
     wrapped = call.get("function")
     function = dict(wrapped) if isinstance(wrapped, Mapping) else dict(call)
     at = f"{field}.function" if isinstance(wrapped, Mapping) else field
@@ -66,7 +65,4 @@ def read_tools(value: Any, field: str = "tools") -> tuple[dict[str, Any], ...]:
     if value is None or value == "":
         return ()
     tools = read_list(value, field)
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, Mapping):
-            raise MessageError(f"{field}[{index}]", f"{describe(tool)}, expected an object")
-    return tuple(dict(tool) for tool in tools)
+    return tuple(dict(read_object(tool, f"{field}[{index}]")) for index, tool in enumerate(tools))

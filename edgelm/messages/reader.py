@@ -12,7 +12,7 @@ from typing import Any
 
 from edgelm.messages.calls import read_call, read_calls
 from edgelm.messages.content import read_content, read_reasoning
-from edgelm.messages.values import MessageError, describe, read_list, read_text
+from edgelm.messages.values import MessageError, describe, read_list, read_object, read_text
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -58,8 +58,7 @@ def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict
     Raises:
         MessageError: naming the field inside.
     """
-    if not isinstance(value, Mapping):
-        raise MessageError(field, f"{describe(value)}, expected an object with role and content")
+    value = read_object(value, field, "an object with role and content")
     message = {
         str(key): item for key, item in value.items() if key not in (or_keys or ()) and item is not None
     }

@@ -42,6 +42,22 @@ def read_list(value: Any, field: str) -> list[Any]:
     return list(value)
 
 
+def read_object(value: Any, field: str, expected: str = "an object") -> Mapping[str, Any]:
+    """An object, or the JSON text of one, as tables hold objects of different keys.
+
+    Raises:
+        MessageError: something else.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise MessageError(field, f"not a valid JSON object: {error}") from None
+    if not isinstance(value, Mapping):
+        raise MessageError(field, f"{describe(value)}, expected {expected}")
+    return value
+
+
 def read_text(value: Any, field: str) -> str:
     """A text.
 

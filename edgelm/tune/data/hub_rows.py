@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgelm.errors import NetworkError, NotFoundError, UnsupportedError
+from edgelm.tune.data.containers.features import feature_restorer
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.rows import Origin
 from edgelm.tune.data.written import Written
@@ -47,8 +48,16 @@ def _load(name: str, config: str | None, split: str) -> Iterator[Mapping[str, An
             hint="pip install 'edgelm[data]', or check the path",
         ) from error
     try:
-        return iter(datasets.load_dataset(name, config, split=split))
+        found = datasets.load_dataset(name, config, split=split)
     except (FileNotFoundError, ValueError) as error:
         raise NotFoundError(f"no dataset {name} with a split {split}: {error}") from error
     except (ConnectionError, OSError) as error:
         raise NetworkError(f"{name} cannot be read from the Hub: {error}") from error
+    return restored_rows(found)
+
+
+def restored_rows(found: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a `datasets.Dataset`, without the nulls that its table gave them inside their cells."""
+    columns = {name: feature_restorer(feature) for name, feature in (found.features or {}).items()}
+    for row in found:
+        yield {key: columns[key](cell) if key in columns else cell for key, cell in row.items()}

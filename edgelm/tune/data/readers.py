@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
+from edgelm.tune.data.containers.arrow import restorer
 from edgelm.tune.data.hub_rows import looks_like_dataset, read_hub_rows
 from edgelm.tune.data.json_rows import read_json, read_json_lines
 from edgelm.tune.data.problems import Problem
@@ -191,9 +192,11 @@ def _parquet(path: Path, name: str) -> Iterator[Written | Problem]:
         ) from error
     try:
         with parquet.ParquetFile(path) as file:
+            columns = {field.name: restorer(field.type) for field in file.schema_arrow}
             values = (row for batch in file.iter_batches() for row in batch.to_pylist())
             for number, value in enumerate(values, start=1):
-                yield _written(value, Origin(name, number))
+                row = {key: columns[key](cell) for key, cell in value.items()}
+                yield _written(row, Origin(name, number))
     except (ArrowException, OSError, ValueError) as error:
         raise FormatError(f"{name} is not readable as Parquet: {error}") from error
 

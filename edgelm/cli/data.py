@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from edgelm.tune.data.readers import find_sources
+    from edgelm.tune.data.sources import find_sources
 
     sources = find_sources(arguments.file)
     validation = arguments.validation or sources.validation
@@ -200,7 +200,7 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from edgelm.tune.data.readers import find_sources
+    from edgelm.tune.data.sources import find_sources
 
     if arguments.line is not None:
         refuse_together(arguments, "--line, which shows one row", "first")

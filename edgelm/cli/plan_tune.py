@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, model: Described, device: Device) -> None
 def _read_data(file: str, model: Described) -> Dataset:
     from edgelm.model.load import load_tokenizer
     from edgelm.tune.data.prepare import prepare
-    from edgelm.tune.data.readers import find_sources
+    from edgelm.tune.data.sources import find_sources
 
     tokenizer = load_tokenizer(model.directory, model.config)
     with progress_bars() as on_progress:

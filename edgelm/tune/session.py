@@ -37,7 +37,7 @@ from edgelm.tune.batches import Batcher
 from edgelm.tune.checkpoint import Position, checkpoints, load_checkpoint
 from edgelm.tune.control import Control
 from edgelm.tune.data.prepare import Prepared, prepare
-from edgelm.tune.data.readers import find_sources
+from edgelm.tune.data.sources import find_sources
 from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
 from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.folder import RunFolder, create_run, remove_directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import Chat, Completion, Record
+from edgelm.tune.data.records import Chat, Completion, Record, Text
 from edgelm.tune.data.rows import Origin
 
 
@@ -42,6 +42,24 @@ def _empty_answers(record: Record) -> tuple[list[str], int]:
     says = ("content", "tool_calls", "reasoning_content")
     empty = [i for i, m in answers if not any(str(m.get(key) or "").strip() for key in says)]
     return [f"messages[{index}].content" for index in empty], len(answers)
+
+
+def find_empty_prompts(record: Record) -> Iterator[Problem]:
+    """Questions without a word: nothing is learnt of how to answer what was never asked."""
+    if isinstance(record, Text):
+        return
+    if isinstance(record, Completion):
+        if not record.prompt.strip():
+            yield Problem(record.origin, "prompt", "empty, expected what to answer", "empty prompt")
+        return
+    name, messages = ("messages", record.messages) if isinstance(record, Chat) else ("prompt", record.prompt)
+    asked = [(index, message) for index, message in enumerate(messages) if message["role"] == "user"]
+    empty = [f"{name}[{index}].content" for index, message in asked if not message["content"].strip()]
+    if empty and len(empty) == len(asked):
+        yield Problem(record.origin, empty[0], "empty, and there is no other question", "empty prompt")
+        return
+    for field in empty:
+        yield Problem(record.origin, field, "an empty question", "empty prompt", "warning")
 
 
 def find_overlap(train: Iterable[Record], validation: Iterable[Record]) -> Iterator[Problem]:

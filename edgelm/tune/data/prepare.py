@@ -8,7 +8,13 @@ from typing import Any
 
 from edgelm.errors import FormatError
 from edgelm.progress import OnProgress, Progress, ignore_progress
-from edgelm.tune.data.checks import find_duplicates, find_empty_answers, find_mixed_kinds, find_overlap
+from edgelm.tune.data.checks import (
+    find_duplicates,
+    find_empty_answers,
+    find_empty_prompts,
+    find_mixed_kinds,
+    find_overlap,
+)
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.encode import RowEncoder
 from edgelm.tune.data.formats import read_record
@@ -70,7 +76,7 @@ def read_records(source: str) -> Records:
 
 def _take(found: Records, name: str, record: Record, row: Written) -> None:
     found.report.formats[name] += 1
-    problems = list(find_empty_answers(record))
+    problems = [*find_empty_answers(record), *find_empty_prompts(record)]
     found.report.extend(problems)
     if all(problem.severity == "warning" for problem in problems):
         found.records.append(record)
@@ -117,7 +123,7 @@ def prepare(
     """Read, check and encode training data.
 
     Args:
-        source: a file or a Hub dataset (see `readers.find_sources` for directories).
+        source: a file or a Hub dataset (see `sources.find_sources` for directories).
         tokenizer: mlx-lm's TokenizerWrapper of the model to be tuned.
         settings: what is trained, and how long rows may be.
         validation: another file, to measure on.

@@ -24,6 +24,8 @@ Sort = Literal[
     "no target",
     "too long",
     "empty answer",
+    "empty prompt",
+    "control token",
     "duplicate",
     "overlap",
     "left out",

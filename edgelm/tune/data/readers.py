@@ -7,54 +7,22 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.tune.data.containers.arrow import restorer
-from edgelm.tune.data.hub_rows import looks_like_dataset, read_hub_rows
+from edgelm.tune.data.hub_rows import read_hub_rows
 from edgelm.tune.data.json_rows import read_json, read_json_lines
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.sources import SUFFIXES, is_dataset, missing
 from edgelm.tune.data.written import Written
 
 MAX_FIELD_CHARS = 1 << 26
 """Of one CSV cell; the csv module's own limit, 131,072, is less than many documents."""
-
-_TRAIN = ("train",)
-_VALIDATION = ("valid", "validation", "val", "dev", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What a path given as data stands for."""
-
-    train: str
-    validation: str | None = None
-
-
-def find_sources(text: str) -> Sources:
-    """A file stands for itself, a directory for its `train.*` and `valid.*` (as mlx-lm lays data out).
-
-    Raises:
-        NotFoundError: no such file, or a directory without `train.*`.
-    """
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        return Sources(text)
-    train, validation = _named(path, _TRAIN), _named(path, _VALIDATION)
-    if train is None:
-        raise NotFoundError(
-            f"{text} is a directory without train{{{', '.join(_READERS)}}}", hint="give the file itself"
-        )
-    return Sources(str(train), None if validation is None else str(validation))
-
-
-def _named(directory: Path, stems: tuple[str, ...]) -> Path | None:
-    candidates = (directory / f"{stem}{suffix}" for stem in stems for suffix in _READERS)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_rows(text: str) -> Iterator[Written | Problem]:
@@ -70,25 +38,16 @@ def read_rows(text: str) -> Iterator[Written | Problem]:
         return _read_file(path, text)
     if path.is_dir():
         raise FormatError(f"{text} is a directory, expected a file of rows")
-    if looks_like_dataset(text):
+    if is_dataset(text):
         return read_hub_rows(text)
-    raise NotFoundError(f"{text} does not exist", hint=_nearby(path))
-
-
-def _nearby(path: Path) -> str | None:
-    import difflib
-
-    entries = path.parent.iterdir() if path.parent.is_dir() else ()
-    names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else None
+    raise missing(text)
 
 
 def _read_file(path: Path, name: str) -> Iterator[Written | Problem]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise FormatError(
-            f"{name} ends in {path.suffix or 'nothing'}, expected one of {', '.join(_READERS)}",
+            f"{name} ends in {path.suffix or 'nothing'}, expected one of {', '.join(SUFFIXES)}",
             hint="one JSON object a line, in a .jsonl file, is the usual form",
         )
     try:
@@ -100,9 +59,26 @@ def _read_file(path: Path, name: str) -> Iterator[Written | Problem]:
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Written | Problem]:
+    if _is_one_array(path):
+        yield from _json(path, name)
+        return
     with path.open("rb") as file:
         for line, value in read_json_lines(file, name):
             yield _written(value, Origin(name, line))
+
+
+def _is_one_array(path: Path) -> bool:
+    """Whether a file of JSON lines is one JSON list, or one object over many lines, under a wrong name."""
+    with path.open("rb") as file:
+        filled = (line.strip() for line in file if line.strip(b"\xef\xbb\xbf \t\r\n"))
+        first, second = (next(filled, b"").removeprefix(b"\xef\xbb\xbf") for _ in range(2))
+    if not first.startswith(b"["):
+        return first == b"{" and second.startswith(b'"')
+    try:
+        rows = json.loads(first)
+    except (ValueError, RecursionError):
+        return True
+    return not second and all(isinstance(row, dict) for row in rows)
 
 
 def _json(path: Path, name: str) -> Iterator[Written | Problem]:

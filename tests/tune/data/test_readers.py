@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from edgelm.errors import EdgeLMError, NotFoundError, UnsupportedError
 from edgelm.tune.data.prepare import read_records
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.readers import find_sources, read_rows
+from edgelm.tune.data.readers import read_rows
 from edgelm.tune.data.records import Chat, Completion, Judgement, Preference, Text
+from edgelm.tune.data.sources import find_sources
 from edgelm.tune.data.written import Written
 
 ROWS = [{"prompt": "1+1", "completion": "2"}, {"prompt": 'a "b"', "completion": "c,\nd"}]

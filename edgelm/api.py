@@ -22,7 +22,7 @@ from edgelm.machine.power import kept_awake
 from edgelm.model import library
 from edgelm.model.adapters.files import check_base, find_adapter, parse_use, read_adapter
 from edgelm.progress import OnProgress, ignore_progress
-from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
+from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
 from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
@@ -40,7 +40,9 @@ class Model:
     """A loaded model. Close it, or use it in a `with` block, to give its memory back."""
 
     def __init__(self, directory: Path, options: RuntimeOptions) -> None:
-        self._thread: EngineThread[Ready] = EngineThread(lambda: assemble(directory, options))
+        self._thread: EngineThread[Ready] = EngineThread(
+            lambda: assemble(directory, options), teardown=release
+        )
         loaded = self._thread.call(lambda ready: ready.loaded)
         # Plain values and the tokenizer, which holds no arrays; the network stays on its thread.
         self.tokenizer = loaded.tokenizer

@@ -140,6 +140,25 @@ def configure_mlx(device: Device) -> None:
     mx.set_cache_limit(cache_limit_bytes(device, mx.get_active_memory()))
 
 
+def settle_memory(device: Device, *, wire: bool = True) -> None:
+    """Bound MLX's buffer cache and, on Metal, what is wired, by what is in use now: after a model came, and after one left.
+
+    Buffers that nobody uses are given back first. A wired limit stays until another is set: without this, a small model
+    would inherit a large one's. Waits for what is under way, since wired memory must not change beneath it.
+
+    Args:
+        wire: whether a model near the limit may be wired.
+    """
+    import mlx.core as mx
+
+    mx.synchronize()
+    mx.clear_cache()
+    in_use_bytes = mx.get_active_memory()
+    mx.set_cache_limit(cache_limit_bytes(device, in_use_bytes))
+    if device.backend == "metal":
+        mx.set_wired_limit((wired_limit_bytes(device, in_use_bytes) if wire else None) or 0)
+
+
 def compile_failure() -> str | None:
     """Why MLX cannot compile on this CPU, None if it can.
 
@@ -217,7 +236,7 @@ def prefix_pool_bytes(device: Device, in_use_bytes: int) -> int:
 
 
 def wired_limit_bytes(device: Device, in_use_bytes: int) -> int | None:
-    """For `mx.set_wired_limit`, once after a model was loaded; None is not to call it.
+    """For `mx.set_wired_limit`, once after a model was loaded; None is to wire nothing.
 
     Wiring the whole working set while caches grow is implicated in kernel panics (mlx #3186), but macOS pages a
     model near the limit out between tokens (measured by others: 0.73 against 31.5 token/s). So only from

@@ -81,7 +81,7 @@ def _add_speed(group: argparse._ArgumentGroup) -> None:
     add(
         "--draft",
         metavar="MODEL",
-        help="a smaller model of the same family that guesses ahead; the text is the same",
+        help="a smaller model of the same family that guesses ahead; the text is the same, on Metal up to rounding",
     )
     add(
         "--no-speculation",

@@ -31,8 +31,17 @@ PREFILL_CHUNK_TOKENS = 512
 _TIGHT_PERCENT = 85
 _MAX_CONTEXT_TOKENS = 1 << 24
 
-# Head widths for which MLX's Metal attention never writes out the scores.
-_FUSED_HEAD_WIDTHS = (64, 80, 128)
+# Head widths for which MLX's Metal attention never writes out the scores of a prompt (mlx 0.32.2 and later; 96 by mlx #3943, 72
+# by #4330; 192 and 256 only by `force_fused`, which mlx-lm does not ask for).
+_METAL_FUSED_WIDTHS = (64, 72, 80, 96, 128)
+
+# cuDNN's: multiples of 8 up to this, in half precision.
+_CUDA_WIDEST_FUSED = 128
+
+# Architectures of mlx-lm whose attention is matrix products and a softmax, and config keys that make it so: scores with
+# a cap, and latent attention, which adds the scores of the positions as a mask of their size.
+_WRITES_SCORES = ("gemma2", "olmo", "phi3small")
+_WRITES_SCORES_KEYS = ("attn_logit_softcapping", "kv_lora_rank")
 
 # Of a llama's chunk, measured on MLX's CPU backend with 4 to 8 layers (mx.get_peak_memory): the live arrays
 # of one layer come to 14 to 15 of its width and 2.1 of its feed-forward width.
@@ -201,15 +210,23 @@ class Account:
     def kv_bytes(self, tokens: int) -> int:
         return self._bytes(self.cache.elements_at(tokens)) if self.cache else 0
 
-    def workspace_bytes(self, tokens: int, chunk: int = PREFILL_CHUNK_TOKENS) -> int | None:
-        """One layer's live arrays over one chunk, its scores, and its cache copied as it grows."""
+    def workspace_bytes(
+        self, tokens: int, chunk: int = PREFILL_CHUNK_TOKENS, *, is_cache_packed: bool = False
+    ) -> int | None:
+        """One layer's live arrays over one chunk, its scores, and its cache copied as it grows.
+
+        Args:
+            is_cache_packed: mlx-lm's quantized caches multiply packed rows, and no fused attention takes those: the
+                scores of a chunk, heads × chunk × tokens, are written out on every device, in the type of the queries.
+        """
         width = _count(self.config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
         heads = attention_heads(self.config)
         if width is None:
             return None
         chunk = min(tokens, chunk)
         live = _LIVE_WIDTHS * width + _LIVE_FEED_FORWARD_WIDTHS * self._feed_forward(width)
-        scores = 0 if self._is_fused(width, heads or 1) else (heads or 1) * tokens
+        is_fused = self._is_fused(width, heads or 1) and not is_cache_packed
+        scores = 0 if is_fused else (heads or 1) * tokens
         copied = self.cache.largest_layer_elements_per_token * tokens if self.cache else 0
         return self._bytes(int(chunk * (live + scores)) + copied)
 
@@ -221,8 +238,18 @@ class Account:
         return max(dense, (expert or dense) * chosen)
 
     def _is_fused(self, width: int, heads: int) -> bool:
+        """Whether MLX's attention over a prompt never writes out its scores, which are then heads × chunk × tokens."""
+        model_type, text = self.config.get("model_type"), self.config.get("text_config")
+        parts = [part for part in (text, self.config) if isinstance(part, Mapping)]
+        if model_type in _WRITES_SCORES or any(
+            part.get(key) for part in parts for key in _WRITES_SCORES_KEYS
+        ):
+            return False
         head_width = _count(self.config, "head_dim") or width // heads
-        return self.device.backend != "cpu" and head_width in _FUSED_HEAD_WIDTHS
+        if self.device.backend == "cuda":
+            is_half = self.weights.float_bytes == 2
+            return is_half and head_width % 8 == 0 and head_width <= _CUDA_WIDEST_FUSED
+        return self.device.backend == "metal" and head_width in _METAL_FUSED_WIDTHS
 
     def _bytes(self, elements: int) -> int:
         return elements * self.weights.float_bytes

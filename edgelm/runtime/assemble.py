@@ -4,6 +4,7 @@ plan, and a smaller model that guesses ahead. Runs on the thread that will own M
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.adapters.files import AdapterUse
 from edgelm.model.fingerprint import fingerprint
-from edgelm.model.fit import account_of, attention_heads, trace
+from edgelm.model.fit import account_of, attention_heads, key_heads, trace
 from edgelm.model.load import LoadedModel, load
 from edgelm.model.weights.files import read_headers
 from edgelm.runtime.batching.batcher import Batcher
@@ -27,6 +28,7 @@ from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Chunks, chunks_for
 from edgelm.runtime.speculation.draft_model import DraftModel
+from edgelm.runtime.speculation.width import most_guesses
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
     raise_open_files()
     machine = devices.detect()
     loaded = load(directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit)
-    limit = devices.wired_limit_bytes(machine, mx.get_active_memory()) if options.wire else None
-    if limit is not None:
-        mx.set_wired_limit(limit)
+    devices.settle_memory(machine, wire=options.wire)
     make_layers = caches_of(loaded.network, options.cache)
     chunks = chunks_for(machine, attention_heads(loaded.config))
     memory = MemoryPlan(
@@ -86,10 +86,17 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
         draft_model=_draft_model(options.draft, loaded, options, chunks) if options.draft else None,
         prefill_chunk=chunks,
         memory=memory if options.check_fit else None,
+        most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
         variant=lambda: loaded.adapters.variant,
     )
     batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
     return Ready(loaded, engine, batcher)
+
+
+def release() -> None:
+    """After a model was let go, on its thread: the memory that it took, and the limits that were set for it, go too."""
+    gc.collect()  # networks hold themselves in circles
+    devices.settle_memory(devices.detect())
 
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:

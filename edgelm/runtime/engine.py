@@ -29,7 +29,7 @@ from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Chunks, Underway
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.speculation.draft_model import DraftModel
-from edgelm.runtime.speculation.governor import Governor
+from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
 
 _TAIL = 32  # tokens before a prompt's end where a snapshot is kept: templates rewrite only the last few
@@ -46,6 +46,7 @@ class Engine:
         pool: makes the caches and keeps them between requests; None is a small one in memory.
         draft_model: a smaller model that guesses ahead.
         memory: what a prompt may take; None is not checked.
+        most_guesses: that speculation may check at once.
         variant: names the adapters that are on: caches of one variant are never used for another.
     """
 
@@ -59,6 +60,7 @@ class Engine:
         pool: Pool | None = None,
         draft_model: DraftModel | None = None,
         memory: MemoryPlan | None = None,
+        most_guesses: int = MOST,
         variant: Callable[[], str] = str,
     ) -> None:
         self._network = network
@@ -73,6 +75,7 @@ class Engine:
         self._governor = Governor()
         self._draft_model = draft_model
         self._memory = memory
+        self._most_guesses = most_guesses
         self._variant = variant
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
@@ -210,11 +213,11 @@ class _Run:
 
     def _speculator(self) -> Speculator | None:
         engine = self._engine
-        if not self._request.speculation:
+        if not self._request.speculation or not engine._most_guesses:
             return None
         if engine._draft_model is not None:
             engine._draft_model.begin(self._prompt, self._cancel)
-        return Speculator(engine._governor, self._prompt, engine._draft_model)
+        return Speculator(engine._governor, self._prompt, engine._draft_model, most=engine._most_guesses)
 
     def _finished(self, outcome: Outcome, speculator: Speculator | None) -> Finished:
         first = outcome.first_token_at or time.perf_counter()

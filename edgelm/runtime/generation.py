@@ -41,7 +41,9 @@ class GenerationOptions(Options):
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
-    speculation: bool = option(True, "guess ahead where that is faster; the text is the same")
+    speculation: bool = option(
+        True, "guess ahead where that is faster; the text is the same, on Metal up to rounding"
+    )
     stop: tuple[str, ...] = ()
     """Strings that end the reply and are not part of it; one string or several may be given."""
     enable_thinking: bool | None = option(

@@ -43,7 +43,10 @@ class MemoryPlan:
         )
 
     def _workspace_bytes(self, tokens: int, chunk: int) -> int:
-        return self.account.workspace_bytes(tokens, chunk) or 0
+        is_packed = self.settings.kv_bits is not None
+        bound = self.settings.max_context
+        seen = tokens if bound is None else min(tokens, bound + chunk)
+        return self.account.workspace_bytes(seen, chunk, is_cache_packed=is_packed) or 0
 
     def chunk_for(self, tokens: int, wanted: int) -> int:
         """The largest chunk up to `wanted` with which a prompt of so many tokens fits.

@@ -41,7 +41,9 @@ class Request(Options):
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
     )
-    speculation: bool = option(True, "guess ahead where that is faster; the tokens are the same")
+    speculation: bool = option(
+        True, "guess ahead where that is faster; the tokens are the same, on Metal up to rounding"
+    )
     constraint: MakeConstraint | None = None
     """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
 

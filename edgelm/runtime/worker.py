@@ -97,13 +97,21 @@ class EngineThread(Generic[T]):
 
     Args:
         setup: run first, on the thread; typically loads a model.
+        teardown: run last, on the thread, when nothing holds the value any more.
 
     Raises:
         EngineError: from `submit` and `call`, after `close`.
         Exception: whatever `setup` raises, from the constructor.
     """
 
-    def __init__(self, setup: Callable[[], T], *, name: str = "edgelm-engine") -> None:
+    def __init__(
+        self,
+        setup: Callable[[], T],
+        *,
+        teardown: Callable[[], None] | None = None,
+        name: str = "edgelm-engine",
+    ) -> None:
+        self._teardown = teardown
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -165,6 +173,8 @@ class EngineThread(Generic[T]):
         finally:
             # On the thread that made them; without clear_streams the process aborts at exit.
             self._value = None
+            if self._teardown is not None:
+                self._teardown()
             mx.clear_streams()
 
     def _serve(self) -> None:

@@ -114,3 +114,76 @@ def test_what_is_kept_of_other_prompts_gives_way(cache_shape: Any) -> None:
     longest = found.longest_prompt()
     assert found.slack_bytes(100, 512) > 4 * GIB
     assert found.slack_bytes(longest, 32) < 1 << 20
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(8, 2), (4, 4)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_packed_caches_plan_is_about_what_is_measured(heads: int, key_heads: int, bits: int) -> None:
+    """Scores are most of it: a plan that forgets them is a tenth of the peak."""
+    import mlx.core as mx
+    from networks import make_network
+
+    from edgelm.runtime.cache.kinds import layer_maker
+
+    tokens, chunk = 2048, 256
+    width = 32 * heads
+    network = make_network(
+        "llama",
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        hidden_size=width,
+        num_hidden_layers=3,
+    )
+    settings = CacheSettings(kv_bits=bits)
+    layers = layer_maker(network, settings)()
+    for _ in range(tokens // chunk):
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        network(mx.zeros((1, chunk), dtype=mx.int32), cache=layers)
+        mx.eval([layer.state for layer in layers])
+    measured = mx.get_peak_memory() - before
+    config = {
+        "model_type": "llama", "hidden_size": width, "num_hidden_layers": 3, "intermediate_size": 128,
+        "num_attention_heads": heads, "num_key_value_heads": key_heads, "rms_norm_eps": 1e-5, "vocab_size": 96,
+    }  # fmt: skip
+    shape = trace(config, Path("tiny"))
+    for backend in ("cpu", "metal"):
+        machine = dataclasses.replace(simulate("M3", 16), backend=backend)  # type: ignore[arg-type]
+        weights = {"w": TensorInfo("F32", (10,), 0, 40)}
+        account = account_of(weights, shape, config, machine)
+        planned = MemoryPlan(account, settings)._workspace_bytes(tokens, chunk) * (
+            4 // account.weights.float_bytes
+        )
+        assert 0.8 < measured / planned < 1.25
+
+
+def test_scores_of_a_packed_cache_shrink_the_chunk(cache_shape: Any) -> None:
+    """8B on 16 GB at 100,000 tokens: one array of scores is 3.3 GB with chunks of 512, on Metal too."""
+    full, packed = plan(cache_shape, "M2", 16), plan(cache_shape, "M2", 16, kv_bits=4)
+    scores = 32 * 512 * 100_000 * 2
+    assert packed._workspace_bytes(100_000, 512) - full._workspace_bytes(100_000, 512) == scores
+    assert packed.chunk_for(100_000, 512) < 512
+    assert packed.need_bytes(100_000, packed.chunk_for(100_000, 512)) <= packed.budget_bytes
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "is_fused"),
+    [
+        *[("metal", {"head_dim": width}, True) for width in (64, 72, 80, 96, 128)],
+        *[("metal", {"head_dim": width}, False) for width in (32, 112, 192, 256)],
+        ("metal", {"head_dim": 128, "attn_logit_softcapping": 50.0}, False),
+        ("metal", {"head_dim": 128, "kv_lora_rank": 512}, False),
+        ("metal", {"head_dim": 128, "model_type": "olmo"}, False),
+        ("cuda", {"head_dim": 112}, True),
+        ("cuda", {"head_dim": 256}, False),
+        ("cpu", {"head_dim": 64}, False),
+    ],
+)
+def test_scores_are_written_out_where_no_kernel_is_fused(
+    cache_shape: Any, backend: str, changes: dict[str, Any], is_fused: bool
+) -> None:
+    machine = dataclasses.replace(simulate("M3", 16), backend=backend)  # type: ignore[arg-type]
+    account = account_of(WEIGHTS, cache_shape, {**CONFIG, **changes}, machine)
+    growth = (account.workspace_bytes(9000, 512) or 0) - (account.workspace_bytes(8000, 512) or 0)
+    assert (growth < 32 * 512 * 1000 * 2) == is_fused

@@ -26,11 +26,18 @@ class Speculator:
         governor: the engine's, which knows what steps cost.
         prompt: the request's.
         draft_model: a smaller model that has begun with the same prompt.
+        most: guesses to check at once, whatever pays.
     """
 
     def __init__(
-        self, governor: Governor, prompt: Sequence[int], draft_model: DraftModel | None = None
+        self,
+        governor: Governor,
+        prompt: Sequence[int],
+        draft_model: DraftModel | None = None,
+        *,
+        most: int = MOST,
     ) -> None:
+        self._most = most
         self._governor = governor
         self._lookup = PromptLookup(prompt)
         self._model = draft_model
@@ -51,6 +58,7 @@ class Speculator:
 
     def expects(self, limit: int) -> bool:
         """Whether a guess will probably pay after the token that is under way: then it is waited for."""
+        limit = min(limit, self._most)
         if limit < 1:
             return False
         if self._model is not None and self._governor.best_length(_MODEL, limit):
@@ -59,7 +67,8 @@ class Speculator:
 
     def propose(self, limit: int, sampler: Sampler) -> Draft | None:
         """A guess that is worth checking, of at most `limit` tokens."""
-        found = self._lookup.propose(min(limit, MOST))
+        limit = min(limit, self._most)
+        found = self._lookup.propose(limit)
         length = self._governor.best_length(found.grade, len(found.tokens)) if found else 0
         if self._model is not None and self._prefers_model(found, length):
             return self._ask_model(limit, sampler)
@@ -70,7 +79,7 @@ class Speculator:
 
     def propose_forced(self, tokens: Sequence[int]) -> Draft | None:
         """The same, of tokens that a grammar leaves no choice about."""
-        length = self._governor.best_length(_GRAMMAR, len(tokens))
+        length = self._governor.best_length(_GRAMMAR, min(len(tokens), self._most))
         return Draft(tuple(tokens[:length]), _GRAMMAR) if length else None
 
     def judge(self, draft: Draft, checked: int, stood: int, elapsed_s: float) -> None:

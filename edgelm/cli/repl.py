@@ -118,13 +118,14 @@ class Repl:
         self.ask(self.journal.say(text, unsaved.attachments) or unsaved)
 
     def ask(self, prompt: Message) -> None:
-        """Show an answer to a prompt that is written down; the conversation stands before it."""
+        """Show an answer to a prompt that is written down, another one if it has some; the conversation stands before it."""
+        times = self.journal.chats.answers(prompt.id) if prompt.id else 0
         text = self._with_unanswered(prompt.prompt_text())
         known = len(self.talker.chat.messages) + 1
         finished: Finished | None = None
         state: State = "failed"
         try:
-            finished, state = self._show(self.talker.ask(text, **self.generation()))
+            finished, state = self._show(self.talker.ask(text, **self.generation(times)))
         finally:
             if prompt.id:
                 self.journal.hear(
@@ -173,17 +174,25 @@ class Repl:
         self.journal.go_to(message_id)
         self.talker.chat.replace(self.journal.turns)
 
-    def generation(self) -> dict[str, Any]:
-        """What was set in this chat, as the runtime takes it."""
+    def generation(self, times: int = 0) -> dict[str, Any]:
+        """What was set in this chat, as the runtime takes it, for a prompt that was answered `times` times."""
         from edgelm_tui.engine.answering import read_schema
 
-        own = self.settings.changes(ChatSettings())
-        said = {name: value for name, value in self.settings.generation().items() if name in own}
+        settings = self._again(times) if times else self.settings
+        own = settings.changes(ChatSettings())
+        said = {name: value for name, value in settings.generation().items() if name in own}
         return (
             {**said, "schema": read_schema(self.settings.schema), "grammar": None}
             if own.get("schema")
             else said
         )
+
+    def _again(self, times: int) -> ChatSettings:
+        options = getattr(self.talker.chat, "options", None)
+        settings = self.settings.again(times, is_greedy=options is None or options.sampling.is_greedy)
+        if settings.temperature != self.settings.temperature:
+            say(f"drawn at temperature {settings.temperature}: the likeliest answer is the one you have")
+        return settings
 
     def _show(self, events: Generator[ToolEvent, None, None]) -> tuple[Finished | None, State]:
         """Print an answer; how it ended."""

@@ -24,10 +24,10 @@ from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import SCHEMA, Attachment, Queued, Session
 from edgelm.store.database import BUSY_TIMEOUT_S, Database
 from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages
+from edgelm.store.titles import title_of
 
 UNTITLED = "New chat"
 _KEEP_DELETED_S = 30 * 24 * 3600
-_TITLE_LENGTH = 60
 _SESSIONS = """
 SELECT s.*, f.name AS folder FROM chat_sessions AS s LEFT JOIN chat_folders AS f ON f.id = s.folder_id
 """
@@ -106,8 +106,7 @@ class Chats(MessageTree):
 
     def name_after(self, session_id: int, prompt: str) -> None:
         """Title a chat that has no title of its own after its first prompt."""
-        words = " ".join(prompt.split())
-        title = words if len(words) <= _TITLE_LENGTH else words[: _TITLE_LENGTH - 1].rstrip() + "…"
+        title = title_of(prompt)
         with self._database.transaction() as rows:
             rows.execute(
                 "UPDATE chat_sessions SET title = ? WHERE id = ? AND title = ?",

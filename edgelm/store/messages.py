@@ -107,6 +107,15 @@ class MessageTree:
         )
         return [row["id"] for row in found]
 
+    def answers(self, prompt_id: int) -> int:
+        """How many answers to a prompt have come to their end or to the token limit."""
+        found = self._database.rows(
+            "SELECT count(*) AS n FROM chat_messages WHERE parent_id = ? AND role = 'assistant' AND edited_from IS NULL"
+            " AND state IN ('complete', 'length')",
+            prompt_id,
+        )
+        return int(found[0]["n"])
+
     def sibling_places(self, session_id: int) -> dict[int, tuple[int, int]]:
         """Message → its place among its alternatives and their number: `(2, 3)`; of those that have any."""
         found = self._database.rows(

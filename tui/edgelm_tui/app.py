@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.screen import ChatScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.hearing import HearingApp
@@ -108,12 +109,14 @@ class EdgeLMApp(HearingApp):
         self.push_screen(HelpScreen(text, keys_of(screen.active_bindings.values(), others)))
 
     def action_interrupt(self) -> None:
-        """Ctrl+C: copy what is selected, else stop, and twice quits."""
+        """Ctrl+C: copy what is selected, else clear the prompt, else stop, and twice quits."""
         selected = getattr(self.focused, "selected_text", "") or self.screen.get_selected_text()
         now = time.monotonic()
         if selected:
             self.copy(selected)
             self.notify("copied")
+        elif isinstance(self.focused, Prompt) and self.focused.text:
+            self.focused.clear()
         elif self.desk.busy:
             self.stop_answer()
         elif self.state.loading:

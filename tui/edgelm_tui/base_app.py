@@ -29,7 +29,7 @@ from edgelm_tui.chat.screen import ChatScreen
 from edgelm_tui.chat.sending import Sender
 from edgelm_tui.clipboard import copy_text
 from edgelm_tui.engine.client import EngineClient
-from edgelm_tui.engine.events import ClientEvent, FitKnown
+from edgelm_tui.engine.events import ClientEvent, FitKnown, Loaded
 from edgelm_tui.jobs.manager import Job, JobManager
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.settings import THEMES as THEME_NAMES
@@ -75,6 +75,10 @@ class AppBase(App[None]):
         self._measures_memory = memory is None
         self._complained_at = 0.0
         self._after_load: list[int] = []
+        self._before: Loaded | None = None
+        """The model that comes back if the one that is being loaded is given up."""
+        self._used: str | None = None
+        """The model that was loaded last."""
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self.settings.app.theme
@@ -137,9 +141,17 @@ class AppBase(App[None]):
             chat = self.chat_screen()
             with self.reporting():
                 adapter = chat.chat_settings.adapter if chat is not None else ""
-        self.state.loading, self.state.model = name, None
+        self._before = self.state.model or self._before
+        self.state.loading, self.state.model, self.state.problem = name, None, None
         self.client.load(name, adapter or None)
         self.changed()
+
+    def load_again(self, name: str | None) -> bool:
+        """Load what a chat was with, or what was loaded last; False where that is not known or not there any more."""
+        wanted = next((one for one in (name, self._used) if one in self.state.names), None)
+        if wanted is not None:
+            self.load_model(wanted)
+        return wanted is not None
 
     def use_adapter(self, adapter: str) -> None:
         """Put an adapter on the model, if it is not there yet."""
@@ -159,7 +171,7 @@ class AppBase(App[None]):
         """Let the model go."""
         if self.desk.busy:
             self.stop_answer()
-        self.state.model = None
+        self.state.model = self._before = None
         self.client.unload()
         self.changed()
 
@@ -188,11 +200,17 @@ class AppBase(App[None]):
             self.call_next(chat.answer_changed, answer)
 
     def stop_loading(self) -> None:
-        """Give up the model that is being loaded; the screen waits for it no longer."""
+        """Give up the model that is being loaded; the screen waits for it no longer, and the one before comes back."""
         name, self.state.loading = self.state.loading, None
+        before, self._before = self._before, None
         self.client.stop_loading()
-        self.state.problem = f"loading {name} was stopped; Ctrl+L chooses a model"
         self._after_load.clear()
+        if before is not None:
+            self.client.load(before.directory or before.name, before.adapter)
+            self.state.loading = before.name
+            self.notify(f"loading {name} was stopped; {before.name} comes back")
+        else:
+            self.state.problem = f"loading {name} was stopped; Ctrl+L chooses a model"
         self.changed()
 
     async def open_chat(self, session_id: int) -> None:

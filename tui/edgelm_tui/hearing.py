@@ -118,7 +118,11 @@ class HearingApp(AppBase):
     async def _loaded(self, event: Loaded) -> None:
         from edgelm.model.recent import remember_model
 
-        self.state.model, self.state.loading, self.state.problem = event, None, None
+        self.state.model, self.state.loading = event, None
+        self._before, self._used = None, event.name
+        if event.is_back:
+            return
+        self.state.problem = None
         remember_model(event.name)
         with self.reporting():
             if self._after_load and not self.desk.busy:

@@ -28,6 +28,8 @@ from edgelm.options import Options, option
 _KINDS: dict[str, Callable[[str], Any]] = {
     "int": int, "float": float, "str": str, "bool": lambda text: text.lower() in ("true", "yes", "on"),
 }  # fmt: skip
+AGAIN_TEMPERATURE = 0.8
+"""Of another answer, where the first was the likeliest."""
 THEMES = ("edgelm-dark", "edgelm-light", "high-contrast", "ansi")
 
 
@@ -44,14 +46,18 @@ class AppSettings(Options):
 
 @dataclass(frozen=True)
 class ChatSettings(Options):
-    """Of a new chat; each chat may say otherwise."""
+    """Of a new chat; each chat may say otherwise. What samples is the model's own where nothing is said."""
 
     system: str = option("", "the system prompt")
-    temperature: float = option(0.0, "randomness; 0 takes the likeliest token", ge=0, le=100)
-    top_p: float = option(1.0, "keep the likeliest tokens that reach this probability", gt=0, le=1)
-    top_k: int = option(0, "keep this many tokens; 0 is off", ge=0)
-    min_p: float = option(0.0, "keep tokens at least this fraction as likely as the likeliest", ge=0, le=1)
-    repetition_penalty: float = option(1.0, "divide the scores of recent tokens; 1 is off", gt=0, le=100)
+    temperature: float | None = option(None, "randomness; 0 takes the likeliest token", ge=0, le=100)
+    top_p: float | None = option(None, "keep the likeliest tokens that reach this probability", gt=0, le=1)
+    top_k: int | None = option(None, "keep this many tokens; 0 is off", ge=0)
+    min_p: float | None = option(
+        None, "keep tokens at least this fraction as likely as the likeliest", ge=0, le=1
+    )
+    repetition_penalty: float | None = option(
+        None, "divide the scores of recent tokens; 1 is off", gt=0, le=100
+    )
     max_tokens: int | None = option(None, "stop an answer after so many tokens", ge=1)
     seed: int | None = option(None, "makes sampling reproducible", ge=0, lt=2**64)
     thinking: bool | None = option(None, "ask the model to think, or not to; empty leaves it to the model")
@@ -91,6 +97,18 @@ class ChatSettings(Options):
             return dataclasses.replace(self, **{name: kind(text.strip()) if text.strip() else default})
         except ValueError:
             raise OptionError(f"{name} is {text.strip()!r}, expected a number") from None
+
+    def again(self, times: int, *, is_greedy: bool) -> Self:
+        """For another answer to a prompt that was answered `times` times: drawn anew, and drawn at all.
+
+        Args:
+            is_greedy: whether the model takes the likeliest token where nothing is said; the answer would be the same.
+        """
+        made = self if self.seed is None else dataclasses.replace(self, seed=(self.seed + times) % 2**64)
+        if self.top_k == 1 or (is_greedy if self.temperature is None else self.temperature == 0):
+            kept = self.top_k if self.top_k != 1 else 0
+            return dataclasses.replace(made, temperature=AGAIN_TEMPERATURE, top_k=kept)
+        return made
 
     def generation(self) -> dict[str, Any]:
         """What the runtime is told, by the names it uses: sampling and the length of the answer."""

@@ -84,18 +84,24 @@ class ChatBase(ModeScreen):
             self.session_id = made.id
         return self.session_id
 
+    def load_again(self) -> bool:
+        """Load the model that the open chat was with; False where none can be."""
+        used = self.chats.session(self.session_id).model if self.session_id is not None else None
+        return self.edgelm.load_again(used)
+
     @property
     def is_mine(self) -> bool:
         """Whether the answer under way is in the open chat."""
         return self.desk.current is not None and self.desk.current.session_id == self.session_id
 
-    def armed(self, what: tuple[str, int], warning: str) -> bool:
+    def armed(self, what: tuple[str, int], warning: str = "") -> bool:
         """Whether the key before was the same for the same thing: a single key destroys nothing."""
         if self._armed == what:
             self._armed = None
             return True
         self._armed = what
-        self.notify(warning, severity="warning")
+        if warning:
+            self.notify(warning, severity="warning")
         return False
 
     def disarm(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from edgelm.errors import OptionError
@@ -10,7 +11,7 @@ from edgelm.store.chats import Chats
 from edgelm_tui.chat.typed.paths import path_of
 
 COMMANDS = {
-    "/new": "a new chat",
+    "/new": "a new chat; /clear too",
     "/model": "[name]  change the model, keep the chat",
     "/system": "[text]  set the system prompt; without text, open the chat's settings",
     "/settings": "sampling, schema, adapter of this chat",
@@ -29,16 +30,17 @@ COMMANDS = {
     "/feedback": "FILE [training|preferences|labels]  write rated and edited answers as rows to train on",
     "/search": "[words]  search all chats",
     "/help": "keys and what they do",
-    "/quit": "leave",
+    "/theme": "[name]  change the colours",
+    "/quit": "leave; /exit too",
 }
+ALIASES = {"/clear": "/new", "/exit": "/quit"}
+_COMMAND = re.compile(r"/[A-Za-z][A-Za-z_-]*(?=\s|$)")
 
 
 def parse(line: str) -> tuple[str, str] | None:
-    """A command and what follows it; None where `line` is no command. `//` begins a text with a slash."""
-    if not line.startswith("/") or line.startswith("//"):
-        return None
-    name, _, rest = line.partition(" ")
-    return name.strip(), rest.strip()
+    """A command and what follows it; None where `line` is text, as a path is. `//` begins any text with a slash."""
+    found = _COMMAND.match(line)
+    return (found[0], line[found.end() :].strip()) if found else None
 
 
 def unknown_command(name: str, known: Iterable[str]) -> OptionError:

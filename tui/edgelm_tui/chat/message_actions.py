@@ -10,6 +10,7 @@ from edgelm.store.moves import beside, prompt_of, rate
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.view import MessageView
 from edgelm_tui.markdown.blocks import code_blocks
+from edgelm_tui.settings import AGAIN_TEMPERATURE
 
 
 class MessageActions(ChatBase):
@@ -20,13 +21,14 @@ class MessageActions(ChatBase):
         event.stop()
         await self.act_on(event.view, event.action, event.argument)
 
-    async def action_message(self, action: str, argument: int = 0) -> None:
-        """Do something to the message that is meant."""
+    async def action_message(self, action: str, argument: int = 0) -> bool:
+        """Do something to the message that is meant; False where there is none."""
         view = self.target()
         if view is None:
             self.notify("there is no message yet", severity="warning")
-        else:
-            await self.act_on(view, action, argument)
+            return False
+        await self.act_on(view, action, argument)
+        return True
 
     async def act_on(self, view: MessageView, action: str, argument: int) -> None:
         """Do `action`; what fails is said."""
@@ -83,6 +85,12 @@ class MessageActions(ChatBase):
             AskText("Edit, and ask again; the old version stays as an alternative", message.content), take
         )
 
+    async def edit_last_prompt(self) -> None:
+        """Change what was asked last, and ask again."""
+        asked = [view for view in self.transcript.views if view.message.role == "user"]
+        if asked:
+            await self.act_on(asked[-1], "edit", 0)
+
     def _correct(self, view: MessageView, _: int) -> None:
         message = view.message
         if message.role == "user":
@@ -106,7 +114,11 @@ class MessageActions(ChatBase):
             return
         asked = prompt_of(self.chats, message)
         if asked is not None:
-            answer = self.sender.answer(asked)
+            answer, is_drawn = self.sender.again(asked)
+            if is_drawn:
+                self.notify(
+                    f"drawn at temperature {AGAIN_TEMPERATURE}: the likeliest answer is the one you have"
+                )
             await self.reload(self._heir(view, answer.message_id))
             self.transcript.follow()
 
@@ -180,6 +192,12 @@ class MessageActions(ChatBase):
             self.notify("an answer is under way; Esc stops it", severity="warning")
             return False
         if self.edgelm.state.model is None:
-            self.notify("no model is loaded; Ctrl+L chooses one", severity="warning")
+            if self.edgelm.state.loading or self.load_again():
+                self.notify(
+                    f"{self.edgelm.state.loading} is being loaded; ask again when it is there",
+                    severity="warning",
+                )
+            else:
+                self.notify("no model is loaded; Ctrl+L chooses one", severity="warning")
             return False
         return True

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
+from textual.widgets.text_area import EditResult
 
 from edgelm.store.newlines import unix_newlines
 from edgelm_tui.chat.typed.paths import dropped_files, quoted
@@ -37,6 +38,7 @@ class Prompt(TextArea):
         Binding("up", "earlier", "Earlier prompt", show=False, id="prompt.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="prompt.later"),
         Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
+        Binding("shift+tab", "app.focus_previous", "Messages", id="prompt.messages"),
     ]
 
     @dataclass
@@ -72,8 +74,12 @@ class Prompt(TextArea):
         self._draft = ""
 
     def action_send(self) -> None:
-        """Post the text."""
-        if self.is_completing and self.word().startswith("/"):
+        """Post the text; behind a backslash, break the line instead, as shells do."""
+        row, column = self.cursor_location
+        before = self.document.get_line(row)[:column]
+        if (len(before) - len(before.rstrip("\\"))) % 2:
+            self.replace("\n", (row, column - 1), (row, column))
+        elif self.is_completing and self.word().startswith("/"):
             self.post_message(self.Steer("send"))
         else:
             self.post_message(self.Submitted(self.text))
@@ -125,6 +131,13 @@ class Prompt(TextArea):
         """Replace everything, with the cursor at the end."""
         self.load_text(unix_newlines(text))
         self.move_cursor(self.document.end)
+
+    def clear(self) -> EditResult:
+        """Take away what is typed; the arrow keys bring it back."""
+        if self.text.strip():
+            self.asked = [self.text, *(old for old in self.asked if old != self.text)]
+        self.forget_place()
+        return super().clear()
 
     def forget_place(self) -> None:
         """Begin at the newest of the history again."""

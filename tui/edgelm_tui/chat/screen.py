@@ -167,7 +167,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         command = parse(event.text.strip())
         if command is not None:
             self._clear_prompt()
-            await self.obey(*command)
+            if not await self.obey(*command) and not self.prompt.text:
+                self.prompt.say(event.text)
             return
         text = event.text[1:] if event.text.startswith("//") else event.text
         with self.edgelm.reporting():
@@ -178,9 +179,6 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         if not text.strip() and not self.attachments:
             await self._send_waiting()
             return
-        if app.state.model is None and not app.state.loading:
-            self.notify("no model is loaded yet; Ctrl+L chooses one", severity="warning")
-            return
         found, wrong = files_in(text)
         if wrong and text != self._warned_of:
             self._warned_of = text
@@ -190,6 +188,12 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             return
         self._warned_of = None
         attachments = [*self.attachments, *found]
+        if app.state.model is None and not app.state.loading and not self.load_again():
+            self.notify("no model is loaded yet; Ctrl+L chooses one", severity="warning")
+            return
+        if app.state.model is not None and app.state.problem:
+            app.state.problem = None
+            app.changed()
         session_id = self.ensure_session()
         app.use_adapter(self.chat_settings.adapter)
         if self.desk.busy or app.state.loading:
@@ -206,7 +210,11 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         self.transcript.follow()
 
     async def _send_waiting(self) -> None:
-        if self.session_id is None or self.desk.busy or self.edgelm.state.model is None:
+        if self.session_id is None or self.desk.busy:
+            return
+        if self.edgelm.state.model is None:
+            if self.chats.queued(self.session_id) and (self.edgelm.state.loading or self.load_again()):
+                self.edgelm.send_after_load(self.session_id)
             return
         if self.sender.send_queued(self.session_id) is not None:
             await self.reload()
@@ -226,6 +234,7 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
 
     def on_text_area_changed(self) -> None:
         """Keep the draft, soon."""
+        self.disarm()
         self._draft_at = time.monotonic() + _DRAFT_S
 
     def on_prompt_completing(self, event: Prompt.Completing) -> None:
@@ -276,8 +285,8 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
                         self.prompt.say(item.text)
             await self.show_waiting()
 
-    def action_escape(self) -> None:
-        """Stop if an answer is under way, else close what is open, else go to the prompt."""
+    async def action_escape(self) -> None:
+        """Stop if an answer is under way, else close what is open, else go to the prompt; twice there edits the last one."""
         if self.prompt.is_completing:
             self.query_one(Completions).offer("")
             self.prompt.is_completing = False
@@ -290,8 +299,10 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         elif self.query_one(Sidebar).has_class("open") and not self.has_class("-wide"):
             self.query_one(Sidebar).remove_class("open")
             self.prompt.focus()
-        else:
+        elif self.focused is not self.prompt:
             self.prompt.focus()
+        elif self.armed(("escape", 0)):
+            await self.edit_last_prompt()
 
     def action_scroll(self, pages: int) -> None:
         """Through the messages, wherever the focus is."""

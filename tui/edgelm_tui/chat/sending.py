@@ -44,20 +44,29 @@ class Sender:
         self._chats.name_after(session_id, text or next((file.name for file in question.attachments), ""))
         return self.answer(question)
 
-    def answer(self, prompt: Message) -> Answer:
-        """Ask for another answer to a prompt."""
+    def again(self, prompt: Message) -> tuple[Answer, bool]:
+        """Ask for another answer to a prompt, which is to be another one; whether it is drawn where the others were not."""
+        settings = self.settings_of(prompt.session_id)
+        times = self._chats.answers(prompt.id)
+        model = self._model()
+        is_greedy = model.is_greedy if model is not None else True
+        other = settings.again(times, is_greedy=is_greedy) if times else settings
+        return self.answer(prompt, other), other.temperature != settings.temperature
+
+    def answer(self, prompt: Message, settings: ChatSettings | None = None) -> Answer:
+        """Ask for an answer to a prompt, with the chat's settings or others."""
         model = self._model()
         name, adapter = (model.name, model.adapter) if model else (None, None)
         made = self._chats.add(
             prompt.session_id, prompt.id, "assistant", "", state="writing", model=name, adapter=adapter
         )
         self._chats.set_model(prompt.session_id, name)
-        return self._desk.ask(made, self._question(prompt))
+        return self._desk.ask(made, self._question(prompt, settings))
 
     def go_on(self, cut: Message) -> Answer:
         """Let the model continue an answer that was cut."""
         self._chats.resume(cut.id)
-        return self._desk.ask(self._chats.message(cut.id), self._question(cut, continues=True))
+        return self._desk.ask(self._chats.message(cut.id), self._question(cut, None, continues=True))
 
     def send_queued(self, session_id: int) -> Answer | None:
         """Send the next prompt that waits; None if none does."""
@@ -67,8 +76,8 @@ class Sender:
                 return self.send(session_id, path[-1].id if path else None, item.text, item.attachments)
         return None
 
-    def _question(self, last: Message, *, continues: bool = False) -> Question:
-        settings = self.settings_of(last.session_id)
+    def _question(self, last: Message, settings: ChatSettings | None, *, continues: bool = False) -> Question:
+        settings = settings or self.settings_of(last.session_id)
         return Question(
             messages=tuple(turns(self._chats.lineage(last.id))),
             system=settings.system,

@@ -49,42 +49,44 @@ class SessionActions(ChatBase):
         """Do something to the open chat."""
         await self.do_to_session(action, self.session_id)
 
-    async def do_to_session(self, action: str, session_id: int | None, argument: str = "") -> None:
-        """Do `action`; what fails is said."""
+    async def do_to_session(self, action: str, session_id: int | None, argument: str = "") -> bool:
+        """Do `action`; what fails is said, and then False."""
         with self.edgelm.reporting():
-            match action:
-                case "undo":
-                    await self._undo_last()
-                case "search":
-                    self.action_search()
-                case "import":
-                    await self._ask_line("Open a chat from a .md or .json file", self._import, argument)
-                case _ if session_id is None:
-                    self.notify("this chat is not saved yet: it has no message", severity="warning")
-                case "rename":
-                    title = self.chats.session(session_id).title
-                    await self._ask_line(
-                        "Title", lambda text: self._rename(session_id, text), argument, title
-                    )
-                case "folder":
-                    now = self.chats.session(session_id).folder or ""
-                    known = ", ".join(self.chats.folders())
-                    question = "Folder; empty takes the chat out" + (
-                        f" (there are: {known})" if known else ""
-                    )
-                    await self._ask_line(question, lambda text: self._move(session_id, text), argument, now)
-                case "duplicate":
-                    await self.open(self.chats.duplicate(session_id).id)
-                case "delete":
-                    await self._delete_session(session_id)
-                case "export":
-                    name = file_name(self.chats.session(session_id).title)
-                    await self._ask_line(
-                        "Write the chat to (.md or .json)",
-                        lambda text: self._export(session_id, text),
-                        argument,
-                        name,
-                    )
+            return await self._do(action, session_id, argument)
+        return False
+
+    async def _do(self, action: str, session_id: int | None, argument: str) -> bool:
+        match action:
+            case "undo":
+                await self._undo_last()
+            case "search":
+                self.action_search()
+            case "import":
+                await self._ask_line("Open a chat from a .md or .json file", self._import, argument)
+            case _ if session_id is None:
+                self.notify("this chat is not saved yet: it has no message", severity="warning")
+                return False
+            case "rename":
+                title = self.chats.session(session_id).title
+                await self._ask_line("Title", lambda text: self._rename(session_id, text), argument, title)
+            case "folder":
+                now = self.chats.session(session_id).folder or ""
+                known = ", ".join(self.chats.folders())
+                question = "Folder; empty takes the chat out" + (f" (there are: {known})" if known else "")
+                await self._ask_line(question, lambda text: self._move(session_id, text), argument, now)
+            case "duplicate":
+                await self.open(self.chats.duplicate(session_id).id)
+            case "delete":
+                await self._delete_session(session_id)
+            case "export":
+                name = file_name(self.chats.session(session_id).title)
+                await self._ask_line(
+                    "Write the chat to (.md or .json)",
+                    lambda text: self._export(session_id, text),
+                    argument,
+                    name,
+                )
+        return True
 
     async def open(self, session_id: int | None) -> None:
         """Show another chat; None begins a new one. What was typed stays with its chat."""
@@ -150,7 +152,7 @@ class SessionActions(ChatBase):
                     await take(text)
 
         if given:
-            await taken(given)
+            await take(given)
         else:
             self.app.push_screen(AskLine(question, value), taken)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Attachment
 from edgelm_tui.chat.attaching import files_named
-from edgelm_tui.chat.commands import COMMANDS, unknown_command, write_feedback
+from edgelm_tui.chat.commands import ALIASES, COMMANDS, unknown_command, write_feedback
 from edgelm_tui.chat.message_actions import MessageActions
 from edgelm_tui.chat.session_actions import SessionActions
 from edgelm_tui.settings import ChatSettings
@@ -18,15 +19,17 @@ _MESSAGE = {"/retry": "regenerate", "/continue": "continue"}
 class SlashCommands(MessageActions, SessionActions):
     """A part of the chat screen."""
 
-    async def obey(self, name: str, rest: str) -> None:
-        """Do one command; what fails is said."""
+    async def obey(self, name: str, rest: str) -> bool:
+        """Do one command; what fails is said, and then False."""
+        name = ALIASES.get(name, name)
         with self.edgelm.reporting():
             if name in _SESSION:
-                await self.do_to_session(name[1:], self.session_id, rest)
-            elif name in _MESSAGE:
-                await self.action_message(_MESSAGE[name])
-            else:
-                await self._obey(name, rest)
+                return await self.do_to_session(name[1:], self.session_id, rest)
+            if name in _MESSAGE:
+                return await self.action_message(_MESSAGE[name])
+            await self._obey(name, rest)
+            return True
+        return False
 
     async def _obey(self, name: str, rest: str) -> None:
         match name:
@@ -51,10 +54,27 @@ class SlashCommands(MessageActions, SessionActions):
                 self.action_search(rest)
             case "/help":
                 self.edgelm.action_help()
+            case "/theme":
+                self._theme(rest)
             case "/quit":
                 self.edgelm.action_leave()
             case _:
                 raise unknown_command(name, COMMANDS)
+
+    def _theme(self, name: str) -> None:
+        names = self.edgelm.theme_names
+        if name in names:
+            self.edgelm.use_theme(name)
+        elif name:
+            raise OptionError(f"there is no theme {name!r}, expected one of {', '.join(names)}")
+        else:
+            from edgelm_tui.shell.dialogs import Choose
+
+            def chosen(theme: str | None) -> None:
+                if theme is not None:
+                    self.edgelm.use_theme(theme)
+
+            self.app.push_screen(Choose("Colours", names, self.app.theme), chosen)
 
     def _model(self, name: str) -> None:
         if name:

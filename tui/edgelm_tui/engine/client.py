@@ -7,14 +7,16 @@ no widget.
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from edgelm.errors import EdgeLMError, EngineError
+from edgelm.errors import EdgeLMError, EngineError, NotFoundError
 from edgelm_tui.engine.adapters import Adapters
 from edgelm_tui.engine.answering import answer
 from edgelm_tui.engine.events import (
@@ -31,6 +33,7 @@ from edgelm_tui.engine.events import (
 
 Load = Callable[..., Any]
 ListModels = Callable[[], Sequence[str]]
+Find = Callable[[str], object]
 Price = Callable[[str], FitKnown]
 
 
@@ -48,6 +51,14 @@ def load_model(name: str, adapter: str | None = None) -> Any:
     from edgelm.api import load
 
     return load(name, adapter=adapter, disk_cache=True)
+
+
+def find_model(name: str) -> object:
+    """Where a model is; one of the Hub is fetched."""
+    from edgelm.api import find_model
+    from edgelm.progress import ignore_progress
+
+    return find_model(name, ignore_progress)
 
 
 def list_library() -> list[str]:
@@ -76,12 +87,21 @@ def price_model(name: str) -> FitKnown:
 
 
 class EngineClient:
-    """Owns the model; every public method returns at once, but `close`."""
+    """Owns the model; every public method returns at once, but `close`.
+
+    Args:
+        find: raises where there is no such model, before another is let go for it; None looks into the list.
+    """
 
     def __init__(
-        self, load: Load = load_model, list_models: ListModels = list_library, price: Price = price_model
+        self,
+        load: Load = load_model,
+        list_models: ListModels = list_library,
+        price: Price = price_model,
+        find: Find | None = None,
     ) -> None:
         self._load_model = load
+        self._find = find or (find_model if load is load_model else self._find_listed)
         self._list_models = list_models
         self._price = price
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -190,22 +210,57 @@ class EngineClient:
         if number != self._load_count:
             return
         self._events.put(Loading(name))
-        adapters = self._adapters
-        if adapters is not None and adapters.is_live and self._is_loaded(name):
-            adapters.use(adapter)
-        else:
-            self._drop()
-            try:
-                self._model = self._load_model(name, adapter=adapter)
-            except EdgeLMError:
-                if number != self._load_count:  # nobody waits for it any more
-                    return
-                raise
-            self._adapters = Adapters(self._model, adapter)
+        before = self._held()
+        try:
+            self._change(name, adapter)
+        except EdgeLMError as error:
+            if number == self._load_count:  # else nobody waits for it any more
+                self._events.put(Failed(error.message, error.hint))
+                self._bring_back(before)
+            return
         if number != self._load_count:
             self._drop()
             return
         self._events.put(_describe(self._model, adapter))
+
+    def _change(self, name: str, adapter: str | None) -> None:
+        """Nothing is let go for a model that is not there."""
+        adapters = self._adapters
+        if (
+            adapters is not None
+            and self._is_loaded(name)
+            and (adapters.is_live or adapters.current == adapter)
+        ):
+            if adapters.is_live:
+                adapters.use(adapter)
+            return
+        self._find(name)
+        self._drop()
+        self._model = self._load_model(name, adapter=adapter)
+        self._adapters = Adapters(self._model, adapter)
+
+    def _held(self) -> tuple[str, str | None] | None:
+        """The model that is loaded, and its adapter."""
+        if self._model is None or self._adapters is None:
+            return None
+        return str(getattr(self._model, "directory", None) or self._model.name), self._adapters.current
+
+    def _bring_back(self, before: tuple[str, str | None] | None) -> None:
+        """The model that there was is the one that there is: another that cannot be had takes its place for no longer."""
+        if before is None:
+            return
+        try:
+            self._change(*before)
+        except EdgeLMError as error:
+            self._events.put(Failed(error.message, error.hint))
+        else:
+            self._events.put(replace(_describe(self._model, before[1]), is_back=True))
+
+    def _find_listed(self, name: str) -> None:
+        names = list(self._list_models())
+        if name not in names and not Path(name).is_dir():
+            near = difflib.get_close_matches(name, names, n=1)
+            raise NotFoundError(f"no model {name!r}", hint=f"did you mean {near[0]}?" if near else None)
 
     def _is_loaded(self, name: str) -> bool:
         return self._model is not None and name in (
@@ -247,4 +302,13 @@ def _describe(model: Any, adapter: str | None) -> Loaded:
     directory = getattr(model, "directory", None)
     bits = describe(directory).bits_per_weight if directory is not None else None
     size = getattr(model, "size_bytes", None)
-    return Loaded(model.name, model.context_length, bits, size, adapter, str(directory or ""))
+    defaults = getattr(model, "defaults", None)
+    return Loaded(
+        model.name,
+        model.context_length,
+        bits,
+        size,
+        adapter,
+        str(directory or ""),
+        is_greedy=defaults is None or defaults.sampling.is_greedy,
+    )

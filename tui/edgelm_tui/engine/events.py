@@ -33,6 +33,10 @@ class Loaded:
     size_bytes: int | None = None
     adapter: str | None = None
     directory: str = ""
+    is_greedy: bool = True
+    """Whether it takes the likeliest token where nothing else is said."""
+    is_back: bool = False
+    """Whether it is the one that was there before another was asked for, in vain."""
 
 
 @dataclass(frozen=True, slots=True)

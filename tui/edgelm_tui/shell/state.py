@@ -20,7 +20,7 @@ class AppState:
     model: Loaded | None = None
     loading: str | None = None
     problem: str | None = None
-    """Why there is no model."""
+    """Why there is no model, or not the one that was asked for last."""
     memory: Memory | None = None
     job: str = ""
 
@@ -36,6 +36,8 @@ class AppState:
 
     def _parts(self) -> list[str]:
         parts = [self._model()]
+        if self.model is not None and self.problem:
+            parts.append(self.problem)
         if self.job:
             parts.append(self.job)
         if self.memory is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from edgelm.errors import EdgeLMError, FormatError, UnsupportedError
 from edgelm.model.activations import use_named_gelu
 from edgelm.model.config import check_architecture, check_rope_is_read
+from edgelm.model.longrope import use_both_factors
 from edgelm.model.rotation import use_named_rotation
 
 
@@ -98,6 +99,7 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
     """Set right, in place, what the architecture's code does otherwise than a normalised `config` says."""
     use_named_gelu(network, config)
     use_named_rotation(network, config, source_of(type(network)))
+    use_both_factors(network, config)
 
 
 def source_of(network_class: type) -> str:

@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.watchdog import watchdog_error
+from edgelm.model.longrope import regime_of
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
@@ -77,6 +79,7 @@ class Engine:
         self._memory = memory
         self._most_guesses = most_guesses
         self._variant = variant
+        self._long_rope = regime_of(network) if isinstance(network, nn.Module) else None
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
         """Yield `Prefill`s, `Token`s and one `Finished`. Closing it early leaves the engine ready.
@@ -89,8 +92,30 @@ class Engine:
         """
         check_request(request, vocab_size=self._vocab_size, context_length=self._context_length)
         chunk = self._make_room(len(request.prompt))
-        with self._guarded():
+        with self._guarded(), self._turned_for(request):
             yield from _Run(self, request, cancel, chunk).events()
+
+    @contextmanager
+    def _turned_for(self, request: Request) -> Iterator[None]:
+        """LongRoPE turns keys by how long the sequence is, and they stay in the cache.
+
+        A prompt within the original context ends there; one beyond it is computed with the long factors from its start.
+        """
+        if self._long_rope is None:
+            yield
+            return
+        with self._long_rope.of(len(request.prompt) >= self._long_rope.limit):
+            yield
+
+    def _variant_now(self) -> str:
+        is_long = self._long_rope is not None and self._long_rope.is_long
+        return self._variant() + ("+long" if is_long else "")
+
+    def _limit(self) -> int | None:
+        """Most tokens of prompt and answer together, as things are turned now."""
+        if self._long_rope is None or self._long_rope.is_long:
+            return self._context_length
+        return min(self._long_rope.limit, self._context_length or self._long_rope.limit)
 
     def _make_room(self, tokens: int) -> int:
         """The most prompt tokens to compute at once; what is kept of other prompts goes where this one needs the memory."""
@@ -155,7 +180,7 @@ class _Run:
 
     def events(self) -> Iterator[EngineEvent]:
         mx.reset_peak_memory()
-        self._cached = self._live.begin(self._prompt, self._engine._variant())
+        self._cached = self._live.begin(self._prompt, self._engine._variant_now())
         yield Prefill(self._cached, len(self._prompt), self._cached)
         yield from self._prefill()
         if self._cancel.is_set():
@@ -165,7 +190,7 @@ class _Run:
                 self._settle()
             return
         speculator = self._speculator()
-        budget = token_budget(self._request, self._engine._context_length)
+        budget = token_budget(self._request, self._engine._limit())
         decoder = Decoder(
             self._network, self._live, self._request, self._cancel, budget=budget, speculator=speculator
         )

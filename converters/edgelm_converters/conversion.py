@@ -66,7 +66,7 @@ class Conversion(Options):
         if self.recipe is not None and (self.bits is not None or self.mode not in (None, "affine")):
             other = "bits" if self.bits is not None else "mode"
             raise OptionError(
-                f"recipe {self.recipe} chooses affine widths itself, so {other} cannot be given with it",
+                f"recipe {self.recipe} sets the bits itself, so {other} cannot be given with it",
                 settings=("recipe", other),
             )
         self._check_budget()
@@ -96,7 +96,7 @@ class Conversion(Options):
             )
         if budgets and widths:
             raise OptionError(
-                f"{budgets[0]} decides every tensor's width, so {' and '.join(widths)} cannot be given with it",
+                f"{budgets[0]} chooses the widths itself, so {' and '.join(widths)} cannot be given with it",
                 settings=(budgets[0], *widths),
             )
 

@@ -142,7 +142,7 @@ def _convert(
             checkpoint.write_tokenizer(directory)
             built = built_note(checkpoint.origin.files[0].parent, directory)
             job.notes.extend([built] if built else [])
-        decision, plan = _plan(job)
+        decision, plan = plan_of(job)
         if wanted.has_budget:
             job, decision, plan = _plan_budget(job, decision, plan)
         if not wanted.allow_mixed:
@@ -212,13 +212,13 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decisio
     if widest is not None:
         if not job.wanted.asks_for_quality:
             job = job.rounding("the budget holds every tensor at the widest")
-        return job, *_plan(job, widest)
+        return job, *plan_of(job, widest)
     with _buffer_cache(REUSED_BYTES):
         found, tied = sensitivities(job, plan, list(movable))
-    return job, *_plan(job, decide_by_budget(decision, plan, budget, found, tied))
+    return job, *plan_of(job, decide_by_budget(decision, plan, budget, found, tied))
 
 
-def _plan(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
+def plan_of(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
     network = job.network()
     inputs, held = job.inputs(network)
     kept = held if job.wanted.keeps_packed else {}

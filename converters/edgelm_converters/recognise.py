@@ -32,9 +32,9 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
     path = Path(source).expanduser()
     if path.exists():
         return open_path(path, source=_absolute(path))
-    package = packages.find_model_package(source)
+    package = packages.find_package(source)
     if package is not None:
-        return open_path(package.path, source=source, licence=package.licence)
+        return open_path(package, source=source, licence=packages.licence_of_package(package))
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:

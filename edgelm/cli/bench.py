@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgelm.cli.actions import add_force, check_file
 from edgelm.cli.model_flags import ADAPTER_HELP, add_model, found_model
 from edgelm.cli.output import console, print_json, progress_bars, say
 from edgelm.units import format_bytes, format_seconds
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, metavar="INT", help="measurements of each figure (default 3)")
     add("--adapter", metavar="NAME[=WEIGHT]", help=ADAPTER_HELP)
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
+    add_force(parser)
     add("--json", action="store_true", help="print JSON on stdout")
 
 
@@ -53,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     from edgelm.model.adapters.files import find_uses
     from edgelm.runtime.assemble import RuntimeOptions, assemble
 
+    check_file(arguments.output, arguments)
     options = BenchOptions.from_flags(arguments, depths=arguments.depth)
     directory = found_model(arguments.model)
     uses = find_uses([arguments.adapter] if arguments.adapter else (), directory)

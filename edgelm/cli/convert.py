@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import check_file
 from edgelm.cli.model_flags import add_place
 from edgelm.cli.output import console, print_json, progress_bars, say, warn
 from edgelm.cli.receipt import loss_rows
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Hub id, a Hugging Face, PyTorch or Meta directory, a .gguf file, or an installed model package (smollm2)",
     )
     add_place(parser, "the library", "the source, its width and quality")
-    parser.add_argument("--force", action="store_true", help="replace a model that is there already")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a model, or a file, that is there already"
+    )
     parser.add_argument("--revision", help="a Hub branch, tag or commit (default: the newest)")
     Conversion.add_flags(parser)
     parser.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
@@ -41,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = Conversion.from_flags(arguments)
     if arguments.svg:
         _check_chart(Path(arguments.svg), wanted)
+        check_file(arguments.svg, arguments)
     with progress_bars() as on_progress:
         made = convert(
             arguments.source,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_force, check_file
 from edgelm.cli.model_flags import found_model
 from edgelm.cli.output import paint, print_json, progress_bars, say
 from edgelm.cli.parsing.flags import refuse_together
@@ -62,6 +63,7 @@ def _add_split(actions: Any) -> None:
         "--share", type=float, default=0.1, metavar="S", help="of the rows for validation (default 0.1)"
     )
     split.add_argument("--seed", type=int, default=0, metavar="N", help="decides which (default 0)")
+    add_force(split)
     split.add_argument(
         "-o", "--output", metavar="DIR", help="where to (default: beside the file, under its name)"
     )
@@ -104,7 +106,7 @@ def _check(arguments: argparse.Namespace) -> None:
         _print_report(report, facts, show_all=arguments.all)
     if report.errors:
         rows = len({problem.origin for problem in report.errors})
-        raise FormatError(f"{rows:,} of {count(report.rows, 'row')} cannot be trained", hint=_hint(report))
+        raise FormatError(f"{rows:,} of {report.rows:,} rows cannot be trained", hint=_hint(report))
 
 
 def _hint(report: Report) -> str:
@@ -249,14 +251,14 @@ def _rows_to_show(
 
 
 def _split(arguments: argparse.Namespace) -> None:
-    from edgelm.atomic import atomic_write, refuse_existing
+    from edgelm.atomic import atomic_write
     from edgelm.tune.data.prepare import read_records
     from edgelm.tune.data.split import split_by_prompt
 
     target = Path(arguments.output) if arguments.output else Path(arguments.file).with_suffix("")
     paths = {name: target / f"{name}.jsonl" for name in ("train", "valid")}
     for path in paths.values():
-        refuse_existing(path)
+        check_file(path, arguments)
     found = read_records(arguments.file)
     found.report.require_clean()
     parts = split_by_prompt(found.records, found.written, arguments.share, arguments.seed)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgelm.cli.actions import add_force, check_file
 from edgelm.cli.model_flags import add_adapter, add_model, found_model
 from edgelm.cli.output import console, print_json, progress_bars
 from edgelm.cli.parsing.flags import refuse_together
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
     add("--json", action="store_true", help="print JSON on stdout")
     add("--svg", metavar="FILE", help="draw the figures by domain (.svg or .png)")  # fmt: skip
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,6 +67,7 @@ def _run_quality(arguments: argparse.Namespace) -> None:
     measuring = Measuring.from_flags(arguments)
     if arguments.svg:
         check_format(Path(arguments.svg))
+        check_file(arguments.svg, arguments)
     model, reference = _subjects(arguments)
     text = Path(arguments.text).expanduser() if arguments.text else None
     with progress_bars() as on_progress:

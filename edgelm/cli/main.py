@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from edgelm import log
+from edgelm.cli.completion import answer, is_asked
 from edgelm.cli.output import show_error
 from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
@@ -97,7 +98,7 @@ COMMANDS = (
     Command(
         "runs",
         "list, compare, plot and delete training runs",
-        ("edgelm runs", "edgelm runs show 20261125", "edgelm runs plot 20261125 -o loss.png"),
+        ("edgelm runs", "edgelm runs show 20261125", "edgelm runs plot 20261125"),
     ),
     Command(
         "adapters",
@@ -124,6 +125,14 @@ COMMANDS = (
         "quantize",
         "compare ways to quantize a model: size against loss",
         ("edgelm quantize compare smollm2 --bits 3,4 --methods rtn,best --svg frontier.svg",),
+    ),
+    Command(
+        "completion",
+        "let a shell complete commands, flags and names",
+        (
+            "edgelm completion zsh >> ~/.zshrc",
+            "edgelm completion fish > ~/.config/fish/completions/edgelm.fish",
+        ),
     ),
     Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
 )
@@ -166,6 +175,8 @@ def main(argv: Sequence[str]) -> int:
 def _dispatch(argv: Sequence[str]) -> None:
     at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
     top = _top_parser()
+    if is_asked():
+        answer(top, [command.name for command in COMMANDS], ALIASES)
     given = top.parse_args(argv[:at])
     if at == len(argv):
         log.configure(debug=given.debug)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.actions import add_action, add_force, add_json, check_file
 from edgelm.cli.manage.models import add_managing
 from edgelm.cli.output import console, print_json, progress_bars, say
 from edgelm.cli.show.facts import fact_lines
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info = add_action(actions, "info", "everything known about one model", _info)
     info.add_argument("model", metavar="MODEL", help="a name from the library, or a path")
     info.add_argument("--svg", metavar="FILE", help="draw what each layer lost and its bits (.svg or .png)")
+    add_force(info)
     pull = add_action(actions, "pull", "download a model that needs no converting", _pull)
     pull.add_argument("id", metavar="ID", help="a Hub id, as mlx-community/Qwen3-0.6B-4bit")
     pull.add_argument("--revision", help="a branch, tag or commit (default: the newest)")
@@ -99,6 +100,7 @@ def _info(arguments: argparse.Namespace) -> None:
         )
     manifest = Manifest.read(directory)
     if arguments.svg:
+        check_file(arguments.svg, arguments)
         _draw(model, manifest, arguments.svg)
     sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files_of(directory)}
     tree = lineage(directory)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgelm.cli import plan_tune
-from edgelm.cli.output import console, print_json
+from edgelm.cli.output import console, print_json, say
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.errors import OptionError
 from edgelm.memory import GIB
@@ -43,17 +44,21 @@ class Plan:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a name from the library, a path, or a Hub id (only headers are read)")
+    add(
+        "model",
+        metavar="MODEL",
+        help="what is installed, or what `edgelm convert` takes (only headers are read)",
+    )
     add("--chip", metavar="NAME", help='plan for another Mac, as "M3 Pro"; needs --memory')
     add("--memory", type=float, metavar="GB", help="that Mac's memory, as sold")
     add("--context", type=int, metavar="N", help="tokens to make room for (default 4096, or the model's own)")
-    add("--bits", type=int, metavar="B", help="plan it as quantized to so many bits")
+    add("--bits", type=int, metavar="{2,3,4,5,6,8}", help="plan it as quantized to so many bits")
     add("--json", action="store_true", help="print JSON on stdout")
     plan_tune.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from edgelm.model.described import describe_model
+    from edgelm_converters.ahead.described import describe
 
     device = _device(arguments)
     if arguments.context is not None and arguments.context < 1:
@@ -62,12 +67,19 @@ def run(arguments: argparse.Namespace) -> None:
         refuse_together(arguments, "--tune, which plans training the weights as they are", "bits", "context")
     else:
         plan_tune.refuse_without_tune(arguments)
-    model = describe_model(arguments.model)
+    model, is_ahead = describe(arguments.model, bits=arguments.bits)
+    if is_ahead:
+        say(f"{arguments.model} is not converted yet: this plans what edgelm convert makes of it")
+        if arguments.tune and arguments.data:
+            raise OptionError(
+                "--data needs the model's tokenizer, and the model is not converted yet",
+                hint=f"edgelm convert {shlex.quote(arguments.model)} first",
+            )
     if arguments.tune:
         plan_tune.run(arguments, model, device)
         return
     bandwidth = _bandwidth(device, is_simulated=arguments.chip is not None)
-    plans = _plans(model, device, bandwidth, arguments)
+    plans = _plans(model, device, bandwidth, arguments, is_ahead=is_ahead)
     if arguments.json:
         sizes = {"size_bytes": model.size_bytes, "weights_bytes": model.weights_bytes}
         print_json({"model": model.name, **sizes, "device": device, "bandwidth": bandwidth, "plans": plans})
@@ -96,14 +108,15 @@ def _bandwidth(device: Device, *, is_simulated: bool) -> Bandwidth:
 
 
 def _plans(
-    model: Described, device: Device, bandwidth: Bandwidth, arguments: argparse.Namespace
+    model: Described, device: Device, bandwidth: Bandwidth, arguments: argparse.Namespace, *, is_ahead: bool
 ) -> list[Plan]:
     """As asked, or as stored and, where that would help, at other widths."""
     from edgelm.model.fit import decode_roof_tokens_per_s, price, trace
     from edgelm.model.weight_bytes import bits_per_weight, is_quantized, quantize_headers
 
     cache = trace(model.config, model.directory)
-    widths = [arguments.bits] if arguments.bits is not None else [None]
+    # Of a source that is not converted yet, the widths are in its description already.
+    widths = [arguments.bits] if arguments.bits is not None and not is_ahead else [None]
     if arguments.bits is None and device.backend != "cpu" and not is_quantized(model.headers, model.config):
         widths += _WHAT_IF_BITS
     plans = []

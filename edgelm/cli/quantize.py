@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_force, check_file
 from edgelm.cli.output import console, print_json, progress_bars
 from edgelm.cli.receipt import show, show_share
 from edgelm.units import count, format_bytes, format_seconds
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Measuring.add_flags(compare)
     add("--keep", metavar="DIR", help="keep the models there (default: each is deleted once measured)")
     add("--svg", metavar="FILE", help="plot loss over size (.svg or .png)")
+    add_force(compare)
     add("--json", action="store_true", help="print JSON on stdout")
     # Taken before the action too; here only so that it may also stand last.
     add("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # fmt: skip
@@ -75,6 +77,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     if arguments.svg:
         check_format(Path(arguments.svg))
+        check_file(arguments.svg, arguments)
     comparing = Comparing(
         methods=arguments.methods,
         bits=_widths(arguments),

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.actions import add_action, add_force, add_json, check_file
 from edgelm.cli.manage.confirm import add_yes, confirmed
 from edgelm.cli.output import console, print_json, say
 from edgelm.errors import NotFoundError, OptionError
@@ -16,6 +16,12 @@ from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
     from edgelm.store.runs import Run, Runs
+
+
+_CURVES = ("loss", "smoothed", "validation", "learning_rate", "grad_norm", "tokens_per_s")
+_MARKS = ("", "×", "o", "+", "*", "#")
+"""Of curves drawn as text; the first is a line."""
+_WIDEST, _HIGHEST = 120, 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
     plot = add_action(actions, "plot", "draw the losses of runs", _plot)
     plot.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
-    plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="an .svg or .png file")
     plot.add_argument(
-        "--curve", default="smoothed", help="loss, smoothed, validation, learning_rate, grad_norm"
+        "-o", "--output", type=Path, metavar="FILE", help="an .svg or .png file (default: the terminal)"
     )
+    plot.add_argument("--curve", default="smoothed", choices=_CURVES, help="what is drawn (default smoothed)")
+    add_force(plot)
     for order, text in (
         ("stop", "end a run after its step, with a checkpoint"),
         ("pause", "let a run wait"),
@@ -188,10 +195,13 @@ def _print_differences(found: list[Run]) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    from edgelm.charts import chart, check_format
     from edgelm.store.runs import Runs
 
-    check_format(arguments.output)
+    if arguments.output is not None:
+        from edgelm.charts import check_format
+
+        check_format(arguments.output)
+        check_file(arguments.output, arguments)
     with _open() as database:
         runs = Runs(database)
         curves = {
@@ -201,6 +211,34 @@ def _plot(arguments: argparse.Namespace) -> None:
     empty = [name for name, points in curves.items() if not points]
     if empty:
         raise OptionError(f"run {empty[0]} has no curve {arguments.curve!r}")
+    if arguments.output is None:
+        _show_curves(curves, arguments)
+    else:
+        _draw_curves(curves, arguments)
+
+
+def _show_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:
+    """As text, as wide as the terminal; with `--json` the points."""
+    if arguments.json:
+        print_json(curves)
+        return
+    import shutil
+
+    from edgelm_tui.tune.plot import Series, draw
+
+    size = shutil.get_terminal_size()
+    series = [
+        Series(name, points, "", mark=_MARKS[at % len(_MARKS)])
+        for at, (name, points) in enumerate(curves.items())
+    ]
+    picture = draw(series, min(size.columns, _WIDEST), min(size.lines - 1, _HIGHEST))
+    print(f"{arguments.curve} by step")
+    print("\n".join(line.rstrip() for line in picture.plain.splitlines()))
+
+
+def _draw_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:
+    from edgelm.charts import chart
+
     with chart(
         arguments.output,
         title=f"{arguments.curve} of {count(len(curves), 'run')}",

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import check_file
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.tune_flags import add_arguments, make_request
 from edgelm.errors import OptionError
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         from edgelm.charts import check_format
 
         check_format(arguments.plot)
+        check_file(arguments.plot, arguments)
     if arguments.report_to is not None:
         from edgelm.tune.writers import check_writer
 

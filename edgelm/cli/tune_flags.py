@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.actions import add_force
 from edgelm.cli.model_flags import add_model, found_model
 from edgelm.errors import OptionError
 
@@ -106,6 +107,7 @@ def _add_watching(group: Any) -> None:
         "--answer-tokens", type=int, metavar="N", help="tokens of those answers (default 48; 0 for none)"
     )
     group.add_argument("--plot", type=Path, metavar="FILE", help="draw the losses as .svg or .png too")
+    add_force(group)
     group.add_argument("--report-to", metavar="WHERE", help="tensorboard, wandb or trackio, where installed")
     group.add_argument("--json", action="store_true", help="print events as JSON lines on stdout")
 

@@ -56,14 +56,13 @@ def _describe(distribution: Distribution, path: Path) -> ModelPackage:
     return ModelPackage(distribution.name, distribution.version, licence, path, path.stat().st_size)
 
 
+def licence_of_package(path: Path) -> str | None:
+    """What the distribution that holds the GGUF at `path` names as its licence."""
+    return next((package.licence for package in packages() if package.path == path), None)
+
+
 def find_package(name: str) -> Path | None:
-    """The GGUF that `name` means, or None; see `find_model_package`."""
-    found = find_model_package(name)
-    return found.path if found else None
-
-
-def find_model_package(name: str) -> ModelPackage | None:
-    """The package that `name` means, or None: a distribution, with or without `llm-`, or a file's stem.
+    """The GGUF that `name` means, or None: a distribution, with or without `llm-`, or a file's stem.
 
     Raises:
         NotFoundError: several files are meant, listing their names.
@@ -73,7 +72,7 @@ def find_model_package(name: str) -> ModelPackage | None:
     if len(meant) > 1:
         shown = ", ".join(f"{package.path.stem} ({package.distribution})" for package in meant)
         raise NotFoundError(f"{name!r} may mean any of {shown}", hint=f"say which one: {meant[0].path.stem}")
-    return meant[0] if meant else None
+    return meant[0].path if meant else None
 
 
 def _names(package: ModelPackage) -> set[str]:

@@ -447,7 +447,7 @@ def test_a_hub_id_is_converted(fake_hub: Any, source: Path) -> None:
     files = {path.name: path.read_bytes() for path in source.iterdir()}
     fake_hub.add("someone/tiny-llama", files)
     made = convert("someone/tiny-llama", quality="rtn", bits=4, group_size=32, verify=False)
-    assert made.directory.name == "tiny-llama-4bit"
+    assert made.directory.name == "tiny-llama-4bit-g32-rtn"
     assert made.manifest.source == "someone/tiny-llama"
     assert made.manifest.revision is not None
     assert len(made.manifest.revision) == 40

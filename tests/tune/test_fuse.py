@@ -133,8 +133,8 @@ def test_lineage_goes_from_a_fused_model_to_what_was_published(
     base = convert(dense, paths.models() / "base", mode="none", dtype="float32", verify=False).directory
     adapter(base, paths.adapters() / "one")
     adapter(base, paths.adapters() / "two", seed=2)
-    assert main(["adapters", "merge", "one=0.7", "two", "-o", "both"]) == 0
-    assert main(["adapters", "fuse", "base", "both", "-o", "fused", "--no-check"]) == 0
+    assert main(["adapters", "merge", "one=0.7", "two", "--name", "both"]) == 0
+    assert main(["adapters", "fuse", "base", "both", "--name", "fused", "--no-check"]) == 0
     tree = lineage(paths.models() / "fused")
     assert [(parent.relation, parent.name, parent.is_here) for parent in tree.parents] == [
         ("base", "base", True), ("adapter", "both", True),

@@ -1,0 +1,1 @@
+"""What a conversion will make, known before anything is written."""

@@ -1,0 +1,112 @@
+"""`edgelm completion SHELL`: the lines that make a shell complete commands, flags, models, adapters and runs.
+
+argcomplete does the asking and answering: the shell runs `edgelm` with `_ARGCOMPLETE` set, and only then is it imported.
+Names are read off folders, so that no key press waits for MLX.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the lines; the shell's start-up file evaluates them."""
+    from argcomplete.shell_integration import shellcode
+
+    print(shellcode(["edgelm"], shell=arguments.shell))
+
+
+def is_asked() -> bool:
+    """Whether a shell asks what may come next."""
+    return "_ARGCOMPLETE" in os.environ
+
+
+def answer(
+    top: argparse.ArgumentParser, commands: Sequence[str], aliases: Mapping[str, tuple[str, str]]
+) -> None:
+    """Tell the shell what may come next, and leave.
+
+    Args:
+        top: the parser of flags before the command.
+        commands: the names of all commands.
+        aliases: commands of one word → the command and action they stand for.
+    """
+    import argcomplete
+
+    actions = top.add_subparsers()
+    typed = _typed_command([*commands, *aliases])
+    for name in commands:
+        parser = actions.add_parser(name)
+        if name == typed:  # the others need no flags now
+            _fill(parser, name)
+    for alias, (name, action) in aliases.items():
+        whole = argparse.ArgumentParser(prog=f"edgelm {name}")
+        if alias == typed:
+            _fill(whole, name)
+        actions.add_parser(alias, parents=list(_actions_of(whole, action)), add_help=False)
+    argcomplete.autocomplete(top)
+
+
+def _fill(parser: argparse.ArgumentParser, command: str) -> None:
+    importlib.import_module(f"edgelm.cli.{command}").add_arguments(parser)
+    _add_names(parser)
+
+
+def _actions_of(parser: argparse.ArgumentParser, name: str) -> Iterator[argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield action.choices[name]
+
+
+def _typed_command(commands: Sequence[str]) -> str | None:
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0) or None]
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote that is still open
+        words = line.split()
+    return next((word for word in words[1:] if word in commands), None)
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    """Let what names a model, an adapter or a run be completed by what is there."""
+    kind = parser.prog.split()[-2:]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):
+                _add_names(inner)
+        elif (names := _names_of(action, kind)) is not None:
+            action.completer = names  # type: ignore[attr-defined]
+
+
+def _names_of(action: argparse.Action, prog: Sequence[str]) -> Callable[..., list[str]] | None:
+    metavar = action.metavar if isinstance(action.metavar, str) else ""
+    if metavar.startswith("ADAPTER") or metavar == "NAME[=WEIGHT]":
+        return _listed("adapters")
+    if metavar in ("MODEL", "SOURCE"):
+        return _listed("models")
+    if metavar == "RUN":
+        return _listed("runs")
+    if metavar == "NAME" and not action.option_strings:
+        return _listed("adapters" if "adapters" in prog else "models")
+    return None
+
+
+def _listed(library: str) -> Callable[..., list[str]]:
+    def names(**_: object) -> list[str]:
+        from edgelm import paths
+        from edgelm.model.names import directories
+
+        return [path.name for path in directories(getattr(paths, library)())]
+
+    return names

@@ -129,6 +129,7 @@ async def running(
     engine: ScriptedEngine | None = None,
     size: tuple[int, int] = (110, 34),
     database: Path | None = None,
+    colours: str | None = None,
 ) -> AsyncIterator[Driver]:
     """The app over a library of `names`; the first model is loaded when the block begins, if there is just one."""
     scripted = engine or ScriptedEngine()
@@ -138,7 +139,7 @@ async def running(
         return FitKnown(name, "fits", "1 GB of 8 GB with 4,096 tokens of context")
 
     client = EngineClient(scripted.load, lambda: list(installed), price)
-    app = EdgeLMApp(client, JobManager(fake_job_command), database, MEMORY)
+    app = EdgeLMApp(client, JobManager(fake_job_command), database, MEMORY, colours)
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             driver = Driver(app, pilot, scripted)

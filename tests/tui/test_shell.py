@@ -265,24 +265,6 @@ async def test_every_mode_fits(size: tuple[int, int]) -> None:
             assert "Library" in lines[0]
 
 
-def test_no_color() -> None:
-    code = (
-        "import asyncio; from app_driver import running\n"
-        "async def main():\n"
-        "    async with running() as it:\n"
-        "        await it.ask('hello')\n"
-        "        styles = [s.style for strip in it.app.screen._compositor.render_strips() for s in strip if s.style]\n"
-        "        from textual.filter import Monochrome\n"
-        "        print(it.app.no_color, any(isinstance(f, Monochrome) for f in it.app._filters))\n"
-        "asyncio.run(main())\n"
-    )
-    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["True", "True"], done.stderr
-
-
 def test_the_first_frame_needs_no_engine() -> None:
     code = (
         "import asyncio, json, sys; from edgelm_tui.app import EdgeLMApp\n"

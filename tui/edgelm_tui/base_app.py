@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,9 @@ os.environ.setdefault("ESCDELAY", "25")
 
 from textual.app import App
 from textual.binding import Binding
+from textual.color import Color
 from textual.events import Event, Paste
+from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.signal import Signal
 
@@ -34,6 +36,7 @@ from edgelm_tui.jobs.manager import Job, JobManager
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
+from edgelm_tui.shell.colour_levels import Colours256, NoColours
 from edgelm_tui.shell.state import AppState
 from edgelm_tui.shell.themes import THEMES
 
@@ -47,6 +50,7 @@ class AppBase(App[None]):
 
     Args:
         memory: what to show instead of this machine's, for pictures and tests.
+        colours: how many the terminal has (a name of rich's: truecolor, 256, standard) instead of what its environment says.
     """
 
     def __init__(
@@ -55,9 +59,13 @@ class AppBase(App[None]):
         jobs: JobManager | None = None,
         database: Path | None = None,
         memory: Memory | None = None,
+        colours: str | None = None,
     ) -> None:
         self.settings, self._problem = read_settings(settings_file())
         super().__init__()
+        self.no_color = bool(os.environ.get("NO_COLOR"))  # an empty one does not count, says no-color.org
+        self._colours = colours
+        self._no_colours, self._colours_256 = NoColours(self._ground), Colours256()
         self.client = client or EngineClient()
         self.jobs = jobs or JobManager()
         self.chats = Chats(database or paths.database(), timeout_s=_LOCK_S)
@@ -83,6 +91,27 @@ class AppBase(App[None]):
             self.register_theme(theme)
         self.theme = self.settings.app.theme
         self.set_keymap(dict(self.settings.keys))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What is done to the colours last of all, by what the terminal can show."""
+        if self.no_color:
+            return [self._no_colours]
+        if self._colour_system == "256":
+            return [*super().get_line_filters(), self._colours_256]
+        return super().get_line_filters()
+
+    def _theme_for(self, name: str) -> str:
+        """A terminal that has only its own sixteen colours gets those."""
+        return "ansi" if self._colour_system == "standard" and not self.no_color else name
+
+    @property
+    def _colour_system(self) -> str | None:
+        # Pictures and tests have all colours, whatever the terminal is.
+        return self._colours or ("truecolor" if self.is_headless else self.console.color_system)
+
+    def _ground(self) -> Color:
+        ground = Color.parse(self.theme_variables["background"])
+        return Color(0, 0, 0) if ground.ansi is not None else ground
 
     @property
     def theme_names(self) -> tuple[str, ...]:
@@ -243,7 +272,7 @@ class AppBase(App[None]):
     def keep_settings(self, settings: Settings) -> None:
         """Use them, and write them down."""
         self.settings = settings
-        self.theme = settings.app.theme
+        self.theme = self._theme_for(settings.app.theme)
         with self.reporting():
             write_settings(settings, settings_file())
 

@@ -21,6 +21,7 @@ class HearingApp(AppBase):
 
     def on_mount(self) -> None:
         """The first frame is drawn before the engine begins."""
+        self.theme = self._theme_for(self.settings.app.theme)
         self.switch_mode("chat")
         self.call_after_refresh(self._begin)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ from app_driver import Driver, running
 from furniture import DONE, steps, write_run
 from textual.widgets import DataTable, Input
 
+from edgelm_tui.tune.new_run import NewRun
+from edgelm_tui.tune.panel import describe
 from edgelm_tui.tune.plot import Plot, Series, decimate, draw
 from edgelm_tui.tune.runs import RunLog, RunShelf
 from edgelm_tui.tune.screen import TuneScreen
-from edgelm_tui.tune.start import NewRun, NewRunScreen, _plan_arguments
+from edgelm_tui.tune.start import NewRunScreen, _plan_arguments
 
 TRAINER = """
 import fcntl, json, os, sys, time
@@ -52,6 +57,16 @@ say("ended", reason="stopped" if step < 9000 else "done", step=step, adapter=Non
 """
 
 
+@contextmanager
+def taken(lock: Path) -> Iterator[None]:
+    """A lock that this process holds, as a run does that is under way."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
 async def training(it: Driver) -> TuneScreen:
     await it.press("f4")
     screen = it.app.screen
@@ -80,7 +95,7 @@ async def test_no_runs_yet() -> None:
 async def test_a_run_is_followed_paused_and_stopped() -> None:
     async with running(size=(140, 40)) as it:
         screen, log = await begin(it)
-        assert it.app.state.model is None
+        await it.until(lambda: it.app.state.model is None, "the model makes room")
         await it.until(lambda: "running" in it.screen_text and "1,234 token/s" in it.screen_text, "numbers")
         for text in ("75% of positions used", "left 1:00", "smoothed", "validation"):
             await it.until(lambda text=text: text in it.screen_text, text)  # type: ignore[misc]
@@ -173,9 +188,11 @@ async def test_the_adapter_beside_its_base(home: Path) -> None:
         assert isinstance(it.app.screen, TuneScreen)
 
 
-async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     begun: list[list[str]] = []
     monkeypatch.setattr(TuneScreen, "begin_run", lambda self, argv: begun.append(argv))
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").touch()
     async with running(size=(120, 40)) as it:
         await training(it)
         await it.press("n")
@@ -186,14 +203,106 @@ async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch) -
         screen._command = lambda *words: [sys.executable, "-c", f"print('{words[0]} says ⟦trained⟧')"]
         await it.press(*"rows.jsonl", "f6")
         await it.until(lambda: "⟦trained⟧" in it.screen_text and "✓ Will it fit" in it.screen_text, "checked")
+        assert not begun
         screen._command = lambda *words: [sys.executable, "-c", "import sys; sys.exit('line 3: no prompt')"]
-        await it.press("f6")
-        await it.until(
-            lambda: "✗ Data" in it.screen_text and "line 3: no prompt" in it.screen_text, "refused"
-        )
+        await it.press("ctrl+s")
+        await it.until(lambda: "The run was not begun" in it.screen_text, "refused")
+        assert "✗ Data" in it.screen_text
+        assert "line 3: no prompt" in it.screen_text
+        assert it.app.state.model is not None
+        assert not begun
+        screen._command = lambda *words: [sys.executable, "-c", "print('fine')"]
         await it.press("f7")
         await it.until(lambda: bool(begun), "begun")
         assert begun[0][3:] == ["tune", "tiny", "--data", "rows.jsonl", "--method", "lora", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("data", "nowhere.jsonl", "data: there is no file or directory nowhere.jsonl"),
+        ("data", "a/b/c", "data: there is no file or directory a/b/c"),
+        ("rank", "eight", "rank is 'eight', expected a whole number from 1"),
+        ("rank", "0", "rank is '0'"),
+        ("rank", "-8", "rank is '-8'"),
+        ("epochs", "many", "epochs is 'many', expected a number above 0"),
+        ("epochs", "nan", "epochs is 'nan'"),
+        ("learning_rate", "0", "learning rate is '0', expected a number above 0"),
+    ],
+)
+async def test_start_names_the_field_that_is_wrong_and_keeps_the_model(
+    field: str, value: str, said: str
+) -> None:
+    async with running(size=(120, 40)) as it:
+        await training(it)
+        await it.press("n")
+        it.app.screen.query_one("#data", Input).value = "org/rows"
+        it.app.screen.query_one(f"#{field}", Input).value = value
+        await it.press("f7")
+        assert said in it.screen_text
+        assert it.app.focused is not None
+        assert it.app.focused.id == field
+        assert it.app.state.model is not None
+        assert isinstance(it.app.screen, NewRunScreen)
+
+
+async def test_a_run_that_does_not_begin_leaves_the_model_where_it_is() -> None:
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        screen.begin_run([sys.executable, "-c", "import sys; sys.exit('no such dataset')"])
+        await it.until(lambda: "the run did not begin" in it.toasts, "said so")
+        assert "no such dataset" in it.toasts
+        assert it.app.state.model is not None
+        assert it.app.state.job == ""
+        await it.press("f2")
+        await it.ask("hello")
+        assert it.said[-1] == "You said: hello"
+
+
+async def test_r_goes_on_with_a_paused_run_and_with_one_found_after_a_restart() -> None:
+    async with running(size=(140, 40)) as it:
+        screen, log = await begin(it)
+        child = screen.child
+        await it.press("space")
+        await it.until(lambda: log.is_paused, "paused")
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        await it.until(
+            lambda: screen.chosen is not None and screen.chosen.status() == "paused", "found paused"
+        )
+        await it.press("r")
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "running", "goes on")
+        await it.press("n")
+        assert "is under way; s stops it" in it.toasts
+        await it.press("r")
+        assert "the run is not paused" in it.toasts
+        await it.press("s", "y")
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "stopped", "stopped")
+    assert child is not None
+    assert child._process.wait(20) == 0
+
+
+def test_before_the_first_step_there_are_total_and_forecast(home: Path) -> None:
+    started = {"event": "started", "model": "tiny", "step": 0, "total_steps": 120, "predicted_s": 250.0}
+    log = RunLog(write_run(home, "one", [started]))
+    log.read_on()
+    assert (log.at, log.total_steps, log.left_s) == (0, 120, 250.0)
+    with taken(log.directory / "pid"):
+        said = describe(log).plain
+    for text in ("step 0 of 120", "forecast 4:10", "the first step is under way"):
+        assert text in said
+
+
+async def test_list_and_header_show_the_same_loss(home: Path) -> None:
+    write_run(home, "one", [*steps(50), DONE])
+    async with running(size=(140, 40)) as it:
+        screen = await training(it)
+        await it.until(lambda: screen.chosen is not None and "0.0400" in it.screen_text, "shown")
+        log = screen.chosen
+        assert log is not None
+        cells = [str(cell) for cell in screen.query_one(DataTable).get_row(log.name)]
+        assert cells[3:5] == ["0.0400", "1.0000"]
+        assert "loss 0.0400 · validation 1.0000" in describe(log).plain
 
 
 def test_arguments() -> None:

@@ -20,6 +20,7 @@ from edgelm_tui.chat.screen import ChatScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.hearing import HearingApp
 from edgelm_tui.shell.base import ModeScreen
+from edgelm_tui.shell.sentences import SENTENCES, sentence
 from edgelm_tui.shell.tabs import MODES, ModeTab
 
 if TYPE_CHECKING:
@@ -58,13 +59,21 @@ class EdgeLMApp(HearingApp):
         "tune": _tune_screen,
     }
     COMMANDS: ClassVar[set[Any]] = {_commands}
+    CSS = """
+    Input > .input--placeholder, Input > .input--suggestion { color: $text-muted; }
+    TextArea > .text-area--placeholder { color: $text-muted; }
+    ToastRack { dock: top; align: right top; margin: 1 1 0 0; }
+    Toast { width: auto; max-width: 60; max-height: 10; padding: 0 1; margin: 0 0 1 0; }
+    CommandPalette > Vertical { width: 100%; max-width: 80; margin-top: 2; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "help", "Help", id="app.help"),
+        Binding("f1,question_mark", "help", "Help", id="app.help"),
         Binding("f2", "mode('chat')", "Chat", id="app.chat", show=False),
         Binding("f3", "mode('library')", "Library", id="app.library", show=False),
         Binding("f4", "mode('tune')", "Tune", id="app.tune", show=False),
-        Binding("f10", "preferences", "Preferences", id="app.preferences", show=False),
-        Binding("ctrl+p", "command_palette", "Palette", id="app.palette", priority=True),
+        Binding("ctrl+t", "next_mode", "Next", id="app.next", show=False, priority=True),
+        Binding("f10,comma", "preferences", "Preferences", id="app.preferences", show=False),
+        Binding("ctrl+p", "command_palette", "All actions", id="app.palette", priority=True),
         Binding("ctrl+c", "interrupt", "Copy, stop, or quit", id="app.interrupt", show=False, priority=True),
         Binding("ctrl+q", "leave", "Quit", id="app.quit", show=False, priority=True),
     ]
@@ -73,25 +82,35 @@ class EdgeLMApp(HearingApp):
 
     def palette_actions(self, screen: Screen[Any]) -> list[tuple[str, str]]:
         """What the palette offers beside the keys that work now."""
-        actions = [(f"Go to {title}", f"app.mode('{mode}')") for mode, title in MODES.items()]
+        actions: list[tuple[str, str]] = []
         if isinstance(screen, ChatScreen):
             actions += [
-                (f"Message: {binding.description}", f"screen.message({binding.action.partition('(')[2]}")
+                (
+                    f"{sentence(binding.id, binding.description)} (a message)",
+                    f"screen.message({binding.action.partition('(')[2]}",
+                )
                 for binding in _message_bindings()
             ]
             actions += [
-                (f"{name.capitalize()} this chat", f"screen.session('{name}')")
+                (SENTENCES[f"sessions.{name}"], f"screen.session('{name}')")
                 for name in ("rename", "duplicate", "delete", "export", "folder")
             ]
             actions += [
-                ("Import a chat", "screen.session('import')"),
-                ("Undo deletion", "screen.session('undo')"),
+                (SENTENCES["sessions.import"], "screen.session('import')"),
+                (SENTENCES["sessions.undo"], "screen.session('undo')"),
             ]
         return actions
 
     def action_mode(self, mode: str) -> None:
         """Go to a mode."""
         self.switch_mode(mode)
+
+    def action_next_mode(self) -> None:
+        """Go to the next mode, as the tabs stand."""
+        if len(self.screen_stack) > 1:  # a dialog is open
+            return
+        modes = list(MODES)
+        self.switch_mode(modes[(modes.index(self.current_mode) + 1) % len(modes)])
 
     def action_preferences(self) -> None:
         """The settings of the app."""

@@ -22,7 +22,7 @@ from textual.notifications import SeverityLevel
 from textual.signal import Signal
 
 from edgelm import paths
-from edgelm.errors import EdgeLMError
+from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.memory import Memory
 from edgelm.store.chats import Chats
 from edgelm.store.newlines import unix_newlines
@@ -43,6 +43,7 @@ from edgelm_tui.shell.themes import THEMES
 _LOCK_S = 0.25
 """How long the interface waits for another process's write; then it says so and tries again."""
 _COMPLAIN_S = 4.0
+_HARMLESS = (OptionError, NotFoundError)
 
 
 class AppBase(App[None]):
@@ -125,13 +126,19 @@ class AppBase(App[None]):
             yield
         except EdgeLMError as error:
             if not quietly:
-                self.report(error.message, error.hint)
+                self.report(error.message, error.hint, harmless=isinstance(error, _HARMLESS))
 
-    def report(self, message: str, hint: str | None = None) -> None:
-        """An error, for a while in the corner."""
-        self.notify(
-            message + (f"\nhint: {hint}" if hint else ""), title="Error", severity="error", timeout=10
-        )
+    def report(self, message: str, hint: str | None = None, *, harmless: bool = False) -> None:
+        """Say what went wrong, for a while in the corner.
+
+        Args:
+            harmless: nothing is broken: what was asked for cannot be, or is not there.
+        """
+        text = message + (f"\nhint: {hint}" if hint else "")
+        if harmless:
+            self.notify(text, severity="warning", timeout=8)
+        else:
+            self.notify(text, title="Error", severity="error", timeout=10)
 
     def notify(
         self,
@@ -144,6 +151,12 @@ class AppBase(App[None]):
     ) -> None:
         """Say something in the corner, to the letter: what is said may hold names and texts that are not ours."""
         del markup
+        if any(
+            (shown.message, shown.title, shown.severity) == (message, title, severity)
+            and not shown.has_expired
+            for shown in self._notifications
+        ):
+            return  # it stands there already
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     async def on_event(self, event: Event) -> None:

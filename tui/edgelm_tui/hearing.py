@@ -19,6 +19,8 @@ _MEMORY_S = 5.0
 class HearingApp(AppBase):
     """Drains the engine thirty times a second and tells the screens what has changed."""
 
+    _was_busy = False
+
     def on_mount(self) -> None:
         """The first frame is drawn before the engine begins."""
         self.theme = self._theme_for(self.settings.app.theme)
@@ -61,6 +63,9 @@ class HearingApp(AppBase):
             if chat is not None:
                 await chat.answer_changed(answer)
         self.desk.tick()
+        if (busy := self.desk.busy or bool(self.state.loading)) != self._was_busy:
+            self._was_busy = busy
+            self.screen.refresh_bindings()
         if chat is not None:
             await chat.tick()
         if changed := self.jobs.tick():

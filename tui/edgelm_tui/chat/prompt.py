@@ -66,7 +66,9 @@ class Prompt(TextArea):
         key: str
 
     def __init__(self) -> None:
-        super().__init__(id="prompt", placeholder="Ask something · / commands · @ files · F1 help")
+        super().__init__(
+            id="prompt", placeholder="Ask something · Ctrl+J new line · / commands · @ files · F1 help"
+        )
         self.paste_lines = 12
         self.asked: list[str] = []
         self.is_completing = False
@@ -113,6 +115,20 @@ class Prompt(TextArea):
             self.post_message(self.Steer("take"))
         else:
             self.screen.focus_next()
+
+    def action_delete_to_start_of_line(self) -> None:
+        """Ctrl+U; with nothing to delete, the conversation scrolls: Terminal.app keeps PageUp for itself."""
+        if self.text:
+            super().action_delete_to_start_of_line()
+        else:
+            self.call_next(self.run_action, "screen.scroll(-1)")
+
+    def action_delete_right(self) -> None:
+        """Ctrl+D and Delete; with nothing to delete, the conversation scrolls."""
+        if self.text:
+            super().action_delete_right()
+        else:
+            self.call_next(self.run_action, "screen.scroll(1)")
 
     def word(self) -> str:
         """What stands before the cursor, if it begins with @, or with / at the very start; else ""."""

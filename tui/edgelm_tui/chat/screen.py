@@ -35,9 +35,10 @@ class ChatScreen(SlashCommands):
     """One conversation at a time."""
 
     HELP_TEXT = """\
-Enter sends, Ctrl+J or Shift+Enter starts a new line. Esc stops an answer (what came is kept), and otherwise goes back to \
-the prompt. Prompts sent during an answer wait for its end; after Esc they stay, and Enter on an empty prompt sends the \
-next. @ names a file to attach, / a command. Shift+Tab goes to the messages, where single keys work."""
+Enter sends, Ctrl+J starts a new line (Shift+Enter too, where the terminal tells it from Enter). Esc stops an answer \
+(what came is kept), and otherwise goes back to the prompt. Prompts sent during an answer wait for its end; after Esc \
+they stay, and Enter on an empty prompt sends the next. @ names a file to attach, / a command. Shift+Tab goes to the \
+messages, where single keys work."""
     DEFAULT_CSS = """
     ChatScreen #meter { height: 1; padding: 0 2; color: $text-muted; }
     ChatScreen #main { width: 1fr; }
@@ -48,14 +49,19 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
         Binding("escape", "escape", "Stop", id="chat.stop"),
         Binding("ctrl+n", "new", "New", id="chat.new"),
         Binding("ctrl+s", "sessions", "Chats", id="chat.sessions"),
+        Binding("shift+tab", "messages", "Messages", id="chat.messages"),
         Binding("ctrl+b", "sidebar", "Sidebar", id="chat.sidebar", show=False),
         Binding("ctrl+l", "app.models", "Models", id="chat.models"),
         Binding("ctrl+o", "settings", "Settings", id="chat.settings"),
-        Binding("ctrl+r", "message('regenerate')", "Again", id="chat.regenerate"),
+        Binding("ctrl+r", "message('regenerate')", "Again", id="chat.regenerate", show=False),
         Binding("ctrl+g", "editor", "Editor", id="chat.editor", show=False),
         Binding("ctrl+f", "search", "Search", id="chat.search", show=False, priority=True),
-        Binding("pageup", "scroll(-1)", "Scroll up", id="chat.up", show=False, priority=True),
-        Binding("pagedown", "scroll(1)", "Scroll down", id="chat.down", show=False, priority=True),
+        Binding("pageup,shift+pageup", "scroll(-1)", "Scroll up", id="chat.up", show=False, priority=True),
+        Binding(
+            "pagedown,shift+pagedown", "scroll(1)", "Scroll down", id="chat.down", show=False, priority=True
+        ),
+        Binding("ctrl+u", "scroll(-1)", "Scroll up", id="chat.up_plain", show=False),
+        Binding("ctrl+d", "scroll(1)", "Scroll down", id="chat.down_plain", show=False),
     ]
 
     def __init__(self) -> None:
@@ -104,6 +110,17 @@ next. @ names a file to attach, / a command. Shift+Tab goes to the messages, whe
             empty = state.is_listed and not state.names and state.model is None and not state.loading
             self.query_one(Welcome).offer(on=empty and not self.path)
             self.show_meter()
+
+    def hides_key(self, binding_id: str) -> bool:
+        """Esc stops only where something is under way."""
+        return binding_id == "chat.stop" and not (self.desk.busy or self.edgelm.state.loading)
+
+    def action_messages(self) -> None:
+        """To the message above, from the prompt to the last one."""
+        if self.focused is not self.prompt:
+            self.focus_previous()
+        elif self.transcript.views:
+            self.transcript.views[-1].focus()
 
     def width_changed(self, *, wide: bool) -> None:
         """The chats stand beside the conversation only where there is room; never over it when the window shrinks."""

@@ -149,7 +149,7 @@ def _heading(title: str) -> Option:
 
 def _row(session: Session, is_open: bool) -> Option:
     mark = "● " if is_open else "  "
-    title = Content.assemble((mark, "$text-accent"), _title(session))
+    title = Content.assemble((mark, "bold"), _title(session))
     if session.snippet:
         before, _, rest = session.snippet.partition("\x02")
         found, _, after = rest.partition("\x03")

@@ -38,9 +38,9 @@ class HubScreen(Dialog[Wanted | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
-        Binding("f6", "want('pull')", "Download as it is", id="hub.pull"),
-        Binding("f7", "want('convert', 4)", "Convert to 4 bits", id="hub.convert"),
-        Binding("f8", "want('convert', 8)", "Convert to 8 bits", id="hub.convert8"),
+        Binding("f6,d", "want('pull')", "Download as it is", id="hub.pull"),
+        Binding("f7,4", "want('convert', 4)", "Convert to 4 bits", id="hub.convert"),
+        Binding("f8,8", "want('convert', 8)", "Convert to 8 bits", id="hub.convert8"),
     ]
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class HubScreen(Dialog[Wanted | None]):
         if found:
             options.highlighted = 0
             options.focus()
-            self._say("Enter gets it (MLX as it is, others in 4 bits) · F6 as it is · F7 4 bits · F8 8 bits")
+            self._say("Enter gets it (MLX as it is, others in 4 bits) · d as it is · 4 or 8: in so many bits")
         else:
             self._say("nothing found")
 

@@ -57,7 +57,7 @@ is worked out while the engine is idle."""
         Binding("s", "sort", "Sort", id="library.sort"),
         Binding("slash", "filter", "Filter", id="library.filter"),
         Binding("x,delete", "remove", "Delete", id="library.remove"),
-        Binding("f9", "again", "Look again", id="library.again", show=False),
+        Binding("f9,g", "again", "Look again", id="library.again", show=False),
         Binding("escape", "back", "Back", id="library.back", show=False),
     ]
 
@@ -104,7 +104,7 @@ is worked out while the engine is idle."""
         self.app.call_from_thread(self._take_entries, entries)
 
     def _take_entries(self, entries: list[Entry]) -> None:
-        if not self.is_attached:
+        if not self.is_attached or not self.query(DataTable):  # the app is being closed
             return
         self._entries = entries
         for entry in entries:

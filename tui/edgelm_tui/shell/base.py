@@ -8,8 +8,9 @@ from textual.app import ComposeResult
 from textual.events import Resize
 from textual.geometry import Size
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
+from edgelm_tui.shell.key_line import KeyLine
 from edgelm_tui.shell.tabs import ModeTabs
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ class ModeScreen(Screen[None]):
     """A few sentences for F1."""
     DEFAULT_CSS = """
     ModeScreen #status { height: 1; padding: 0 1; background: $panel; color: $text-muted; }
-    ModeScreen Footer { background: $background; }
     """
 
     @property
@@ -43,7 +43,11 @@ class ModeScreen(Screen[None]):
         yield from self.compose_body()
         yield Static("", id="status", markup=False)
         if self.edgelm.settings.app.footer:
-            yield Footer(show_command_palette=False, compact=True)
+            yield KeyLine()
+
+    def hides_key(self, binding_id: str) -> bool:
+        """Whether the last line leaves a key out, because it would do nothing now; overridden."""
+        return False
 
     def compose_body(self) -> ComposeResult:
         """What the mode shows."""

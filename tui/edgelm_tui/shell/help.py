@@ -9,8 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from edgelm_tui.shell.dialog import Dialog
+from edgelm_tui.shell.key_names import key_name
+from edgelm_tui.shell.sentences import sentence
 
 _GROUPS = {
     "app": "Everywhere",
@@ -24,17 +27,21 @@ _GROUPS = {
     "dialog": "Dialogs",
 }
 
+_SENTENCE = 42
+_IDS = 96
+"""Columns of the terminal from which the ids have room beside the sentences."""
 
-class HelpScreen(ModalScreen[None]):
+
+class HelpScreen(Dialog[None]):
     """Help on one screen."""
 
     DEFAULT_CSS = """
-    HelpScreen { align: center middle; }
-    HelpScreen VerticalScroll {
-        width: 90%; max-width: 100; height: 90%; border: round $primary; background: $surface; padding: 0 1;
-    }
+    HelpScreen > .frame { max-width: 100; height: 100%; }
+    HelpScreen .lines { height: auto; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss", "Close", id="help.close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,q,question_mark", "dismiss", "Close", id="help.close")
+    ]
 
     def __init__(self, text: str, bindings: Iterable[tuple[Binding, str]]) -> None:
         super().__init__()
@@ -43,15 +50,19 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One text."""
-        with VerticalScroll() as scroll:
-            scroll.border_title = "Help"
-            yield Static(self._content(), markup=False)
+        with VerticalScroll(classes="frame") as scroll:
+            scroll.border_title = "Help: arrows scroll, Esc closes"
+            yield Static(self._content(self.app.size.width), classes="lines", markup=False)
 
     def on_mount(self) -> None:
         """The arrows scroll."""
         self.query_one(VerticalScroll).focus()
 
-    def _content(self) -> Content:
+    def on_resize(self) -> None:
+        """The ids need room."""
+        self.query_one(".lines", Static).update(self._content(self.app.size.width))
+
+    def _content(self, columns: int) -> Content:
         parts: list[str | tuple[str, str]] = [self._text.strip(), "\n"]
         groups: dict[str, list[tuple[Binding, str]]] = {}
         for binding, key in self._keys:
@@ -61,9 +72,14 @@ class HelpScreen(ModalScreen[None]):
         for group in [name for name in _GROUPS if name in groups]:
             parts += ["\n", (_GROUPS[group], "bold"), "\n"]
             for binding, key in groups[group]:
-                parts += [("  " + key.ljust(20), "$text-accent"), binding.description.ljust(40)]
-                parts += [(f" {binding.id}", "$foreground-muted"), "\n"]
-        parts += ['\nA key can be changed in config.toml: [keys], then "id" = "key,other key"\n']
+                parts += [
+                    (f"{key:16} ", "$text-accent"),
+                    sentence(binding.id, binding.description)[:_SENTENCE].ljust(_SENTENCE),
+                ]
+                parts += [(f" {binding.id}", "$text-muted")] if columns >= _IDS else []
+                parts.append("\n")
+        parts.append('\nA key can be changed in config.toml: [keys], then "id" = "key,other key"')
+        parts.append("" if columns >= _IDS else f". The ids are shown from {_IDS} columns on.")
         return Content.assemble(*parts)
 
 
@@ -76,26 +92,4 @@ def keys_of(active: Iterable[ActiveBinding], others: Iterable[Binding]) -> list[
     for binding in others:
         if binding.id and binding.id not in keys:
             keys[binding.id] = (binding, binding.key.split(","))
-    return [(binding, ", ".join(map(_shown, names))) for binding, names in keys.values()]
-
-
-def _shown(key: str) -> str:
-    names = {
-        "left_square_bracket": "[",
-        "right_square_bracket": "]",
-        "plus": "+",
-        "minus": "-",
-        "slash": "/",
-        "question_mark": "?",
-        "escape": "Esc",
-        "enter": "Enter",
-        "space": "Space",
-    }
-    *modifiers, last = key.split("+")
-    word = last.capitalize() if len(last) > 1 or modifiers else last
-    return "+".join(
-        [
-            *(name.capitalize() for name in modifiers),
-            names.get(last, word),
-        ]
-    )
+    return [(binding, " ".join(map(key_name, names))) for binding, names in keys.values()]

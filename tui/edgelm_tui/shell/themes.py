@@ -18,7 +18,12 @@ DARK = Theme(
     background="#11151C",
     surface="#161B24",
     panel="#202735",
-    variables={"border-blurred": "#3A4456", "footer-key-foreground": "#5FAFD7"},
+    variables={
+        "border-blurred": "#3A4456",
+        "text-muted": "#A3ABB8",
+        "foreground-muted": "#A3ABB8",
+        "footer-key-foreground": "#5FAFD7",
+    },
 )
 LIGHT = Theme(
     name="edgelm-light",
@@ -33,7 +38,12 @@ LIGHT = Theme(
     surface="#F1F1EC",
     panel="#E4E4DD",
     dark=False,
-    variables={"border-blurred": "#B8B8AE", "footer-key-foreground": "#005F9E"},
+    variables={
+        "border-blurred": "#B8B8AE",
+        "text-muted": "#50565E",
+        "foreground-muted": "#50565E",
+        "footer-key-foreground": "#005F9E",
+    },
 )
 HIGH_CONTRAST = Theme(
     name="high-contrast",
@@ -51,6 +61,7 @@ HIGH_CONTRAST = Theme(
     variables={
         "border-blurred": "#FFFFFF",
         "text-muted": "#FFFFFF",
+        "foreground-muted": "#FFFFFF",
         "text-disabled": "#D0D0D0",
         "block-cursor-background": "#FFFF00",
         "block-cursor-foreground": "#000000",

@@ -34,34 +34,47 @@ class RunPanel(Static):
 def describe(log: RunLog) -> Content:
     """Two or three lines."""
     status = log.status()
-    step, total = log.step.get("step") or log.started.get("step") or 0, log.step.get("total_steps")
+    step, total = log.at, log.total_steps
     parts: list[str | tuple[str, str]] = [(status, _COLOURS[status]), f"  {log.model}  step {step:,}"]
     if total:
         full = round(min(step / total, 1.0) * _BAR)
         parts += [f" of {total:,}  ", ("━" * full, "$primary"), ("─" * (_BAR - full), "$foreground-muted")]
     lines = [Content.assemble(*parts)]
-    facts = [fact for fact in _facts(log) if fact]
+    facts = [fact for fact in (_beginning(log), *_facts(log)) if fact]
     lines.append(Content.styled(" · ".join(facts), "$foreground-muted"))
     if status == "interrupted":
         lines.append(
-            Content.styled("its process is gone; r resumes from the last checkpoint", "$text-warning")
+            Content.styled("its process is gone; r goes on from the last checkpoint", "$text-warning")
         )
     return Content("\n").join(lines)
+
+
+def _beginning(log: RunLog) -> str:
+    """Why there is nothing yet."""
+    if log.status() != "running" or log.step:
+        return ""
+    return "the first step is under way" if log.started else "data and model are being prepared"
 
 
 def _facts(log: RunLog) -> list[str]:
     step, started = log.step, log.started
     pad = started.get("pad_share")
     return [
-        f"loss {step['smoothed']:.4f}" if _is_number(step.get("smoothed")) else "",
-        f"validation {log.validated['loss']:.4f}" if _is_number(log.validated.get("loss")) else "",
+        f"loss {log.loss:.4f}" if log.loss is not None else "",
+        f"validation {log.validation_loss:.4f}" if log.validation_loss is not None else "",
         f"{step['tokens_per_s']:,.0f} token/s" if _is_number(step.get("tokens_per_s")) else "",
         f"{1 - pad:.0%} of positions used" if isinstance(pad, float) else "",
         f"memory {format_bytes(step['memory_bytes'])}" if _is_number(step.get("memory_bytes")) else "",
         f"rate {step['learning_rate']:.2g}" if _is_number(step.get("learning_rate")) else "",
-        f"left {format_seconds(step['eta_s'])}" if _is_number(step.get("eta_s")) and not log.ended else "",
+        _left(log),
         f"took {format_seconds(log.ended['elapsed_s'])}" if _is_number(log.ended.get("elapsed_s")) else "",
     ]
+
+
+def _left(log: RunLog) -> str:
+    if log.left_s is None or log.status() not in ("running", "paused"):
+        return ""
+    return f"left {format_seconds(log.left_s)}" if log.step else f"forecast {format_seconds(log.left_s)}"
 
 
 def _is_number(value: object) -> bool:

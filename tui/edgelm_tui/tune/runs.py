@@ -65,6 +65,33 @@ class RunLog:
         return Path(self.base).name or "?"
 
     @property
+    def at(self) -> int:
+        """The step it has come to."""
+        return int(self.step.get("step") or self.started.get("step") or 0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """All steps, as far as that is known; before the first step, from the beginning's announcement."""
+        said = self.step.get("total_steps") or self.started.get("total_steps")
+        return said if isinstance(said, int) else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the end: as measured, and before the first step as forecast."""
+        said = self.step.get("eta_s") if self.step else self.started.get("predicted_s")
+        return float(said) if isinstance(said, int | float) else None
+
+    @property
+    def loss(self) -> float | None:
+        """The smoothed training loss of the last step: the one that every place shows as the loss."""
+        return _number(self.step.get("smoothed"))
+
+    @property
+    def validation_loss(self) -> float | None:
+        """The loss on the rows held out, as it was last measured."""
+        return _number(self.validated.get("loss"))
+
+    @property
     def adapter(self) -> str | None:
         """The directory of the result; of a run under way, of its best so far."""
         if self.ended.get("adapter"):
@@ -139,6 +166,7 @@ class RunLog:
 
     def _start(self, event: dict[str, Any]) -> None:
         self.started, self.ended, self.is_paused = event, {}, False
+        self.step = {} if not event.get("step") else self.step
         at = event.get("step") or 0
         for name in CURVES:  # a run that was killed may have gone beyond its checkpoint
             self.curves[name] = [point for point in self.curves[name] if point[0] <= at]
@@ -181,6 +209,13 @@ class RunShelf:
         """Where they are."""
         return self._folder or paths.runs()
 
+    def trained_by(self, pid: int) -> RunLog | None:
+        """The run that a process trains, once it does."""
+        for lock in self.folder.glob("*/pid"):
+            if holder(lock) == pid:
+                return RunLog(lock.parent, _read_json(lock.parent / "config.json"))
+        return None
+
     def look(self) -> list[RunLog]:
         """Every run, the newest first, each read on; may take a while the first time."""
         found = {}
@@ -193,6 +228,10 @@ class RunShelf:
             found[directory.name] = log
         self.logs = found
         return sorted(found.values(), key=lambda log: _age(log.directory), reverse=True)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _age(directory: Path) -> float:

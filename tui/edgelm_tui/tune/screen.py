@@ -16,19 +16,18 @@ from textual.content import Content
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
 from edgelm.atomic import disk_errors
-from edgelm.machine.watchdog import hint as watchdog_hint
-from edgelm.machine.watchdog import is_watchdog
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import Confirm
 from edgelm_tui.shell.plain import plain_cells
+from edgelm_tui.tune.own_run import OwnRun
 from edgelm_tui.tune.panel import RunPanel
 from edgelm_tui.tune.plot import Plot, Series
 from edgelm_tui.tune.runs import Order, RunLog, RunShelf
 from edgelm_tui.tune.start import NewRun, NewRunScreen, edgelm_command
 
 _LOOK_S = 0.5
-_COLUMNS = ("", "state", "step", "loss", "run")
+_COLUMNS = ("", "state", "step", "loss", "validation", "run")
 _COLOURS = (
     "$text-primary",
     "$text-accent",
@@ -82,8 +81,7 @@ chats with the adapter, v shows it beside its base."""
         self._logs: list[RunLog] = []
         self._marked: set[str] = set()
         self._drawn: tuple[object, ...] = ()
-        self.child: ChildProcess | None = None
-        """The run that was begun here."""
+        self._own = OwnRun(self._shelf)
 
     def compose_body(self) -> ComposeResult:
         """The list beside the run."""
@@ -124,7 +122,7 @@ chats with the adapter, v shows it beside its base."""
         self.app.call_from_thread(self._show, logs)
 
     def _show(self, logs: list[RunLog]) -> None:
-        if not self.is_attached:
+        if not self.is_attached or not self.query(DataTable):  # the app is being closed
             return
         table = self.query_one(DataTable)
         if [log.name for log in logs] != [log.name for log in self._logs]:
@@ -151,11 +149,10 @@ chats with the adapter, v shows it beside its base."""
         self._show_run()
 
     def _cells(self, log: RunLog) -> list[object]:
-        loss = log.validated.get("best_loss") or log.step.get("smoothed")
-        step = log.step.get("step") or log.started.get("step") or 0
-        shown = f"{loss:.3f}" if isinstance(loss, int | float) else ""
+        numbers = [f"{loss:.4f}" if loss is not None else "" for loss in (log.loss, log.validation_loss)]
         mark = "●" if log.name in self._marked else ""
-        return plain_cells((mark, log.status(), f"{step:,}", shown, log.name))
+        of = f"/{log.total_steps:,}" if log.total_steps else ""
+        return plain_cells((mark, log.status(), f"{log.at:,}{of}", *numbers, log.name))
 
     @property
     def chosen(self) -> RunLog | None:
@@ -220,8 +217,7 @@ chats with the adapter, v shows it beside its base."""
         if not names:
             self.notify("no model is installed; F3 finds one", severity="warning")
             return
-        if self.child is not None:
-            self.notify("a run that was begun here is under way; s stops it", severity="warning")
+        if self._is_another_under_way():
             return
 
         def wanted(run: NewRun | None) -> None:
@@ -232,40 +228,45 @@ chats with the adapter, v shows it beside its base."""
         self.app.push_screen(NewRunScreen(names, current), wanted)
 
     def begin_run(self, argv: list[str]) -> None:
-        """Train in a child process; the model of the chat makes room for it."""
-        self.edgelm.forget_model()
-        folder = self._shelf.folder
-        with self.edgelm.reporting(), disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.child = ChildProcess(argv, log=folder / ".last-error.log")
-        if self.child is None:
-            return
-        self.edgelm.tuning = self.child
-        self.notify("the run begins; the chat's model was let go to make room")
-        self.edgelm.show_job("training")
+        """Train in a child process; the model of the chat makes room for it when it has really begun."""
+        with self.edgelm.reporting():
+            self.edgelm.tuning = self._own.begin(argv)
+            self.notify("the run is being prepared")
+            self.edgelm.show_job(self._own.status())
+
+    @property
+    def child(self) -> ChildProcess | None:
+        """The process of the run that was begun here."""
+        return self._own.child
+
+    def _is_another_under_way(self) -> bool:
+        """Two at once would not fit; says so."""
+        others = [log.name for log in self._logs if log.is_alive()]
+        if self.child is not None and not others:
+            others = ["a run that is being prepared"]
+        if others:
+            self.notify(f"{others[0]} is under way; s stops it", severity="warning")
+        return bool(others)
 
     def _follow_child(self) -> None:
-        child = self.child
-        if child is None:
+        if self.child is None:
             return
-        code = child.returncode
-        if code is None:
-            log = self._logs[0] if self._logs else None
-            self.edgelm.show_job(f"training step {log.step.get('step') or 0:,}" if log else "training")
+        if self._own.has_begun():
+            had_model = self.edgelm.state.model is not None or bool(self.edgelm.state.loading)
+            self.edgelm.forget_model()
+            made_room = "; the chat's model was let go to make room" if had_model else ""
+            self.notify(f"the run has begun{made_room}")
+        if self.child.returncode is None:
+            self.edgelm.show_job(self._own.status())
             return
-        self.child = self.edgelm.tuning = None
+        problem = self._own.forget()
+        self.edgelm.tuning = None
         self.edgelm.show_job("")
-        if code == 0:
+        if problem is None:
             self.notify("the run has ended")
         else:
-            said = child.error_text
-            lines = [line for line in said.splitlines() if line.strip()][-3:]
-            if is_watchdog(said):
-                lines.append(f"r resumes the run; {watchdog_hint()}")
-            how = f"signal {-code}" if code < 0 else f"code {code}"
-            self.edgelm.report(
-                f"the training process ended with {how}", "\n".join(lines) or "r resumes the run"
-            )
+            message, _, hint = problem.partition("\n")
+            self.edgelm.report(message, hint)
         self._look()
 
     def action_pause(self) -> None:
@@ -280,9 +281,12 @@ chats with the adapter, v shows it beside its base."""
         if log is None or not log.is_alive():
             self.notify("this run is not under way", severity="warning")
             return
+        if order == "resume" and not log.is_paused:
+            self.notify("the run is not paused")
+            return
         with self.edgelm.reporting():
             log.order(order)
-            self.notify(f"{order}: after this step")
+            self.notify({"resume": "it goes on"}.get(order, f"{order}: after this step"))
 
     def action_stop(self) -> None:
         """End with a checkpoint."""
@@ -298,13 +302,15 @@ chats with the adapter, v shows it beside its base."""
         self.app.push_screen(Confirm(f"Stop {log.name}? It can be resumed.", "Stop"), answered)
 
     def action_resume(self) -> None:
-        """Go on from the last checkpoint."""
+        """Go on: a paused run at once, one that was stopped or interrupted from its last checkpoint."""
         log = self.chosen
-        if log is None or log.status() not in ("stopped", "interrupted"):
-            self.notify("only a run that was stopped or interrupted can be resumed", severity="warning")
-        elif self.child is not None:
-            self.notify("another run is under way", severity="warning")
-        else:
+        if log is None:
+            self.notify("no run is chosen", severity="warning")
+        elif log.is_alive():
+            self.action_order("resume")
+        elif log.status() == "finished":
+            self.notify(f"{log.name} is finished: there is nothing to go on with", severity="warning")
+        elif not self._is_another_under_way():
             self.begin_run(edgelm_command("tune", "--resume", log.name, "--json"))
 
     def action_log(self) -> None:

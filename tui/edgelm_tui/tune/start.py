@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import work
@@ -22,6 +21,7 @@ from textual.worker import get_current_worker
 
 from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
 from edgelm_tui.shell.plain import plain
+from edgelm_tui.tune.new_run import NewRun
 
 _METHODS = ("lora", "dora", "rslora", "full")
 _CHECK_S = 120
@@ -33,29 +33,6 @@ _WARNINGS = 4
 def edgelm_command(*arguments: str) -> list[str]:
     """The command line, as this Python runs it."""
     return [sys.executable, "-m", "edgelm", *arguments]
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """What to train."""
-
-    model: str
-    data: str
-    method: str = "lora"
-    epochs: str = ""
-    rank: str = ""
-    learning_rate: str = ""
-
-    def arguments(self) -> list[str]:
-        """Of `edgelm tune`."""
-        said = ["tune", self.model, "--data", self.data, "--method", self.method, "--json"]
-        for flag, value in (
-            ("--epochs", self.epochs),
-            ("--rank", self.rank),
-            ("--learning-rate", self.learning_rate),
-        ):
-            said += [flag, value] if value.strip() else []
-        return said
 
 
 class NewRunScreen(Dialog[NewRun | None]):
@@ -74,7 +51,7 @@ class NewRunScreen(Dialog[NewRun | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close", id="dialog.close"),
         Binding("f6", "check", "Check the data", id="tune.check"),
-        Binding("f7", "take", "Start", id="tune.start"),
+        Binding("f7,ctrl+s", "take", "Start", id="tune.start"),
     ]
 
     def __init__(
@@ -91,9 +68,11 @@ class NewRunScreen(Dialog[NewRun | None]):
             yield from self._rows()
             with VerticalScroll():
                 yield Static(
-                    "F6 checks the data and shows what of it is trained.", id="verdict", markup=False
+                    "Enter (or F6) checks the data and shows what of it is trained.",
+                    id="verdict",
+                    markup=False,
                 )
-            yield ButtonRow({"close": "Close", "check": "Check (F6)", "start": "Start (F7)"})
+            yield ButtonRow({"close": "Close", "check": "Check (Enter)", "start": "Start (Ctrl+S)"})
 
     def _rows(self) -> ComposeResult:
         current = self._current if self._current in self._models else self._models[0]
@@ -122,32 +101,47 @@ class NewRunScreen(Dialog[NewRun | None]):
                 self.dismiss(None)
 
     def action_take(self) -> None:
-        """Return the run."""
-        wanted = self._read()
-        if wanted.data:
-            self.dismiss(wanted)
-        else:
-            self._show(Content.styled("no data is named", "$text-error"))
+        """Return the run, once its data were checked and the planner has found room."""
+        self._begin(starts=True)
 
     def action_check(self) -> None:
         """Check the data, show rows, and ask the planner."""
+        self._begin(starts=False)
+
+    def _begin(self, *, starts: bool) -> None:
         wanted = self._read()
-        if wanted.data:
-            self._show(Content("checking…"))
-            self._check(wanted)
+        if (problem := wanted.problem()) is not None:
+            field, text = problem
+            self.workers.cancel_group(self, "check")
+            self._show(Content.styled(text, "$text-error"))
+            self.query_one(f"#{field}").focus()
+            return
+        self._show(Content("checking, then the run begins…" if starts else "checking…"))
+        self._check(wanted, starts=starts)
 
     @work(thread=True, exclusive=True, group="check")
-    def _check(self, wanted: NewRun) -> None:
+    def _check(self, wanted: NewRun, *, starts: bool) -> None:
         """Each part is shown when it is there; another check, or closing the screen, ends this one."""
         worker = get_current_worker()
         parts: list[Content] = []
+        is_right = True
         for title, arguments in _checks(wanted):
             done = _run(self._command(*arguments), is_wanted=lambda: not worker.is_cancelled)
             if worker.is_cancelled:
                 return
+            is_right = is_right and done.returncode == 0
             parts.append(_said(title, done))
             self.app.call_from_thread(self._show, Content("\n\n").join([*parts, Content("checking…")]))
+        if starts and is_right:
+            self.app.call_from_thread(self._take, wanted)
+            return
+        if starts:
+            parts.append(Content.styled("The run was not begun: see above.", "$text-error"))
         self.app.call_from_thread(self._show, Content("\n\n").join(parts))
+
+    def _take(self, wanted: NewRun) -> None:
+        if self.is_attached and self.is_current:
+            self.dismiss(wanted)
 
     def _show(self, content: Content) -> None:
         if self.is_attached:

@@ -61,7 +61,8 @@ class EdgeLMApp(HearingApp):
     COMMANDS: ClassVar[set[Any]] = {_commands}
     CSS = """
     Input > .input--placeholder, Input > .input--suggestion { color: $text-muted; }
-    TextArea > .text-area--placeholder { color: $text-muted; }
+    TextArea .text-area--placeholder, Select .arrow, SelectCurrent .arrow, Tab { color: $text-muted; }
+    Tab.-active { color: $foreground; }
     ToastRack { dock: top; align: right top; margin: 1 1 0 0; }
     Toast { width: auto; max-width: 60; max-height: 10; padding: 0 1; margin: 0 0 1 0; }
     CommandPalette > Vertical { width: 100%; max-width: 80; margin-top: 2; }

@@ -106,11 +106,10 @@ def _is_far(colour: RichColor, ground: Color) -> bool:
 def _numbered(style: Style) -> Style:
     front, back = style.color, style.bgcolor
     ground: Triplet | None = None
+    new_back = back
     if back is not None and back.triplet is not None:
         number = nearest(tuple(back.triplet))
         ground, new_back = _XTERM[number - 16], RichColor.from_ansi(number)
-    else:
-        new_back = back
     if front is None or front.triplet is None:
         return style + Style.from_color(front, new_back)
     least = 1.0

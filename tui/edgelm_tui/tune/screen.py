@@ -20,11 +20,12 @@ from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialogs import Confirm
 from edgelm_tui.shell.plain import plain_cells
+from edgelm_tui.tune.new_run import NewRun
 from edgelm_tui.tune.own_run import OwnRun
 from edgelm_tui.tune.panel import RunPanel
 from edgelm_tui.tune.plot import Plot, Series
 from edgelm_tui.tune.runs import Order, RunLog, RunShelf
-from edgelm_tui.tune.start import NewRun, NewRunScreen, edgelm_command
+from edgelm_tui.tune.start import NewRunScreen, edgelm_command
 
 _LOOK_S = 0.5
 _COLUMNS = ("", "state", "step", "loss", "validation", "run")

@@ -6,13 +6,15 @@
     with edgelm.load("smollm2-135m-instruct-4bit") as model:
         print(model.generate("The capital of France is", max_tokens=20).text)
 
-The names below are the public API; each is imported when first used (PEP 562), so that `import edgelm`
-costs next to nothing.
+The names below are the public API (docs/python.md); each is imported when first used (PEP 562), so that `import edgelm` costs
+next to nothing.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING
 
 from edgelm.version import __version__
@@ -21,30 +23,127 @@ if TYPE_CHECKING:
     from edgelm.api import Model as Model
     from edgelm.api import load as load
     from edgelm.errors import EdgeLMError as EdgeLMError
+    from edgelm.errors import EngineError as EngineError
+    from edgelm.errors import FitError as FitError
+    from edgelm.errors import FormatError as FormatError
+    from edgelm.errors import Interrupted as Interrupted
+    from edgelm.errors import NetworkError as NetworkError
+    from edgelm.errors import NotFoundError as NotFoundError
+    from edgelm.errors import OptionError as OptionError
+    from edgelm.errors import OutputError as OutputError
+    from edgelm.errors import PromptError as PromptError
+    from edgelm.errors import UnsafeError as UnsafeError
+    from edgelm.errors import UnsupportedError as UnsupportedError
+    from edgelm.progress import Progress as Progress
+    from edgelm.runtime.batching.results import BatchResult as BatchResult
+    from edgelm.runtime.chat import Chat as Chat
+    from edgelm.runtime.constraints.grammar import Grammar as Grammar
+    from edgelm.runtime.events import Alternative as Alternative
+    from edgelm.runtime.events import Finished as Finished
+    from edgelm.runtime.events import HistoryRewritten as HistoryRewritten
+    from edgelm.runtime.events import Prefill as Prefill
+    from edgelm.runtime.events import Text as Text
+    from edgelm.runtime.events import Token as Token
+    from edgelm.runtime.events import ToolCall as ToolCall
+    from edgelm.runtime.events import Usage as Usage
+    from edgelm.runtime.generation import Completion as Completion
+    from edgelm.runtime.generation import GenerationOptions as GenerationOptions
     from edgelm.runtime.sampling import Sampling as Sampling
+    from edgelm.runtime.settings import GenerationSettings as GenerationSettings
+    from edgelm.runtime.tool_loop import ToolResult as ToolResult
+    from edgelm.text.tools.tool import Tool as Tool
+    from edgelm.tune.api import TuneResult as TuneResult
+    from edgelm.tune.api import resume_tune as resume_tune
+    from edgelm.tune.api import tune as tune
+    from edgelm_converters.convert import Converted as Converted
     from edgelm_converters.convert import convert as convert
 
-_HOMES = {
-    "EdgeLMError": "edgelm.errors",
-    "Model": "edgelm.api",
-    "Sampling": "edgelm.runtime.sampling",
-    "convert": "edgelm_converters.convert",
-    "load": "edgelm.api",
-    "tune": "edgelm.tune",
-}
+_NAMES_IN = {
+    "edgelm.api": ("Model", "load"),
+    "edgelm.errors": (
+        "EdgeLMError", "EngineError", "FitError", "FormatError", "Interrupted", "NetworkError", "NotFoundError",
+        "OptionError", "OutputError", "PromptError", "UnsafeError", "UnsupportedError",
+    ),
+    "edgelm.progress": ("Progress",),
+    "edgelm.runtime.batching.results": ("BatchResult",),
+    "edgelm.runtime.chat": ("Chat",),
+    "edgelm.runtime.constraints.grammar": ("Grammar",),
+    "edgelm.runtime.events": (
+        "Alternative", "Finished", "HistoryRewritten", "Prefill", "Text", "Token", "ToolCall", "Usage",
+    ),
+    "edgelm.runtime.generation": ("Completion", "GenerationOptions"),
+    "edgelm.runtime.sampling": ("Sampling",),
+    "edgelm.runtime.settings": ("GenerationSettings",),
+    "edgelm.runtime.tool_loop": ("ToolResult",),
+    "edgelm.text.tools.tool": ("Tool",),
+    "edgelm.tune.api": ("TuneResult", "resume_tune", "tune"),
+    "edgelm_converters.convert": ("Converted", "convert"),
+}  # fmt: skip
+_HOMES = {name: home for home, names in _NAMES_IN.items() for name in names}
 
-__all__ = ["EdgeLMError", "Model", "Sampling", "__version__", "convert", "load", "tune"]
+__all__ = [
+    "Alternative",
+    "BatchResult",
+    "Chat",
+    "Completion",
+    "Converted",
+    "EdgeLMError",
+    "EngineError",
+    "Finished",
+    "FitError",
+    "FormatError",
+    "GenerationOptions",
+    "GenerationSettings",
+    "Grammar",
+    "HistoryRewritten",
+    "Interrupted",
+    "Model",
+    "NetworkError",
+    "NotFoundError",
+    "OptionError",
+    "OutputError",
+    "Prefill",
+    "Progress",
+    "PromptError",
+    "Sampling",
+    "Text",
+    "Token",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
+    "TuneResult",
+    "UnsafeError",
+    "UnsupportedError",
+    "Usage",
+    "__version__",
+    "convert",
+    "load",
+    "resume_tune",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgelm' has no attribute {name!r}")
-    if name == "tune":  # a package that can be called
-        return importlib.import_module("edgelm.tune")
     value = getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "tune":
+        # The package of that name is reached through the function too: `import edgelm.tune.api as api` looks there.
+        value.__dict__ = vars(sys.modules["edgelm.tune"])
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*globals(), *__all__})
+
+
+class _Facade(types.ModuleType):
+    """Keeps `edgelm.tune` the function: importing anything of the package of that name would put the package there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgelm.errors import EdgeLMError
 from edgelm.machine.power import kept_awake
@@ -29,15 +29,35 @@ from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.chat import Chat
 from edgelm.runtime.events import ChatEvent, Text
-from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+from edgelm.runtime.generation import (
+    DEFAULT_MAX_TOKENS,
+    THINKING_MAX_TOKENS,
+    Completion,
+    GenerationOptions,
+    collect,
+    generate_text,
+)
+from edgelm.runtime.recommended import Recommended, recommended
+from edgelm.runtime.settings import GenerationSettings, ReplySettings
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 from edgelm.tune.api import TuneResult, tune
+from edgelm.tune.typed import TuneArguments
 
 
 class Model:
-    """A loaded model. Close it, or use it in a `with` block, to give its memory back."""
+    """A loaded model. Close it, use it in a `with` block, or let go of it, to give its memory back.
+
+    Attributes:
+        name: of its directory.
+        context_length: tokens of prompt and answer together; None is unknown.
+        size_bytes: of its weights in memory.
+        dtype: of its unquantized parameters.
+        recommended: what its files recommend for sampling.
+        defaults: how its answers are made where nothing else is said: as recommended, else greedy; at most 1,024 tokens, or
+            8,192 of a model that thinks.
+    """
 
     def __init__(self, directory: Path, options: RuntimeOptions) -> None:
         self._thread: EngineThread[Ready] = EngineThread(
@@ -53,27 +73,33 @@ class Model:
         self.size_bytes = loaded.size_bytes
         self.dtype = loaded.dtype
         self._stop_tokens = loaded.stop_tokens
+        self.recommended = recommended(self.directory)
+        self.defaults = default_options(self.recommended, thinks=bool(self.tokenizer.has_thinking))
 
-    def generate(self, prompt: str | Sequence[int], **settings: Any) -> Completion:
+    def generate(self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]) -> Completion:
         """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
-        options = GenerationOptions().changed(**settings)
+        options = self.defaults.changed(**settings)
         return collect(self._events(prompt, options), options.grammar)
 
-    def stream(self, prompt: str | Sequence[int], **settings: Any) -> Generator[str, None, None]:
+    def stream(
+        self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
+    ) -> Generator[str, None, None]:
         """Continue `prompt`, yielding text piece by piece; the pieces joined are the whole text."""
         with closing(self.events(prompt, **settings)) as events:
             for event in events:
                 if isinstance(event, Text):
                     yield event.text
 
-    def events(self, prompt: str | Sequence[int], **settings: Any) -> Generator[ChatEvent, None, None]:
+    def events(
+        self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
+    ) -> Generator[ChatEvent, None, None]:
         """Continue `prompt`, yielding everything that happens. Leaving early stops the model.
 
         Args:
             prompt: text, or token ids.
             settings: fields of `GenerationOptions` (max_tokens, stop, logprobs) and of `Sampling`
-                (temperature, top_p, top_k, min_p, seed, …); `schema`, `regex` or `grammar`, which the text
-                must match as a whole.
+                (temperature, top_p, top_k, min_p, seed, …), over those of `defaults`; `greedy`; `schema`, `regex` or
+                `grammar`, which the text must match as a whole.
 
         Raises:
             PromptError: the prompt is empty, longer than the context, or holds ids out of range.
@@ -81,7 +107,7 @@ class Model:
             UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the model is closed, or MLX failed.
         """
-        return self._events(prompt, GenerationOptions().changed(**settings))
+        return self._events(prompt, self.defaults.changed(**settings))
 
     def _events(
         self, prompt: str | Sequence[int], options: GenerationOptions
@@ -96,7 +122,7 @@ class Model:
         messages: Iterable[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
         tools: Iterable[Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[ReplySettings],
     ) -> Chat:
         """Begin a conversation, or go on from `messages`; `settings` are the defaults of its replies.
 
@@ -120,7 +146,7 @@ class Model:
             lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
             system=system,
-            options=GenerationOptions().changed(**settings),
+            options=self.defaults.changed(**settings),
             enable_thinking=enable_thinking,
             tools=known.values(),
             messages=messages,
@@ -132,7 +158,7 @@ class Model:
         *,
         rows: int | None = None,
         on_progress: OnProgress = ignore_progress,
-        **settings: Any,
+        **settings: Unpack[GenerationSettings],
     ) -> Generator[BatchResult, None, None]:
         """Continue many prompts at once, yielding each result when it is ready; `index` says of which prompt.
 
@@ -149,7 +175,7 @@ class Model:
             OptionError: a setting of all prompts outside what it may be.
             EngineError: the model is closed.
         """
-        options = GenerationOptions().changed(**settings)
+        options = self.defaults.changed(**settings)
         most = BatchOptions(rows=rows).rows
         tasks, failures = read_prompts(prompts, options)
         return self._run_many(tasks, failures, most, on_progress)
@@ -182,8 +208,10 @@ class Model:
         """
         self._thread.call(lambda ready: ready.loaded.adapters.set(name, weight))
 
-    def tune(self, data: str | Path, **settings: Any) -> TuneResult:
-        """Tune this model's weights on `data`, and put the resulting adapter on the model, ready to talk to.
+    def tune(
+        self, data: str | Path | Iterable[Mapping[str, Any]], **settings: Unpack[TuneArguments]
+    ) -> TuneResult:
+        """Tune this model's weights on `data`, a file or the rows themselves, and put the adapter on the model, ready to talk.
 
         The run loads the model a second time. For settings and errors see `edgelm.tune.api.tune`.
         """
@@ -220,7 +248,8 @@ class Model:
             )
             ready.engine.persist()  # after the last event: the reader has the answer already
 
-        return self._thread.submit(work).events()
+        # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
+        yield from self._thread.submit(work).events()
 
     def _run_many(
         self,
@@ -240,6 +269,12 @@ class Model:
                     yield event
                 else:
                     on_progress(event.as_progress(already_done=len(failures)))
+
+
+def default_options(said: Recommended, *, thinks: bool) -> GenerationOptions:
+    """How the answers of a model are made where nothing else is said, given what it recommends."""
+    own = THINKING_MAX_TOKENS if thinks else DEFAULT_MAX_TOKENS
+    return GenerationOptions(sampling=said.sampling, max_tokens=said.max_tokens or own)
 
 
 def load(

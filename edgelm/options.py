@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -110,6 +111,20 @@ class Options:
         names = {item.name for item in dataclasses.fields(cls)}
         said = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
         return cls(**{**said, **given})
+
+
+def check_names(said: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names of settings that do not exist.
+
+    Raises:
+        OptionError: the first that is not `known`, with the one that may have been meant.
+    """
+    names = sorted(set(known))
+    for name in said:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            raise OptionError(f"there is no setting {name!r}", hint=hint)
 
 
 def _kinds_of(cls: type) -> dict[str, tuple[type, ...]]:

@@ -48,6 +48,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def rows() -> Path:
+    """Examples that were given to `edgelm.tune` in memory, as JSON lines, for runs that are resumed."""
+    return home() / "rows"
+
+
 def prompt_caches() -> Path:
     """Computed prompts, one directory for each model and kind of cache."""
     return caches() / "prompts"

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import mlx.core as mx
 
@@ -27,6 +27,7 @@ from edgelm.model.config import normalise_config
 from edgelm.model.manifest import FILE_NAME, Manifest
 from edgelm.model.names import place
 from edgelm.model.network import mlx_lm_errors
+from edgelm.options import check_names
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
@@ -50,6 +51,7 @@ from edgelm_converters.sanitize import grouped
 from edgelm_converters.sensitivities import sensitivities
 from edgelm_converters.sources.tokenizer_files import built_note
 from edgelm_converters.tied import settled
+from edgelm_converters.typed import ConversionSettings
 from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
 from edgelm_converters.write import Quantizer, search_scales, write_weights
 
@@ -73,7 +75,7 @@ def convert(
     revision: str | None = None,
     on_progress: OnProgress = ignore_progress,
     on_estimate: OnEstimate = lambda _: None,
-    **settings: Any,
+    **settings: Unpack[ConversionSettings],
 ) -> Converted:
     """Convert published weights into a quantized MLX model.
 
@@ -94,6 +96,7 @@ def convert(
         OptionError: a setting is out of bounds, or the calibration text is too short; a name that is none.
         FitError: calibrating does not fit in memory, even a layer at a time.
     """
+    check_names(settings, Conversion.__dataclass_fields__)
     raise_open_files()
     wanted = Conversion(**settings)
     said = None if name is None and output is None else place(paths.models(), name=name, output=output)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.answer_flags import said_settings, say_recommended
 from edgelm.cli.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.chat_flags import add_arguments
 from edgelm.cli.choose import choose_model
@@ -92,24 +93,27 @@ def _begin(tools: dict[str, Tool], settings: dict[str, Any], arguments: argparse
 
 def _overridden(ask: Ask, settings: dict[str, Any]) -> Ask:
     """`ask` with `settings`, over which a call may say otherwise."""
-    return lambda text, **changes: ask(text, **{**settings, **changes})
+
+    def said(changes: dict[str, Any]) -> dict[str, Any]:
+        gone = {"greedy"} if "temperature" in changes else set()
+        return {name: value for name, value in {**settings, **changes}.items() if name not in gone}
+
+    return lambda text, **changes: ask(text, **said(changes))
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Of one answer; checked here, before a model is loaded for nothing."""
+    """Of one answer, as far as they are said; checked here, before a model is loaded for nothing."""
     from edgelm.runtime.cache.settings import CacheSettings
     from edgelm.runtime.generation import GenerationOptions
-    from edgelm.runtime.sampling import Sampling
 
     CacheSettings.from_flags(arguments)
     settings = {
-        "sampling": Sampling.from_flags(arguments),
-        "max_tokens": arguments.max_tokens,
+        **said_settings(arguments),
         "speculation": arguments.speculation,
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
         "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
-    GenerationOptions(**settings)
+    GenerationOptions().changed(**settings)
     return settings
 
 
@@ -160,6 +164,7 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             on_progress=on_progress,
         )
     remember_model(model.name)
+    say_recommended(model, said_settings(arguments))
     return model
 
 
@@ -245,9 +250,9 @@ def _adopt_settings(repl: Repl, system: str | None, arguments: argparse.Namespac
     from edgelm_tui.settings import ChatSettings
 
     given = {"system": system, "thinking": arguments.enable_thinking}
-    said = {
-        name: value for name, value in repl.journal.settings.items() if not getattr(arguments, name, None)
-    }
+    flags = said_settings(arguments)
+    over = {*flags, *({"temperature"} if flags.get("greedy") else ())}
+    said = {name: value for name, value in repl.journal.settings.items() if name not in over}
     said |= {name: value for name, value in given.items() if value is not None}
     repl.settings = ChatSettings.over(ChatSettings(), said)
     adopt(repl)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelm.cli.answer_flags import add_form, add_limits
+from edgelm.cli.answer_flags import add_form, add_limits, add_sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare all of them."""
-    from edgelm.runtime.sampling import Sampling
-
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="a name from the library, a path, or a Hub id"
     )
@@ -20,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_thinking_and_tools(parser)
     _add_speed(parser.add_argument_group("speed and memory"))
     add_form(parser.add_argument_group("form of the answer"))
-    Sampling.add_flags(parser.add_argument_group("sampling"))
+    add_sampling(parser.add_argument_group("sampling; what is not said is as the model recommends"))
 
 
 def _add_conversation(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.answer_flags import add_form, add_limits
+from edgelm.cli.answer_flags import add_form, add_limits, add_sampling, said_settings, say_recommended
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.model_flags import add_adapter, add_model
@@ -31,7 +31,6 @@ _LISTED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     from edgelm.runtime.batching.options import BatchOptions
-    from edgelm.runtime.sampling import Sampling
 
     add = parser.add_argument
     add_model(parser, nargs="?")
@@ -51,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
     BatchOptions.add_flags(parser)
     add_form(parser.add_argument_group("form of the answers"))
-    Sampling.add_flags(parser.add_argument_group("sampling, of rows that do not say otherwise"))
+    add_sampling(
+        parser.add_argument_group("sampling, of rows that do not say otherwise; else as the model recommends")
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not rest:
             return
         model = stack.enter_context(closing(_load(directory, arguments, on_progress)))
+        say_recommended(model, said_settings(arguments))
         asked = [row.prompt for row in rest]
         results = model.generate_many(asked, rows=arguments.rows, on_progress=on_progress, **settings)
         failed = _answer(rest, results, writer, run_id)
@@ -91,16 +93,14 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of all rows; checked before a file is read."""
     from edgelm.runtime.batching.options import BatchOptions
     from edgelm.runtime.generation import GenerationOptions
-    from edgelm.runtime.sampling import Sampling
 
     BatchOptions.from_flags(arguments)
     settings = {
-        "sampling": Sampling.from_flags(arguments),
-        "max_tokens": arguments.max_tokens,
+        **said_settings(arguments),
         "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
         "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
     }
-    GenerationOptions(**settings)
+    GenerationOptions().changed(**settings)
     return settings
 
 
@@ -166,14 +166,15 @@ def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any
     """A hash of everything but the prompt that determines an answer."""
     from edgelm.cli.prompt_file import digest
     from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
+    from edgelm.runtime.recommended import recommended
 
-    sampling = dataclasses.asdict(settings["sampling"])
+    advice = recommended(directory)
     try:
         weights = fingerprint(directory)
         on_top = [(adapter_fingerprint(use.directory), use.weight) for use in uses] or None
     except OSError as error:
         raise NotFoundError(f"{error.filename} cannot be read: {error.strerror}") from error
-    return digest([weights, on_top, {**settings, "sampling": sampling}])
+    return digest([weights, on_top, settings, dict(advice.settings), advice.max_tokens])
 
 
 def _open(

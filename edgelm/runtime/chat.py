@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Unpack
 
 from edgelm.errors import EngineError, OptionError
 from edgelm.messages.reader import read_turns
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
 from edgelm.runtime.history import RenderedHistory
+from edgelm.runtime.settings import GenerationSettings
 from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, encode_text
@@ -122,19 +123,23 @@ class Chat:
             {"role": "tool", "tool_call_id": call_id, "name": names[call_id], "content": text}
         )
 
-    def send(self, text: str | None = None, **settings: Any) -> Completion:
+    def send(self, text: str | None = None, **settings: Unpack[GenerationSettings]) -> Completion:
         """Say `text` and wait for the reply. For settings and errors see `events`."""
         options = self._turn_options(settings)
         return collect(self.reply_events(text, options), options.grammar)
 
-    def stream(self, text: str | None = None, **settings: Any) -> Generator[str, None, None]:
+    def stream(
+        self, text: str | None = None, **settings: Unpack[GenerationSettings]
+    ) -> Generator[str, None, None]:
         """Say `text` and yield the answer piece by piece, without thinking and tool calls."""
         with closing(self.events(text, **settings)) as events:
             for event in events:
                 if isinstance(event, Text) and event.channel == "answer":
                     yield event.text
 
-    def events(self, text: str | None = None, **settings: Any) -> Generator[ChatEvent, None, None]:
+    def events(
+        self, text: str | None = None, **settings: Unpack[GenerationSettings]
+    ) -> Generator[ChatEvent, None, None]:
         """Say `text` and yield everything that happens until the reply has ended.
 
         Leaving early (`close`, `break`, Ctrl-C) stops the model and keeps what it has said so far as a
@@ -178,7 +183,12 @@ class Chat:
             self._is_busy = False
 
     def run_tools(
-        self, text: str, *, approve: Approve | None = None, limit: int = 8, **settings: Any
+        self,
+        text: str,
+        *,
+        approve: Approve | None = None,
+        limit: int = 8,
+        **settings: Unpack[GenerationSettings],
     ) -> Completion:
         """Say `text`, run the functions that the model calls, and wait for the reply that calls none.
 
@@ -193,7 +203,12 @@ class Chat:
         return collector.completion()
 
     def tool_events(
-        self, text: str, *, approve: Approve | None = None, limit: int = 8, **settings: Any
+        self,
+        text: str,
+        *,
+        approve: Approve | None = None,
+        limit: int = 8,
+        **settings: Unpack[GenerationSettings],
     ) -> Generator[ToolEvent, None, None]:
         """Say `text` and yield what happens in every reply, and the result of every call between them.
 

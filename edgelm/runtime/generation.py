@@ -7,14 +7,13 @@ may contain them. Knows nothing about conversations.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from edgelm.errors import EngineError, FormatError, OptionError
-from edgelm.options import Options, option
+from edgelm.options import Options, check_names, option
 from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.constraints.grammar import Grammar, grammar_of
 from edgelm.runtime.constraints.make import constraint_maker
@@ -24,6 +23,12 @@ from edgelm.runtime.requests import Cancel, Request
 from edgelm.runtime.sampling import Sampling
 from edgelm.text.segments import Segment, Segmenter, ToolCall
 from edgelm.text.stops import StopMatcher, as_stops
+
+DEFAULT_MAX_TOKENS = 1024
+"""Of an answer where nobody says otherwise: some 700 words. mlx-lm stops at 256 (100 on its command line), transformers at 20;
+llama.cpp and Ollama go on until the context is full, which a model that does not find an end always does."""
+THINKING_MAX_TOKENS = 8192
+"""The same of a model that thinks before it answers, and thinks in the same tokens."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class GenerationOptions(Options):
 
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = option(
-        None, "stop after so many tokens; None is until the context is full", ge=1
+        DEFAULT_MAX_TOKENS, "stop after so many tokens; None is until the context is full", ge=1
     )
     logprobs: int | None = option(
         None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
@@ -63,29 +68,39 @@ class GenerationOptions(Options):
     def changed(self, **settings: Any) -> Self:
         """A copy with some settings changed; those of `Sampling` may be named directly.
 
-        The answer's form is one of `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`
+        `greedy=True` takes the likeliest token, without the penalties that were set before. The answer's form is one of
+        `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`
         (in Lark's syntax, or a `Grammar`); None takes it off.
 
         Raises:
             OptionError: a setting that does not exist, or outside what it may be.
             UnsupportedError: a schema with a keyword that cannot be enforced.
         """
+        greedy = settings.pop("greedy", False)
         forms = {name: settings.pop(name) for name in ("schema", "regex", "grammar") if name in settings}
         if forms:
             settings["grammar"] = grammar_of(**forms)
         own = {item.name for item in dataclasses.fields(self)}
         sampling = {item.name for item in dataclasses.fields(Sampling)}
-        for name in settings:
-            if name not in own | sampling:
-                near = difflib.get_close_matches(name, {*own, *sampling, "schema", "regex"}, n=1)
-                raise OptionError(
-                    f"there is no setting {name!r}", hint=f"did you mean {near[0]}?" if near else None
-                )
+        check_names(settings, {*own, *sampling, "schema", "regex", "greedy"})
         drawn = {name: value for name, value in settings.items() if name in sampling}
         rest = {name: value for name, value in settings.items() if name in own}
-        if drawn:
-            rest["sampling"] = dataclasses.replace(rest.get("sampling", self.sampling), **drawn)
+        if drawn or greedy is not False:
+            base = rest.get("sampling", self.sampling)
+            rest["sampling"] = (
+                dataclasses.replace(base, **drawn) if greedy is False else _likeliest(greedy, base, drawn)
+            )
         return dataclasses.replace(self, **rest)
+
+
+def _likeliest(greedy: Any, base: Any, drawn: dict[str, Any]) -> Sampling:
+    """Greedy sampling, with what of `drawn` is said beside it."""
+    if greedy is not True:
+        raise OptionError(f"greedy is {greedy!r}, expected bool")
+    sampling = Sampling(**{"logit_bias": base.logit_bias, "seed": base.seed, **drawn})
+    if not sampling.is_greedy:
+        raise OptionError(f"greedy and temperature {sampling.temperature:g} are given, expected one of them")
+    return sampling
 
 
 @dataclass(frozen=True, slots=True)

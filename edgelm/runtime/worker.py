@@ -1,17 +1,21 @@
 """The engine thread: MLX lives on one thread, and only plain Python values cross it.
 
 Work is submitted as functions that yield events; the events come out of the job in the caller's thread, and
-so does any exception. Whoever stops listening cancels the job. Knows nothing about models.
+so does any exception. Whoever stops listening cancels the job. The thread knows its queue and not its handle, so a handle
+that nobody holds any more ends the thread, which frees what it made. Knows nothing about models.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import gc
+import os
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -23,16 +27,18 @@ R = TypeVar("R")
 
 _POLL_S = 0.2  # a plain wait cannot be interrupted by Ctrl-C on every platform
 _CLOSE_S = 10.0  # the longest that one chunk of a prompt should take
+_LOST_S = 1.0  # a lost handle may be collected anywhere, also where waiting is in the way
 
 
 class Job(Generic[E]):
-    """Work on the engine thread. Iterate `events()`, in one thread."""
+    """Work on the engine thread. Iterate `events()` in one thread, or `aevents()` in one event loop."""
 
     def __init__(self, work: Callable[[Any, threading.Event], Iterable[E]], owner: threading.Thread) -> None:
-        self._work = work
+        self._work: Callable[[Any, threading.Event], Iterable[E]] | None = work
         self._owner = owner
         self._cancel = threading.Event()
         self._out: SimpleQueue[_Event[E] | _End] = SimpleQueue()
+        self._wake: Callable[[], object] = _nobody
 
     def cancel(self) -> None:
         """Ask the work to end soon; it says itself how (an engine: with `Finished("cancelled")`)."""
@@ -55,19 +61,55 @@ class Job(Generic[E]):
         finally:
             self.cancel()
 
+    async def aevents(self) -> AsyncGenerator[E, None]:
+        """As `events`, without a thread that waits: cancelling the task cancels the work.
+
+        Raises:
+            EngineError: the engine thread has ended; or whatever the work raised.
+        """
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: _tell(loop, came.set)
+        try:
+            while True:
+                came.clear()
+                while (item := self._taken()) is not None:
+                    if isinstance(item, _End):
+                        if item.error is not None:
+                            raise item.error
+                        return
+                    yield item.value
+                try:
+                    await asyncio.wait_for(came.wait(), _POLL_S)
+                except TimeoutError:
+                    self._check_owner()
+        finally:
+            self._wake = _nobody
+            self.cancel()
+
     def _next(self) -> _Event[E] | _End:
         while True:
             try:
                 return self._out.get(timeout=_POLL_S)
             except Empty:
-                if not self._owner.is_alive() and self._out.empty():
-                    raise EngineError("the engine thread has ended") from None
+                self._check_owner()
+
+    def _taken(self) -> _Event[E] | _End | None:
+        try:
+            return self._out.get_nowait()
+        except Empty:
+            return None
+
+    def _check_owner(self) -> None:
+        if not self._owner.is_alive() and self._out.empty():
+            raise EngineError("the engine thread has ended") from None
 
     def _run(self, value: Any) -> None:
         """On the engine thread."""
+        work, self._work = self._work, None  # what it holds goes with it, however long the job is kept
+        assert work is not None
         try:
-            for event in self._work(value, self._cancel):
-                self._out.put(_Event(event))
+            for event in work(value, self._cancel):
+                self._put(_Event(event))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._end(error)
         else:
@@ -79,7 +121,11 @@ class Job(Generic[E]):
             # Frames hold arrays, which must not be kept alive or freed by another thread.
             traceback.clear_frames(cause.__traceback__)
             cause = cause.__cause__ or cause.__context__
-        self._out.put(_End(error))
+        self._put(_End(error))
+
+    def _put(self, item: _Event[E] | _End) -> None:
+        self._out.put(item)
+        self._wake()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +138,27 @@ class _End:
     error: BaseException | None
 
 
+def _nobody() -> None:
+    """Wakes nobody."""
+
+
+def _tell(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:
+    """Have `do` done in the loop; a loop that has ended needs nothing any more."""
+    try:
+        loop.call_soon_threadsafe(do)
+    except RuntimeError:  # the loop is closed
+        return
+
+
 class EngineThread(Generic[T]):
-    """One thread that owns MLX and the value that `setup` made on it.
+    """One thread that owns MLX and the value that `setup` made on it. Losing the last reference to it closes it.
 
     Args:
         setup: run first, on the thread; typically loads a model.
         teardown: run last, on the thread, when nothing holds the value any more.
 
     Raises:
-        EngineError: from `submit` and `call`, after `close`.
+        EngineError: from `submit` and `call`, after `close`, and in a forked process, which has no such thread.
         Exception: whatever `setup` raises, from the constructor.
     """
 
@@ -111,19 +169,17 @@ class EngineThread(Generic[T]):
         teardown: Callable[[], None] | None = None,
         name: str = "edgelm-engine",
     ) -> None:
-        self._teardown = teardown
-        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._running: Job[Any] | None = None
-        self._value: T | None = None
+        self._core: _Core[T] = _Core(teardown)
         # A daemon, so that a forgotten engine does not keep the interpreter; closed at exit all the same.
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._ready: Job[None] = Job(lambda *_: self._set_up(setup), self._thread)
-        self._thread.start()
-        _open_threads.add(self)
+        self._thread = threading.Thread(target=self._core.main, name=name, daemon=True)
+        core, thread = self._core, self._thread
+        ready: Job[None] = Job(lambda *_: core.set_up(setup), thread)
+        core.jobs.put(ready)
+        _open[core] = thread
+        thread.start()
+        weakref.finalize(self, core.end, thread, _LOST_S).atexit = False  # `_close_all` waits longer
         try:
-            for _ in self._ready.events():
+            for _ in ready.events():
                 pass
         except BaseException:
             self.close()
@@ -132,10 +188,7 @@ class EngineThread(Generic[T]):
     def submit(self, work: Callable[[T, threading.Event], Iterable[E]]) -> Job[E]:
         """Queue `work(value, cancel)`; jobs run one after another, in order."""
         job: Job[E] = Job(work, self._thread)
-        with self._lock:
-            if self._closed:
-                raise EngineError("the engine is closed", hint="load the model again")
-            self._jobs.put(job)
+        self._core.submit(job)
         return job
 
     def call(self, function: Callable[[T], R]) -> R:
@@ -145,19 +198,11 @@ class EngineThread(Generic[T]):
 
     def cancel(self) -> None:
         """Ask the job under way, if there is one, to end soon. From any thread."""
-        running = self._running
-        if running is not None:
-            running.cancel()
+        self._core.cancel()
 
     def close(self) -> None:
         """Cancel what runs, refuse what waits, end the thread. Again is a no-op."""
-        with self._lock:
-            was_closed, self._closed = self._closed, True
-            if not was_closed:
-                self._jobs.put(None)
-        self.cancel()
-        if self._thread is not threading.current_thread():
-            self._thread.join(_CLOSE_S)
+        self._core.end(self._thread, _CLOSE_S)
 
     def __enter__(self) -> EngineThread[T]:
         return self
@@ -165,37 +210,80 @@ class EngineThread(Generic[T]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _main(self) -> None:
+
+@dataclass(eq=False)
+class _Core(Generic[T]):
+    """What the thread and its handle share; the thread holds this and not the handle."""
+
+    teardown: Callable[[], None] | None
+    jobs: SimpleQueue[Job[Any] | None] = field(default_factory=SimpleQueue)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    process: int = field(default_factory=os.getpid)
+    closed: bool = False
+    running: Job[Any] | None = None
+    value: T | None = None
+
+    def submit(self, job: Job[Any]) -> None:
+        if os.getpid() != self.process:
+            raise EngineError(
+                "this process was forked from the one that loaded the model, and has no engine",
+                hint="load the model in the process that uses it",
+            )
+        with self.lock:
+            if self.closed:
+                raise EngineError("the engine is closed", hint="load the model again")
+            self.jobs.put(job)
+
+    def cancel(self) -> None:
+        running = self.running
+        if running is not None:
+            running.cancel()
+
+    def end(self, thread: threading.Thread, wait_s: float) -> None:
+        """End the thread, and wait so long for it. Takes no lock: a collection may come where one is held."""
+        if os.getpid() != self.process:
+            return
+        was_closed, self.closed = self.closed, True
+        if not was_closed:
+            self.jobs.put(None)
+        self.cancel()
+        if thread is not threading.current_thread():
+            thread.join(wait_s)
+
+    def set_up(self, setup: Callable[[], T]) -> tuple[()]:
+        self.value = setup()
+        return ()
+
+    def main(self) -> None:
         import mlx.core as mx
 
         try:
             self._serve()
         finally:
             # On the thread that made them; without clear_streams the process aborts at exit.
-            self._value = None
-            if self._teardown is not None:
-                self._teardown()
+            self.value = None
+            gc.collect()
+            mx.clear_cache()  # freed arrays stay with the process otherwise
+            if self.teardown is not None:
+                self.teardown()
             mx.clear_streams()
+            _open.pop(self, None)
 
     def _serve(self) -> None:
-        self._ready._run(None)
-        while (job := self._jobs.get()) is not None:
-            self._running = job
-            if self._closed:
+        while (job := self.jobs.get()) is not None:
+            self.running = job
+            if self.closed:
                 job._end(EngineError("the engine was closed before this began"))
             else:
-                job._run(self._value)
-            self._running = None
-
-    def _set_up(self, setup: Callable[[], T]) -> tuple[()]:
-        self._value = setup()
-        return ()
+                job._run(self.value)
+            self.running = job = None
 
 
-_open_threads: weakref.WeakSet[EngineThread[Any]] = weakref.WeakSet()
+_open: dict[_Core[Any], threading.Thread] = {}
+"""Whose threads have not ended."""
 
 
 @atexit.register
 def _close_all() -> None:
-    for engine in list(_open_threads):
-        engine.close()
+    for core, thread in list(_open.items()):
+        core.end(thread, _CLOSE_S)

@@ -6,23 +6,31 @@ MLX runs on a thread of the run's own, as everywhere in edgelm, so this may be c
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Unpack
 
-from edgelm.errors import EngineError, Interrupted
+from edgelm.errors import EngineError, Interrupted, OptionError
 from edgelm.model.library import obtain
+from edgelm.options import check_names
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.worker import EngineThread
+from edgelm.tune.data.given import keep_rows
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.events import Ended, TuneEvent, Validated
 from edgelm.tune.folder import RunFolder, find_run
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.session import Session, begin, resume
-from edgelm.tune.settings import TuneSettings
+from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, TuneSettings
+from edgelm.tune.typed import TuneOptions
 
-_REQUEST = ("validation", "hold_out", "prompts", "answer_tokens", "name", "output", "check_fit")
+
+class InDirectory(Protocol):
+    """A loaded model (`edgelm.Model`), or anything else that knows where its weights lie."""
+
+    @property
+    def directory(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -44,18 +52,20 @@ class TuneResult:
 
 
 def tune(
-    model: str | Path,
-    data: str | Path,
+    model: str | Path | InDirectory,
+    data: str | Path | Iterable[Mapping[str, Any]],
     *,
     on_event: Callable[[TuneEvent], None] = lambda _: None,
     on_progress: OnProgress = ignore_progress,
-    **settings: Any,
+    **settings: Unpack[TuneOptions],
 ) -> TuneResult:
     """Tune `model` on `data` and wait for the end.
 
     Args:
-        model: a name from the library, a path, or a Hub id (which is pulled into the library first).
-        data: a file of examples, or a directory of train and valid.
+        model: a name from the library, a path, a Hub id (which is pulled first), or a loaded model, whose weights are read
+            again and whose adapters do not count; `Model.tune` puts the result on it.
+        data: a file of examples, a directory of train and valid, or the examples themselves as mappings, which are kept with
+            edgelm's data, so that a run on them can be resumed.
         on_event: called with every event, on the calling thread.
         settings: those of `edgelm tune --help` by their names (method, rank, epochs, steps, learning_rate, …; `for_s` is the
             time in seconds), of the data (max_tokens, long_rows, turns, …), and validation, hold_out, prompts,
@@ -66,7 +76,7 @@ def tune(
         EngineError, OutputError: in the middle; `resume_tune` goes on.
         Interrupted: the run was told to stop.
     """
-    request = _request(obtain(str(model), on_progress), str(data), settings)
+    request = _request(obtain(str(_directory(model)), on_progress), _source(data), dict(settings))
     return _run(begin(request, on_progress=on_progress), on_event)
 
 
@@ -77,17 +87,77 @@ def resume_tune(
     return _run(resume(find_run(run)), on_event)
 
 
+def _directory(model: Any) -> str | Path:
+    """Of a model that is named, or loaded."""
+    found = model if isinstance(model, str | Path) else getattr(model, "directory", None)
+    if not isinstance(found, str | Path) or not str(found):
+        raise OptionError(f"model is {model!r}, expected a name, a path or a loaded model")
+    return found
+
+
+def _source(data: Any) -> str:
+    """Where the examples lie."""
+    if isinstance(data, str | Path) and str(data):
+        return str(data)
+    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
+        raise OptionError(f"data is {data!r}, expected a path, or examples as mappings")
+    return str(keep_rows(data))
+
+
 def _request(model: Path, data: str, settings: dict[str, Any]) -> TuneRequest:
-    known = DataSettings.__dataclass_fields__
-    of_data = {name: settings[name] for name in settings if name in known}
-    own = {name: settings[name] for name in settings if name in _REQUEST}
-    rest = {name: value for name, value in settings.items() if name not in of_data and name not in own}
-    own = {
-        name: Path(value) if name == "output" else value for name, value in own.items() if value is not None
+    fields = {
+        name
+        for part in (MethodSettings, OptimizerSettings, LoopSettings, DataSettings)
+        for name in part.__dataclass_fields__
     }
+    check_names(settings, {*fields, *_REQUEST})
+    of_data = {name: settings[name] for name in settings if name in DataSettings.__dataclass_fields__}
+    own = {name: _REQUEST[name](name, settings[name]) for name in _REQUEST if settings.get(name) is not None}
+    rest = {name: value for name, value in settings.items() if name not in {*of_data, *_REQUEST}}
     return TuneRequest(
         model, data, settings=TuneSettings.build(**rest), data_settings=DataSettings(**of_data), **own
     )
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str | Path) or not str(value):
+        raise OptionError(f"{name} is {value!r}, expected text")
+    return str(value)
+
+
+def _path(name: str, value: Any) -> Path:
+    return Path(_text(name, value))
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise OptionError(f"{name} is {value!r}, expected a list of texts")
+    return tuple(_text(name, item) for item in value)
+
+
+def _share(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise OptionError(f"{name} is {value!r}, expected >= 0 and < 1")
+    return float(value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise OptionError(f"{name} is {value!r}, expected int >= 0")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} is {value!r}, expected bool")
+    return value
+
+
+_REQUEST: dict[str, Callable[[str, Any], Any]] = {
+    "validation": _text, "hold_out": _share, "prompts": _texts, "answer_tokens": _count, "name": _text, "output": _path,
+    "check_fit": _flag,
+}  # fmt: skip
+"""What a request holds beside its settings, and how it is read."""
 
 
 def _run(session: Session, on_event: Callable[[TuneEvent], None]) -> TuneResult:

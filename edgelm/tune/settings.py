@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import OptionError
-from edgelm.options import Options, option
+from edgelm.options import Options, check_names, option
 
 METHODS = ("lora", "rslora", "dora", "full")
 OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
@@ -167,11 +167,7 @@ class TuneSettings:
         """
         said = {name: value for name, value in flat.items() if value is not None}
         known = {item.name for kind in _PARTS.values() for item in dataclasses.fields(kind)}
-        unknown = sorted(said.keys() - known)
-        if unknown:
-            raise OptionError(
-                f"there is no setting {unknown[0]!r}, expected one of {', '.join(sorted(known))}"
-            )
+        check_names(said, known)
         parts: dict[str, Any] = {field: _pick(kind, said) for field, kind in _PARTS.items()}
         return cls(**parts)
 

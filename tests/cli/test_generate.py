@@ -69,7 +69,7 @@ def test_every_row_is_answered(api: FakeApi, capsys: pytest.CaptureFixture[str])
         "prompt": second["prompt"],
     }  # fmt: skip
     assert "1 of 2 prompts failed" in capsys.readouterr().err
-    assert api.models[0].asked[0]["sampling"].temperature == 0.5
+    assert api.models[0].asked[0]["temperature"] == 0.5
     assert api.models[0].closed
 
 

@@ -49,8 +49,12 @@ class ChatSettings(Options):
     """Of a new chat; each chat may say otherwise. What samples is the model's own where nothing is said."""
 
     system: str = option("", "the system prompt")
-    temperature: float | None = option(None, "randomness; 0 takes the likeliest token", ge=0, le=100)
-    top_p: float | None = option(None, "keep the likeliest tokens that reach this probability", gt=0, le=1)
+    temperature: float | None = option(
+        None, "randomness; 0 takes the likeliest token; empty is as the model recommends", ge=0, le=100
+    )
+    top_p: float | None = option(
+        None, "keep the likeliest tokens that reach this probability; 1 is off", gt=0, le=1
+    )
     top_k: int | None = option(None, "keep this many tokens; 0 is off", ge=0)
     min_p: float | None = option(
         None, "keep tokens at least this fraction as likely as the likeliest", ge=0, le=1
@@ -58,7 +62,9 @@ class ChatSettings(Options):
     repetition_penalty: float | None = option(
         None, "divide the scores of recent tokens; 1 is off", gt=0, le=100
     )
-    max_tokens: int | None = option(None, "stop an answer after so many tokens", ge=1)
+    max_tokens: int | None = option(
+        None, "stop an answer after so many tokens; empty is 4,096, or more", ge=1
+    )
     seed: int | None = option(None, "makes sampling reproducible", ge=0, lt=2**64)
     thinking: bool | None = option(None, "ask the model to think, or not to; empty leaves it to the model")
     schema: str = option("", "a JSON schema, or the path of one, that every answer obeys")

@@ -13,6 +13,9 @@ from typing import Any, Literal, Self
 
 from edgelm.errors import EdgeLMError, FormatError, OptionError, UnsupportedError
 from edgelm.runtime.constraints import schema as schemas
+from edgelm.runtime.constraints.checks import check_depth
+from edgelm.runtime.constraints.compiler import compiler_errors
+from edgelm.runtime.constraints.patterns import check_patterns
 
 Kind = Literal["schema", "regex", "lark"]
 
@@ -58,6 +61,7 @@ class Grammar:
         problem = _problem(compiled)
         if problem is not None:
             raise _schema_error(prepared, problem)
+        check_patterns(schemas.locate(prepared), _compile_schema, merges=schemas.merges(prepared))
         return cls("schema", text, compiled, model)
 
     @classmethod
@@ -72,7 +76,8 @@ class Grammar:
         from llguidance import LLMatcher, regex_to_lark
 
         _check_text(pattern, "regex")
-        compiled = LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'd')}/")
+        with compiler_errors():
+            compiled = LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'd')}/")
         problem = _problem(compiled)
         if problem is not None:
             reason = problem.partition("\nerror: ")[2].partition("\n")[0] or problem
@@ -89,7 +94,8 @@ class Grammar:
         from llguidance import LLMatcher
 
         _check_text(grammar, "grammar")
-        compiled = LLMatcher.grammar_from_lark(grammar)
+        with compiler_errors():
+            compiled = LLMatcher.grammar_from_lark(grammar)
         problem = _problem(compiled)
         if problem is not None:
             raise OptionError(f"the grammar cannot be read: {problem}")
@@ -135,7 +141,7 @@ def _schema_dict(schema: Any) -> dict[str, Any]:
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"the schema is not JSON: {error}") from None
     if schema is True:
         return {}
@@ -145,6 +151,7 @@ def _schema_dict(schema: Any) -> dict[str, Any]:
         copy: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(f"the schema holds what JSON cannot: {error}") from None
+    check_depth(copy)
     return copy
 
 
@@ -153,9 +160,10 @@ def _compile_schema(prepared: Mapping[str, Any]) -> str:
 
     options: Any = _JSON_STYLE
     # Overrides win over the schema's own "x-guidance", which may choose the style and nothing else.
-    compiled = LLMatcher.grammar_from_json_schema(
-        dict(prepared), defaults=options, overrides={"lenient": False, "coerce_one_of": False}
-    )
+    with compiler_errors():
+        compiled = LLMatcher.grammar_from_json_schema(
+            dict(prepared), defaults=options, overrides={"lenient": False, "coerce_one_of": False}
+        )
     return str(compiled)
 
 
@@ -163,7 +171,8 @@ def _problem(compiled: str) -> str | None:
     """What llguidance has against a grammar; None if nothing."""
     from llguidance import LLMatcher
 
-    failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
+    with compiler_errors():
+        failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
     return str(messages[0]).strip() if failed else None
 
 
@@ -178,10 +187,7 @@ def _schema_error(schema: Mapping[str, Any], problem: str) -> EdgeLMError:
     kind: type[EdgeLMError] = (
         OptionError if problem.startswith(("Unsatisfiable", "Expected", "Invalid")) else UnsupportedError
     )
-    hint = None
-    if "oneOf" in problem:
-        problem, hint = "its oneOf has cases that are not told apart", "use anyOf, or give each case a const"
-    return kind(f"the schema at {where} cannot be enforced: {problem}", hint=hint)
+    return kind(f"the schema at {where} cannot be enforced: {problem}")
 
 
 def _check_text(text: Any, name: str) -> None:

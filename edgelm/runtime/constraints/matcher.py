@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from edgelm.errors import EngineError, OptionError
+from edgelm.runtime.constraints.compiler import compiler_errors
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.vocabulary import Vocabulary
 
@@ -40,7 +41,8 @@ class Matching:
 
         self._vocabulary = vocabulary
         self._columns = columns
-        self._matcher: LLMatcher = LLMatcher(vocabulary.tokens, grammar.compiled, log_level=0)
+        with compiler_errors():
+            self._matcher: LLMatcher = LLMatcher(vocabulary.tokens, grammar.compiled, log_level=0)
         self._words: Any = zeros((1, (vocabulary.size + 31) // 32), dtype=uint32)  # [rows, V / 32] bits
         self._ended = False
         self._refuse_unusable(grammar)

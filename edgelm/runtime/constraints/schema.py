@@ -10,11 +10,16 @@ Semantics: JSON Schema 2020-12, and the earlier drafts where they say the same.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgelm.errors import OptionError, UnsupportedError
+from edgelm.runtime.constraints.cases import Cases
+from edgelm.runtime.constraints.checks import check_values, whole_counts
+from edgelm.runtime.constraints.formats import narrowed
 from edgelm.runtime.constraints.recursion import unrolled
+from edgelm.runtime.constraints.tags import with_tags
 
 Schema = Mapping[str, Any] | bool
 
@@ -55,6 +60,8 @@ _REFUSED = {
     "$recursiveRef": "use $ref",
     "$recursiveAnchor": "use $ref",
 }
+_SPENT = {"uniqueItems", "discriminator"}
+"""Not for the compiler: the first is false here; with the second its grammars double at each level of a recursion."""
 
 
 def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,19 +74,31 @@ def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
         UnsupportedError: a keyword that cannot be enforced; the message names it and its JSON pointer.
         OptionError: a reference that leads nowhere, a schema that nothing finite can satisfy.
     """
-    found = dict(_walk(schema))
-    for pointer, part in found.items():
+    for pointer, part in _walk(schema):
         _check_keywords(part, pointer)
+        check_values(part, pointer)
         _check_property_count(part, pointer)
+    given = schema
+    schema = with_tags(
+        schema,
+        lambda root: (part for _, part in _walk(root)),
+        lambda root, target: resolve(root, target, "#"),
+    )
     if not _Ends(schema).of(schema):
         raise OptionError(
             "nothing finite matches the schema: what it requires is false, or requires itself in turn",
             hint="make a recursive property optional, or let the array be empty",
         )
-    closes = not any(_merges(part) for part in found.values())
-    prepared = _rewritten(schema, schema, closes=closes)
+    closes = not merges(schema)
+    _check_cases(schema, given, closes=closes)
+    prepared = _rewritten(schema, closes=closes)
     assert isinstance(prepared, dict)
     return prepared
+
+
+def merges(schema: Mapping[str, Any]) -> bool:
+    """Whether somewhere in the document several schemas say together what one value may be."""
+    return any(_merges(part) for _, part in _walk(schema))
 
 
 def bounded(prepared: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,45 +210,51 @@ def _merges(schema: Mapping[str, Any]) -> bool:
     return len(combines) > 1 or bool(combines and {"properties", "required"} & schema.keys())
 
 
-def _rewritten(schema: Any, root: Mapping[str, Any], *, closes: bool) -> Any:
-    """A copy with objects closed, `oneOf` told apart, and what says nothing left out."""
+def _check_cases(made: Mapping[str, Any], given: Mapping[str, Any], *, closes: bool) -> None:
+    """Refuse a `oneOf` of which a reply might match two cases."""
+    parts = dict(_walk(given))
+    cases = Cases(
+        lambda to: resolve(made, to, "oneOf"), lambda to: resolve(given, to, "oneOf"), closes=closes
+    )
+    for pointer, part in _walk(made):
+        if "oneOf" in part and not cases.are_apart(part["oneOf"], parts[pointer]["oneOf"]):
+            raise UnsupportedError(
+                f"the schema at {pointer} cannot be enforced: its oneOf has cases that are not told apart",
+                hint="use anyOf, or give each case a required property with a const of its own",
+            )
+
+
+def _rewritten(schema: Any, *, closes: bool) -> Any:
+    """A copy with objects closed, `oneOf` (whose cases are apart) as `anyOf`, and what says nothing left out."""
     if not isinstance(schema, Mapping):
         return schema
 
     def again(value: Any) -> Any:
-        return _rewritten(value, root, closes=closes)
+        return _rewritten(value, closes=closes)
 
     copy: dict[str, Any] = {}
     for key, value in schema.items():
-        if key == "oneOf":
-            copy[key] = [again(_followed(item, root)) for item in value]
-        elif key in _OF_SCHEMAS or (key == "items" and isinstance(value, list)):
+        if key in _OF_SCHEMAS or (key == "items" and isinstance(value, list)):
             copy[key] = [again(item) for item in value]
         elif key in _OF_NAMED_SCHEMAS | {"$defs", "definitions"}:
             copy[key] = {name: again(item) for name, item in value.items()}
         elif key in _OF_A_SCHEMA:
             copy[key] = again(value)
-        elif key != "uniqueItems":  # which is false here
+        elif key not in _SPENT:
             copy[key] = value
+    copy |= whole_counts(schema)
+    if "oneOf" in copy and "anyOf" in copy:
+        copy["allOf"] = [*copy.get("allOf", []), {"anyOf": copy.pop("oneOf")}]
+    elif "oneOf" in copy:
+        copy["anyOf"] = copy.pop("oneOf")
     if closes and _lists_all(copy):
         copy.setdefault("additionalProperties", False)
-    return copy
+    return narrowed(copy)
 
 
 def _lists_all(schema: Mapping[str, Any]) -> bool:
     named = schema.get("properties")
     return named is not None and all(name in named for name in _names(schema.get("required")))
-
-
-def _followed(schema: Any, root: Mapping[str, Any]) -> Any:
-    """What a bare reference means: the compiler cannot tell references apart, as `oneOf` asks it to."""
-    seen: list[Any] = []
-    while isinstance(schema, Mapping) and "$ref" in schema and not (schema.keys() & _ENFORCED) - {"$ref"}:
-        if any(schema is one for one in seen):
-            return schema
-        seen.append(schema)
-        schema = resolve(root, schema["$ref"], "oneOf")
-    return schema
 
 
 class _Ends:
@@ -262,10 +287,18 @@ class _Ends:
         yield all(self.of(item) for item in schema.get("allOf", ()))
         types = schema.get("type")
         if types == "object":
-            named, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
-            yield all(self.of(named.get(name, rest)) for name in _names(schema.get("required", ())))
+            yield all(self._property(schema, name) for name in _names(schema.get("required", ())))
         if types == "array":
             yield self._array(schema)
+
+    def _property(self, schema: Mapping[str, Any], name: Any) -> bool:
+        named = schema.get("properties", {})
+        if name in named:
+            return self.of(named[name])
+        patterns = schema.get("patternProperties", {})
+        if patterns and any(_may_match(pattern, name) for pattern in patterns):
+            return True
+        return self.of(schema.get("additionalProperties", True))
 
     def _array(self, schema: Mapping[str, Any]) -> bool:
         least, items, first = (
@@ -283,3 +316,11 @@ class _Ends:
 def _names(required: Any) -> list[Any]:
     """Of the required properties; what is no list, the compiler refuses."""
     return required if isinstance(required, list) else []
+
+
+def _may_match(pattern: str, name: Any) -> bool:
+    """Whether a pattern finds something in a name; the compiler knows more than Python's `re`, and decides."""
+    try:
+        return re.search(pattern, str(name)) is not None
+    except re.error:
+        return True

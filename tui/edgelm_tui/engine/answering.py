@@ -16,10 +16,14 @@ from edgelm_tui.engine.events import Question
 if TYPE_CHECKING:
     from edgelm.runtime.events import ChatEvent
 
+DEFAULT_MAX_TOKENS = 4096
+"""Of an answer in the app; a model that thinks, or recommends more, has its own."""
+
 
 def answer(model: Any, question: Question) -> Generator[ChatEvent, None, None]:
     """The events of one answer of `edgelm.api.Model`."""
     settings = dict(question.generation or {})
+    settings.setdefault("max_tokens", _longest(model))
     if question.schema.strip():
         settings["schema"] = read_schema(question.schema)
     if question.continues:
@@ -30,6 +34,12 @@ def answer(model: Any, question: Question) -> Generator[ChatEvent, None, None]:
     )
     events: Generator[ChatEvent, None, None] = chat.events(last["content"])
     return events
+
+
+def _longest(model: Any) -> int:
+    """Tokens of an answer where nobody says: the reader sees it come and can stop it, so it may be long."""
+    defaults = getattr(model, "defaults", None)
+    return max(DEFAULT_MAX_TOKENS, (defaults and defaults.max_tokens) or 0)
 
 
 def _go_on(model: Any, question: Question, settings: dict[str, Any]) -> Generator[ChatEvent, None, None]:

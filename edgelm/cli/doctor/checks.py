@@ -1,22 +1,16 @@
-"""`edgelm doctor`: what this machine is, what it lacks for edgelm, and the remedy for each."""
+"""What edgelm needs of a machine, each thing a `Check`: versions, backend, memory, compilers, places."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import os
-import platform
 import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
-from edgelm.cli.output import console, print_json
-from edgelm.errors import EdgeLMError
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
@@ -35,38 +29,8 @@ class Check:
     status: Literal["ok", "warn", "fail"]
     value: str
     remedy: str | None = None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
-
-
-def run(arguments: argparse.Namespace) -> None:
-    checks = list(run_checks())
-    if arguments.json:
-        print_json({"checks": checks})
-    else:
-        _show(checks)
-    broken = [check.name for check in checks if check.status == "fail"]
-    if broken:
-        raise EdgeLMError(f"broken: {', '.join(broken)}", hint="the remedies are beside each line above")
-
-
-def run_checks() -> Iterator[Check]:
-    """Every check, in the order shown. Imports MLX, never mlx_lm or transformers."""
-    yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
-    yield Check("platform", "ok", platform.platform())
-    for name in ("edgelm", "mlx", "mlx-lm", "transformers"):
-        yield check_version(name)
-    yield check_torch(importlib.util.find_spec("torch") is not None)
-    if importlib.util.find_spec("mlx") is not None:
-        yield from _check_machine()
-    yield check_home()
-    if importlib.util.find_spec("mlx") is not None:
-        yield check_library()
-    yield check_prompt_cache()
-    yield check_demo()
-    yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    raw: str | None = None
+    """What a tool of the system printed, where the value was read from one."""
 
 
 def check_prompt_cache() -> Check:
@@ -92,21 +56,6 @@ def check_torch(is_installed: bool) -> Check:
     if is_installed:
         return Check("torch", "warn", "installed", "transformers imports it: every start is seconds slower")
     return Check("torch", "ok", "not installed (edgelm needs none)")
-
-
-def _check_machine() -> Iterator[Check]:
-    from edgelm import device
-    from edgelm.evaluate.probe import measure_matmul_flops_per_s, measure_read_bytes_per_s
-
-    machine = device.detect()
-    yield check_backend(machine)
-    yield check_memory(machine)
-    if machine.backend == "cpu":
-        yield check_blas(machine, measure_matmul_flops_per_s())
-        yield check_compiler(machine, device.compile_failure() if machine.compiler else None)
-    else:
-        yield Check("matmul", "ok", f"{measure_matmul_flops_per_s() / 1e9:,.0f} GFLOP/s in float32")
-    yield Check("memory reads", "ok", f"{format_bytes(measure_read_bytes_per_s())}/s measured")
 
 
 def check_backend(machine: Device) -> Check:
@@ -193,18 +142,3 @@ def check_open_files(soft_limit: int) -> Check:
     return Check(
         "open files", "ok", "no limit" if soft_limit == resource.RLIM_INFINITY else f"at most {soft_limit}"
     )
-
-
-def _show(checks: list[Check]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(3):
-        table.add_column(overflow="fold")
-    for check in checks:
-        table.add_row(Text(check.status, style=colours[check.status]), Text(check.name), Text(check.value))
-        if check.remedy is not None:
-            table.add_row("", "", Text(f"→ {check.remedy}"))
-    console().print(table)

@@ -1,0 +1,140 @@
+"""The wheel in environments with nothing else in them: what is in it, and that it runs from another folder.
+
+Slow, and needs the package index; pip's own cache makes a second run quick.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {
+    "edgelm": ROOT / "edgelm",
+    "edgelm_tui": ROOT / "tui/edgelm_tui",
+    "edgelm_converters": ROOT / "converters/edgelm_converters",
+}
+
+pytestmark = [pytest.mark.install, pytest.mark.timeout(900)]
+
+
+def done(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user's shell would: without this process's Python, its paths and its settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "EDGELM", "PYTEST"))
+    }
+    said = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, f"{command}: {said.stdout[-2000:]}\n{said.stderr[-4000:]}"
+    return said
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("dist")
+    done(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", target, ROOT, cwd=target
+    )
+    return next(target.glob("edgelm-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a fresh environment with the wheel and what it asks for, in a folder whose name has a space."""
+    place = tmp_path_factory.mktemp("clean") / "an environment"
+    done(sys.executable, "-m", "venv", place, cwd=wheel.parent)
+    done(place / "bin/python", "-m", "pip", "install", "--quiet", wheel, cwd=wheel.parent)
+    return place / "bin"
+
+
+def test_everything_in_the_packages_is_in_the_wheel(wheel: Path) -> None:
+    """Stylesheets, shipped texts, the markers of types; nothing of the tests."""
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for package, directory in SOURCES.items():
+        expected = {
+            f"{package}/{path.relative_to(directory).as_posix()}"
+            for path in directory.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert f"{package}/py.typed" in expected
+        assert expected <= held
+    assert any(name.endswith("licenses/LICENSE") for name in held)
+    assert {name.split("/")[0].partition("-")[0] for name in held} == set(SOURCES)
+
+
+def test_it_runs_from_anywhere_without_the_extras(installed: Path, tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    assert done(installed / "edgelm", "--version", cwd=tmp_path).stdout.startswith("edgelm ")
+    assert "convert" in done(installed / "edgelm", "--help", cwd=tmp_path).stdout
+    names = "edgelm, edgelm_tui, edgelm_tui.app, edgelm_converters, edgelm_converters.convert"
+    where = done(
+        installed / "python", "-c", f"import {names}; print(edgelm.__file__)", cwd=tmp_path
+    ).stdout.strip()
+    assert Path(where).is_relative_to(installed.parent)
+    checked = done(installed / "edgelm", "doctor", cwd=tmp_path, EDGELM_HOME=home).stdout
+    assert "EDGELM_HOME" in checked
+    listed = done(
+        installed / "python", "-m", "pip", "list", "--format", "freeze", cwd=tmp_path
+    ).stdout.lower()
+    assert not [line for line in listed.splitlines() if line.startswith(("torch=", "pytest=", "datasets="))]
+
+
+def test_a_model_is_converted_and_answers(installed: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_checkpoint(source)
+    environment = {"EDGELM_HOME": str(tmp_path / "home")}
+    done(
+        installed / "edgelm", "convert", source, "-o", tmp_path / "tiny 4bit", "--quality", "rtn", cwd=tmp_path,
+        **environment,
+    )  # fmt: skip
+    said = done(
+        installed / "edgelm", "chat", tmp_path / "tiny 4bit", "-p", "hello", "--max-tokens", "4", "--json",
+        cwd=tmp_path, **environment,
+    )  # fmt: skip
+    assert said.stdout.strip()
+
+
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_tools_that_install_commands_take_it(
+    tool: str, wheel: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """uv from this checkout, pipx from the wheel, each in an environment of its own."""
+    place = tmp_path_factory.mktemp(tool)
+    done(sys.executable, "-m", "venv", place / "tool", cwd=tmp_path)
+    done(place / "tool/bin/python", "-m", "pip", "install", "--quiet", tool, cwd=tmp_path)
+    python = str(place / "tool/bin/python")
+    commands = place / "commands"
+    if tool == "uv":
+        variables = {"UV_TOOL_DIR": str(place / "tools"), "UV_TOOL_BIN_DIR": str(commands)}
+        done(
+            place / "tool/bin/uv",
+            "tool",
+            "install",
+            "--python",
+            sys.executable,
+            ROOT,
+            cwd=tmp_path,
+            **variables,
+        )
+    else:
+        variables = {"PIPX_HOME": str(place / "tools"), "PIPX_BIN_DIR": str(commands)}
+        done(python, "-m", "pipx", "install", wheel, cwd=tmp_path, **variables)
+    assert done(commands / "edgelm", "--version", cwd=tmp_path).stdout.startswith("edgelm ")
+    if tool == "uv":
+        assert (
+            "backend" in done(commands / "edgelm", "doctor", cwd=tmp_path, EDGELM_HOME=str(tmp_path)).stdout
+        )

@@ -270,6 +270,8 @@ def _greet(repl: Repl) -> None:
 
 
 def _answer_in_chat(repl: Repl, prompt: str, arguments: argparse.Namespace) -> None:
+    from edgelm.cli.journal import shaping
+
     chat = repl.talker.chat
     known = len(chat.messages) + 1
     asked = repl.journal.say(prompt)
@@ -280,7 +282,11 @@ def _answer_in_chat(repl: Repl, prompt: str, arguments: argparse.Namespace) -> N
         if asked is not None:
             usage = finished.usage if finished else None
             repl.journal.hear(
-                asked, chat.messages[known:], "complete" if finished else "stopped", usage=usage
+                asked,
+                chat.messages[known:],
+                "complete" if finished else "stopped",
+                usage=usage,
+                made_under=shaping(chat),
             )
 
 

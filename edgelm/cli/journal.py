@@ -129,8 +129,12 @@ class Journal:
         *,
         usage: Usage | None = None,
         adapter: str | None = None,
+        made_under: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write down what was said to a prompt: answers and results of tools, the last in `state`."""
+        """Write down what was said to a prompt: answers and results of tools, the last in `state`.
+
+        `made_under` is what shaped the answers: system prompt, thinking, tools.
+        """
         with self._saving():
             at = prompt.id
             for said in answers or ({"role": "assistant", "content": ""},):
@@ -144,6 +148,7 @@ class Journal:
                     adapter=adapter if is_answer else None,
                     thinking=said.get("reasoning_content", ""),
                     tool_calls=saved_calls(said),
+                    made_under=made_under if is_answer else None,
                 ).id
             self.chats.finish(at, state, usage=dataclasses.asdict(usage) if usage else None)
             self.chats.set_model(prompt.session_id, self.model)
@@ -157,6 +162,12 @@ class Journal:
             if not self._is_broken:
                 warn(f"the chat is not saved: {error.message}")
             self._is_broken = True
+
+
+def shaping(chat: Any) -> dict[str, Any]:
+    """What shapes the answers of a conversation (`edgelm.runtime.chat.Chat`), to be kept with them."""
+    tools = [tool.definition for tool in getattr(chat, "tools", {}).values()]
+    return {"system": chat.system or "", "thinking": chat.enable_thinking, "tools": tools or None}
 
 
 def find_session(chats: Chats, wanted: str) -> Session:

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgelm.cli import repl_chats, repl_messages, repl_model
 from edgelm.cli.answer import TextAnswer, show_usage
-from edgelm.cli.journal import Journal
+from edgelm.cli.journal import Journal, shaping
 from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.repl_command import Command
@@ -134,6 +134,7 @@ class Repl:
                     state,
                     usage=finished.usage if finished else None,
                     adapter=self.talker.adapter_name,
+                    made_under=shaping(self.talker.chat),
                 )
 
             if state == "stopped" and len(self.talker.chat.messages) < known and not self.journal.is_broken:

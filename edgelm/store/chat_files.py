@@ -108,6 +108,7 @@ def _as_json(message: Message) -> dict[str, Any]:
         "rating": message.rating,
         "edited_from": message.edited_from,
         "usage": message.usage,
+        "made_under": message.made_under,
         "attachments": [{"name": file.name, "text": file.text} for file in message.attachments],
     }
     return {key: value for key, value in fields.items() if value or key in ("content", "parent")}
@@ -196,6 +197,7 @@ def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said:
             thinking=turn.get("reasoning_content", ""),
             tool_calls=turn.get("tool_calls") or (),
             edited_from=new.get(turn.get("edited_from")),
+            made_under=turn["made_under"] if isinstance(turn.get("made_under"), dict) else None,
             attachments=[Attachment(str(f["name"]), str(f["text"])) for f in turn.get("attachments") or ()],
         )
         if turn.get("rating") in (1, -1):

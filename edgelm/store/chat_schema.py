@@ -83,6 +83,15 @@ CREATE TRIGGER chat_search_delete AFTER DELETE ON chat_messages BEGIN
     INSERT INTO chat_search (chat_search, rowid, content) VALUES ('delete', old.id, old.content);
 END;
 """,
+        # Of answers that are there already only the chat's present settings are known.
+        """\
+ALTER TABLE chat_messages ADD COLUMN made_under TEXT;
+UPDATE chat_messages SET made_under = (
+    SELECT json_object(
+        'system', coalesce(json_extract(s.settings, '$.system'), '')
+    ) FROM chat_sessions AS s WHERE s.id = chat_messages.session_id
+) WHERE role = 'assistant';
+""",
     ),
 )
 
@@ -117,6 +126,8 @@ class Message:
     created: float = 0.0
     """Seconds since 1970, as everywhere here."""
     attachments: tuple[Attachment, ...] = ()
+    made_under: dict[str, Any] = field(default_factory=dict)
+    """Of an answer: the `system` prompt, `thinking` and `tools` that it was made under, whatever the chat has now."""
 
     @property
     def is_cut(self) -> bool:

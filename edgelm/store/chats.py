@@ -174,6 +174,7 @@ class Chats(MessageTree):
                 adapter=message.adapter,
                 thinking=message.thinking,
                 tool_calls=message.tool_calls,
+                made_under=message.made_under,
             ).id
         return made
 

@@ -6,7 +6,8 @@
     labels        {"prompt": […], "completion": […], "label": true}: every rated answer (for KTO)
 
 Rows are derived from the saved chats whenever they are asked for, so that a rating taken back leaves none behind. Deleted
-chats and messages give none. The format is TRL's conversational one.
+chats and messages give none.
+The system prompt is the one that the answer was made under, not the chat's present one. The format is TRL's conversational one.
 """
 
 from __future__ import annotations
@@ -27,13 +28,22 @@ Row = dict[str, Any]
 
 def training_rows(chats: Chats) -> list[Row]:
     """Conversations that end in an answer worth imitating."""
-    return [{"messages": [*_prompt(chats, good), _turn(good)]} for good in _judged(chats) if _is_good(good)]
+    return [
+        {"messages": [*_prompt(chats, good), _turn(good)], **_tools(good)}
+        for good in _judged(chats)
+        if _is_good(good)
+    ]
 
 
 def label_rows(chats: Chats) -> list[Row]:
     """Every rated answer with its verdict."""
     return [
-        {"prompt": _prompt(chats, answer), "completion": [_turn(answer)], "label": answer.rating > 0}
+        {
+            "prompt": _prompt(chats, answer),
+            "completion": [_turn(answer)],
+            "label": answer.rating > 0,
+            **_tools(answer),
+        }
         for answer in _judged(chats)
         if answer.rating
     ]
@@ -42,7 +52,7 @@ def label_rows(chats: Chats) -> list[Row]:
 def preference_rows(chats: Chats) -> list[Row]:
     """Pairs of answers to the same prompt of which one is better."""
     return [
-        {"prompt": _prompt(chats, good), "chosen": [_turn(good)], "rejected": [_turn(bad)]}
+        {"prompt": _prompt(chats, good), "chosen": [_turn(good)], "rejected": [_turn(bad)], **_tools(good)}
         for good, bad in _pairs(chats)
         if good.content != bad.content
     ]
@@ -91,11 +101,25 @@ def _is_good(answer: Message) -> bool:
 
 
 def _same_prompt(one: Message, other: Message) -> bool:
-    return (one.session_id, one.parent_id) == (other.session_id, other.parent_id)
+    """Whether both answer the same question under the same system prompt and tools."""
+    return (one.session_id, one.parent_id, _shaping(one)) == (
+        other.session_id,
+        other.parent_id,
+        _shaping(other),
+    )
+
+
+def _shaping(answer: Message) -> tuple[Any, Any]:
+    return answer.made_under.get("system") or "", answer.made_under.get("tools") or []
+
+
+def _tools(answer: Message) -> dict[str, Any]:
+    tools = answer.made_under.get("tools")
+    return {"tools": tools} if tools else {}
 
 
 def _prompt(chats: Chats, answer: Message) -> list[dict[str, str]]:
-    system = chats.session(answer.session_id).settings.get("system")
+    system = answer.made_under.get("system")
     above = chats.lineage(answer.id)[:-1]
     turns = [{"role": "system", "content": system}] if system else []
     return turns + [_turn(message) for message in above]

@@ -18,7 +18,9 @@ from edgelm.store.chat_schema import Attachment, Message, Role, State
 from edgelm.store.database import Database
 from edgelm.store.newlines import unix_newlines
 
-_COPIED = "role, content, thinking, tool_calls, state, model, adapter, usage, rating, created, deleted"
+_COPIED = (
+    "role, content, thinking, tool_calls, state, model, adapter, usage, rating, created, deleted, made_under"
+)
 
 
 class MessageTree:
@@ -41,17 +43,23 @@ class MessageTree:
         edited_from: int | None = None,
         thinking: str = "",
         tool_calls: Sequence[Mapping[str, Any]] = (),
+        made_under: Mapping[str, Any] | None = None,
     ) -> Message:
-        """A new last child of `parent_id` (None: of the chat itself), which becomes the one that is shown."""
+        """A new last child of `parent_id` (None: of the chat itself), which becomes the one that is shown.
+
+        An answer is made under the chat's present system prompt, unless `made_under` says otherwise.
+        """
         now = time.time()
         content = unix_newlines(content) if role == "user" else content
         with self._database.transaction() as rows:
             made = rows.execute(
                 "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
-                " edited_from, thinking, tool_calls, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " edited_from, thinking, tool_calls, created, made_under)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     session_id, parent_id, role, content, state, own_mark() if state == "writing" else None,
                     model, adapter, edited_from, thinking, _json(list(tool_calls)), now,
+                    _under(rows, session_id, made_under) if role == "assistant" else None,
                 ),
             ).lastrowid  # fmt: skip
             adopt_attachments(rows, session_id, attachments, message_id=made)
@@ -176,6 +184,7 @@ class MessageTree:
             model=original.model,
             adapter=original.adapter,
             edited_from=message_id,
+            made_under=original.made_under,
         )
 
     def rate(self, message_id: int, rating: int) -> None:
@@ -292,7 +301,16 @@ def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> Message:
         edited_from=row["edited_from"],
         created=row["created"],
         attachments=attachments,
+        made_under=json.loads(row["made_under"] or "{}"),
     )
+
+
+def _under(rows: sqlite3.Connection, session_id: int, said: Mapping[str, Any] | None) -> str:
+    """What an answer is made under: what is said, over the chat's present settings."""
+    row = rows.execute("SELECT settings FROM chat_sessions WHERE id = ?", (session_id,)).fetchone()
+    settings = json.loads(row["settings"]) if row else {}
+    known = {"system": settings.get("system") or "", "thinking": settings.get("thinking"), **(said or {})}
+    return _json({name: value for name, value in known.items() if value is not None})
 
 
 def _json(value: object) -> str:

@@ -18,8 +18,8 @@ from edgelm.store.feedback import export_feedback, label_rows, preference_rows, 
 @pytest.fixture
 def branched(chats: Chats) -> int:
     """A chat with two answers, a correction, an attachment and settings."""
-    session = talk(chats, "q", "a")
-    chats.set_settings(session, {"system": "Be brief."})
+    session = chats.create(model="tiny", settings={"system": "Be brief."}).id
+    talk(chats, "q", "a", session_id=session)
     chats.rename(session, "A chat")
     chats.rate(2, -1)
     chats.correct(2, "better")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import inspect
 import types
 import typing
@@ -39,7 +40,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
     Raises:
         OptionError: one that cannot be given by name, or has no type hint.
     """
-    name = getattr(function, "__name__", repr(function))
+    name = getattr(named_function(function), "__name__", repr(function))
     try:
         signature, hints = inspect.signature(function), _hints(function)
     except (NameError, TypeError, ValueError) as error:
@@ -57,7 +58,19 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
     return found
 
 
+def named_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a `functools.partial` is of, which has name, docstring and hints; anything else is itself."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    function = named_function(function)
+    if isinstance(function, type):
+        # Dataclasses and Pydantic models have their hints in the class, others in __init__.
+        of_class = typing.get_type_hints(function, include_extras=True)
+        return {**of_class, **typing.get_type_hints(function.__init__, include_extras=True)}  # type: ignore[misc]
     target = function if inspect.isroutine(function) else type(function).__call__
     return typing.get_type_hints(target, include_extras=True)
 

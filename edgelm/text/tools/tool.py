@@ -7,14 +7,14 @@ one never raises for what the model got wrong or the function did: the text that
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.text.tools.docstring import parse_docstring
-from edgelm.text.tools.hints import convert, parameters_of, to_schema
+from edgelm.text.tools.hints import convert, named_function, parameters_of, to_schema
+from edgelm.text.tools.results import as_text, settled
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Tool:
         except (ValueError, TypeError) as error:
             return ToolOutput(f"error: {error}", is_error=True)
         try:
-            return ToolOutput(_as_text(self.function(**given)))
+            return ToolOutput(as_text(settled(self.function(**given))))
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises, the model reads
             return ToolOutput(f"error: {type(error).__name__}: {error}", is_error=True)
 
@@ -115,10 +115,11 @@ def _from_json(item: Mapping[str, Any]) -> Tool:
 
 
 def _from_function(function: Callable[..., Any]) -> Tool:
-    name = getattr(function, "__name__", "")
+    named = named_function(function)
+    name = getattr(named, "__name__", "")
     if not name.isidentifier():
         raise OptionError(f"{function!r} has no name to call it by, expected a function made with def")
-    summary, said = parse_docstring(inspect.getdoc(function) or "")
+    summary, said = parse_docstring(inspect.getdoc(named) or "")
     properties, required = {}, []
     for parameter in parameters_of(function).values():
         schema = to_schema(parameter.hint, f"{parameter.name} of {name}")
@@ -130,18 +131,3 @@ def _from_function(function: Callable[..., Any]) -> Tool:
             schema["default"] = parameter.default
         properties[parameter.name] = schema
     return Tool(name, summary, {"type": "object", "properties": properties, "required": required}, function)
-
-
-def _as_text(value: Any) -> str:
-    """A result as the model reads it: text as it is, anything else as JSON where it can be."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return vars(value)
-    if hasattr(value, "model_dump"):  # Pydantic
-        return value.model_dump(mode="json")
-    return list(value) if isinstance(value, set | frozenset | tuple) else str(value)

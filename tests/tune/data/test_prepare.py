@@ -74,7 +74,7 @@ def test_long_rows_are_refused_cut_split_or_dropped_and_it_is_said(tmp_path: Pat
     ]
     cut = prepared(path, max_tokens=5, long_rows="truncate")
     assert [len(sequence.tokens) for sequence in cut.train.sequences] == [5, 3]
-    assert cut.train.changes == ("1 rows of more than 5 tokens truncated",)
+    assert cut.train.changes == ("1 row of more than 5 tokens truncated",)
     dropped = prepared(path, max_tokens=5, long_rows="drop")
     assert len(dropped.train) == 1
     assert dropped.report.counts == {"too long": 1}
@@ -90,7 +90,7 @@ def test_pieces_of_a_text_train_every_token_once(tmp_path: Path) -> None:
     assert split.train.target_count == whole.train.target_count == len(row.tokens) - 1
     joined = [token for piece in pieces for token in piece.tokens[1:]]
     assert joined == list(row.tokens[1:])
-    assert split.train.changes == ("1 rows of more than 4 tokens split",)
+    assert split.train.changes == ("1 row of more than 4 tokens split",)
 
 
 @given(size=st.integers(2, 60), limit=st.integers(2, 20))
@@ -138,7 +138,7 @@ def test_held_out_rows_share_no_prompt_with_training(tmp_path: Path) -> None:
 def test_a_split_keeps_every_row_and_never_empties_a_part(prompts: list[int], share: float) -> None:
     records = [Completion(str(prompt), str(at), Origin("a", at)) for at, prompt in enumerate(prompts)]
     if len(set(prompts)) < 2:
-        with pytest.raises(OptionError, match="1 different prompts, expected at least 2"):
+        with pytest.raises(OptionError, match="1 different prompt, expected at least 2"):
             split_by_prompt(records, records, share, 0)
         return
     first, second = split_by_prompt(records, records, share, 0)

@@ -57,8 +57,16 @@ class Sender:
         """Ask for an answer to a prompt, with the chat's settings or others."""
         model = self._model()
         name, adapter = (model.name, model.adapter) if model else (None, None)
+        settings = self.settings_of(prompt.session_id)
         made = self._chats.add(
-            prompt.session_id, prompt.id, "assistant", "", state="writing", model=name, adapter=adapter
+            prompt.session_id,
+            prompt.id,
+            "assistant",
+            "",
+            state="writing",
+            model=name,
+            adapter=adapter,
+            made_under={"system": settings.system, "thinking": settings.thinking},
         )
         self._chats.set_model(prompt.session_id, name)
         return self._desk.ask(made, self._question(prompt, settings))
@@ -80,7 +88,8 @@ class Sender:
         settings = settings or self.settings_of(last.session_id)
         return Question(
             messages=tuple(turns(self._chats.lineage(last.id))),
-            system=settings.system,
+            # An answer goes on under what it was begun under.
+            system=last.made_under.get("system", settings.system) if continues else settings.system,
             generation=settings.generation(),
             thinking=settings.thinking,
             schema=settings.schema,

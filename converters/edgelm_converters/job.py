@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.model.network import build_network, mlx_lm_errors
+from edgelm.model.weights.network import packed_as
 from edgelm.progress import OnProgress
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
@@ -70,8 +71,21 @@ class Job:
         # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
         with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
             found = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
+            packed = self._packed(network, found.tensors)
         self.dropped.update(dict.fromkeys(found.dropped))
-        return found.tensors, self.checkpoint.quantization
+        return found.tensors, packed
+
+    def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> Packed:
+        """How modules are packed: as the config says of each, else as their shapes do, which is how they are loaded."""
+        if self.checkpoint.origin.kind != "huggingface":
+            return self.checkpoint.quantization
+        named, modules = self.config.get("quantization") or {}, dict(network.named_modules())
+        return {
+            path: settings
+            if path in named or path not in modules
+            else packed_as(path, modules[path], tensors)
+            for path, settings in self.checkpoint.quantization.items()
+        }
 
     def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], Packed]:
         """A fresh network and the source's tensors for it, opened anew: `edgelm_converters.source_weights.Inputs`."""

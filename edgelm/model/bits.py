@@ -10,6 +10,7 @@ from typing import Any
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.model.weights.files import read_headers
 
+_WIDTHS = (2, 3, 4, 5, 6, 8)
 _PACKED = "U32"
 """The type in which MLX packs codes."""
 
@@ -44,13 +45,18 @@ def count_weights(
     if f"{layer}.scales" not in tensors or weight is None or weight.dtype != _PACKED:
         return math.prod(info.shape)
     if part == "weight":
-        return math.prod(info.shape) * 32 // _bits_of(layer, config)
+        return math.prod(info.shape) * 32 // _bits_of(layer, config, weight, tensors[f"{layer}.scales"])
     return 0 if part in ("scales", "biases") else math.prod(info.shape)
 
 
-def _bits_of(layer: str, config: Mapping[str, Any]) -> int:
+def _bits_of(layer: str, config: Mapping[str, Any], weight: TensorInfo, scales: TensorInfo) -> int:
+    """As the config says of the layer; else of the default width or group the one that the shapes leave possible."""
     default = config.get("quantization")
     default = default if isinstance(default, dict) else {}
     own = default.get(layer)
-    bits = (own if isinstance(own, dict) else default).get("bits", 4)
-    return bits if isinstance(bits, int) and bits > 0 else 4
+    said = own if isinstance(own, dict) else default
+    bits, group = said.get("bits", 4), said.get("group_size", 64)
+    bits = bits if isinstance(bits, int) and bits > 0 else 4
+    product = weight.shape[-1] * 32 // max(1, scales.shape[-1])  # bits x group
+    fits = isinstance(group, int) and group > 0 and product % group == 0 and product // group in _WIDTHS
+    return product // group if fits and not isinstance(own, dict) and product != bits * group else bits

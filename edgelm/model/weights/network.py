@@ -102,17 +102,13 @@ def _settings_of(method: str, said: Settings) -> Settings | None:
 
 def _quantize(network: Any, weights: Mapping[str, mx.array], said: Settings) -> None:
     """Turn the modules whose scales are there into packed ones; those that `said` does not name are told from their shapes."""
-    from mlx_lm.utils import _takes_global_scale, infer_quant_config
 
     def choose(path: str, module: Any) -> Any:
         if path in said:
             return said[path]
         if not hasattr(module, "to_quantized") or f"{path}.scales" not in weights:
             return False
-        settings = infer_quant_config(path, module, weights)
-        if f"{path}.global_scale" in weights and _takes_global_scale(module):
-            settings["global_scale"] = True
-        return settings
+        return packed_as(path, module, weights)
 
     nn.quantize(
         network,
@@ -121,3 +117,21 @@ def _quantize(network: Any, weights: Mapping[str, mx.array], said: Settings) -> 
         mode=said.get("mode", "affine"),
         class_predicate=choose,
     )
+
+
+def packed_as(path: str, module: Any, tensors: Mapping[str, Any]) -> Settings:
+    """How the tensors of a module are packed, told from their shapes: a config need not name every layer's width.
+
+    Args:
+        module: not packed, for the width of its rows.
+        tensors: by name, with `shape` and `dtype`.
+
+    Raises:
+        ValueError: MLX packs nothing in such shapes.
+    """
+    from mlx_lm.utils import _takes_global_scale, infer_quant_config
+
+    settings: Settings = infer_quant_config(path, module, tensors)
+    if f"{path}.global_scale" in tensors and _takes_global_scale(module):
+        settings["global_scale"] = True
+    return settings

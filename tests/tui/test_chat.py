@@ -327,6 +327,8 @@ async def test_an_unknown_command_is_not_sent_and_two_slashes_are() -> None:
     async with running() as it:
         await it.send("/renam x y")
         assert "no command /renam, did you mean /rename?" in it.toasts
+        assert it.prompt.text == "/renam x y"
+        it.prompt.say("")
         await it.ask("//etc/hosts")
         assert it.said[0] == "/etc/hosts"
 

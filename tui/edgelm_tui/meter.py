@@ -59,13 +59,17 @@ class Count:
         return self.prompt + self.pieces
 
 
-def meter(count: Count | None, limit: int | None, *, stopped: bool = False) -> str:
-    """The line; empty before anything was counted."""
+def meter(count: Count | None, limit: int | None, *, ended: str = "") -> str:
+    """The line; empty before anything was counted.
+
+    Args:
+        ended: how an answer ended that is not whole: "stopped" or "failed"; what has ended waits for nothing.
+    """
     if count is None:
         return ""
-    parts = ["stopped"] if stopped else []
+    parts = [ended] if ended else []
     rate, first_s = count.rate(), count.first_token_s()
-    if count.first is None and count.usage is None and not stopped:
+    if count.first is None and count.usage is None and not ended:
         parts.append(f"prefill {count.read / count.prompt:.0%}" if count.prompt else "waiting")
     elif rate is not None:
         parts.append(f"{rate:.3g} tok/s")

@@ -104,6 +104,23 @@ class ChatSettings(Options):
         except ValueError:
             raise OptionError(f"{name} is {text.strip()!r}, expected a number") from None
 
+    def said(self) -> str:
+        """What differs from what a model does of itself, in a line; "" where nothing does."""
+        sampling = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "max_tokens")
+        values = {name: getattr(self, name) for name in sampling}
+        adapter = Path(self.adapter).name if self.adapter else ""
+        thinking = {None: "", True: "thinking", False: "no thinking"}[self.thinking]
+        parts = [
+            "system prompt" if self.system.strip() else "",
+            "schema" if self.schema.strip() else "",
+            f"adapter {adapter}" + (f" × {self.adapter_scale:g}" if self.adapter_scale != 1 else "")
+            if adapter
+            else "",
+            thinking,
+            *(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value is not None),
+        ]
+        return " · ".join(part for part in parts if part)
+
     def again(self, times: int, *, is_greedy: bool) -> Self:
         """For another answer to a prompt that was answered `times` times: drawn anew, and drawn at all.
 

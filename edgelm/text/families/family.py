@@ -70,6 +70,8 @@ def template_text(tokenizer: Any) -> str:
 
 
 def _find(tokenizer: Any) -> Family:
+    if not hasattr(tokenizer, "get_vocab"):  # one of a caller's own: it marks nothing that could be looked up
+        return Family()
     vocabulary, template = tokenizer.get_vocab(), template_text(tokenizer)
     if all(mark in vocabulary for mark in (harmony.START, harmony.CHANNEL, harmony.MESSAGE)):
         stops = tuple(mark for mark in harmony.STOPS if mark in vocabulary)

@@ -8,6 +8,7 @@ from edgelm.store.chat_schema import Attachment, Message
 from edgelm.store.chats import Chats
 from edgelm.store.moves import Deletions
 from edgelm_tui.answers import AnswerDesk
+from edgelm_tui.chat.opening import Opening
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sending import Sender
 from edgelm_tui.chat.sidebar import Sidebar
@@ -16,6 +17,8 @@ from edgelm_tui.chat.view import MessageView
 from edgelm_tui.chat.waiting import Waiting
 from edgelm_tui.settings import ChatSettings
 from edgelm_tui.shell.base import ModeScreen
+
+_RECENT = 8
 
 
 class ChatBase(ModeScreen):
@@ -139,11 +142,28 @@ class ChatBase(ModeScreen):
         if not self.is_whole:  # the app was closed meanwhile
             return
         self.show_current()
+        await self.show_opening()
         await self.show_waiting()
         if not self.is_whole:
             return
         self.show_sessions()
         self.show_meter()
+
+    async def show_opening(self) -> None:
+        """What an empty chat offers."""
+        if self.path or not (found := self.query(Opening)):
+            return
+        state = self.edgelm.state
+        found.first(Opening).display = bool(state.names) or state.model is not None
+        model = (
+            state.status(max(self.app.size.width, 1)).partition(" · memory")[0]
+            if state.is_listed
+            else "starting"
+        )
+        if state.model is not None and state.model.context_length:
+            model = f"{model} · {state.model.context_length:,} tokens of context"
+        others = [one for one in self.chats.sessions(limit=_RECENT) if one.id != self.session_id]
+        await found.first(Opening).show(model, others)
 
     def show_current(self) -> None:
         """Put the answer under way, which the database lags behind, into its widget."""

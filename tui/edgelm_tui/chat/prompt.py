@@ -29,7 +29,9 @@ class Prompt(TextArea):
     """A text area that posts its text on Enter."""
 
     DEFAULT_CSS = """
-    Prompt { height: auto; min-height: 3; max-height: 10; border: round $border-blurred; background: $background; }
+    Prompt { height: auto; min-height: 3; max-height: 10; border: round $border-blurred; background: $background;
+        border-subtitle-color: $text-muted;
+    }
     Prompt:focus { border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

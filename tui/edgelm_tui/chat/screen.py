@@ -24,6 +24,7 @@ from edgelm_tui.chat.typed.editor import edit_text
 from edgelm_tui.chat.waiting import Chip, Waiting
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.meter import Count, meter
+from edgelm_tui.shell.plain import plain
 
 _DRAFT_S = 0.5
 _ELSEWHERE_S = 2.0
@@ -70,6 +71,7 @@ messages, where single keys work."""
         self._checked_at = 0.0
         self._seen_version = 0
         self._paint_at = 0.0
+        self._said_settings = ""
         self._warned_of: str | None = None
         """A prompt that names files which cannot be attached: sent if Enter is pressed again."""
 
@@ -110,6 +112,8 @@ messages, where single keys work."""
             empty = state.is_listed and not state.names and state.model is None and not state.loading
             self.query_one(Welcome).offer(on=empty and not self.path)
             self.show_meter()
+            if not self.path:
+                self.call_later(self.show_opening)
 
     def hides_key(self, binding_id: str) -> bool:
         """Esc stops only where something is under way."""
@@ -356,6 +360,14 @@ messages, where single keys work."""
             held = f"{waiting} waiting{until}"
             text = f"{text} · {held}" if text else held
         self.query_one("#meter", Static).update(text, layout=False)
+        self._show_settings()
+
+    def _show_settings(self) -> None:
+        """In the frame of the prompt: a system prompt or a temperature must not be forgotten."""
+        said = self.chat_settings.said()
+        if said != self._said_settings:
+            self._said_settings = said
+            self.prompt.border_subtitle = plain(said)
 
     def _idle_meter(self, limit: int | None) -> str:
         from edgelm.runtime.events import Usage
@@ -365,7 +377,11 @@ messages, where single keys work."""
             return ""
         last, message = self.desk.last, answers[-1]
         if last is not None and last.message_id == message.id:
-            return meter(last.count, limit, stopped=last.state == "stopped")
+            return meter(last.count, limit, ended=_ending(last.state))
         if not message.usage:
-            return ""
-        return meter(Count(0.0, usage=Usage(**message.usage)), limit, stopped=message.state == "stopped")
+            return _ending(message.state)
+        return meter(Count(0.0, usage=Usage(**message.usage)), limit, ended=_ending(message.state))
+
+
+def _ending(state: str) -> str:
+    return state if state in ("stopped", "failed") else ""

@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Label, Select, Static, TextArea
 
 from edgelm.errors import EdgeLMError
 from edgelm.options import Bounds
+from edgelm_tui.engine.answering import checked_schema
 from edgelm_tui.settings import ChatSettings
 from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
 from edgelm_tui.shell.plain import plain
@@ -109,6 +110,8 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
         try:
             for name in _NUMBERS:
                 settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
+            schema = checked_schema(self.query_one("#schema", Input).value)
+            settings = dataclasses.replace(settings, schema=schema)
         except EdgeLMError as error:
             problem = error.message
         self.query_one("#problem", Static).update(problem)
@@ -118,7 +121,6 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
         """Those that cannot be wrong."""
         return {
             "system": self.query_one("#system", TextArea).text.strip(),
-            "schema": self.query_one("#schema", Input).value.strip(),
             "thinking": _THINKING[str(self.query_one("#thinking", Select).value)],
             "adapter": str(self.query_one("#adapter", Select).value),
             "adapter_scale": self.query_one(Slider).value,

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from edgelm.store.chat_schema import Message
 from edgelm.store.turns import left_out
+from edgelm_tui.chat.opening import Opening
 from edgelm_tui.chat.view import MessageView
 
 _FIRST = 10
@@ -46,6 +48,10 @@ class Transcript(VerticalScroll, can_focus=False):
         self._left_out: set[int] = set()
         self._lock = asyncio.Lock()
         self.open_thinking = False
+
+    def compose(self) -> ComposeResult:
+        """What stands there before the first message."""
+        yield Opening()
 
     def on_mount(self) -> None:
         """Follow the end."""
@@ -84,6 +90,8 @@ class Transcript(VerticalScroll, can_focus=False):
             if same == 0:
                 kept_from = max(len(path) - _FIRST, 0)
                 shown = list(path[kept_from:])
+            if path:
+                self.query_one(Opening).display = False
             self._hidden, self._places, self._left_out = list(path[:kept_from]), places, left_out(path)
             for view, message in zip(views[:same], shown, strict=False):
                 self._renew(view, message)

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from edgelm.store.chat_schema import Attachment, Message
 from edgelm_tui.markdown.growing import GrowingMarkdown
-from edgelm_tui.markdown.render import visible, wrap
+from edgelm_tui.markdown.render import PROSE, visible, wrap
 
 Clicks = dict[int, tuple[str, int]]
 _STATES = {"stopped": "stopped", "length": "cut at the token limit", "failed": "failed"}
@@ -37,6 +37,7 @@ class Turn:
 def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list[Content], Clicks]:
     """The lines of a message, and those that are buttons."""
     message = turn.message
+    prose = min(width, PROSE)
     clicks: Clicks = {}
     lines = [_head(turn)]
     if turn.place:
@@ -54,13 +55,13 @@ def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list
         )
     if message.content.strip():
         if message.role == "user":
-            lines += wrap(message.content, width)
+            lines += wrap(message.content, prose)
         else:
             lines += markdown.lines(message.content, width, finished=message.state != "writing")
     elif message.state == "writing":
         lines.append(Content.styled("…", "$foreground-muted"))
     if turn.error:
-        lines += wrap(turn.error, width, "$text-error")
+        lines += wrap(turn.error, prose, "$text-error")
     if message.is_cut:
         clicks[len(lines)] = ("continue", 0)
         lines.append(Content.styled(f"── {_STATES[message.state]} · c goes on", "$text-warning"))
@@ -94,7 +95,7 @@ def _folded(title: str, summary: str, text: str, turn: Turn, width: int) -> list
         lines = [lines[0].truncate(width, ellipsis=True)]
     if turn.is_open:
         bar = Content.styled("│ ", "$foreground-muted")
-        lines += [bar + line for line in wrap(text, width - 2, "$foreground-muted italic")]
+        lines += [bar + line for line in wrap(text, min(width, PROSE) - 2, "$foreground-muted italic")]
     return lines
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import FormatError
+from edgelm_tui.chat.typed.paths import path_of
 from edgelm_tui.engine.events import Question
 
 if TYPE_CHECKING:
@@ -67,10 +67,26 @@ def read_schema(text: str) -> dict[str, Any]:
     """
     text = text.strip()
     try:
-        source = text if text.startswith("{") else Path(text).expanduser().read_text(encoding="utf-8")
+        source = text if text.startswith("{") else path_of(text).read_text(encoding="utf-8")
         schema = json.loads(source)
     except (OSError, ValueError) as error:
         raise FormatError(f"the schema cannot be read: {error}") from error
     if not isinstance(schema, dict):
         raise FormatError(f"the schema is {type(schema).__name__}, expected an object")
     return schema
+
+
+def checked_schema(text: str) -> str:
+    """A schema as it is kept with a chat: as JSON, or as the whole path of its file; "" for none.
+
+    Raises:
+        FormatError: it cannot be read, or is no JSON Schema.
+        UnsupportedError: a keyword that cannot be enforced.
+    """
+    from edgelm.runtime.constraints.grammar import grammar_of
+
+    text = text.strip()
+    if not text:
+        return ""
+    grammar_of(schema=read_schema(text))
+    return text if text.startswith("{") else str(path_of(text).absolute())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from textual.content import Content
 
 from edgelm_tui.markdown.blocks import Block, Splitter
 from edgelm_tui.markdown.document import ordered_start
-from edgelm_tui.markdown.render import render_fence, render_tail, render_text
+from edgelm_tui.markdown.render import PROSE, render_fence, render_tail, render_text
 
 _BLANK = Content("")
+_TABLE = re.compile(r"^ {0,3}\|?[ :-]*-[ :-]*\|[ :|-]*$", re.MULTILINE)
+"""The line under the head of a table."""
 _DIGITS = 2
 """There is room for in a list before its end is known."""
 
@@ -83,7 +87,7 @@ class GrowingMarkdown:
                 lines = render_fence(text, number, self._width, finished=finished, ansi=self.ansi)
             else:
                 render = render_text if finished else render_tail
-                lines = render(text, self._width, start=self._number, digits=self._digits)
+                lines = render(text, self._room(text), start=self._number, digits=self._digits)
             self._tails = {**dict(list(self._tails.items())[-1:]), key: lines}
         return self._tails[key]
 
@@ -103,8 +107,14 @@ class GrowingMarkdown:
             self._fences += (
                 sum(line.lstrip().startswith(("```", "~~~")) for line in block.text.splitlines()) // 2
             )
-            self._lines += render_text(block.text, self._width, start=self._number, digits=self._digits)
+            self._lines += render_text(
+                block.text, self._room(block.text), start=self._number, digits=self._digits
+            )
         self._last = block
+
+    def _room(self, text: str) -> int:
+        """Columns for a block: prose has no more than can be read, a table all there are."""
+        return self._width if _TABLE.search(text) else min(self._width, PROSE)
 
     def _gap(self, kind: str) -> None:
         """A blank line between blocks, but not between the items of a tight list."""

@@ -24,6 +24,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~^=&$])")
 # What a model writes must not steer the terminal: control characters become their visible pictures.
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+PROSE = 104
+"""Columns beyond which lines of prose are hard to follow."""
 _PLAIN_TAIL = 6000
 """Characters of an unfinished block above which it is only wrapped."""
 

@@ -20,7 +20,7 @@ from typing import Any, Unpack
 from edgelm.errors import EdgeLMError
 from edgelm.machine.power import kept_awake
 from edgelm.model import library
-from edgelm.model.adapters.files import check_base, find_adapter, parse_use, read_adapter
+from edgelm.model.adapters.files import check_base, check_uses, find_adapter, parse_use, read_adapter
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
@@ -314,8 +314,11 @@ def load(
         FitError: it would not fit.
     """
     said = [adapter] if isinstance(adapter, str | Path) else adapter or ()
+    uses = tuple(parse_use(str(text)) for text in said)
+    directory = find_model(str(model), on_progress)
+    check_uses(uses, directory)
     options = RuntimeOptions(
-        adapters=tuple(parse_use(str(text)) for text in said),
+        adapters=uses,
         dtype=dtype,
         check_fit=check_fit,
         cache=CacheSettings(kv_bits=kv_bits, kv_dtype=kv_dtype, max_context=max_context),
@@ -323,7 +326,7 @@ def load(
         disk_cache=disk_cache,
         wire=wire,
     )
-    return Model(find_model(str(model), on_progress), options)
+    return Model(directory, options)
 
 
 def find_model(model: str, on_progress: OnProgress) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError
@@ -106,7 +107,7 @@ def _open_directory(directory: Path) -> Checkpoint:
     if found:
         raise FormatError(
             f"{directory} holds {len(found)} GGUF files: {', '.join(path.name for path in found)}",
-            hint=f"name one of them, as {found[0]}",
+            hint=f"name one of them, as {shlex.quote(str(found[0]))}",
         )
     raise NotFoundError(
         f"{directory} holds no weights",

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         plan_tune.refuse_without_tune(arguments)
     model, is_ahead = describe(arguments.model, bits=arguments.bits)
     if is_ahead:
-        say(f"{arguments.model} is not converted yet: this plans what edgelm convert makes of it")
+        say(f"{arguments.model} is not converted yet: this plans what converting it makes")
         if arguments.tune and arguments.data:
             raise OptionError(
                 "--data needs the model's tokenizer, and the model is not converted yet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -144,6 +145,13 @@ def _writer(arguments: argparse.Namespace, session: Session) -> Iterator[Any]:
         yield write
 
 
+def _name_of(model: Path) -> str:
+    """What to type for a model: its name in the library, else its path."""
+    from edgelm import paths
+
+    return model.name if model.absolute().parent == paths.models() else str(model)
+
+
 def _show_result(session: Session, ended: Any) -> None:
     from edgelm.cli.tune_display import result_lines
 
@@ -151,6 +159,6 @@ def _show_result(session: Session, ended: Any) -> None:
         print(line)
     if ended.adapter is not None:
         where = ended.adapter if session.request.output else Path(ended.adapter).name
-        say(f"edgelm chat {session.base.name} --adapter {where}")
+        say(f"edgelm chat {shlex.quote(_name_of(session.request.model))} --adapter {shlex.quote(str(where))}")
     if ended.adapter_step != ended.step:
         warn(f"the adapter is that of step {ended.adapter_step}, where the validation loss was lowest")

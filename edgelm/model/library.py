@@ -146,21 +146,26 @@ def _pulled(repo: str) -> Path | None:
 
 def _hint(text: str) -> str:
     if is_path(text):
-        beside = Path(text).expanduser().absolute().parent
-        near = near_name(Path(text).name, (path.name for path in directories(beside)))
-        return (
-            f"did you mean {shlex.quote(str(Path(text).with_name(near)))}?"
-            if near
-            else "edgelm models lists names"
-        )
+        beside = [
+            path for path in directories(Path(text).expanduser().absolute().parent) if _holds_model(path)
+        ]
+        near = near_name(Path(text).name, (path.name for path in beside))
+        there = text.rstrip(os.sep).removesuffix(Path(text).name) + (
+            near or ""
+        )  # as it was typed, ./ included
+        return f"did you mean {shlex.quote(there)}?" if near else "edgelm models lists what is installed"
     names = [path.name for path in directories(paths.models())]
     if near := near_name(text, names):
-        return f"did you mean {near}?"
+        return f"did you mean {shlex.quote(near)}?"
     if packages.find_package(text) is not None:
         return f"edgelm convert {shlex.quote(text)} makes a model of that package"
     if hub.looks_like_hub_id(text):
         return f"edgelm models pull {text}, or edgelm convert {text}"
     return "edgelm models lists what there is" if names else "the library is empty: edgelm convert smollm2"
+
+
+def _holds_model(directory: Path) -> bool:
+    return (directory / "config.json").is_file()
 
 
 def default_name(source: str) -> str:

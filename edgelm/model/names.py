@@ -27,7 +27,7 @@ def check_name(name: str, setting: str = "name") -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise OptionError(
             f"{setting} is {name!r}, expected letters, digits and ._+-, with a letter or digit first",
-            hint="--output takes a path",
+            hint="a name is one of the library; what takes a path as well has --output for it",
             settings=(setting,),
         )
     return name

@@ -6,6 +6,7 @@ By the hash of the weights where a manifest lists it, else by the path. Renaming
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -40,7 +41,9 @@ def find_named(library: Path, name: str, kind: str) -> Path:
         if "/" in name
         else f"no {kind} {name!r} in the library"
     )
-    raise NotFoundError(what, hint=f"did you mean {near}?" if near else f"edgelm {kind}s lists them")
+    raise NotFoundError(
+        what, hint=f"did you mean {shlex.quote(near)}?" if near else f"edgelm {kind}s lists them"
+    )
 
 
 def built_on(directory: Path) -> list[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 from checkpoints import write_checkpoint
 
 import edgelm
 from edgelm import paths
-from edgelm.errors import NotFoundError, OptionError
-from edgelm.model.adapters.files import find_adapter, parse_use
+from edgelm.errors import NotFoundError, OptionError, UnsupportedError
+from edgelm.model.adapters.files import AdapterConfig, find_adapter, parse_use, write_adapter
 from edgelm.model.library import obtain, pull, resolve
+from edgelm.model.manifest import Manifest
 from edgelm.model.names import check_name, is_path, place
 
 BAD = ["../evil", "..", ".", "", "a/b", "/etc", ".hidden", "-flag", "a b", "ü", "a\n", "x" * 201, "a\\b"]
@@ -43,6 +45,8 @@ def test_a_name_is_of_the_library_and_an_output_a_path(home: Path) -> None:
 
 def test_a_misspelt_path_is_not_looked_for_on_the_hub(home: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "model").mkdir(parents=True)
+    (tmp_path / "out" / "model" / "config.json").touch()
+    (tmp_path / "out" / "modles").mkdir()
     wrong = str(tmp_path / "out" / "modle")
     assert is_path(wrong)
     with pytest.raises(NotFoundError) as caught:
@@ -127,3 +131,23 @@ def test_conversions_of_one_source_have_names_of_their_own(home: Path, tmp_path:
     assert made == [
         "tiny-4bit-rtn", "tiny-4bit-fast", "tiny-8bit", "tiny-4bit-g32-rtn", "tiny-8bit-fp32", "tiny-mxfp4", "tiny-fp32",
     ]  # fmt: skip
+
+
+def test_another_base_is_said_before_anything_is_loaded(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Path] = []
+    monkeypatch.setattr("edgelm.api.Model", lambda directory, _: loaded.append(directory))
+    write_checkpoint(tmp_path / "m")
+    config = AdapterConfig(kind="lora", rank=1, base_sha256="0" * 64, base="other")
+    tensors = {
+        "model.layers.0.self_attn.q_proj.lora_a": mx.zeros((4, 1)),
+        "model.layers.0.self_attn.q_proj.lora_b": mx.zeros((1, 4)),
+    }
+    (tmp_path / "a").mkdir()
+    write_adapter(tmp_path / "a", config, tensors, Manifest(source="x", kind="adapter"))
+    with pytest.raises(UnsupportedError, match="was trained on other"):
+        edgelm.load(tmp_path / "m", adapter=str(tmp_path / "a"))
+    with pytest.raises(NotFoundError, match="no adapter 'b'"):
+        edgelm.load("org/never-pulled", adapter="b")
+    assert loaded == []

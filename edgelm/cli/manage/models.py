@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -74,7 +75,7 @@ def _with_hint(kind: Kind, name: str, find: Any) -> Path:
         other: Kind = "adapter" if kind == "model" else "model"
         if "/" not in name and (library_of(other) / name).is_dir():
             raise NotFoundError(
-                error.message, hint=f"edgelm {other}s remove {name}: it is {_one(other)}"
+                error.message, hint=f"edgelm {other}s remove {shlex.quote(name)}: it is {_one(other)}"
             ) from None
         raise
     return found

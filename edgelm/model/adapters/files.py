@@ -259,7 +259,7 @@ def find_adapter(text: str) -> Path:
 
 def _hint(text: str) -> str:
     near = near_name(text, (path.name for path in directories(paths.adapters())))
-    return f"did you mean {near}?" if near else "edgelm adapters lists them"
+    return f"did you mean {shlex.quote(near)}?" if near else "edgelm adapters lists them"
 
 
 def _checked(directory: Path) -> Path:
@@ -305,6 +305,15 @@ def find_uses(texts: Sequence[str], model: Path) -> tuple[AdapterUse, ...]:
         UnsupportedError: one has another base.
     """
     uses = tuple(map(parse_use, texts))
+    check_uses(uses, model)
+    return uses
+
+
+def check_uses(uses: Sequence[AdapterUse], model: Path) -> None:
+    """Refuse adapters that are broken, or were trained on other weights than those in `model`, before it is loaded.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError: see `read_adapter` and `check_base`.
+    """
     for use in uses:
         check_base(read_adapter(use.directory), model)
-    return uses

@@ -6,6 +6,7 @@ Hidden files are never weights (`._model.safetensors` is what macOS leaves on fo
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def _choice(directory: Path) -> Choice:
     if weights_kind(directory) == "pytorch":
         raise NotFoundError(
             f"{directory} holds the weights of PyTorch ({_pytorch_name(directory)}), expected safetensors",
-            hint=f"edgelm convert {directory}",
+            hint=f"edgelm convert {shlex.quote(str(directory))}",
         )
     choice = choose_files(directory, "safetensors")
     if choice is None:

@@ -293,8 +293,8 @@ is worked out while the engine is idle."""
             if yes:
                 self._remove(entry)
 
-        size = format_bytes(entry.size_bytes)
-        self.app.push_screen(Confirm(f"Delete the {entry.kind} {entry.name} ({size})?", "Delete"), answered)
+        question = f"Delete the {entry.kind} {entry.name} ({format_bytes(entry.size_bytes)})?"
+        self.app.push_screen(Confirm(question + _needing(entry), "Delete"), answered)
 
     def _remove(self, entry: Entry) -> None:
         app = self.edgelm
@@ -306,6 +306,14 @@ is worked out while the engine is idle."""
             self._asked.discard(entry.name)
             app.client.look()
         self.action_again()
+
+
+def _needing(entry: Entry) -> str:
+    """What runs no more without `entry`, as a sentence behind the question."""
+    from edgelm.model.referring import built_on
+
+    adapters = [other for other in built_on(entry.directory) if other.startswith("adapter ")]
+    return f" Without it nothing runs {', '.join(adapters)}." if adapters and entry.kind == "model" else ""
 
 
 def _delete(entry: Entry) -> int:

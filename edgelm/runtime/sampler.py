@@ -17,11 +17,11 @@ from __future__ import annotations
 import copy
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from edgelm.runtime.processors import Processor, make_processors
+from edgelm.runtime.processors import Processor, Said, make_processors
 from edgelm.runtime.sampling import Sampling
 
 _COLDEST = 1e-6  # a lower temperature would divide by what float32 holds as zero
@@ -39,15 +39,9 @@ class Sampler:
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocab_size: int) -> None:
         self.vocab_size = vocab_size
         self._sampling = sampling
-        self._processors: list[Processor] = make_processors(
-            prompt,
-            vocab_size,
-            bias=sampling.logit_bias,
-            repetition=sampling.repetition_penalty,
-            window=sampling.repetition_window,
-            presence=sampling.presence_penalty,
-            frequency=sampling.frequency_penalty,
-        )
+        self._processors = processors_of(sampling, vocab_size)
+        for processor in self._processors:
+            processor.seat([], [Said(prompt)])
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._key = mx.random.key(seed)
         self._noise: list[mx.array] = []
@@ -98,7 +92,6 @@ class Sampler:
         """Bias and penalties; each row as if `after` and the drafts before it had been taken."""
         if not self._processors:
             return logits
-        # Their histories are replaced, never written to: a shallow copy can run ahead.
         ahead = [copy.copy(processor) for processor in self._processors]
         for token in after:
             _observe(ahead, token)
@@ -113,14 +106,7 @@ class Sampler:
         return mx.concatenate(rows)
 
     def _choose(self, logits: mx.array, allowed: mx.array | None, *, skip: int = 0) -> mx.array:
-        if allowed is not None:
-            logits = mx.where(allowed, logits, -mx.inf)
-        if self._sampling.is_greedy:
-            return mx.argmax(logits, axis=-1)
-        chosen = self._sampling
-        scaled = logits.astype(mx.float32) / max(chosen.temperature, _COLDEST)
-        kept = keep_likeliest(scaled, chosen.top_k, chosen.top_p, chosen.min_p)
-        return mx.argmax(kept + self._gumbel(*logits.shape, skip=skip), axis=-1)
+        return choose(self._sampling, logits, allowed, lambda: self._gumbel(*logits.shape, skip=skip))
 
     def _gumbel(self, positions: int, vocab_size: int, *, skip: int) -> mx.array:
         """Noise `[N, V]` of N positions after `skip`; the same again until they are advanced over."""
@@ -129,6 +115,36 @@ class Sampler:
             self._noise.append(key)
         keys = self._noise[skip : skip + positions]
         return mx.stack([mx.random.gumbel((vocab_size,), key=key) for key in keys])
+
+
+def processors_of(sampling: Sampling, vocab_size: int) -> list[Processor]:
+    """What these settings do to logits; no reply is seated yet."""
+    return make_processors(
+        vocab_size,
+        bias=sampling.logit_bias,
+        repetition=sampling.repetition_penalty,
+        window=sampling.repetition_window,
+        presence=sampling.presence_penalty,
+        frequency=sampling.frequency_penalty,
+    )
+
+
+def choose(
+    sampling: Sampling, logits: mx.array, allowed: mx.array | None, noise: Callable[[], mx.array]
+) -> mx.array:
+    """Tokens `[N]` of processed logits `[N, V]`, each row by itself.
+
+    Args:
+        allowed: `[N, V]` bool.
+        noise: makes `[N, V]` of Gumbel noise, if any is needed.
+    """
+    if allowed is not None:
+        logits = mx.where(allowed, logits, -mx.inf)
+    if sampling.is_greedy:
+        return mx.argmax(logits, axis=-1)
+    scaled = logits.astype(mx.float32) / max(sampling.temperature, _COLDEST)
+    kept = keep_likeliest(scaled, sampling.top_k, sampling.top_p, sampling.min_p)
+    return mx.argmax(kept + noise(), axis=-1)
 
 
 def _observe(processors: Sequence[Processor], token: mx.array) -> None:

@@ -46,7 +46,7 @@ class Step:
 
     def start(self) -> None:
         """Begin to compute it; returns at once."""
-        mx.async_eval(self._arrays())  # type: ignore[no-untyped-call]
+        mx.async_eval(self.arrays)  # type: ignore[no-untyped-call]
 
     def read(self) -> list[Token]:
         """Wait for it.
@@ -54,7 +54,7 @@ class Step:
         Arrays are read whole and indexed in Python: an index of MLX is a new operation, and one that is built now waits
         behind the step that has been started meanwhile.
         """
-        mx.eval(self._arrays())
+        mx.eval(self.arrays)
         ids: Any = self.ids.tolist()
         if self.logprobs is None:
             return [Token(token) for token in ids]
@@ -65,7 +65,9 @@ class Step:
             for at, (token, (logprob,)) in enumerate(zip(ids, own, strict=True))
         ]
 
-    def _arrays(self) -> list[mx.array]:
+    @property
+    def arrays(self) -> list[mx.array]:
+        """All that is computed."""
         arrays = (self.ids, self.logprobs, self.top_ids, self.top_logprobs)
         return [array for array in arrays if array is not None]
 

@@ -19,7 +19,7 @@ import mlx.core as mx
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.watchdog import watchdog_error
 from edgelm.runtime.batching.budget import Budget
-from edgelm.runtime.batching.draw import Draw
+from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.lanes import CHUNKS, Lanes
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
@@ -67,6 +67,7 @@ class Batch:
         self._lanes = Lanes(network, pads=pads, chunks=chunks)
         self._rows: list[Reply] = []
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
+        self._drawer = Drawer()
         self._stems = Stems(network, make_layers, chunks)
         self._most_rows = budget.rows
         self._total = len(waiting)
@@ -167,7 +168,7 @@ class Batch:
 
     def _choose(self, logits: mx.array) -> None:
         """Put the tokens after logits `[B, V]` under way."""
-        self._drawn = Draw.build(logits, self._rows)
+        self._drawn = self._drawer.draw(logits, self._rows)
         self._drawn.start()
         self._steps += 1
         if self._steps % _CLEAR_EVERY == 0:
@@ -223,6 +224,7 @@ class Batch:
         """After MLX failed: all that ran begins again, half as many at once; what ran alone has failed."""
         rows, self._rows = self._rows, []
         self._drawn = None
+        self._drawer.clear()
         self._stems.clear()
         self._lanes.keep([])
         mx.clear_cache()

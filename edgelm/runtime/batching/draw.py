@@ -5,12 +5,12 @@ Shapes: B sequences, V vocab.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 
+from edgelm.runtime.batching.group import Group, group_key
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.events import Token
 from edgelm.runtime.steps import Step
@@ -22,32 +22,68 @@ class Draw:
 
     ids: mx.array
     """[B]."""
-    steps: tuple[Step, ...] = ()
-    """One for each sequence; none where all take the likeliest token and report nothing more."""
-
-    @classmethod
-    def build(cls, logits: mx.array, replies: Sequence[Reply]) -> Draw:
-        """Choose from logits `[B, V]`, each row by its reply's own sampler and constraint."""
-        if all(reply.is_plain for reply in replies):
-            return cls(mx.argmax(logits, axis=-1))
-        steps = tuple(reply.choose(logits[row : row + 1]) for row, reply in enumerate(replies))
-        return cls(mx.concatenate([step.ids for step in steps]), steps)
+    steps: tuple[Step, ...]
+    places: tuple[tuple[int, int], ...]
+    """Of each sequence: which step its token is in, and where there."""
 
     def start(self) -> None:
         """Begin to compute; returns at once."""
-        mx.async_eval(self.ids)  # type: ignore[no-untyped-call]
-        for step in self.steps:
-            step.start()
+        arrays = [array for step in self.steps for array in step.arrays]
+        mx.async_eval([self.ids, *arrays])  # type: ignore[no-untyped-call]
 
     def read(self) -> list[Token]:
         """Wait for them."""
-        if self.steps:
-            return [token for step in self.steps for token in step.read()]
-        ids: Any = self.ids.tolist()
-        return [Token(token) for token in ids]
+        tokens = [step.read() for step in self.steps]
+        return [tokens[step][row] for step, row in self.places]
 
     def keep(self, rows: Sequence[int]) -> Draw:
-        """Without the sequences that have left."""
-        return Draw(
-            self.ids[mx.array(list(rows))], tuple(self.steps[row] for row in rows) if self.steps else ()
-        )
+        """Without the sequences that have left.
+
+        What will be read stays as it was started: a new array of the rest would come with the next step, and be waited for.
+        """
+        return Draw(self.ids[mx.array(list(rows))], self.steps, tuple(self.places[row] for row in rows))
+
+
+class Drawer:
+    """Chooses the next tokens of all sequences, those of equal settings together."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, Group] = {}
+
+    def draw(self, logits: mx.array, replies: Sequence[Reply]) -> Draw:
+        """From logits `[B, V]`, each row by its reply's own settings, seed and constraint; lazily."""
+        if all(reply.is_plain for reply in replies):
+            self.clear()
+            ids = mx.argmax(logits, axis=-1)
+            return Draw(ids, (Step(ids),), tuple((0, row) for row in range(len(replies))))
+        groups = self._seat(replies, logits.shape[-1])
+        row_of = {id(reply): row for row, reply in enumerate(replies)}
+        rows = [[row_of[id(member)] for member in group.members] for group in groups]
+        steps = tuple(group.draw(_rows_of(logits, at)) for group, at in zip(groups, rows, strict=True))
+        place = {row: (step, at) for step, part in enumerate(rows) for at, row in enumerate(part)}
+        ids = mx.concatenate([step.ids for step in steps]) if len(steps) > 1 else steps[0].ids
+        order = [row for part in rows for row in part]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return Draw(_rows_of(ids, back), steps, tuple(place[row] for row in range(len(replies))))
+
+    def clear(self) -> None:
+        """Forget all replies."""
+        self._groups.clear()
+
+    def _seat(self, replies: Sequence[Reply], columns: int) -> list[Group]:
+        """Put every reply in its group; groups that nobody is left in go."""
+        together: dict[Hashable, list[Reply]] = {}
+        for reply in replies:
+            together.setdefault(group_key(reply.request), []).append(reply)
+        known = self._groups
+        self._groups = {
+            key: known.get(key) or Group(members[0].request, columns) for key, members in together.items()
+        }
+        for key, members in together.items():
+            self._groups[key].seat(members)
+        return list(self._groups.values())
+
+
+def _rows_of(array: mx.array, rows: Sequence[int]) -> mx.array:
+    """These rows, in this order."""
+    return array if list(rows) == list(range(array.shape[0])) else array[mx.array(list(rows))]

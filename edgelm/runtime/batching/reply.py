@@ -6,6 +6,7 @@ are for one prompt alone; it only waits where the engine would compute. Knows no
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -19,9 +20,7 @@ from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
 from edgelm.runtime.generation import Collector, Completion, generate_text
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
-from edgelm.runtime.sampler import Sampler
 from edgelm.runtime.sampling import Sampling
-from edgelm.runtime.steps import Step
 
 _WAITING = Prefill(0, 0, 0)  # a mark, compared by identity: the reply needs its next token
 
@@ -55,7 +54,7 @@ class Reply:
         self.ids = list(self._prompt)
         """The prompt and the tokens dealt."""
         self.cached_tokens = 0
-        self._sampler: Sampler | None = None
+        self._seed: int | None = None
         self._constraint: Constraint | None = None
         self._started = 0.0
         self._times: list[float] = []
@@ -110,14 +109,24 @@ class Reply:
         self._listen()
         return self._collector.completion() if self._collector.finished else None
 
-    def choose(self, logits: mx.array) -> Step:
-        """The token after logits `[1, V]`, not yet computed."""
-        request, columns = self._request, logits.shape[-1]
-        if self._sampler is None:
-            self._sampler = Sampler(request.sampling, self._prompt, columns)
-            self._constraint = request.constraint(columns) if request.constraint else None
-        allowed = self._constraint.allowed()[:1] if self._constraint else None
-        return Step.build(logits, self._sampler.sample(logits, allowed), request.logprobs)
+    @property
+    def request(self) -> Request:
+        """What `generate_text` asked of the engine."""
+        return self._request
+
+    @property
+    def seed(self) -> int:
+        """Of its noise; drawn once where none was asked for, and again when it begins again."""
+        if self._seed is None:
+            asked = self._request.sampling.seed
+            self._seed = secrets.randbits(63) if asked is None else asked
+        return self._seed
+
+    def allowed(self, columns: int) -> mx.array | None:
+        """`[1, V]` bool: what its constraint lets through now; None where it has none."""
+        if self._constraint is None and self._request.constraint is not None:
+            self._constraint = self._request.constraint(columns)
+        return None if self._constraint is None else self._constraint.allowed()
 
     def close(self) -> None:
         """Let go of what `generate_text` holds."""

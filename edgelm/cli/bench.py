@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgelm.cli.actions import add_force, check_file
+from edgelm.cli.actions import add_force
 from edgelm.cli.model_flags import ADAPTER_HELP, add_model, found_model
-from edgelm.cli.output import console, print_json, progress_bars, say
+from edgelm.cli.output import console, print_json, progress_bars
+from edgelm.cli.show.report_file import check_report, write_both
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add("--cases", type=_words, metavar="NAME,NAME", help=f"some of {','.join(CASES)} (default: all)")
     add("--compare", choices=PEERS, help="run this peer beside, on the same weights")
-    add("--output", type=Path, metavar="FILE", help="write the result there as JSON too")
+    add("--draft", metavar="MODEL", help="measure guessing by this smaller model of the same family too")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the result there as JSON, and beside it as Markdown",
+    )
     add("--depth", type=_counts, metavar="N,N", help="tokens in the KV cache (default: 0,512,2048)")
     add("--prompt-tokens", type=int, metavar="INT", help="tokens of the measured prompt (default 512)")
     add("--new-tokens", type=int, metavar="INT", help="tokens decoded (default 64)")
@@ -55,12 +61,16 @@ def run(arguments: argparse.Namespace) -> None:
     from edgelm.model.adapters.files import find_uses
     from edgelm.runtime.assemble import RuntimeOptions, assemble
 
-    check_file(arguments.output, arguments)
+    check_report(arguments.output, arguments)
     options = BenchOptions.from_flags(arguments, depths=arguments.depth)
     directory = found_model(arguments.model)
     uses = find_uses([arguments.adapter] if arguments.adapter else (), directory)
     with progress_bars() as on_progress:
-        run_it = RuntimeOptions(adapters=uses, check_fit=not arguments.no_fit_check)
+        run_it = RuntimeOptions(
+            adapters=uses,
+            check_fit=not arguments.no_fit_check,
+            draft=found_model(arguments.draft) if arguments.draft else None,
+        )
         report = run_bench(
             assemble(directory, run_it), device.detect(), options,
             adapter=uses[0].directory if uses else None, on_progress=on_progress,
@@ -85,10 +95,27 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _write(path: Path, report: BenchReport) -> None:
-    from edgelm.atomic import atomic_write
+    facts = [
+        ["", ""],
+        *([line, ""] for line in _headlines(report)),
+        *([reason, "not measured"] for reason in report.skipped),
+    ]
+    header = ["", "edgelm", "without", *([report.peer] if report.peer else [])]
+    rows = [header, *(_row(case, report.peer is not None) for case in report.cases)]
+    write_both(path, "edgelm bench", report.as_json(), [("Where", facts), ("Figures", rows)])
 
-    atomic_write(path, json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
-    say(f"wrote {path}")
+
+def _headlines(report: BenchReport) -> list[str]:
+    """What was measured, and where."""
+    machine, model = report.machine, report.model
+    bits = (model.quantization or {}).get("bits")
+    packed = f", {bits}-bit weights" if bits else ""
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    return [
+        f"{model.name}{packed}: {format_bytes(model.size_bytes)} in memory, {model.dtype}",
+        f"{machine.chip}, {machine.backend} backend; {versions}",
+        report.condition,
+    ]
 
 
 def _show(report: BenchReport) -> None:
@@ -96,12 +123,8 @@ def _show(report: BenchReport) -> None:
     from rich.text import Text
 
     screen = console()
-    machine, model = report.machine, report.model
-    bits = (model.quantization or {}).get("bits")
-    packed = f", {bits}-bit weights" if bits else ""
-    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
-    screen.print(Text(f"{model.name}{packed}: {format_bytes(model.size_bytes)} in memory, {model.dtype}"))
-    screen.print(Text(f"{machine.chip}, {machine.backend} backend; {versions}"))
+    for line in _headlines(report):
+        screen.print(Text(line))
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("edgelm", justify="right")

@@ -95,6 +95,10 @@ def test_the_result_is_written_beside(
     _run("tiny", "--output", str(tmp_path / "new" / "bench.json"))
     assert json.loads((tmp_path / "new" / "bench.json").read_text())["model"]["fingerprint"] == "0" * 32
     assert "prefill 16" in capsys.readouterr().out
+    text = (tmp_path / "new" / "bench.md").read_text()
+    assert text.startswith("# edgelm bench\n")
+    assert "| prefill 16 at depth 0 | 1,234.5 (1,200.0 to 1,300.0) token/s |" in text
+    assert "TF32" in text
 
 
 @pytest.mark.parametrize("words", [["--depth", "0,x"], ["--repeats", "many"], ["--compare", "ollama"]])

@@ -11,7 +11,7 @@ from checkpoints import write_checkpoint
 from edgelm import device
 from edgelm.errors import OptionError
 from edgelm.evaluate import probe
-from edgelm.evaluate.bench import depths, rig
+from edgelm.evaluate.bench import answers, depths, rig
 from edgelm.evaluate.bench.options import CASES, BenchOptions
 from edgelm.evaluate.bench.report import BenchReport, Case, Spread
 from edgelm.evaluate.bench.rig import Rig
@@ -67,16 +67,47 @@ def test_every_case_is_measured_on_every_side(llama: Ready) -> None:
         "first token of reopened chat",
         "decode 128",
         "decode 128",
+        "decode 4",
+        "decode 4",
+        "decode 4",
+        "16 prompts at once",
         "16 prompts at once",
     ]
     for case in report.cases:
-        for spread in (case.edgelm, case.peer):
+        has_peer = case.name != "16 prompts at once, drawn"
+        for spread in (case.edgelm, case.peer) if has_peer else (case.edgelm,):
             assert spread is not None
             assert 0 < spread.lowest <= spread.median <= spread.highest
-    assert [case.without is not None for case in report.cases] == [False] * 4 + [True] * 5
+    assert [case.without is not None for case in report.cases] == [False] * 4 + [True] * 9
     assert not any(case.note for case in report.cases)
     assert report.peak_memory_bytes > 0
     assert report.skipped == ()
+
+
+def test_kinds_of_answers_are_what_they_are_called(llama: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    generate = llama.engine.generate
+    monkeypatch.setattr(
+        llama.engine, "generate", lambda request, cancel: asked.append(request) or generate(request, cancel)
+    )
+    cases = list(answers.measure(Rig(llama, BenchOptions(**{**SMALL, "repeats": 1}))))
+    assert [case.name for case in cases] == [
+        "decode 4, with log-probabilities",
+        "decode 4, held to a schema",
+        "decode 4, drawn at temperature 0.8",
+        "16 prompts at once, drawn",
+    ]
+    assert {request.logprobs for request in asked[:3]} == {5, None}
+    assert any(request.constraint is not None for request in asked[3:6])
+    assert any(not request.sampling.is_greedy for request in asked[6:9])
+    assert not any(request.speculation for request in asked)
+    assert all(case.without is not None for case in cases)
+
+
+def test_a_draft_model_is_measured_where_there_is_one(llama: Ready) -> None:
+    ready = assemble(llama.loaded.directory, RuntimeOptions(draft=llama.loaded.directory))
+    report = bench(ready, cases=("answers",), draft="tiny", repeats=1)
+    assert "decode 4, guessed by the draft model" in [case.name for case in report.cases]
 
 
 def test_windows_are_measured_too(sliding: Ready) -> None:
@@ -96,6 +127,7 @@ def test_the_report_says_what_was_measured_where(llama: Ready) -> None:
     assert said["model"]["name"] == "tiny"
     assert len(said["model"]["fingerprint"]) == 32
     assert said["machine"]["backend"] == "cpu"
+    assert "TF32" in said["condition"]
     assert said["versions"].keys() == {"edgelm", "mlx", "mlx-lm", "python"}
     assert said["cases"][2]["gain_over_without"] > 0
     assert said["cases"][0]["gain_over_peer"] is None

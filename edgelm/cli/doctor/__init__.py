@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgelm.cli.actions import add_force
 from edgelm.cli.doctor.checks import (
     Check,
     check_backend,
@@ -35,6 +36,7 @@ from edgelm.cli.doctor.system import (
     tool_checks,
 )
 from edgelm.cli.output import console, print_json
+from edgelm.cli.show.report_file import check_report
 from edgelm.errors import EdgeLMError
 from edgelm.machine.condition import condition
 from edgelm.units import format_bytes
@@ -70,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the report there as JSON, and beside it as Markdown; names and paths of yours are left out",
     )
+    add_force(parser)
     add("--json", action="store_true", help="print JSON on stdout")
 
 
@@ -82,6 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
         OutputError: the report cannot be written.
     """
     metal, model, output = (getattr(arguments, name, None) for name in ("metal", "model", "output"))
+    if output is not None:
+        check_report(output, arguments)
     if metal:
         from edgelm.cli.doctor.metal import require_metal
 

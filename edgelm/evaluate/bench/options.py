@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
 
-CASES = ("depths", "turn", "speculation", "batch")
+CASES = ("depths", "turn", "speculation", "answers", "batch")
 PEERS = ("mlx-lm",)
 
 DEFAULT_DEPTHS = (0, 512, 2048)
@@ -29,6 +29,8 @@ class BenchOptions(Options):
     new_tokens: int = option(64, "tokens decoded for a decode figure", ge=2)
     history_tokens: int = option(2048, "tokens of a chat before the turn that is measured", ge=64)
     repeats: int = option(3, "measurements of each figure", ge=1, le=100)
+    draft: str | None = None
+    """The smaller model that guesses ahead, by its name."""
     compare: str | None = option(None, "run this peer beside, on the same weights", choices=PEERS)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from edgelm.device import Device
+from edgelm.machine.condition import condition
 from edgelm.version import __version__
 
 FORMAT = 1
@@ -104,6 +105,8 @@ class BenchReport:
     peak_memory_bytes: int
     skipped: tuple[str, ...] = ()
     """What could not be measured on this model, and why."""
+    condition: str = dataclasses.field(default_factory=lambda: condition().line())
+    """System build, power, heat and TF32, on one line."""
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
     created: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

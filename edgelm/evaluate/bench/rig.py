@@ -31,6 +31,8 @@ class Rig:
         self.options = options
         self.engine = ready.engine
         self.peak_memory_bytes = 0
+        self.skipped: list[str] = []
+        """What turned out not to be possible while it was measured, and why."""
         self._random = random.Random(_SEED)
 
     @property

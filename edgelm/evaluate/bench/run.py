@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from edgelm.device import Device
-from edgelm.evaluate.bench import batches, depths, speculation, turns
+from edgelm.evaluate.bench import answers, batches, depths, speculation, turns
 from edgelm.evaluate.bench.options import BenchOptions
 from edgelm.evaluate.bench.report import BenchedModel, BenchReport, Case, Machine
 from edgelm.evaluate.bench.rig import Rig
@@ -61,7 +61,7 @@ def run_bench(
         repeats=options.repeats,
         peer=options.compare,
         peak_memory_bytes=rig.peak_memory_bytes,
-        skipped=tuple(skipped),
+        skipped=(*skipped, *rig.skipped),
     )
 
 
@@ -85,6 +85,12 @@ def _steps(rig: Rig) -> tuple[list[_Step], list[str]]:
             steps.append(("guessing ahead", partial(speculation.measure, rig)))
         else:
             skipped.append(f"speculation: needs {needed} tokens of context, the model has {context}")
+    if "answers" in options.cases:
+        needed = answers.longest_prompt(rig)
+        if context is None or needed <= context:
+            steps.append(("kinds of answers", partial(answers.measure, rig)))
+        else:
+            skipped.append(f"answers: needs {needed} tokens of context, the model has {context}")
     if "batch" in options.cases:
         steps.append(("many prompts", partial(batches.measure, rig)))
     return steps, skipped

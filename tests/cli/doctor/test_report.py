@@ -7,6 +7,7 @@ import getpass
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,22 +56,28 @@ def test_both_files_are_written_without_this_machines_names(
         assert len(platform.node()) < 3 or platform.node() not in written
     assert text.startswith("# edgelm doctor\n")
     assert "| ok | EDGELM_HOME | ~/private/models |" in text
-    write_report(tmp_path / "report.json", {"checks": checks})  # its own may be written again
 
 
-def test_a_file_of_another_kind_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one beside the one that was named too."""
     (tmp_path / "notes.md").write_text("my notes")
-    with pytest.raises(OutputError, match=r"notes\.md exists already"):
-        write_report(tmp_path / "notes.json", {"checks": []})
+    monkeypatch.setattr(doctor, "run_checks", lambda: pytest.fail("measured"))
+    with pytest.raises(OutputError, match=r"notes\.md already exists"):
+        doctor.run(asked(tmp_path / "notes.json"))
     assert (tmp_path / "notes.md").read_text() == "my notes"
     assert not (tmp_path / "notes.json").exists()
 
 
+def asked(output: Path | None, **changes: Any) -> argparse.Namespace:
+    given = {"json": False, "metal": False, "model": None, "seconds": 1.0, "force": False}
+    return argparse.Namespace(**{**given, **changes}, output=output)
+
+
 def test_the_command_writes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "run_checks", lambda: iter([doctor.Check("a", "warn", "b", "c")]))
-    doctor.run(
-        argparse.Namespace(json=False, metal=False, model=None, seconds=1.0, output=tmp_path / "r.json")
-    )
+    doctor.run(asked(tmp_path / "r.json"))
     assert "| warn | a | b → c |" in (tmp_path / "r.md").read_text()
 
 
@@ -78,7 +85,7 @@ def test_without_an_apple_gpu_it_says_so_before_anything_is_measured(monkeypatch
     monkeypatch.setattr("edgelm.cli.doctor.metal.require_metal", _refuse)
     monkeypatch.setattr(doctor, "run_checks", lambda: pytest.fail("measured"))
     with pytest.raises(UnsupportedError):
-        doctor.run(argparse.Namespace(json=False, metal=True, model=None, seconds=1.0, output=None))
+        doctor.run(asked(None, metal=True))
 
 
 def _refuse() -> None:

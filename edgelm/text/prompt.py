@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelm.errors import PromptError, UnsupportedError
 from edgelm.messages.reader import read_turns
+from edgelm.text.control_tokens import encode_guarded, guard, guard_messages
 from edgelm.text.families import harmony
 from edgelm.text.families.family import Family, family_of
 from edgelm.text.families.markers import State
@@ -50,8 +51,8 @@ def encode_chat(
         PromptError: no chat template, or the template refuses the messages.
         MessageError: a message that is none.
     """
-    given = _settings(enable_thinking, tools)
-    return list(_apply(tokenizer, messages, {**given, "add_generation_prompt": True}))
+    text = render_chat(tokenizer, messages, is_open=True, enable_thinking=enable_thinking, tools=tools)
+    return encode_rendered(tokenizer, text)
 
 
 def encode_begun(
@@ -98,18 +99,20 @@ def render_chat(
 ) -> str:
     """The text of a conversation as the template writes it; `encode_rendered` makes ids of it.
 
+    Control tokens that messages or tools spell stand between marks (`edgelm.text.control_tokens`).
+
     Args:
         is_open: end with what invites the assistant's reply; else with the last message.
 
     For the others, and for what is raised, see `encode_chat`.
     """
-    given = _settings(enable_thinking, tools)
+    given = _settings(enable_thinking, guard(tools, tokenizer) if tools else None)
     return str(_apply(tokenizer, messages, {**given, "add_generation_prompt": is_open, "tokenize": False}))
 
 
 def encode_rendered(tokenizer: Any, text: str) -> list[int]:
     """Token ids of what `render_chat` wrote, which brings its own special tokens."""
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    return encode_guarded(tokenizer, text)
 
 
 def require_tool_support(tokenizer: Any) -> None:
@@ -146,7 +149,10 @@ def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -
         )
     for message in messages:
         _check_unicode(message.get("content"))
-    shown = [_as_family_writes(message, family_of(tokenizer)) for message in read_turns(messages)]
+    family = family_of(tokenizer)
+    shown = [
+        _as_family_writes(message, family) for message in guard_messages(read_turns(messages), tokenizer)
+    ]
     try:
         return tokenizer.apply_chat_template(shown, **given)
     except (TemplateError, TypeError, ValueError, KeyError) as error:

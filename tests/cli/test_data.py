@@ -140,7 +140,7 @@ def test_split_writes_two_files_without_a_prompt_in_both(
 def test_split_refuses_bad_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "bad.jsonl", {"prompt": "x"})
     assert main(["data", "split", str(path)]) == 1
-    assert "1 of 1 row cannot be trained" in capsys.readouterr().err
+    assert "1 of 1 rows cannot be trained" in capsys.readouterr().err
     assert not path.with_suffix("").exists()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from edgelm.text.control_tokens import find_control_tokens
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.records import Chat, Completion, Record, Text
 from edgelm.tune.data.rows import Origin
@@ -60,6 +63,40 @@ def find_empty_prompts(record: Record) -> Iterator[Problem]:
         return
     for field in empty:
         yield Problem(record.origin, field, "an empty question", "empty prompt", "warning")
+
+
+def find_spelt_tokens(record: Record, tokenizer: Any = None) -> Iterator[Problem]:
+    """Control tokens in what messages say: they are trained as text, which may not be what was meant.
+
+    Args:
+        record: a row; plain texts mean what they spell.
+        tokenizer: of the model to be tuned; None looks for those of well-known families.
+    """
+    for field, text, is_answer in _texts(record):
+        for token in find_control_tokens(text, tokenizer, is_answer=is_answer):
+            if isinstance(record, Completion):
+                reason = f"spells the control token {token}: text in a chat, the token itself in a plain completion"
+            else:
+                reason = f"spells the control token {token}: it is trained as text, not as the token"
+            yield Problem(record.origin, field, reason, "control token", "warning")
+
+
+def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:
+    """(field, text, whether it is of an answer) of all that a row says."""
+    if isinstance(record, Text):
+        return
+    if isinstance(record, Completion):
+        yield from (("prompt", record.prompt, False), ("completion", record.completion, True))
+        return
+    for name in ("messages", "prompt", "chosen", "rejected", "completion"):
+        for index, message in enumerate(getattr(record, name, ())):
+            is_answer = message["role"] == "assistant"
+            for key in ("content", "reasoning_content", "tool_calls"):
+                said = message.get(key) or ""
+                text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+                yield f"{name}[{index}].{key}", text, is_answer
+    for index, tool in enumerate(record.tools):
+        yield f"tools[{index}]", json.dumps(tool, ensure_ascii=False, default=str), False
 
 
 def find_overlap(train: Iterable[Record], validation: Iterable[Record]) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import PromptError
+from edgelm.text.control_tokens import unguarded
 from edgelm.text.prompt import encode_rendered, render_chat
 from edgelm.tune.data.messages import RowError
 from edgelm.tune.data.rows import Example, Origin
@@ -76,7 +77,7 @@ class ChatEncoder:
     ) -> list[tuple[str, str]]:
         """(field, reason) of what an answer has and the template does not write: thinking, tool calls."""
         wanted = [(index, key, text) for index in answers for key, text in _essentials(messages[index])]
-        whole = self._render(messages, tools, is_open=False) if wanted else ""
+        whole = unguarded(self._render(messages, tools, is_open=False)) if wanted else ""
         return [
             (f"messages[{index}].{key}", "the template leaves this out, so it would not be trained")
             for index, key, text in wanted
@@ -182,4 +183,4 @@ def _difference(prefix: str, whole: str) -> str:
 def _excerpt(text: str, at: int) -> str:
     begin = max(0, at - _SHOWN_CHARS // 2)
     end = at + _SHOWN_CHARS // 2
-    return repr(("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else ""))
+    return repr(unguarded(("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")))

@@ -14,6 +14,7 @@ from edgelm.tune.data.checks import (
     find_empty_prompts,
     find_mixed_kinds,
     find_overlap,
+    find_spelt_tokens,
 )
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.encode import RowEncoder
@@ -49,8 +50,10 @@ class Prepared:
     report: Report
 
 
-def read_records(source: str) -> Records:
+def read_records(source: str, tokenizer: Any = None) -> Records:
     """Every row of the file or Hub dataset `source`, with its problems and duplicates.
+
+    With the `tokenizer` of the model to be tuned, its control tokens are looked for; else those of well-known families.
 
     Raises:
         NotFoundError, FormatError, UnsupportedError, NetworkError: see `readers.read_rows`.
@@ -66,7 +69,7 @@ def read_records(source: str) -> Records:
         if isinstance(record, Problem):
             found.report.problems.append(record)
             continue
-        _take(found, *record, row)
+        _take(found, *record, row, tokenizer)
     if not found.report.rows:
         raise FormatError(f"{source} holds no rows")
     found.report.extend(find_mixed_kinds(found.records))
@@ -74,9 +77,13 @@ def read_records(source: str) -> Records:
     return found
 
 
-def _take(found: Records, name: str, record: Record, row: Written) -> None:
+def _take(found: Records, name: str, record: Record, row: Written, tokenizer: Any) -> None:
     found.report.formats[name] += 1
-    problems = [*find_empty_answers(record), *find_empty_prompts(record)]
+    problems = [
+        *find_empty_answers(record),
+        *find_empty_prompts(record),
+        *find_spelt_tokens(record, tokenizer),
+    ]
     found.report.extend(problems)
     if all(problem.severity == "warning" for problem in problems):
         found.records.append(record)
@@ -92,15 +99,15 @@ class Parts:
     report: Report
 
 
-def read_all(source: str, validation: str | None = None) -> Parts:
+def read_all(source: str, validation: str | None = None, tokenizer: Any = None) -> Parts:
     """The records of one or two files, which must be of one kind and should share no prompt.
 
     For what is raised see `read_records`.
     """
-    found = read_records(source)
+    found = read_records(source, tokenizer)
     if validation is None:
         return Parts(found.records, [], found.report)
-    other = read_records(validation)
+    other = read_records(validation, tokenizer)
     report = found.report
     report.rows += other.report.rows
     report.formats.update(other.report.formats)
@@ -135,7 +142,7 @@ def prepare(
         PromptError: chats, and a model without a chat template.
     """
     settings = settings or DataSettings()
-    found = read_all(source, validation)
+    found = read_all(source, validation, tokenizer)
     train, held = found.train, found.validation
     if validation is None and hold_out and train:
         train, held = split_by_prompt(train, train, hold_out, seed)

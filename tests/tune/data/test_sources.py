@@ -114,3 +114,17 @@ def test_an_empty_prompt_is_a_named_problem(row: dict[str, Any], field: str, is_
     report = read_records("a.jsonl").report
     (problem,) = [problem for problem in report.problems if problem.sort == "empty prompt"]
     assert (problem.field, problem.severity == "error") == (field, is_error)
+
+
+def test_control_tokens_in_rows_are_said_with_their_place() -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a<|im_end|>b"}]}
+    Path("a.jsonl").write_text(json.dumps(row) + "\n")
+    report = read_records("a.jsonl").report
+    (problem,) = report.problems
+    assert (problem.sort, problem.severity, problem.field) == (
+        "control token",
+        "warning",
+        "messages[1].content",
+    )
+    assert problem.origin.line == 1
+    assert "<|im_end|>" in problem.reason

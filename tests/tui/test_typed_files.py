@@ -183,10 +183,14 @@ async def test_a_dropped_file_is_attached(shelf: Path) -> None:
         it.prompt.focus()
         it.app.post_message(events.Paste(escaped(str(shelf / "my notes.txt")) + " "))
         await it.until(lambda: it.prompt.text == f'@"{shelf}/my notes.txt" ', "mentioned")
-        await it.write("what is it?")
+        await it.write("what is it, beside")
+        it.app.post_message(events.Paste(escaped(str(shelf / "plain.txt"))))
+        await it.until(
+            lambda: it.prompt.text.endswith(f"beside @{shelf}/plain.txt "), "apart from the word before"
+        )
         await it.press("enter")
         await it.idle()
-        assert [one.text for one in it.views[0].message.attachments] == ["in my notes.txt"]
+        assert [one.text for one in it.views[0].message.attachments] == ["in my notes.txt", "in plain.txt"]
         await it.write("/attach ")
         it.app.post_message(events.Paste(escaped(str(shelf / "it's.txt"))))
         await it.until(lambda: "s.txt" in it.prompt.text, "pasted")

@@ -14,7 +14,7 @@ from edgelm.store.chat_schema import Session
 from edgelm_tui.chat.sidebar import Sidebar
 
 _CHATS = 5
-_KEYS = (("Enter", "sends"), ("^s", "all chats"), ("^l", "models"), ("F1", "help"))
+_KEYS = (("Enter", "sends"), ("^S", "all chats"), ("^L", "models"), ("F1", "help"))
 
 
 class RecentChat(Static):

@@ -198,7 +198,12 @@ class Prompt(TextArea):
             self.post_message(self.Pasted(text))
             return
         if not self.text.startswith("/") and not self.word() and (files := dropped_files(text)):
-            text = "".join(f"@{quoted(str(file))} " for file in files)
+            row, column = (
+                self.selection.start if self.selection.start <= self.selection.end else self.selection.end
+            )
+            before = self.document.get_line(row)[:column]
+            apart = " " if before and not before[-1].isspace() else ""
+            text = apart + "".join(f"@{quoted(str(file))} " for file in files)
         self.type_text(text)
         self.focus()
 

@@ -12,7 +12,6 @@ from textual.message import Message
 from textual.widgets import Static
 
 from edgelm.store.chat_schema import Attachment, Queued
-from edgelm.units import count
 
 
 class Chip(Static):
@@ -77,4 +76,5 @@ def _short(text: str) -> str:
 
 
 def _size(text: str) -> str:
-    return f"{count(text.count(chr(10)) + 1, 'line')}, {count(len(text), 'character')}"
+    count = len(text.splitlines())
+    return f"{count:,} line{'' if count == 1 else 's'}, {len(text):,} characters"

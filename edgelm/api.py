@@ -12,8 +12,8 @@ MLX runs on a thread of the model's own, so a model may be used from any thread,
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -21,23 +21,25 @@ from edgelm.errors import EdgeLMError
 from edgelm.machine.power import kept_awake
 from edgelm.model import library
 from edgelm.model.adapters.files import check_base, check_uses, find_adapter, parse_use, read_adapter
+from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
+from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
-from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts
+from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts, token_ids
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.chat import Chat
+from edgelm.runtime.chat_file import options_of, read_chat
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import (
-    DEFAULT_MAX_TOKENS,
-    THINKING_MAX_TOKENS,
+    Collector,
     Completion,
     GenerationOptions,
     collect,
     generate_text,
 )
-from edgelm.runtime.recommended import Recommended, recommended
+from edgelm.runtime.recommended import default_options, recommended
 from edgelm.runtime.settings import GenerationSettings, ReplySettings
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
@@ -79,7 +81,7 @@ class Model:
     def generate(self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]) -> Completion:
         """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
         options = self.defaults.changed(**settings)
-        return collect(self._events(prompt, options), options.grammar)
+        return collect(self._run(self._ids(prompt), options), options.grammar)
 
     def stream(
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
@@ -107,13 +109,36 @@ class Model:
             UnsupportedError: a schema with a keyword that cannot be enforced.
             EngineError: the model is closed, or MLX failed.
         """
-        return self._events(prompt, self.defaults.changed(**settings))
+        return self._run(self._ids(prompt), self.defaults.changed(**settings))
 
-    def _events(
-        self, prompt: str | Sequence[int], options: GenerationOptions
-    ) -> Generator[ChatEvent, None, None]:
-        ids = encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
-        return self._run(ids, options)
+    def _ids(self, prompt: Any) -> list[int]:
+        return encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else token_ids(prompt)
+
+    async def agenerate(
+        self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
+    ) -> Completion:
+        """As `generate`, in an event loop; cancelling the task stops the model."""
+        options = self.defaults.changed(**settings)
+        collector = Collector(options.grammar)
+        async with aclosing(self._arun(self._ids(prompt), options)) as events:
+            async for event in events:
+                collector.add(event)
+        return collector.completion()
+
+    async def astream(
+        self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[str, None]:
+        """As `stream`, in an event loop."""
+        async with aclosing(self.aevents(prompt, **settings)) as events:
+            async for event in events:
+                if isinstance(event, Text):
+                    yield event.text
+
+    def aevents(
+        self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """As `events`, in an event loop; cancelling the task, or `aclose`, stops the model."""
+        return self._arun(self._ids(prompt), self.defaults.changed(**settings))
 
     def chat(
         self,
@@ -138,6 +163,36 @@ class Model:
             UnsupportedError: tools for a model whose template does not know them.
             OptionError: a function that cannot be described.
         """
+        return self._chat(self.defaults.changed(**settings), system, messages, enable_thinking, tools)
+
+    def load_chat(
+        self, path: str | Path, *, tools: Iterable[Any] | None = None, **settings: Unpack[GenerationSettings]
+    ) -> Chat:
+        """Go on with a conversation that `Chat.save` wrote: its system prompt, its turns and its settings.
+
+        Args:
+            path: the file; other JSON files with `messages` are read as well.
+            tools: as for `chat`; functions are not saved.
+            settings: over those of the file.
+
+        Raises:
+            NotFoundError, FormatError: no such file, or it holds no chat.
+            OptionError: a setting in it that does not exist or is not what it may be.
+        """
+        check_type("path", path, str, Path)
+        saved = read_chat(path)
+        return self._chat(
+            options_of(saved, self.defaults, settings), saved.system, saved.messages, None, tools
+        )
+
+    def _chat(
+        self,
+        options: GenerationOptions,
+        system: str | None,
+        messages: Iterable[Mapping[str, Any]],
+        enable_thinking: bool | None,
+        tools: Iterable[Any] | None,
+    ) -> Chat:
         known = as_tools(tools)
         if known:
             require_tool_support(self.tokenizer)
@@ -145,8 +200,10 @@ class Model:
         return Chat(
             lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
+            arun=lambda ids, options: self._arun(ids, options, definitions),
+            model=self.name,
             system=system,
-            options=self.defaults.changed(**settings),
+            options=options,
             enable_thinking=enable_thinking,
             tools=known.values(),
             messages=messages,
@@ -177,6 +234,7 @@ class Model:
         """
         options = self.defaults.changed(**settings)
         most = BatchOptions(rows=rows).rows
+        check_callable("on_progress", on_progress)
         tasks, failures = read_prompts(prompts, options)
         return self._run_many(tasks, failures, most, on_progress)
 
@@ -190,7 +248,10 @@ class Model:
 
         Raises:
             NotFoundError, FormatError, UnsupportedError: there is none, it does not fit, or has another base.
+            OptionError: a weight that is not a finite number.
         """
+        check_name("adapter", adapter)
+        check_weight(weight)
 
         def work(ready: Ready) -> str:
             found = read_adapter(find_adapter(str(adapter)))
@@ -206,6 +267,8 @@ class Model:
             NotFoundError: there is none of that name.
             OptionError: a weight that is not a finite number.
         """
+        check_type("name", name, str)
+        check_weight(weight)
         self._thread.call(lambda ready: ready.loaded.adapters.set(name, weight))
 
     def tune(
@@ -239,6 +302,20 @@ class Model:
     def _run(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> Generator[ChatEvent, None, None]:
+        # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
+        yield from self._thread.submit(self._work(ids, options, tools)).events()
+
+    async def _arun(
+        self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> AsyncGenerator[ChatEvent, None]:
+        async with aclosing(self._thread.submit(self._work(ids, options, tools)).aevents()) as events:
+            async for event in events:
+                yield event
+
+    def _work(
+        self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None
+    ) -> Callable[[Ready, threading.Event], Generator[ChatEvent, None, None]]:
+        """What the engine's thread does for one answer; it holds no handle of the model."""
         stop_tokens = self._stop_tokens
 
         def work(ready: Ready, cancel: threading.Event) -> Generator[ChatEvent, None, None]:
@@ -248,8 +325,7 @@ class Model:
             )
             ready.engine.persist()  # after the last event: the reader has the answer already
 
-        # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
-        yield from self._thread.submit(work).events()
+        return work
 
     def _run_many(
         self,
@@ -269,12 +345,6 @@ class Model:
                     yield event
                 else:
                     on_progress(event.as_progress(already_done=len(failures)))
-
-
-def default_options(said: Recommended, *, thinks: bool) -> GenerationOptions:
-    """How the answers of a model are made where nothing else is said, given what it recommends."""
-    own = THINKING_MAX_TOKENS if thinks else DEFAULT_MAX_TOKENS
-    return GenerationOptions(sampling=said.sampling, max_tokens=said.max_tokens or own)
 
 
 def load(
@@ -313,7 +383,12 @@ def load(
         OptionError: a setting of the KV cache outside what it may be.
         FitError: it would not fit.
     """
-    said = [adapter] if isinstance(adapter, str | Path) else adapter or ()
+    said = several_names("adapter", adapter)
+    check_name("model", model)
+    check_name("draft", "none" if draft is None else draft)
+    check_dtype(dtype)
+    check_flags(check_fit=check_fit, disk_cache=disk_cache, wire=wire)
+    check_callable("on_progress", on_progress)
     uses = tuple(parse_use(str(text)) for text in said)
     directory = find_model(str(model), on_progress)
     check_uses(uses, directory)

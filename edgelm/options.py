@@ -113,6 +113,37 @@ class Options:
         return cls(**{**said, **given})
 
 
+def check_type(name: str, value: Any, *kinds: type, wanted: str | None = None) -> None:
+    """Refuse an argument of another type; a bool is no int.
+
+    Args:
+        wanted: the kinds in words.
+
+    Raises:
+        OptionError: it names the argument, the value and what was expected.
+    """
+    is_stray_bool = isinstance(value, bool) and bool not in kinds
+    if is_stray_bool or not isinstance(value, kinds):
+        names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise OptionError(f"{name} is {shorten(value)}, expected {wanted or names}")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    if not callable(value):
+        raise OptionError(f"{name} is {shorten(value)}, expected a function")
+
+
+def shorten(value: object) -> str:
+    """A value as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def check_names(said: Iterable[str], known: Iterable[str]) -> None:
     """Refuse names of settings that do not exist.
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Unpack
 
 import mlx.core as mx
@@ -27,7 +28,7 @@ from edgelm.model.config import normalise_config
 from edgelm.model.manifest import FILE_NAME, Manifest
 from edgelm.model.names import place
 from edgelm.model.network import mlx_lm_errors
-from edgelm.options import check_names
+from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
@@ -97,6 +98,11 @@ def convert(
         FitError: calibrating does not fit in memory, even a layer at a time.
     """
     check_names(settings, Conversion.__dataclass_fields__)
+    check_type("source", source, str, Path, wanted="a Hub id, a name or a path")
+    check_type("output", output, str, Path, NoneType, wanted="a path")
+    check_type("revision", revision, str, NoneType)
+    check_callable("on_progress", on_progress)
+    check_callable("on_estimate", on_estimate)
     raise_open_files()
     wanted = Conversion(**settings)
     said = None if name is None and output is None else place(paths.models(), name=name, output=output)

@@ -7,12 +7,17 @@ enters the history only when its reply has ended, so that after an error the cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
+from types import NoneType
 from typing import Any, Unpack
 
 from edgelm.errors import EngineError, OptionError
 from edgelm.messages.reader import read_turns
+from edgelm.options import check_callable, check_type
+from edgelm.runtime.chat_file import write_chat
 from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
 from edgelm.runtime.history import RenderedHistory
@@ -24,6 +29,8 @@ from edgelm.text.tools.tool import Tool, as_tools
 
 Run = Callable[[Sequence[int], GenerationOptions], Generator[ChatEvent, None, None]]
 """Generates from a prompt's ids: `generate_text` on the engine thread."""
+AsyncRun = Callable[[Sequence[int], GenerationOptions], AsyncGenerator[ChatEvent, None]]
+"""The same in an event loop."""
 _CALL_ID = "call{:05}"
 """Nine letters and digits: Mistral's templates refuse any other id."""
 _UNREAD = "unread_calls"
@@ -42,6 +49,11 @@ class Chat:
         tools: functions the model may call: Python functions, `Tool`s or JSON definitions.
         messages: earlier turns to go on from.
         plain: for base models: join the messages as plain text instead of using a chat template.
+        arun: as `run`, for `asend`, `astream` and `aevents`.
+        model: the model's name, for files.
+
+    Raises:
+        OptionError: an argument that is not what it may be.
     """
 
     def __init__(
@@ -55,8 +67,14 @@ class Chat:
         tools: Iterable[Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
         plain: bool = False,
+        arun: AsyncRun | None = None,
+        model: str | None = None,
     ) -> None:
+        check_type("system", system, str, NoneType)
+        check_type("enable_thinking", enable_thinking, bool, NoneType)
         self.system = system
+        self.model = model
+        self._arun = arun
         self.options = options or GenerationOptions()
         self.enable_thinking = enable_thinking
         self._run = run
@@ -116,6 +134,7 @@ class Chat:
         Raises:
             OptionError: no pending call has this id.
         """
+        check_type("text", text, str)
         names = {call["id"]: call["name"] for call in self.pending_calls}
         if call_id not in names:
             raise OptionError(f"call {call_id!r} waits for no result, expected one of {sorted(names)}")
@@ -164,9 +183,7 @@ class Chat:
             raise EngineError("the previous reply is still under way", hint="close its stream first")
         said = self._said(text)
         prompt = self._encode([*self._messages, *said], options.enable_thinking)
-        collector = Collector()
-        self._is_busy = True
-        try:
+        with self._turn(said) as collector:
             rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
             if rewritten is not None:
                 yield rewritten
@@ -174,13 +191,81 @@ class Chat:
                 for event in events:
                     collector.add(event)
                     yield event
-        except (GeneratorExit, KeyboardInterrupt):
+
+    async def asend(self, text: str | None = None, **settings: Unpack[GenerationSettings]) -> Completion:
+        """As `send`, in an event loop; cancelling the task stops the model and keeps what came as a partial reply."""
+        options = self._turn_options(settings)
+        collector = Collector(options.grammar)
+        async with aclosing(self._areply(text, options)) as events:
+            async for event in events:
+                collector.add(event)
+        return collector.completion()
+
+    async def astream(
+        self, text: str | None = None, **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[str, None]:
+        """As `stream`, in an event loop."""
+        async with aclosing(self.aevents(text, **settings)) as events:
+            async for event in events:
+                if isinstance(event, Text) and event.channel == "answer":
+                    yield event.text
+
+    def aevents(
+        self, text: str | None = None, **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """As `events`, in an event loop; cancelling the task, or `aclose`, stops the model."""
+        return self._areply(text, self._turn_options(settings))
+
+    async def _areply(self, text: str | None, options: GenerationOptions) -> AsyncGenerator[ChatEvent, None]:
+        if self._arun is None:
+            raise EngineError("this chat was not made for an event loop", hint="make it with model.chat()")
+        if self._is_busy:
+            raise EngineError("the previous reply is still under way", hint="close its stream first")
+        said = self._said(text)
+        prompt = self._encode([*self._messages, *said], options.enable_thinking)
+        with self._turn(said) as collector:
+            rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
+            if rewritten is not None:
+                yield rewritten
+            async with aclosing(self._arun(prompt, options)) as events:
+                async for event in events:
+                    collector.add(event)
+                    yield event
+
+    @contextmanager
+    def _turn(self, said: list[dict[str, Any]]) -> Iterator[Collector]:
+        """While a reply is under way; it enters the history when it ends, or is left by its reader."""
+        collector = Collector()
+        self._is_busy = True
+        try:
+            yield collector
+        except (GeneratorExit, KeyboardInterrupt, asyncio.CancelledError):
             self._commit(said, collector)
             raise
         else:
             self._commit(said, collector)
         finally:
             self._is_busy = False
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the conversation, with its system prompt and settings, to a JSON file, whole or not at all.
+
+        `Model.load_chat` goes on with it; the file is a row of training data as well.
+
+        Raises:
+            OutputError: the file is there already and `overwrite` is not asked for, or the disk refuses.
+        """
+        check_type("path", path, str, Path)
+        check_type("overwrite", overwrite, bool)
+        thinking = self.options.enable_thinking if self.enable_thinking is None else self.enable_thinking
+        return write_chat(
+            path,
+            model=self.model,
+            system=self.system,
+            messages=self._messages,
+            options=self.options.changed(enable_thinking=thinking),
+            overwrite=overwrite,
+        )
 
     def run_tools(
         self,
@@ -223,6 +308,12 @@ class Chat:
             OptionError: a schema, regex or grammar, which leaves no room for calls.
             EngineError: the model still calls functions after `limit` replies; and what `events` raises.
         """
+        check_type("text", text, str)
+        check_type("limit", limit, int)
+        if approve is not None:
+            check_callable("approve", approve)
+        if limit < 1:
+            raise OptionError(f"limit is {limit}, expected >= 1")
         options = self._turn_options(settings)
         if options.grammar is not None:
             raise OptionError(
@@ -239,6 +330,7 @@ class Chat:
 
     def _said(self, text: str | None) -> list[dict[str, Any]]:
         if text is not None:
+            check_type("text", text, str)
             return [{"role": "user", "content": text}]
         if self.pending_calls:
             raise OptionError(

@@ -26,19 +26,22 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A token that could have been sampled, with its natural-log probability."""
+    """A token that could have been sampled, with its natural-log probability and, of a text generation, its text."""
 
     token: int
     logprob: float
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One sampled token. `logprob` and `alternatives` are filled only when the request asked for them."""
+    """One sampled token. `logprob` and `alternatives` are filled only when the request asked for them, `text` by a text
+    generation: what the token adds, U+FFFD for a part of a character."""
 
     id: int
     logprob: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Finished, FinishReason, Text, Token, Usage
 from edgelm.runtime.requests import Cancel, Request
 from edgelm.runtime.sampling import Sampling
+from edgelm.text.pieces import Pieces
 from edgelm.text.segments import Segment, Segmenter, ToolCall
 from edgelm.text.stops import StopMatcher, as_stops
 
@@ -226,12 +227,13 @@ def generate_text(
         speculation=options.speculation,
         constraint=_constraint(tokenizer, prompt, options, stop_tokens),
     )
+    pieces = None if options.logprobs is None else Pieces(tokenizer)
     with closing(engine.generate(request, _Either(cancel, writer))) as events:
         for event in events:
             match event:
                 case Token(id=token):
-                    if options.logprobs is not None:
-                        yield event
+                    if pieces is not None:
+                        yield _spelled(event, pieces)
                     yield from writer.add(token)
                 case Finished():
                     yield from writer.finish()
@@ -292,6 +294,12 @@ class _Writer:
 
     def _release(self) -> Iterator[Text]:
         yield from _text(self._stops.finish())
+
+
+def _spelled(token: Token, pieces: Pieces) -> Token:
+    """A token with its text and that of its alternatives."""
+    others = tuple(dataclasses.replace(other, text=pieces.of(other.token)) for other in token.alternatives)
+    return dataclasses.replace(token, text=pieces.of(token.id), alternatives=others)
 
 
 def _text(text: str) -> Iterator[Text]:

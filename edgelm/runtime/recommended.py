@@ -17,6 +17,7 @@ from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.model.config import read_json
+from edgelm.runtime.generation import DEFAULT_MAX_TOKENS, THINKING_MAX_TOKENS, GenerationOptions
 from edgelm.runtime.sampling import Sampling
 
 _FILE = "generation_config.json"
@@ -83,6 +84,12 @@ def read_recommended(said: Mapping[str, Any]) -> Recommended:
     if penalty is not None:
         settings |= {"repetition_penalty": penalty, "repetition_window": reader.window()}
     return Recommended(settings, reader.length(), tuple(reader.passed_over))
+
+
+def default_options(said: Recommended, *, thinks: bool) -> GenerationOptions:
+    """How the answers of a model are made where nothing else is said, given what it recommends."""
+    own = THINKING_MAX_TOKENS if thinks else DEFAULT_MAX_TOKENS
+    return GenerationOptions(sampling=said.sampling, max_tokens=said.max_tokens or own)
 
 
 class _Reader:

@@ -6,7 +6,7 @@ and the result does not depend on how the text was cut into pieces. Knows nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from edgelm.errors import OptionError
 
@@ -17,6 +17,8 @@ def as_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         OptionError: an empty stop string, or something that is not a string.
     """
+    if isinstance(stops, bytes | Mapping) or not isinstance(stops, Iterable):
+        raise OptionError(f"stop is {stops!r}, expected text, or several texts")
     found = (stops,) if isinstance(stops, str) else tuple(stops)
     for stop in found:
         if not isinstance(stop, str):

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Protocol, Unpack
 
 from edgelm.errors import EngineError, Interrupted, OptionError
 from edgelm.model.library import obtain
-from edgelm.options import check_names
+from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.worker import EngineThread
 from edgelm.tune.data.given import keep_rows
@@ -76,6 +77,8 @@ def tune(
         EngineError, OutputError: in the middle; `resume_tune` goes on.
         Interrupted: the run was told to stop.
     """
+    check_callable("on_event", on_event)
+    check_callable("on_progress", on_progress)
     request = _request(obtain(str(_directory(model)), on_progress), _source(data), dict(settings))
     return _run(begin(request, on_progress=on_progress), on_event)
 
@@ -84,6 +87,8 @@ def resume_tune(
     run: str | None = None, *, on_event: Callable[[TuneEvent], None] = lambda _: None
 ) -> TuneResult:
     """Go on with a run, by default the newest. Raises as `tune` does."""
+    check_type("run", run, str, NoneType, wanted="the name of a run")
+    check_callable("on_event", on_event)
     return _run(resume(find_run(run)), on_event)
 
 

@@ -6,12 +6,14 @@ Made in the caller's thread; only `encode` needs the tokenizer. Knows nothing ab
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import EdgeLMError, OptionError
 from edgelm.messages.reader import read_messages
+from edgelm.options import shorten
 from edgelm.runtime.generation import GenerationOptions
 from edgelm.runtime.sampling import Sampling
 from edgelm.text.prompt import encode_chat, encode_text, require_tool_support
@@ -74,7 +76,15 @@ class Task:
 def read_prompts(
     prompts: Iterable[Prompt], options: GenerationOptions
 ) -> tuple[list[Task], list[tuple[int, EdgeLMError]]]:
-    """The tasks, and the errors of those prompts that are none, by index."""
+    """The tasks, and the errors of those prompts that are none, by index.
+
+    Raises:
+        OptionError: not several prompts, but one or none.
+    """
+    if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Iterable):
+        raise OptionError(
+            f"prompts is {shorten(prompts)}, expected several prompts", hint="put a single one into a list"
+        )
     tasks, errors = [], []
     for index, prompt in enumerate(prompts):
         try:
@@ -95,10 +105,29 @@ def _content(value: Any, field: str) -> Any:
         if not all(isinstance(item, Mapping) for item in value):
             raise OptionError("a prompt mixes messages and token ids, expected one kind")
         return tuple(read_messages(value, field))
-    for item in value:
-        if isinstance(item, bool) or not isinstance(item, int):
-            raise OptionError(f"a prompt holds {item!r}, expected token ids or messages")
-    return tuple(value)
+    return tuple(token_ids(value))
+
+
+def token_ids(prompt: Any) -> list[int]:
+    """The ids that a prompt which is no text consists of; numpy's and MLX's whole numbers are some.
+
+    Raises:
+        OptionError: it is nothing of the kind, named with the value.
+    """
+    if isinstance(prompt, bytes | bytearray | Mapping) or not isinstance(prompt, Iterable):
+        raise OptionError(f"a prompt is {shorten(prompt)}, expected text or token ids")
+    return [_token_id(item) for item in (prompt.tolist() if hasattr(prompt, "tolist") else prompt)]
+
+
+def _token_id(item: Any) -> int:
+    if isinstance(item, Mapping):
+        raise OptionError(
+            f"a prompt holds {shorten(item)}, expected token ids",
+            hint="messages go to model.chat(messages=…) or model.generate_many([…])",
+        )
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise OptionError(f"a prompt holds {shorten(item)}, expected token ids or messages")
+    return operator.index(item)
 
 
 def _definitions(tools: Any) -> tuple[Mapping[str, Any], ...]:

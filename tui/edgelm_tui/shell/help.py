@@ -27,6 +27,7 @@ _GROUPS = {
     "dialog": "Dialogs",
 }
 
+_KEYS = 16
 _SENTENCE = 42
 _IDS = 96
 """Columns of the terminal from which the ids have room beside the sentences."""
@@ -73,7 +74,7 @@ class HelpScreen(Dialog[None]):
             parts += ["\n", (_GROUPS[group], "bold"), "\n"]
             for binding, key in groups[group]:
                 parts += [
-                    (f"{key:16} ", "$text-accent"),
+                    (f"{_fitting(key):16} ", "$text-accent"),
                     sentence(binding.id, binding.description)[:_SENTENCE].ljust(_SENTENCE),
                 ]
                 parts += [(f" {binding.id}", "$text-muted")] if columns >= _IDS else []
@@ -92,4 +93,12 @@ def keys_of(active: Iterable[ActiveBinding], others: Iterable[Binding]) -> list[
     for binding in others:
         if binding.id and binding.id not in keys:
             keys[binding.id] = (binding, binding.key.split(","))
-    return [(binding, " ".join(map(key_name, names))) for binding, names in keys.values()]
+    return [(binding, " ".join(dict.fromkeys(map(key_name, names)))) for binding, names in keys.values()]
+
+
+def _fitting(keys: str) -> str:
+    """As many of the keys as there is room for."""
+    shown = keys.split(" ")
+    while len(shown) > 1 and len(" ".join(shown)) > _KEYS:
+        shown.pop()
+    return " ".join(shown)

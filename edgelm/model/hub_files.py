@@ -40,6 +40,8 @@ _SUPPORTING = frozenset().union(*_TOKENIZERS) | {
     "quantize_config.json",
     "quant_config.json",
 }
+_TEMPLATE = re.compile(r"additional_chat_templates/\w[\w.-]*\.jinja")
+"""Named templates beside the default one, as transformers saves them."""
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
@@ -111,7 +113,8 @@ def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[
         FormatError: an index that is none, or shards missing from the repository.
     """
     described = {"params.json"} if kind == "meta" else {CONFIG}
-    supporting = sorted((described | _SUPPORTING) & listing.files.keys())
+    templates = {name for name in listing.files if _TEMPLATE.fullmatch(name)}
+    supporting = sorted((described | _SUPPORTING) & listing.files.keys() | templates)
     if kind == "safetensors" or kind == "pytorch":
         choice = split_weights(listing, kind, index)
         # An index that does not decide is left over from another way of storing the same weights.

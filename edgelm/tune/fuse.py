@@ -241,6 +241,9 @@ def _copy_rest(model: Path, target: Path) -> None:
             and path.name not in _NOT_COPIED
         ):
             shutil.copyfile(path, target / path.name)
+    templates = model / "additional_chat_templates"
+    if templates.is_dir():
+        shutil.copytree(templates, target / templates.name, ignore=shutil.ignore_patterns(".*"))
 
 
 def _manifest(

@@ -33,6 +33,7 @@ TYPES = "tokenizer.ggml.token_type"
 SCORES = "tokenizer.ggml.scores"
 MERGES = "tokenizer.ggml.merges"
 TEMPLATE = "tokenizer.chat_template"
+TEMPLATE_NAME = re.compile(r"\w[\w-]*")
 ADD_BOS = "tokenizer.ggml.add_bos_token"
 ADD_EOS = "tokenizer.ggml.add_eos_token"
 ADD_PREFIX = "tokenizer.ggml.add_space_prefix"
@@ -49,7 +50,8 @@ def write_gguf_tokenizer(metadata: Mapping[str, Any], directory: Path, *, origin
 
     Args:
         metadata: a GGUF file's key-values as plain Python values, arrays as lists.
-        directory: exists; tokenizer.json, tokenizer_config.json and chat_template.jinja are written.
+        directory: exists; tokenizer.json, tokenizer_config.json and chat_template.jinja are written,
+            and what further templates there are into additional_chat_templates.
         origin: the GGUF file, for messages.
 
     Raises:
@@ -77,8 +79,19 @@ def write_gguf_tokenizer(metadata: Mapping[str, Any], directory: Path, *, origin
         special,
         directory,
         chat_template=values.text(TEMPLATE),
+        named_templates=_named_templates(values),
         context_length=_context_length(values),
     )
+
+
+def _named_templates(values: Metadata) -> dict[str, str]:
+    """`tokenizer.chat_template.tool_use` and its like, which llama.cpp's converter writes beside the default."""
+    found = {}
+    for key in values.values:
+        name = key.removeprefix(f"{TEMPLATE}.") if isinstance(key, str) else ""
+        if name != key and TEMPLATE_NAME.fullmatch(name):
+            found[name] = values.text(key) or ""
+    return found
 
 
 def _splitter(values: Metadata) -> Splitter:

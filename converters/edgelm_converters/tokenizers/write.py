@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ def write_tokenizer(
     directory: Path,
     *,
     chat_template: str | None = None,
+    named_templates: Mapping[str, str] | None = None,
     context_length: int | None = None,
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and, given a template, chat_template.jinja.
@@ -25,6 +27,7 @@ def write_tokenizer(
     Args:
         tokenizer: complete but for its special tokens and post-processor.
         directory: exists.
+        named_templates: those beside the default one ("tool_use", "rag"); transformers takes `tool_use` for tools.
         context_length: tokens; transformers warns above it.
     """
     special.install(tokenizer)
@@ -42,3 +45,7 @@ def write_tokenizer(
     (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
     if chat_template is not None:
         (directory / "chat_template.jinja").write_text(chat_template, encoding="utf-8", newline="")
+    for name, template in (named_templates or {}).items():
+        path = directory / "additional_chat_templates" / f"{name}.jinja"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(template, encoding="utf-8", newline="")

@@ -292,3 +292,23 @@ def test_any_metadata_raises_only_our_errors(tmp_path: Path, data: st.DataObject
     from tokenizers import Tokenizer
 
     Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("ab <s>")
+
+
+def test_named_templates_are_kept(tmp_path: Path) -> None:
+    metadata = {
+        MODEL: "llama",
+        TOKENS: ["<unk>", "<s>", "</s>", "a", "b", "▁"],
+        TYPES: [2, 3, 3, 1, 1, 1],
+        SCORES: [0.0] * 6,
+        "general.architecture": "llama",
+        "tokenizer.chat_template": "default",
+        "tokenizer.chat_templates": ["tool_use", "rag"],
+        "tokenizer.chat_template.tool_use": "tools",
+        "tokenizer.chat_template.rag": "documents",
+        "tokenizer.chat_template.../evil": "no name",
+    }
+    write_gguf_tokenizer(metadata, tmp_path, origin=ORIGIN)
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(tmp_path).chat_template
+    assert found == {"default": "default", "tool_use": "tools", "rag": "documents"}

@@ -83,6 +83,8 @@ def _beside_default(wanted: Conversion, *, is_packed: bool) -> Iterator[str]:
     is_anew = is_packed and not wanted.keeps_packed and wanted.mode != "none"
     if wanted.chosen_quality != usual or (is_anew and not wanted.has_budget):
         yield wanted.chosen_quality
+    if wanted.calibration is not None:
+        yield f"on-{_plain(Path(wanted.calibration).stem) or 'text'}"
     if wanted.distill is not None:
         yield f"distilled{wanted.distill}"
     if wanted.dtype not in ("auto", "source") and wanted.mode != "none":

@@ -11,7 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
-from edgelm.errors import FormatError, NotFoundError
+from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.model import hub, library, packages
 from edgelm.model.licence import licence_of
 from edgelm.model.weights.files import names_in, weights_kind
@@ -27,25 +27,37 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
 
     Raises:
         NotFoundError: no such path, package or Hub id.
+        OptionError: a revision of what has none.
         FormatError, UnsafeError, UnsupportedError: the files are not what edgelm can convert.
         NetworkError: the Hub cannot be reached.
     """
     path = Path(source).expanduser()
     if path.exists():
+        _refuse_revision(revision, f"{source} is a path")
         return open_path(path, source=_absolute(path))
     package = packages.find_package(source)
     if package is not None:
+        _refuse_revision(revision, f"{source} is an installed package")
         return open_path(package, source=source, licence=packages.licence_of_package(package))
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:
         found = library.resolve(source)
+        _refuse_revision(revision, f"{source} is a model of the library")
         return open_path(found, source=_absolute(found))
     except NotFoundError as error:
         what = (
             "does not exist" if path.is_absolute() else "is no path, no installed model package and no Hub id"
         )
         raise NotFoundError(f"{source} {what}", hint=error.hint) from error
+
+
+def _refuse_revision(revision: str | None, what: str) -> None:
+    """A revision of what has none would be ignored."""
+    if revision is not None:
+        raise OptionError(
+            f"revision is {revision!r}, and {what}, expected a Hub id with it", settings=("revision",)
+        )
 
 
 def _absolute(path: Path) -> str:

@@ -91,7 +91,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from edgelm.tune.data.settings import DataSettings
     from edgelm.tune.data.sources import find_sources
+
+    if arguments.model is None:
+        reason = "a check without --model, whose tokenizer and template they need"
+        refuse_together(arguments, reason, *DataSettings.__dataclass_fields__)
 
     sources = find_sources(arguments.file)
     validation = arguments.validation or sources.validation
@@ -106,7 +111,7 @@ def _check(arguments: argparse.Namespace) -> None:
         _print_report(report, facts, show_all=arguments.all)
     if report.errors:
         rows = len({problem.origin for problem in report.errors})
-        raise FormatError(f"{rows:,} of {report.rows:,} rows cannot be trained", hint=_hint(report))
+        raise FormatError(f"{rows:,} of {count(report.rows, 'row')} cannot be trained", hint=_hint(report))
 
 
 def _hint(report: Report) -> str:

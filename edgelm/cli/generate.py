@@ -16,6 +16,7 @@ from edgelm.cli.model_flags import add_adapter, add_model
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin
 from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
+from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.cli.answer_file import AnswerFile, AnswerWriter
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         run_id = _run_id(directory, uses, settings)
         writer, rest = _open(arguments, rows, run_id, stack)
         if len(rest) < len(rows):
-            say(f"{len(rows) - len(rest):,} of {len(rows):,} prompts are answered already")
+            say(f"{len(rows) - len(rest):,} of {count(len(rows), 'prompt')} are answered already")
         if not rest:
             return
         model = stack.enter_context(closing(_load(directory, arguments, on_progress)))
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         failed = _answer(rest, results, writer, run_id)
     if failed:
         raise EngineError(
-            f"{failed:,} of {len(rest):,} prompts failed",
+            f"{failed:,} of {count(len(rest), 'prompt')} failed",
             hint='their answers say why, under "error"; --retry-failed asks them again',
         )
 
@@ -240,7 +241,7 @@ def _answer(
                 failed += result.error is not None
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped after {done:,} of {len(rows):,} prompts",
+            f"stopped after {done:,} of {count(len(rows), 'prompt')}",
             hint="the same command goes on from there",
         ) from None
     return failed

@@ -176,7 +176,8 @@ def _amount(done: float, total: float | None, speed: float | None, unit: str) ->
     if unit == "bytes":
         shown = format_bytes(done) if total is None else f"{format_bytes(done)}/{format_bytes(total)}"
         return f"{shown} {format_bytes(speed)}/s" if speed else shown
-    return f"{done:,.0f} {unit}" if total is None else f"{done:,.0f}/{total:,.0f} {unit}"
+    named = singular(unit) if (done if total is None else total) == 1 else unit
+    return f"{done:,.0f} {named}" if total is None else f"{done:,.0f}/{total:,.0f} {named}"
 
 
 def _plain(value: Any) -> Any:

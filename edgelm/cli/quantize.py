@@ -14,6 +14,7 @@ from edgelm.units import count, format_bytes, format_seconds
 if TYPE_CHECKING:
     from edgelm_converters.frontier import Candidate, Frontier
 
+_DTYPES = ("auto", "source", "float16", "bfloat16", "float32")
 METHODS = ("rtn", "fast", "good", "best")
 
 
@@ -43,7 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also budgets, spent where bits help most",
     )
     add("--distill-steps", type=int, default=200, metavar="INT", help="of the method distilled (default 200)")
-    add("--group-size", type=int, default=64, metavar="INT", help="weights that share a scale (default 64)")
+    add(
+        "--group-size",
+        type=int,
+        default=64,
+        choices=(32, 64, 128),
+        help="weights that share a scale (default 64)",
+    )
     add(
         "--calibration",
         metavar="PATH",
@@ -56,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INT",
         help="tokens to calibrate on (default 16384)",
     )
-    add("--dtype", default="auto", help="unquantized parameters, as for convert (default auto)")
+    add(
+        "--dtype",
+        default="auto",
+        choices=_DTYPES,
+        help="unquantized parameters, as for convert (default auto)",
+    )
     Measuring.add_flags(compare)
     add("--keep", metavar="DIR", help="keep the models there (default: each is deleted once measured)")
     add("--svg", metavar="FILE", help="plot loss over size (.svg or .png)")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from edgelm.errors import FormatError
 from edgelm.tune.data.rows import Origin
+from edgelm.units import count
 
 Severity = Literal["error", "warning"]
 Sort = Literal[
@@ -93,6 +94,6 @@ class Report:
         more = f"\n  and {len(errors) - _LISTED:,} more" if len(errors) > _LISTED else ""
         bad_rows = len({problem.origin for problem in errors})
         raise FormatError(
-            f"{bad_rows:,} of {self.rows:,} rows cannot be trained:\n{listed}{more}",
+            f"{bad_rows:,} of {count(self.rows, 'row')} cannot be trained:\n{listed}{more}",
             hint="edgelm data check FILE --model MODEL lists them all; mend or remove these rows",
         )

@@ -74,6 +74,8 @@ def test_one_line_says_what_was_meant(argv: list[str], says: str, capsys: pytest
         ),
         (["eval", "m", "--tasks", "a", "--text", "b"], ["--tasks", "--text"]),
         (["plan", "m", "--tune", "--bits", "3"], ["--tune", "--bits"]),
+        (["data", "check", "f", "--max-tokens", "9"], ["--max-tokens", "--model"]),
+        (["convert", ".", "--revision", "main"], ["--revision", "is a path"]),
         (["data", "show", "f", "--model", "m", "--line", "3", "--first", "2"], ["--line", "--first"]),
     ],
 )

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from edgelm import paths
 from edgelm.atomic import atomic_write
 from edgelm.machine.lock import holder
+from edgelm.units import count
 
 Status = Literal["running", "paused", "stopped", "finished", "interrupted"]
 Order = Literal["pause", "resume", "checkpoint", "stop"]
@@ -170,7 +171,7 @@ class RunLog:
         at = event.get("step") or 0
         for name in CURVES:  # a run that was killed may have gone beyond its checkpoint
             self.curves[name] = [point for point in self.curves[name] if point[0] <= at]
-        facts = f"{event.get('rows')} rows, {event.get('validation_rows')} held out, {event.get('method')}"
+        facts = f"{count(int(event.get('rows') or 0), 'row')}, {event.get('validation_rows')} held out, {event.get('method')}"
         self._say(event, f"started: {facts}")
         for note in event.get("notes") or ():
             self._say(event, str(note))

@@ -89,14 +89,23 @@ async def left_standing(it: Driver, text: str, said: str) -> None:
     it.prompt.say("")
 
 
-async def test_a_command_that_is_none_or_fails_stays_in_the_prompt() -> None:
+async def test_a_command_that_is_none_stays_and_one_that_failed_comes_back() -> None:
     async with running() as it:
         await left_standing(it, "/renam my chat", "did you mean /rename?")
         await left_standing(it, "/quti", "did you mean /quit?")
-        await left_standing(it, "/import nowhere.md", "there is no file nowhere.md")
-        await left_standing(it, "/attach nowhere.txt", "there is no file nowhere.txt")
-        await left_standing(it, "/retry", "there is no message yet")
-        await left_standing(it, "/feedback rows.jsonl", "there are no preferences rows yet")
+        for line, said in {
+            "/import nowhere.md": "there is no file nowhere.md",
+            "/attach nowhere.txt": "there is no file nowhere.txt",
+            "/retry": "there is no message yet",
+            "/feedback rows.jsonl": "there are no preferences rows yet",
+        }.items():
+            await it.write(line)
+            await it.press("escape", "enter")
+            await it.until(lambda said=said: said in it.toasts, "said")  # type: ignore[misc]
+            await it.press("up")
+            assert it.prompt.text == line
+            it.prompt.say("")
+            it.prompt.forget_place()
         assert it.said == []
 
 

@@ -43,6 +43,11 @@ def parse(line: str) -> tuple[str, str] | None:
     return (found[0], line[found.end() :].strip()) if found else None
 
 
+def is_command(name: str) -> bool:
+    """Whether there is such a command in the app."""
+    return name in COMMANDS or name in ALIASES
+
+
 def unknown_command(name: str, known: Iterable[str]) -> OptionError:
     """What to say to a command that is none of `known`."""
     near = difflib.get_close_matches(name, list(known), n=1)

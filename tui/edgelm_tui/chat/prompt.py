@@ -152,10 +152,14 @@ class Prompt(TextArea):
 
     def clear(self) -> EditResult:
         """Take away what is typed; the arrow keys bring it back."""
-        if self.text.strip():
-            self.asked = [self.text, *(old for old in self.asked if old != self.text)]
+        self.remember(self.text)
         self.forget_place()
         return super().clear()
+
+    def remember(self, text: str) -> None:
+        """The arrow keys bring it back first."""
+        if text.strip():
+            self.asked = [text, *(old for old in self.asked if old != text)]
 
     def forget_place(self) -> None:
         """Begin at the newest of the history again."""

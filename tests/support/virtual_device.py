@@ -30,7 +30,7 @@ class VirtualDevice:
         self.log: list[str] = []
         self._built_s = 0.0  # of forward passes that are built and not started
         self._ends: dict[int, tuple[mx.array, float]] = {}  # the array too, so that its id stays its own
-        self._really_eval = mx.eval
+        self._really_eval, self._really_start = mx.eval, mx.async_eval
 
     def network(self, network: Any, *, forward_s: float | None = None, name: str = "build") -> Any:
         """`network`, whose calls take time on this device."""
@@ -53,10 +53,10 @@ class VirtualDevice:
 
     def _start(self, *trees: Any) -> None:
         self.log.append("start")
-        self._begin(list(_arrays(trees)))
+        self._begin(list(arrays_in(trees)))
 
     def _wait(self, *trees: Any) -> None:
-        arrays = list(_arrays(trees))
+        arrays = list(arrays_in(trees))
         self._begin([array for array in arrays if id(array) not in self._ends])
         self.log.append("read")
         self.now = max([self.now, *(self._ends[id(array)][1] for array in arrays)])
@@ -88,11 +88,12 @@ class _Timed:
         return getattr(self._network, name)
 
 
-def _arrays(tree: Any) -> Iterator[mx.array]:
+def arrays_in(tree: Any) -> Iterator[mx.array]:
+    """The arrays in nested lists, tuples and dicts."""
     if isinstance(tree, mx.array):
         yield tree
     elif isinstance(tree, dict):
-        yield from _arrays(list(tree.values()))
+        yield from arrays_in(list(tree.values()))
     elif isinstance(tree, list | tuple):
         for part in tree:
-            yield from _arrays(part)
+            yield from arrays_in(part)

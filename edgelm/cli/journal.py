@@ -15,6 +15,7 @@ from edgelm.cli.output import warn
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.store.moves import Deletions
 from edgelm.store.turns import saved_calls, turns
+from edgelm.text.tools.tool import as_tools
 
 if TYPE_CHECKING:
     from edgelm.runtime.events import Usage
@@ -166,7 +167,9 @@ class Journal:
 
 def shaping(chat: Any) -> dict[str, Any]:
     """What shapes the answers of a conversation (`edgelm.runtime.chat.Chat`), to be kept with them."""
-    tools = [tool.definition for tool in getattr(chat, "tools", {}).values()]
+    known = getattr(chat, "tools", ())
+    found = known.values() if isinstance(known, Mapping) else known
+    tools = [tool.definition for tool in as_tools(found).values()]
     return {"system": chat.system or "", "thinking": chat.enable_thinking, "tools": tools or None}
 
 

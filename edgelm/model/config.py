@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
+from edgelm.model.defaults import fill_defaults
 from edgelm.model.sources import module_source, module_spec
 
 Config = dict[str, Any]
@@ -140,6 +141,8 @@ def normalise_config(config: Config) -> Config:
             for new, old in RENAMED.items():
                 if new in part:
                     part.setdefault(old, part[new])
+            if "architectures" in flat:  # published by transformers, whose defaults it counts on
+                fill_defaults(part, str(flat.get("model_type")))
     return flat
 
 

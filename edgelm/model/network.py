@@ -18,6 +18,7 @@ from edgelm.model.activations import use_named_gelu
 from edgelm.model.config import check_architecture, check_rope_is_read
 from edgelm.model.longrope import use_both_factors
 from edgelm.model.rotation import use_named_rotation
+from edgelm.model.unread import check_settings_are_read
 
 
 @contextmanager
@@ -90,6 +91,7 @@ def build_network(config: dict[str, Any], directory: Path) -> Any:
     with mlx_lm_errors(directory):
         network_class, arguments_class = _get_classes(config)
         check_rope_is_read(config, source_of(network_class))
+        check_settings_are_read(config)
         network = network_class(arguments_class.from_dict(config))
     use_named_settings(network, config)
     return network

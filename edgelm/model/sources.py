@@ -35,10 +35,10 @@ def family_source(config: Mapping[str, Any]) -> str:
     inner = module_source(text.get("model_type")) if isinstance(text, dict) else ""
     if not isinstance(text, dict):
         return own
-    return own + (inner or "".join(module_source(name) for name in _siblings(own)))
+    return own + (inner or "".join(module_source(name) for name in siblings(own)))
 
 
-def _siblings(source: str) -> list[str]:
+def siblings(source: str) -> list[str]:
     """The modules of mlx_lm.models that a module imports."""
     found: list[str] = []
     for match in _SIBLING.finditer(source):

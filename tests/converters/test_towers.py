@@ -1,0 +1,91 @@
+"""The text part of models with towers computes what transformers computes, and what is left out is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+import transformers
+from checkpoints import COMMON, VOCAB, write_tokenizer
+
+from edgelm.model.load import load
+from edgelm_converters.convert import convert
+
+TEXT = {**COMMON, "num_hidden_layers": 2, "head_dim": 16}
+SIGLIP = {
+    "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+}  # fmt: skip
+PIXTRAL = {**SIGLIP, "model_type": "pixtral", "head_dim": 16}
+MROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
+QWEN = {"depth": 1, "hidden_size": 32, "out_hidden_size": 64, "num_heads": 2, "intermediate_size": 64}
+DELTA = {
+    "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "rope_parameters": {**MROPE, "mrope_section": [1, 1, 0], "partial_rotary_factor": 0.25, "mrope_interleaved": True},
+}  # fmt: skip
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "gemma3": lambda: transformers.Gemma3Config(
+        text_config={**TEXT, "num_hidden_layers": 6, "query_pre_attn_scalar": 16, "sliding_window": 32},
+        vision_config=SIGLIP, mm_tokens_per_image=4, image_token_index=5, boi_token_index=6, eoi_token_index=7,
+    ),
+    "gemma4": lambda: transformers.Gemma4Config(
+        text_config={
+            **TEXT, "num_hidden_layers": 6, "global_head_dim": 32, "num_kv_shared_layers": 2, "sliding_window": 32,
+            "layer_types": ["sliding_attention", "full_attention"] * 3, "hidden_size_per_layer_input": 32,
+            "vocab_size_per_layer_input": VOCAB,
+        },
+        vision_config={k: v for k, v in SIGLIP.items() if k != "model_type"}, audio_config=None,
+    ),
+    "mistral3 of mistral": lambda: transformers.Mistral3Config(
+        text_config={**TEXT, "model_type": "mistral"}, vision_config=PIXTRAL, image_token_index=5
+    ),
+    "mistral3 of ministral3": lambda: transformers.Mistral3Config(
+        text_config={**TEXT, "model_type": "ministral3"}, vision_config=PIXTRAL, image_token_index=5
+    ),
+    "qwen2_vl": lambda: transformers.Qwen2VLConfig(
+        text_config={**TEXT, "rope_parameters": MROPE},
+        vision_config={"depth": 1, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "patch_size": 14},
+    ),
+    "qwen2_5_vl": lambda: transformers.Qwen2_5_VLConfig(
+        text_config={**TEXT, "rope_parameters": MROPE}, vision_config={**QWEN, "fullatt_block_indexes": [0]}
+    ),
+    "qwen3_vl": lambda: transformers.Qwen3VLConfig(
+        text_config={**TEXT, "rope_parameters": MROPE}, vision_config={**QWEN, "deepstack_visual_indexes": [0]}
+    ),
+    "qwen3_5": lambda: transformers.Qwen3_5Config(text_config={**TEXT, **DELTA}, vision_config=QWEN),
+}  # fmt: skip
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_of_text_equal_transformers(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = transformers.AutoModelForImageTextToText.from_config(
+        FAMILIES[family](), attn_implementation="eager"
+    ).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.08)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    network.save_pretrained(tmp_path / "source")
+    write_tokenizer(tmp_path / "source")
+    ids = np.random.default_rng(1).integers(8, VOCAB, 60).tolist()
+    with torch.no_grad():
+        expected = network(input_ids=torch.tensor([ids])).logits[0].numpy()
+    made = convert(tmp_path / "source", tmp_path / "made", mode="none", dtype="float32")
+    for directory in (tmp_path / "source", made.directory):
+        got = np.array(load(directory, check_fit=False).network(mx.array([ids]))[0])
+        assert np.abs(got - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
+    assert expected.std() > 0.1
+    dropped = made.manifest.receipt["dropped"]
+    assert dropped
+    assert all("vision" in name or "visual" in name or "projector" in name for name in dropped)

@@ -76,11 +76,11 @@ class Wrapping:
 
 
 def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadRow]]:
-    """The rows of JSON lines, and the lines that are none; blank lines are skipped."""
+    """The rows of JSON lines or of one JSON list, and those that are none; blank lines are skipped."""
     rows: list[PromptRow] = []
     bad: list[BadRow] = []
     lines: dict[Id, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_lines(text), 1):
         if not line.strip():
             continue
         try:
@@ -95,6 +95,18 @@ def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadR
             lines[row.id] = number
             rows.append(row)
     return rows, bad
+
+
+def _lines(text: str) -> list[str]:
+    """The lines; of one JSON list, whatever the file is called, its items."""
+    if text.lstrip().startswith("["):
+        try:
+            items = json.loads(text)
+        except (ValueError, RecursionError):
+            items = None
+        if isinstance(items, list):
+            return [json.dumps(item) for item in items]
+    return text.split("\n")
 
 
 def digest(value: object) -> str:

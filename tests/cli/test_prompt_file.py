@@ -97,3 +97,22 @@ def test_a_digest_is_of_what_is_asked() -> None:
     )
     first, same, other = (row.digest for row in rows)
     assert first == same != other
+
+
+def test_one_array_is_its_items() -> None:
+    items = [{"id": "a", "prompt": "x"}, {"messages": "hi"}, {"prompt": "y"}]
+    for indent in (None, 2):
+        rows, bad = read_rows(json.dumps(items, indent=indent), Wrapping())
+        assert [(row.line, row.id) for row in rows] == [(1, "a"), (3, 3)]
+        assert [(row.line, row.reason) for row in bad] == [(2, "messages: 'hi', expected a list")]
+
+
+def test_parts_and_calls_without_content_can_be_asked() -> None:
+    call = {"function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "1"},
+    ]
+    rows, bad = read_rows(json.dumps({"messages": messages}), Wrapping())
+    assert (len(rows), bad) == (1, [])

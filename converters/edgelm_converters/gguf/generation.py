@@ -14,6 +14,7 @@ from edgelm_converters.tokenizers.vocabulary import TokenType
 Config = dict[str, Any]
 
 SAMPLING = {"temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+PENALTY = {"penalty_repeat": "repetition_penalty", "penalty_last_n": "penalty_last_n"}
 
 
 def token_ids(keys: Keys) -> Config:
@@ -38,9 +39,21 @@ def _ends(keys: Keys) -> list[int]:
 
 
 def generation_config(keys: Keys) -> Config:
-    """transformers' `generation_config.json`: the special tokens, and sampling if the file recommends it."""
+    """transformers' `generation_config.json`: the special tokens, and sampling if the file recommends it.
+
+    What llama.cpp means is said in transformers' words: a temperature of 0 is greedy, and a top-k that is not said is none
+    (transformers would take 50). `penalty_last_n` is llama.cpp's own; -1 is the whole text and 0 no penalty.
+    """
     advice = Keys(keys.metadata, "general.sampling", keys.path)
-    said: Config = {name: advice.number(key) for key, name in SAMPLING.items() if advice.has(key)}
-    if "top_k" in said:
-        said["top_k"] = int(said["top_k"])
-    return {**token_ids(keys), **({"do_sample": True} if said else {}), **said}
+    drawn: Config = {name: advice.number(key) for key, name in SAMPLING.items() if advice.has(key)}
+    if drawn:
+        drawn = {"do_sample": drawn.get("temperature", 1) > 0, **drawn, "top_k": int(drawn.get("top_k", 0))}
+    return {**token_ids(keys), **drawn, **_penalty(advice)}
+
+
+def _penalty(advice: Keys) -> Config:
+    said: Config = {name: advice.number(key) for key, name in PENALTY.items() if advice.has(key)}
+    window = int(said.pop("penalty_last_n", -1))
+    if "repetition_penalty" not in said or window == 0:
+        return {}
+    return {**said, **({"penalty_last_n": window} if window > 0 else {})}

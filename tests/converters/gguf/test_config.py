@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from edgelm.errors import FormatError, UnsupportedError
+from edgelm.runtime.recommended import read_recommended
+from edgelm.runtime.sampling import Sampling
 from edgelm_converters.gguf.checkpoint import open_gguf
 from edgelm_converters.gguf.metadata import Keys
 from edgelm_converters.gguf.names import ARCHITECTURES, Dimensions
@@ -139,6 +141,22 @@ def test_recommended_sampling_is_kept(tiny):
         **{"general.sampling.temp": 0.6, "general.sampling.top_k": 20, "tokenizer.ggml.eos_token_id": 2}
     )
     assert said.generation_config == {"eos_token_id": 2, "do_sample": True, "temperature": 0.6, "top_k": 20}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"temp": 0.6, "top_p": 0.9}, Sampling(temperature=0.6, top_p=0.9)),
+        ({"temp": 0.0, "top_k": 20}, Sampling(top_k=20)),
+        ({"temp": 1.0, "min_p": 0.1, "penalty_repeat": 1.1, "penalty_last_n": 32},
+         Sampling(temperature=1.0, min_p=0.1, repetition_penalty=1.1, repetition_window=32)),
+        ({"temp": 1.0, "penalty_repeat": 1.5, "penalty_last_n": 0}, Sampling(temperature=1.0)),
+        ({}, Sampling()),
+    ],
+)  # fmt: skip
+def test_recommended_sampling_is_what_the_model_answers_by(said, meant, tiny):
+    made = tiny(**{f"general.sampling.{name}": value for name, value in said.items()})
+    assert read_recommended(made.generation_config).sampling == meant
 
 
 @pytest.mark.parametrize(

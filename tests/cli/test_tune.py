@@ -46,7 +46,7 @@ def test_a_run_from_beginning_to_peft(
     assert f"adapter     {paths.adapters() / 'style'}" in said.out
     assert "validation " in said.out
     assert "what is 7 →" in said.err
-    assert "edgelm chat model --adapter style" in said.err
+    assert f"edgelm chat {base} --adapter style" in said.err
     assert chart.stat().st_size > 1000
     assert (paths.runs() / "style" / "loss.svg").exists()
 

@@ -276,11 +276,13 @@ async def test_toasts_come_once_at_the_top_and_harmless_ones_are_no_errors() -> 
     async with running(size=(80, 24)) as it:
         for _ in range(3):
             it.app.notify("the same")
-        assert len(it.app._notifications) == 1
+        await it.until(lambda: "the same" in it.toasts, "said")
+        assert it.toasts.count("the same") == 1
         with it.app.reporting():
             raise OptionError("no such thing", hint="another")
         with it.app.reporting():
             raise EngineError("it broke")
+        await it.until(lambda: "it broke" in it.toasts, "said too")
         said = {note.message: (note.title, note.severity) for note in it.app._notifications}
         assert said["no such thing\nhint: another"] == ("", "warning")
         assert said["it broke"] == ("Error", "error")

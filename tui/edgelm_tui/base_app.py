@@ -81,6 +81,8 @@ class AppBase(App[None]):
         """The training run that was begun in this app."""
         self._training = ""
         self._clashes: set[str] = set()
+        self._said_until: dict[tuple[str, str, str], float] = {}
+        """What stands in the corner, and when it goes."""
         self._measures_memory = memory is None
         self._complained_at = 0.0
         self._after_load: list[int] = []
@@ -151,12 +153,11 @@ class AppBase(App[None]):
     ) -> None:
         """Say something in the corner, to the letter: what is said may hold names and texts that are not ours."""
         del markup
-        if any(
-            (shown.message, shown.title, shown.severity) == (message, title, severity)
-            and not shown.has_expired
-            for shown in self._notifications
-        ):
+        now = time.monotonic()
+        said = (message, title, severity)
+        if now < self._said_until.get(said, 0.0):
             return  # it stands there already
+        self._said_until[said] = now + (self.NOTIFICATION_TIMEOUT if timeout is None else timeout)
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     async def on_event(self, event: Event) -> None:

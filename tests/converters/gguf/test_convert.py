@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 
+from edgelm.errors import FormatError
 from edgelm_converters.convert import convert
 from edgelm_converters.gguf.tensors import REQUANTIZED_BITS
 
@@ -101,3 +102,19 @@ def test_all_floats_of_a_result_are_of_one_type(kind, settings, dtype, write_mod
     if settings.get("mode") == "none":
         short = {mx.float16: "fp16", mx.float32: "fp32"}[dtype]
         assert made.directory.name == f"tiny-{short}"
+
+
+def test_hidden_files_and_projectors_beside_a_gguf_are_no_models(write_model, home, tmp_path):
+    """What macOS leaves on an exFAT disk, and what comes with models that see."""
+    directory = tmp_path / "a[b]*"
+    directory.mkdir()
+    path = write_model(Kind.F16)
+    path.rename(directory / "model.gguf")
+    (directory / "._model.gguf").write_bytes(b"\0\5\x16\7Mac OS X")
+    (directory / ".cache.gguf").write_bytes(b"GGUF")
+    (directory / "mmproj-model-f16.gguf").write_bytes(b"GGUF")
+    made = convert(directory, tmp_path / "made", verify=False)
+    assert made.manifest.kind == "gguf"
+    (directory / "other.gguf").write_bytes(b"GGUF")
+    with pytest.raises(FormatError, match=r"holds 2 GGUF files: model\.gguf, other\.gguf"):
+        convert(directory, tmp_path / "again", verify=False)

@@ -68,6 +68,8 @@ class SleepingDevice(VirtualDevice):
             done.set()
 
     def _begin(self, arrays: list[mx.array]) -> None:
+        if not arrays:  # nothing is started: what is built waits on
+            return
         self._really_start(arrays)  # type: ignore[no-untyped-call]
         done = threading.Event()
         self._queue.put((self._built_s, done))

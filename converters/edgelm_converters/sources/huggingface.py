@@ -20,9 +20,9 @@ from edgelm_converters.sources.tokenizer_files import write_tokenizer_files
 DTYPES = {
     "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
     "I64": mx.int64, "U8": mx.uint8, "I8": mx.int8, "U16": mx.uint16, "I16": mx.int16, "U64": mx.uint64,
-    "BOOL": mx.bool_, "F64": mx.float64, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8,
+    "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8,
 }  # fmt: skip
-"""Header name → what `mx.load` makes of it (8-bit floats come as bytes)."""
+"""Header name → what `mx.load` makes of it (8-bit floats come as bytes); it refuses F64."""
 
 
 def open_huggingface(

@@ -13,7 +13,7 @@ from edgelm.messages.values import MessageError, describe, read_text
 _TEXT_PARTS = ("text", "input_text", "output_text")
 """OpenAI's chat completions, then its responses."""
 _THINKING_PARTS = ("thinking", "reasoning")
-_REASONING = ("reasoning_content", "reasoning", "thinking", "thought")
+REASONING_NAMES = ("reasoning_content", "reasoning", "thinking", "thought")
 """`reasoning_content` is the one that most templates read."""
 
 
@@ -62,7 +62,7 @@ def read_reasoning(message: Mapping[str, Any], field: str) -> str | None:
     Raises:
         MessageError: it is no text.
     """
-    for name in _REASONING:
+    for name in REASONING_NAMES:
         if message.get(name) is not None:
             return read_content(message[name], f"{field}.{name}", may_lack=False)[0]
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.errors import PromptError, UnsupportedError
+from edgelm.messages.content import REASONING_NAMES
 from edgelm.messages.reader import read_turns
 from edgelm.text.control_tokens import encode_guarded, guard, guard_messages
 from edgelm.text.families import harmony
@@ -164,13 +165,18 @@ def _apply(tokenizer: Any, messages: Sequence[Message], given: dict[str, Any]) -
 
 
 def _as_family_writes(message: dict[str, Any], family: Family) -> dict[str, Any]:
-    """gpt-oss's template reads thinking under a name of its own, and refuses it beside a call that has text."""
+    """gpt-oss's template reads thinking under a name of its own, and refuses it beside a call that has text.
+
+    It writes a call's text as analysis, so the two are one there.
+    """
     reasoning = message.get("reasoning_content")
     if not family.is_harmony or not reasoning:
         return message
-    message = {key: value for key, value in message.items() if key != "thinking"}
-    has_both = message.get("tool_calls") and message["content"]
-    return message if has_both else {**message, "thinking": reasoning}
+    if not (message.get("tool_calls") and message["content"]):
+        return {**message, "thinking": reasoning}
+    # transformers fills `thinking` in from any of its names.
+    rest = {key: value for key, value in message.items() if key not in REASONING_NAMES}
+    return {**rest, "content": f"{reasoning}\n\n{message['content']}"}
 
 
 def _template_hint(reason: str, messages: list[dict[str, Any]]) -> str | None:

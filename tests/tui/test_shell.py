@@ -156,8 +156,9 @@ async def test_a_schema_reaches_the_model_or_is_refused() -> None:
         await it.press("ctrl+o")
         it.app.screen.query_one("#schema", Input).value = "/no/such/file.json"
         await it.press("ctrl+s")
-        await it.ask("again")
         assert "error: the schema cannot be read" in it.screen_text
+        await it.press("escape")
+        assert it.chat.chat_settings.schema == '{"type": "object"}'
 
 
 async def test_an_adapter_is_put_on_the_model(home: Path) -> None:

@@ -113,7 +113,7 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
             schema = checked_schema(self.query_one("#schema", Input).value)
             settings = dataclasses.replace(settings, schema=schema)
         except EdgeLMError as error:
-            problem = error.message
+            problem = f"error: {error.message}"
         self.query_one("#problem", Static).update(problem)
         return None if problem else settings
 

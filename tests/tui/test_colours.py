@@ -129,7 +129,10 @@ async def test_no_color_means_none(theme: str, home: Path, monkeypatch: pytest.M
                     assert style is None or style.color is None or style.color.is_default, segment
                     assert style is None or style.bgcolor is None or style.bgcolor.is_default, segment
             if keys and keys[-1] in ("f3", "f4", "ctrl+s", "ctrl+l"):
-                assert any(segment.style.reverse for segment in segments(it)), (keys, "the chosen row")  # type: ignore[union-attr]
+                await it.until(
+                    lambda: any(segment.style.reverse for segment in segments(it)),  # type: ignore[union-attr]
+                    "the chosen row stands out",
+                )
             await it.press("escape", "escape", "f2", "escape")
 
 

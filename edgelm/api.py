@@ -62,8 +62,9 @@ class Model:
     """
 
     def __init__(self, directory: Path, options: RuntimeOptions) -> None:
+        stop = threading.Event()
         self._thread: EngineThread[Ready] = EngineThread(
-            lambda: assemble(directory, options), teardown=release
+            lambda: assemble(directory, options, stop), teardown=release, stop=stop
         )
         loaded = self._thread.call(lambda ready: ready.loaded)
         # Plain values and the tokenizer, which holds no arrays; the network stays on its thread.

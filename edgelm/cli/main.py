@@ -25,6 +25,7 @@ from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
 from edgelm.errors import EdgeLMError, Interrupted, OptionError
+from edgelm.machine.abandoned import is_any_alive, leave
 from edgelm.machine.open_files import raise_open_files
 from edgelm.version import __version__
 
@@ -150,7 +151,10 @@ def run() -> NoReturn:
         # A model's reply may hold characters that the terminal's encoding lacks.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    if is_any_alive():  # Ctrl-C came while a model was loading
+        leave(exit_code)
+    sys.exit(exit_code)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -26,7 +26,11 @@ def _model(repl: Repl, name: str) -> None:
         for model in installed():
             say(f"  {model.name}" + (" (in use)" if model.name == repl.talker.model.name else ""))
         return
-    repl.talker.change_model(name)
+    try:
+        repl.talker.change_model(name)
+    except KeyboardInterrupt:
+        say(f"stopped; the chat goes on with {repl.talker.model.name}")
+        return
     repl.journal.model = repl.talker.model.name
     say(f"the chat goes on with {repl.talker.model.name}")
 

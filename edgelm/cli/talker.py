@@ -45,6 +45,8 @@ class Talker:
     def change_model(self, name: str) -> None:
         """Go on with another model; the one before is let go first, and comes back if the other cannot be loaded.
 
+        Ctrl-C while the other loads brings the one before back too; while that one loads, it leaves.
+
         Raises:
             NotFoundError, FitError, ...: as `edgelm.load`.
         """
@@ -56,7 +58,7 @@ class Talker:
         try:
             self.model = self._load(name)
             self._name = name
-        except EdgeLMError:
+        except (EdgeLMError, KeyboardInterrupt):
             self.model = self._load(self._name)
             raise
         finally:

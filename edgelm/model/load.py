@@ -8,6 +8,7 @@ Must be called on the thread that will run the model: MLX's streams belong to th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path, tree_unflatten
 
 from edgelm import device
-from edgelm.errors import FormatError, NotFoundError, UnsafeError
+from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
 from edgelm.model import config as configs
 from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
 from edgelm.model.adapters.stack import AdapterStack
@@ -61,6 +62,7 @@ def load(
     adapter: Path | Sequence[AdapterUse] | None = None,
     dtype: str | None = None,
     check_fit: bool = True,
+    stop: threading.Event | None = None,
 ) -> LoadedModel:
     """Load the model in `directory`, ready to run on this machine's backend.
 
@@ -71,8 +73,10 @@ def load(
         dtype: cast floating parameters to "float16", "bfloat16" or "float32"; None follows the
             device policy (as stored on a GPU, float32 and dequantized on the CPU).
         check_fit: refuse a model that would not fit in memory.
+        stop: looked at between the steps of loading and the tensors that are read; set, it ends them.
 
     Raises:
+        Interrupted: `stop` was set.
         NotFoundError: no such directory, no config, no weights, no tokenizer.
         FormatError: a file is broken; a tensor is missing, extra or misshapen (named).
         UnsafeError: the checkpoint asks for code to be run.
@@ -88,11 +92,24 @@ def load(
     if check_fit:
         require_fit(directory, config, machine)
     device.configure_mlx(machine)
+    check_stop(stop)
     network, config = load_network(directory, with_packing(config, directory))
-    _apply_dtype(network, dtype, machine)
+    check_stop(stop)
+    _apply_dtype(network, dtype, machine, stop)
     stack = _stack_adapters(network, directory, adapter)
+    check_stop(stop)
     tokenizer = load_tokenizer(directory, config)
     return _describe(network, tokenizer, config, directory, stack)
+
+
+def check_stop(stop: threading.Event | None) -> None:
+    """End what nobody waits for any more.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    if stop is not None and stop.is_set():
+        raise Interrupted("loading was stopped")
 
 
 def _stack_adapters(
@@ -107,7 +124,9 @@ def _stack_adapters(
     return stack
 
 
-def _apply_dtype(network: Any, dtype: str | None, machine: device.Device) -> None:
+def _apply_dtype(
+    network: Any, dtype: str | None, machine: device.Device, stop: threading.Event | None
+) -> None:
     """Cast, dequantize on the CPU, and read the parameters module by module, so that peak memory is the result's."""
     target = dtype or device.runtime_dtype(machine)
     if target is not None:
@@ -119,8 +138,10 @@ def _apply_dtype(network: Any, dtype: str | None, machine: device.Device) -> Non
 
         network.update(tree_map_with_path(cast, network.parameters()))
     if device.should_dequantize(machine, _dequantized_bytes(network)):
-        dequantize(network, mx.float32 if target is None else getattr(mx, target))
-    mx.eval(network.parameters())
+        dequantize(network, mx.float32 if target is None else getattr(mx, target), stop)
+    for value in flat_parameters(network).values():
+        check_stop(stop)
+        mx.eval(value)
 
 
 def _dequantized_bytes(network: Any) -> int:
@@ -137,7 +158,7 @@ def _bits_at(network: Any, path: str) -> int:
     return int(getattr(module, "bits", 32))
 
 
-def dequantize(network: Any, dtype: mx.Dtype) -> None:
+def dequantize(network: Any, dtype: mx.Dtype, stop: threading.Event | None = None) -> None:
     """Replace quantized linear, embedding and expert layers by dense ones of the same values, in place.
 
     One module at a time. Scales should be float32 beforehand: codes times scale is then exact enough
@@ -148,6 +169,7 @@ def dequantize(network: Any, dtype: mx.Dtype) -> None:
     for path, module in network.named_modules():
         dense_kind = kinds.get(type(module))
         if dense_kind is not None:
+            check_stop(stop)
             replaced.append((path, _dense(module, dense_kind, dtype)))
     if replaced:
         network.update_modules(tree_unflatten(replaced))

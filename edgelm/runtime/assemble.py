@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,16 +58,22 @@ class Ready:
     """Answers many prompts at once."""
 
 
-def assemble(directory: Path, options: RuntimeOptions) -> Ready:
+def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | None = None) -> Ready:
     """Load the model in `directory` and what runs it.
 
+    Args:
+        stop: set, from another thread, when nobody waits for it any more.
+
     Raises:
+        Interrupted: `stop` was set; what was loaded is freed.
         NotFoundError, FormatError, UnsafeError, UnsupportedError: about the model, the draft or the kind of cache.
         FitError: it would not fit in memory.
     """
     raise_open_files()
     machine = devices.detect()
-    loaded = load(directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit)
+    loaded = load(
+        directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit, stop=stop
+    )
     devices.settle_memory(machine, wire=options.wire)
     make_layers = caches_of(loaded.network, options.cache)
     chunks = chunks_for(machine, attention_heads(loaded.config))
@@ -83,7 +90,7 @@ def assemble(directory: Path, options: RuntimeOptions) -> Ready:
             budget_bytes=devices.prefix_pool_bytes(machine, mx.get_active_memory()),
             disk=_disk_cache(loaded, options) if options.disk_cache else None,
         ),
-        draft_model=_draft_model(options.draft, loaded, options, chunks) if options.draft else None,
+        draft_model=_draft_model(options.draft, loaded, options, chunks, stop) if options.draft else None,
         prefill_chunk=chunks,
         memory=memory if options.check_fit else None,
         most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
@@ -112,9 +119,15 @@ def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
     return DiskCache(root, json.dumps(key), budget_bytes=default_budget_bytes(root))
 
 
-def _draft_model(directory: Path, target: LoadedModel, options: RuntimeOptions, chunks: Chunks) -> DraftModel:
+def _draft_model(
+    directory: Path,
+    target: LoadedModel,
+    options: RuntimeOptions,
+    chunks: Chunks,
+    stop: threading.Event | None,
+) -> DraftModel:
     """A draft must mean the same by every token."""
-    draft = load(directory, dtype=options.dtype, check_fit=options.check_fit)
+    draft = load(directory, dtype=options.dtype, check_fit=options.check_fit, stop=stop)
     if draft.tokenizer.get_vocab() != target.tokenizer.get_vocab():
         raise UnsupportedError(
             f"{draft.name} has another vocabulary than {target.name}",

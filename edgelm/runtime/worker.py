@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import gc
 import os
+import sys
 import threading
 import traceback
 import weakref
@@ -20,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from edgelm.errors import EngineError
+from edgelm.machine.abandoned import abandon, is_any_alive, leave_interrupted
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -27,6 +29,7 @@ R = TypeVar("R")
 
 _POLL_S = 0.2  # a plain wait cannot be interrupted by Ctrl-C on every platform
 _CLOSE_S = 10.0  # the longest that one chunk of a prompt should take
+_LEAVING_S = 0.5  # for a load that Ctrl-C has stopped, once the process ends
 _LOST_S = 1.0  # a lost handle may be collected anywhere, also where waiting is in the way
 
 
@@ -153,9 +156,12 @@ def _tell(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:
 class EngineThread(Generic[T]):
     """One thread that owns MLX and the value that `setup` made on it. Losing the last reference to it closes it.
 
+    Ctrl-C in the constructor is heard at once: the thread ends, and frees what it had, when `setup` next looks at `stop`.
+
     Args:
         setup: run first, on the thread; typically loads a model.
         teardown: run last, on the thread, when nothing holds the value any more.
+        stop: set where nobody waits for `setup` any more.
 
     Raises:
         EngineError: from `submit` and `call`, after `close`, and in a forked process, which has no such thread.
@@ -168,6 +174,7 @@ class EngineThread(Generic[T]):
         *,
         teardown: Callable[[], None] | None = None,
         name: str = "edgelm-engine",
+        stop: threading.Event | None = None,
     ) -> None:
         self._core: _Core[T] = _Core(teardown)
         # A daemon, so that a forgotten engine does not keep the interpreter; closed at exit all the same.
@@ -181,8 +188,14 @@ class EngineThread(Generic[T]):
         try:
             for _ in ready.events():
                 pass
-        except BaseException:
+        except Exception:
             self.close()
+            raise
+        except BaseException:  # Ctrl-C: what runs cannot be waited for
+            if stop is not None:
+                stop.set()
+            core.end(thread, 0)
+            abandon(thread)
             raise
 
     def submit(self, work: Callable[[T, threading.Event], Iterable[E]]) -> Job[E]:
@@ -285,5 +298,7 @@ _open: dict[_Core[Any], threading.Thread] = {}
 
 @atexit.register
 def _close_all() -> None:
+    if is_any_alive(_LEAVING_S) and getattr(sys, "last_type", None) is KeyboardInterrupt:
+        leave_interrupted()
     for core, thread in list(_open.items()):
         core.end(thread, _CLOSE_S)

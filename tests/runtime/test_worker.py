@@ -157,3 +157,16 @@ def test_ctrl_c_in_the_listener_ends_the_job() -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "stopped 0.0\n", "")
+
+
+def test_ctrl_c_while_the_value_is_made_is_heard_before_it_is_made() -> None:
+    stop, is_freed = threading.Event(), threading.Event()
+
+    def setup() -> None:
+        threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,)).start()
+        stop.wait()  # nobody sets it but whoever leaves
+        raise PromptError("stopped")
+
+    with pytest.raises(KeyboardInterrupt):
+        EngineThread(setup, teardown=is_freed.set, stop=stop)
+    assert is_freed.wait(PATIENCE_S)

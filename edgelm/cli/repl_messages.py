@@ -9,6 +9,7 @@ from edgelm.cli.repl_command import Command
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message, Role
 from edgelm.store.moves import beside, prompt_of, rate
+from edgelm.store.turns import left_out
 from edgelm.units import count
 from edgelm_tui.chat.attaching import files_named
 
@@ -58,13 +59,15 @@ def _split(rest: str) -> tuple[str, str]:
 def _list(repl: Repl, _: str) -> None:
     path = repl.journal.path
     places = repl.journal.chats.sibling_places(path[0].session_id) if path else {}
+    gone = left_out(path)
     for number, message in enumerate(path, 1):
-        say(f"{number:4}  {describe(message, places.get(message.id))}")
+        said = describe(message, places.get(message.id), is_left_out=message.id in gone)
+        say(f"{number:4}  {said}")
     if not path:
         say("there is no message yet")
 
 
-def describe(message: Message, place: tuple[int, int] | None) -> str:
+def describe(message: Message, place: tuple[int, int] | None, *, is_left_out: bool = False) -> str:
     """`you: Why is the … (alternative 2 of 3, rated good)`."""
     who = {"user": "you", "tool": "tool"}.get(message.role) or message.model or "answer"
     text = " ".join(message.content.split())
@@ -75,6 +78,7 @@ def describe(message: Message, place: tuple[int, int] | None) -> str:
         _STATES.get(message.state, ""),
         "written by you" if message.edited_from is not None else "",
         f"{len(message.attachments)} attached" if message.attachments else "",
+        "not told to the model: its answer failed" if is_left_out else "",
     ]
     said = ", ".join(fact for fact in facts if fact)
     return " ".join(part for part in (f"{who}:", text, f"({said})" if said else "") if part)

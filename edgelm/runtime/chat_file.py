@@ -18,6 +18,7 @@ from edgelm.atomic import atomic_write, disk_errors, refuse_existing
 from edgelm.errors import EdgeLMError, FormatError
 from edgelm.messages.reader import read_turns
 from edgelm.model.config import read_json
+from edgelm.options import shorten
 from edgelm.runtime.generation import GenerationOptions
 
 _FORMS = {"schema": "schema", "regex": "regex", "lark": "grammar"}
@@ -76,13 +77,33 @@ def read_chat(path: str | Path) -> SavedChat:
     settings = said.get("settings", {})
     if not isinstance(said.get("messages"), list) or not isinstance(settings, Mapping):
         raise FormatError(f"{file} holds no chat, expected messages in a list")
+    if "edgelm_chat" in said:
+        raise FormatError(
+            f"{file} is an export of the app, with every alternative of the chat, expected one conversation",
+            hint="/save in edgelm chat writes what is shown",
+        )
+    turns = _read_turns(said["messages"], file)
+    first = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
+    return SavedChat(_system(said, file) or first, turns, dict(settings), _model(said))
+
+
+def _read_turns(messages: Any, file: Path) -> list[dict[str, Any]]:
     try:
-        turns = read_turns(said["messages"])
+        return read_turns(messages)
     except EdgeLMError as error:
         raise FormatError(f"{file}: {error.message}", hint=error.hint) from error
-    system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
+
+
+def _system(said: Mapping[str, Any], file: Path) -> str | None:
+    system = said.get("system")
+    if not isinstance(system, str | None):
+        raise FormatError(f"{file}: system is {shorten(system)}, expected text")
+    return system or None
+
+
+def _model(said: Mapping[str, Any]) -> str | None:
     model = said.get("model")
-    return SavedChat(system, turns, dict(settings), model if isinstance(model, str) else None)
+    return model if isinstance(model, str) else None
 
 
 def _settings(options: GenerationOptions) -> dict[str, Any]:

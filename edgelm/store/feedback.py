@@ -21,6 +21,7 @@ from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message
 from edgelm.store.chats import Chats
+from edgelm.store.turns import turns
 
 Kind = Literal["training", "preferences", "labels"]
 Row = dict[str, Any]
@@ -118,12 +119,18 @@ def _tools(answer: Message) -> dict[str, Any]:
     return {"tools": tools} if tools else {}
 
 
-def _prompt(chats: Chats, answer: Message) -> list[dict[str, str]]:
+def _prompt(chats: Chats, answer: Message) -> list[dict[str, Any]]:
+    """What the model was told before `answer`, calls and their results among it, thinking not."""
     system = answer.made_under.get("system")
-    above = chats.lineage(answer.id)[:-1]
-    turns = [{"role": "system", "content": system}] if system else []
-    return turns + [_turn(message) for message in above]
+    first = [{"role": "system", "content": system}] if system else []
+    return [*first, *map(_without_thinking, turns(chats.lineage(answer.id)[:-1]))]
 
 
-def _turn(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.prompt_text()}
+def _turn(answer: Message) -> dict[str, Any]:
+    calls = [call for call in answer.tool_calls if not call.get("error")]
+    said = {"role": answer.role, "content": answer.prompt_text()}
+    return {**said, "tool_calls": calls} if calls else said
+
+
+def _without_thinking(turn: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in turn.items() if name != "reasoning_content"}

@@ -19,6 +19,7 @@ def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
     path = list(lineage)
     gone = left_out(path)
     said: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
     for message in path:
         if message.id in gone or _is_empty(message):
             continue
@@ -28,10 +29,29 @@ def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
         turn: dict[str, Any] = {"role": message.role, "content": message.prompt_text()}
         if message.thinking:
             turn["reasoning_content"] = message.thinking
-        if calls := [call for call in message.tool_calls if not call.get("error")]:
-            turn["tool_calls"] = calls
+        if message.role == "assistant":
+            waiting = _named_calls(message)
+            turn |= {"tool_calls": list(waiting)} if waiting else {}
+        if message.role == "tool" and waiting:
+            turn |= _result_of(waiting.pop(0))
         said.append(turn)
     return said
+
+
+def _named_calls(answer: Message) -> list[dict[str, Any]]:
+    """The calls of an answer that could be read, each with an id; nine letters and digits are what Mistral takes."""
+    calls = [call for call in answer.tool_calls if not call.get("error")]
+    return [
+        call if call.get("id") else {**call, "id": f"m{answer.id % 10**5:05}{at % 1000:03}"}
+        for at, call in enumerate(calls)
+    ]
+
+
+def _result_of(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Which call a result answers: results stand in the order of the calls."""
+    function = call.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else call.get("name")
+    return {"tool_call_id": call["id"], **({"name": name} if name else {})}
 
 
 def left_out(path: Sequence[Message]) -> set[int]:

@@ -63,8 +63,13 @@ def test_quit(leave: str, api: FakeApi, capsys: Capture) -> None:
 
 
 def test_an_unknown_command_is_not_sent(api: FakeApi, capsys: Capture) -> None:
-    assert talk(api, ["/sytem hi", "/ x", "/"]).messages == []
+    assert talk(api, ["/sytem hi", "/Messages"]).messages == []
     assert "error: no command /sytem, did you mean /system?" in capsys.readouterr().err
+
+
+def test_a_slash_that_begins_no_word_is_text(api: FakeApi) -> None:
+    said = [turn["content"] for turn in talk(api, ["/ x", "/", "/etc/hosts"]).messages]
+    assert said[::2] == ["/ x", "/", "/etc/hosts"]
 
 
 def test_two_slashes_send_one(api: FakeApi) -> None:

@@ -224,3 +224,11 @@ def test_commands_that_need_a_message_say_so(api: FakeApi, capsys: Capture) -> N
     assert "'x' is no number of a message" in err
     talk(api, ["/rename x", "/export", "/duplicate", "/delete", "/import", "/feedback"])
     assert capsys.readouterr().err.count("error: ") == 6
+
+
+def test_a_prompt_that_is_not_told_to_the_model_is_marked(api: FakeApi, capsys: Capture) -> None:
+    chat = talk(api, ["too long", "one", "/messages"])
+    err = capsys.readouterr().err
+    assert "   1  you: too long (not told to the model: its answer failed)" in err
+    assert "   3  you: one\n" in err
+    assert [turn["content"] for turn in chat.messages] == ["one", "You said: one "]

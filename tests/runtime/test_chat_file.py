@@ -82,3 +82,22 @@ def test_log_probabilities_have_text(model: edgelm.Model) -> None:
         assert len(alternatives) == 2
         assert alternatives.get(token.id, token.text) == token.text
         assert token.text
+
+
+def test_a_system_prompt_beside_the_messages_counts(model: edgelm.Model, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text('{"system": "Be brief.", "messages": [{"role": "user", "content": "x"}]}')
+    chat = model.load_chat(file)
+    assert (chat.system, len(chat.messages)) == ("Be brief.", 1)
+    file.write_text('{"system": 5, "messages": []}')
+    with pytest.raises(edgelm.FormatError, match="system is 5, expected text"):
+        model.load_chat(file)
+
+
+def test_an_export_with_alternatives_is_no_conversation(model: edgelm.Model, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text(
+        '{"edgelm_chat": 1, "shown": [1], "messages": [{"id": 1, "role": "user", "content": "x"}]}'
+    )
+    with pytest.raises(edgelm.FormatError, match="every alternative"):
+        model.load_chat(file)

@@ -100,3 +100,19 @@ def test_older_answers_keep_what_the_chat_said_when_edgelm_was_updated(tmp_path:
     with Chats(tmp_path / "db") as chats:
         chats.set_settings(1, {"system": "Be brief."})
         assert training_rows(chats) == [{"messages": [PIRATE, HI, {"role": "assistant", "content": "Ahoy"}]}]
+
+
+def test_calls_and_their_results_are_in_the_row(tmp_path: Path) -> None:
+    call = {"id": "call00000", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    with Chats(tmp_path / "chats.db") as chats:
+        session = chats.create().id
+        at = chats.add(session, None, "user", "hi").id
+        at = chats.add(session, at, "assistant", "", thinking="hm", tool_calls=[call]).id
+        at = chats.add(session, at, "tool", "3").id
+        chats.rate(chats.add(session, at, "assistant", "three").id, 1)
+        (row,) = training_rows(chats)
+    assert row["messages"][1:] == [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "3", "tool_call_id": "call00000", "name": "f"},
+        {"role": "assistant", "content": "three"},
+    ]

@@ -83,3 +83,35 @@ def test_prompts_that_wait_at_the_end_are_taken() -> None:
     assert take_unanswered(said, "c") == "b\n\nc"
     assert said == [{"role": "assistant", "content": "A"}]
     assert take_unanswered(said, "d") == "d"
+
+
+def test_results_of_calls_name_their_call_and_survive_the_store(chats: Chats) -> None:
+    session = chats.create().id
+    asked = chats.add(session, None, "user", "add")
+    functions = [{"name": name, "arguments": {"a": 1}} for name in ("add", "sub")]
+    calls = [
+        {"id": f"call0000{at}", "type": "function", "function": each} for at, each in enumerate(functions)
+    ]
+    called = chats.add(session, asked.id, "assistant", "", tool_calls=calls)
+    first = chats.add(session, called.id, "tool", "3")
+    second = chats.add(session, first.id, "tool", "4")
+    chats.add(session, second.id, "assistant", "3 and 4")
+    said = turns(chats.path(session))
+    assert [(turn.get("tool_call_id"), turn.get("name")) for turn in said] == [
+        (None, None), (None, None), ("call00000", "add"), ("call00001", "sub"), (None, None),
+    ]  # fmt: skip
+    assert said[1]["tool_calls"] == calls
+
+
+def test_imported_calls_without_ids_get_ones_that_every_template_takes(chats: Chats) -> None:
+    session = chats.create().id
+    asked = chats.add(session, None, "user", "add")
+    called = chats.add(
+        session, asked.id, "assistant", "", tool_calls=[{"function": {"name": "f", "arguments": {}}}]
+    )
+    chats.add(session, called.id, "tool", "3")
+    _, answer, result = turns(chats.path(session))
+    (call,) = answer["tool_calls"]
+    assert result["tool_call_id"] == call["id"]
+    assert len(call["id"]) == 9
+    assert call["id"].isalnum()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +115,7 @@ def token_ids(prompt: Any) -> list[int]:
     Raises:
         OptionError: it is nothing of the kind, named with the value.
     """
-    if isinstance(prompt, bytes | bytearray | Mapping) or not isinstance(prompt, Iterable):
+    if isinstance(prompt, bytes | bytearray | Mapping | AbstractSet) or not isinstance(prompt, Iterable):
         raise OptionError(f"a prompt is {shorten(prompt)}, expected text or token ids")
     return [_token_id(item) for item in (prompt.tolist() if hasattr(prompt, "tolist") else prompt)]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import OptionError
+from edgelm.options import shorten
 from edgelm.text.tools.docstring import parse_docstring
 from edgelm.text.tools.hints import convert, named_function, parameters_of, to_schema
 from edgelm.text.tools.results import as_text, settled
@@ -78,6 +79,11 @@ def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
     Raises:
         OptionError: one that is none of these, or two of one name.
     """
+    if tools is not None and (isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable)):
+        raise OptionError(
+            f"tools is {shorten(tools)}, expected a list of functions or JSON definitions",
+            hint="put a single one into a list",
+        )
     found: dict[str, Tool] = {}
     for item in tools or ():
         tool = as_tool(item)

@@ -16,6 +16,9 @@ _GAP = "   "
 _ALWAYS = ("app.help", "app.palette")
 """Shown however little room there is: they lead to all others."""
 
+_FIRST = "chat.stop"
+"""Shown only while there is something to stop, and then before all else."""
+
 
 class KeyLine(Widget, can_focus=False):
     """Key and what it does, pair by pair; a click on one does it."""
@@ -45,7 +48,7 @@ class KeyLine(Widget, can_focus=False):
 
     def pairs(self) -> list[tuple[str, str]]:
         """Key and description, as far as there is room."""
-        active = list(self._shown())
+        active = sorted(self._shown(), key=lambda one: one.binding.id != _FIRST)
         last = [one for one in active if one.binding.id in _ALWAYS]
         room = self.size.width - sum(_width(one) for one in last) + len(_GAP)
         shown = []

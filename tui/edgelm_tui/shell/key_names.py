@@ -12,6 +12,13 @@ _NAMES = {
     "down": "↓",
     "left": "←",
     "right": "→",
+    "space": "Space",
+    # Textual's own short names, which key_to_character does not know.
+    "plus": "+",
+    "minus": "-",
+    "slash": "/",
+    "backslash": "\\",
+    "underscore": "_",
 }
 _SHORT = {"ctrl": "^", "shift": "⇧"}
 
@@ -33,8 +40,6 @@ def short_key_name(key: str) -> str:
 def _last(key: str, *, capital: bool) -> str:
     if key in _NAMES:
         return _NAMES[key]
-    if key == "space":
-        return "Space"
     if len(key) == 1:
         return key.upper() if capital else key
     character = key_to_character(key)

@@ -17,6 +17,8 @@ from pathlib import Path
 from edgelm.errors import OutputError
 from edgelm.processes import is_marked_alive, own_mark
 
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
@@ -71,7 +73,7 @@ def scratch_directory(target: Path) -> Iterator[Path]:
     """A hidden sibling of `target` that vanishes when the block ends; one that a killed process left goes first.
 
     Raises:
-        OutputError: the disk refuses.
+        OutputError: the disk refuses, in the block too.
     """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +82,20 @@ def scratch_directory(target: Path) -> Iterator[Path]:
         partial.mkdir()
     try:
         yield partial
+    except OSError as error:
+        if not _is_of_writing(error, partial):
+            raise
+        with disk_errors(target):
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_of_writing(error: OSError, directory: Path) -> bool:
+    """Whether an error comes of filling `directory`; one that names no file, of a write, by its kind."""
+    if isinstance(error.filename, str | os.PathLike):
+        return Path(error.filename).is_relative_to(directory)
+    return error.errno in _REFUSALS
 
 
 def atomic_write(target: Path, text: str) -> None:

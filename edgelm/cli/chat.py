@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgelm.cli.talker import Ask, Begin, Talker, Turns
     from edgelm.runtime.events import Finished
     from edgelm.runtime.tool_loop import ToolEvent
+    from edgelm.store.chats import Chats
     from edgelm.text.tools.tool import Tool
 
 __all__ = ["add_arguments", "run"]
@@ -211,9 +212,8 @@ def _converse(
     """Open or begin a saved chat; answer `prompt` in it and leave, or go on until the user leaves."""
     from edgelm.cli.journal import Journal, find_session
     from edgelm.cli.talker import Talker
-    from edgelm.store.chats import Chats
 
-    with closing(Chats()) as chats:
+    with closing(_chats(arguments)) as chats:
         session = None if arguments.session is None else find_session(chats, arguments.session)
         name = arguments.model or (session and _usable(session.model)) or choose_model()
         with (
@@ -229,12 +229,30 @@ def _converse(
                 _answer_in_chat(repl, prompt, arguments)
 
 
+def _chats(arguments: argparse.Namespace) -> Chats:
+    """The saved chats; where none can be saved, said once, a place in memory that is gone with the process.
+
+    Raises:
+        OutputError: they cannot be opened, and one of them is to be gone on with.
+    """
+    from edgelm.errors import OutputError
+    from edgelm.store.chats import IN_MEMORY, Chats
+
+    try:
+        return Chats()
+    except OutputError as error:
+        if arguments.session is not None:
+            raise
+        warn(f"nothing of this chat is saved: {error.message}")
+        return Chats(IN_MEMORY)
+
+
 def _repl(talker: Talker, journal: Journal, arguments: argparse.Namespace, *, edits: bool) -> Repl:
     from edgelm.cli.repl import COMMANDS, Repl
 
     return Repl(
         talker=talker,
-        read=editing_reader(tuple(COMMANDS)) if edits else plain_reader,
+        read=editing_reader(tuple(COMMANDS), keeps_history=journal.is_kept) if edits else plain_reader,
         keys=EDITING_KEYS if edits else PLAIN_KEYS,
         journal=journal,
         thinking=arguments.thinking,

@@ -56,6 +56,11 @@ class Journal:
         return dict(self.session.settings if self.session is not None else self._settings)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether what is said stays when the process ends."""
+        return self.chats.is_kept
+
+    @property
     def is_broken(self) -> bool:
         """Whether something that was said could not be saved."""
         return self._is_broken

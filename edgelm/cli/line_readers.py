@@ -83,10 +83,13 @@ def plain_reader() -> str:
     return "\n".join([*(line[:-1] for line in lines[:-1]), lines[-1]])
 
 
-def editing_reader(commands: Sequence[str], **streams: Any) -> Reader:
+def editing_reader(commands: Sequence[str], *, keeps_history: bool = True, **streams: Any) -> Reader:
     """A reader with history, completion of `commands` and multi-line editing and paste.
 
     `streams` (input, output) replace the terminal in tests.
+
+    Args:
+        keeps_history: for the next time; False where it was said already that nothing is kept.
     """
     from prompt_toolkit import PromptSession
 
@@ -94,7 +97,7 @@ def editing_reader(commands: Sequence[str], **streams: Any) -> Reader:
         PROMPT,
         multiline=True,
         prompt_continuation="  ",
-        history=_history(),
+        history=_history(is_kept=keeps_history),
         completer=_completer(commands),
         complete_while_typing=True,
         reserve_space_for_menu=min(len(commands), _MENU_LINES),
@@ -111,9 +114,24 @@ def editing_reader(commands: Sequence[str], **streams: Any) -> Reader:
     return read
 
 
-def _history() -> History:
+def _history(*, is_kept: bool) -> History:
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
+    class Kept(FileHistory):
+        """One that goes on where the disk refuses a line, which is said once."""
+
+        is_refused = False
+
+        def store_string(self, string: str) -> None:
+            try:
+                super().store_string(string)
+            except OSError as error:
+                if not self.is_refused:
+                    warn(f"prompts are not kept: {file}: {error.strerror or error}")
+                self.is_refused = True
+
+    if not is_kept:
+        return InMemoryHistory()
     file = paths.chats() / "history"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +140,7 @@ def _history() -> History:
     except OSError as error:
         warn(f"prompts are not kept: {file}: {error.strerror or error}")
         return InMemoryHistory()
-    return FileHistory(file)
+    return Kept(str(file))
 
 
 def _keys() -> KeyBindings:

@@ -8,6 +8,7 @@ each module in `COMMANDS` has `add_arguments(parser)` and `run(arguments)`.
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
-from edgelm import log
+from edgelm import log, paths
 from edgelm.cli.completion import answer, is_asked
-from edgelm.cli.output import show_error
+from edgelm.cli.output import be_plain, show_error
 from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
@@ -168,12 +169,34 @@ def main(argv: Sequence[str]) -> int:
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         _silence_stdout()
+    except OSError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        show_error(*_of_system(error))
+        return 1
     except EdgeLMError as error:
         if "--debug" in argv:
             traceback.print_exc()
-        show_error(error.message, error.hint, label="" if isinstance(error, Interrupted) else "error")
+        hint = error.hint or _other_home(error.message)
+        show_error(error.message, hint, label="" if isinstance(error, Interrupted) else "error")
         return USAGE_EXIT_CODE if isinstance(error, OptionError) else error.exit_code
     return 0
+
+
+def _of_system(error: OSError) -> tuple[str, str | None]:
+    """What the system refused, by its path, and a way out."""
+    reason = error.strerror or str(error)
+    message = f"{error.filename}: {reason}" if error.filename else f"the system refused: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return message, "free some space and run the command again"
+    return message, _other_home(message) or "run it again with --debug to see where"
+
+
+def _other_home(message: str) -> str | None:
+    """The way out where edgelm's own directory is what cannot be used."""
+    if str(paths.home()) not in message or "already" in message:
+        return None
+    return "EDGELM_HOME=DIRECTORY in the environment lets edgelm keep its files elsewhere"
 
 
 def _dispatch(argv: Sequence[str]) -> None:
@@ -194,6 +217,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[at + 1 :])
     log.configure(debug=arguments.debug)
+    be_plain(getattr(arguments, "plain", False))
     try:
         module.run(arguments)
     except OptionError as error:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from edgelm.progress import OnProgress, Progress
 from edgelm.units import count, format_bytes, format_seconds, singular
@@ -29,14 +29,28 @@ _RED, _YELLOW, _CYAN, _DIM = "1;31", "1;33", "1;36", "2"
 ERASE_LINE = "\r\x1b[2K"
 
 
+class _Look:
+    is_plain = False
+
+
+def be_plain(wanted: bool) -> None:
+    """Print no colour and redraw nothing from now on, whatever the terminal can (`--plain`)."""
+    _Look.is_plain = wanted
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether lines may be redrawn on `stream`."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not _Look.is_plain
+
+
+def shows_colour(stream: TextIO) -> bool:
+    """Whether `stream` shows colour and other styles."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:
     """`text` in the ANSI style `code`, where `stream` shows colour."""
-    if not text or os.environ.get("NO_COLOR") or not is_terminal(stream):
+    if not text or not shows_colour(stream):
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
@@ -75,13 +89,24 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 def console() -> Console:
     """rich on stdout, for tables and styled text; strings are printed to the letter, styles are `Text`'s."""
-    from rich.console import Console
-
     if not sys.stdout.isatty():
         from edgelm.cli.show.tables import PipeConsole
 
-        return PipeConsole(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    return Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+        return PipeConsole(file=sys.stdout, highlight=False, emoji=False, markup=False, color_system=None)
+    return _rich(sys.stdout)
+
+
+def error_console() -> Console:
+    """rich on stderr, for what is redrawn while one waits."""
+    return _rich(sys.stderr)
+
+
+def _rich(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    # Without a colour system rich leaves bold and the like out too, as `paint` does.
+    system: Literal["auto"] | None = "auto" if shows_colour(stream) else None
+    return Console(file=stream, highlight=False, emoji=False, markup=False, color_system=system)
 
 
 @contextmanager
@@ -139,7 +164,6 @@ class _ProgressBars:
 
 
 def _bars() -> Bars:
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.table import Column
@@ -152,7 +176,7 @@ def _bars() -> Bars:
         TextColumn(
             "{task.fields[detail]}", style="dim", markup=False, table_column=Column(no_wrap=True, ratio=1)
         ),
-        console=Console(stderr=True, highlight=False, emoji=False, markup=False),
+        console=error_console(),
         expand=True,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import is_terminal, say
+from edgelm.cli.output import error_console, is_terminal, say
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -28,13 +28,10 @@ def display(session: Session) -> Iterator[Callable[[TuneEvent], None]]:
     if not is_terminal(sys.stderr):
         yield _Lines()
         return
-    from rich.console import Console
     from rich.live import Live
 
     panel = _Panel()
-    with Live(
-        console=Console(stderr=True, highlight=False, emoji=False, markup=False), refresh_per_second=4
-    ) as live:
+    with Live(console=error_console(), refresh_per_second=4) as live:
 
         def show(event: TuneEvent) -> None:
             for line in panel.take(event):

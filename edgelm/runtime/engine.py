@@ -9,6 +9,7 @@ Shapes: T prompt tokens of a chunk, V vocab.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ class Engine:
         self._memory = memory
         self._most_guesses = most_guesses
         self._variant = variant
+        self._is_refused = False
         self._long_rope = regime_of(network) if isinstance(network, nn.Module) else None
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
@@ -135,11 +137,13 @@ class Engine:
         mx.clear_cache()
 
     def persist(self) -> None:
-        """Write what the last request computed to the disk, if the pool has one; a disk that refuses is logged."""
+        """Write what the last request computed to the disk, if the pool has one; that a disk refuses is said once."""
         try:
             self._live.persist()
         except OutputError as error:  # a cache that is not written costs time later, not the answer now
-            log.logger.warning("the prompt cache was not written: %s", error.message)
+            level = logging.INFO if self._is_refused else logging.WARNING
+            log.logger.log(level, "the prompt cache was not written: %s", error.message)
+            self._is_refused = True
 
     @property
     def step_prices(self) -> dict[int, float]:

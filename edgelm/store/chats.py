@@ -26,6 +26,8 @@ from edgelm.store.database import BUSY_TIMEOUT_S, Database
 from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages
 from edgelm.store.titles import title_of
 
+IN_MEMORY = Path(":memory:")
+"""SQLite's name for a database that is gone when it is closed."""
 UNTITLED = "New chat"
 _KEEP_DELETED_S = 30 * 24 * 3600
 _SESSIONS = """
@@ -47,6 +49,11 @@ class Chats(MessageTree):
 
     def __init__(self, path: Path | None = None, *, timeout_s: float = BUSY_TIMEOUT_S) -> None:
         super().__init__(Database(path or paths.database(), SCHEMA, timeout_s=timeout_s))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is written stays when the process ends."""
+        return self._database.path != IN_MEMORY
 
     def close(self) -> None:
         """Again is a no-op."""

@@ -65,6 +65,11 @@ class Database:
             self.close()
             raise
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def _set_up(self, schemas: tuple[Schema, ...], timeout_s: float) -> None:
         self._connection.row_factory = sqlite3.Row
         with sqlite_errors(self._path):

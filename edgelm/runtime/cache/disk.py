@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,13 @@ _SUFFIX = ".safetensors"
 
 def default_budget_bytes(root: Path) -> int:
     """A tenth of what the disk has free, what the cache holds already included; 32 GiB at most."""
-    there = next(path for path in (root, *root.parents) if path.exists())
-    held = sum(path.stat().st_size for path in root.glob(f"*/*{_SUFFIX}"))
-    return min((shutil.disk_usage(there).free + held) // 10, 32 << 30)
+    try:
+        there = next(path for path in (root, *root.parents) if path.exists())
+        held = sum(path.stat().st_size for path in root.glob(f"*/*{_SUFFIX}"))
+        return min((shutil.disk_usage(there).free + held) // 10, 32 << 30)
+    except OSError as error:  # nothing can be kept where nothing can be looked at
+        log.logger.info("the cache of prompts has no room: %s", error)
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ class DiskCache:
 
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:
         """All tokens up to the end of each stretch, those that others build on first."""
-        remove_all_orphans(self._directory)
+        with _unimportant():
+            remove_all_orphans(self._directory)
         self._files.update(self._listed())
         stretches = {name: found for name in list(self._files) if (found := self._header(name, variant))}
         whole: dict[str, tuple[int, ...]] = {}
@@ -146,11 +152,12 @@ class DiskCache:
         """Mark files as used now: those that others build on last, so that they are never the older ones."""
         for name in reversed(names):
             path = self._files.get(name)
-            if path is not None and path.exists():
-                os.utime(path)
+            if path is not None:
+                with _unimportant():
+                    os.utime(path)
 
     def shrink(self) -> None:
-        """Delete what was used longest ago until all models' files are within the budget."""
+        """Delete what was used longest ago until all models' files are within the budget, as far as the disk lets it."""
         found = []
         for path in self._root.glob(f"*/*{_SUFFIX}"):
             try:
@@ -162,7 +169,8 @@ class DiskCache:
         for _, size, path in sorted(found):
             if total <= self._budget_bytes:
                 return
-            path.unlink(missing_ok=True)
+            with _unimportant():
+                path.unlink(missing_ok=True)
             total -= size
 
     def _listed(self) -> dict[str, Path]:
@@ -187,7 +195,8 @@ class DiskCache:
     def _delete(self, name: str) -> None:
         path = self._files.pop(name, None)
         if path is not None:
-            path.unlink(missing_ok=True)
+            with _unimportant():
+                path.unlink(missing_ok=True)
 
     def _save(self, name: str, arrays: dict[str, mx.array], said: dict[str, str]) -> Path:
         path = self._directory / f"{name}{_SUFFIX}"
@@ -202,6 +211,15 @@ class DiskCache:
         with disk_errors(final):
             path.replace(final)
         return final
+
+
+@contextmanager
+def _unimportant() -> Iterator[None]:
+    """What a disk that cannot be written refuses costs time later, and not the answer now."""
+    try:
+        yield
+    except OSError as error:
+        log.logger.info("the cache of prompts is left as it is: %s", error)
 
 
 def _pack(payload: Payload) -> tuple[dict[str, mx.array], Any]:

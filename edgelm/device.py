@@ -174,6 +174,41 @@ def compile_failure() -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much of a conversion is handed to the backend at once.
+
+    A wait for a GPU costs as much time as a million weights, and it fills its cores only with large arrays; a CPU is as
+    fast with small ones, which fit its caches.
+    """
+
+    chunks: int
+    """Chunks of 2^18 weights whose scales are searched together."""
+    candidates: int
+    """Candidates of a search, and blocks of columns of GPTQ, that are computed before Python waits for them."""
+    reused_bytes: int
+    """Freed buffers that MLX may keep where weights go through once, one tensor after the other."""
+
+
+_PACES: dict[Backend, Pace] = {
+    "cpu": Pace(chunks=1, candidates=1, reused_bytes=0),
+    "metal": Pace(chunks=16, candidates=4, reused_bytes=512 << 20),
+    "cuda": Pace(chunks=16, candidates=4, reused_bytes=512 << 20),
+}
+
+
+def conversion_pace(backend: Backend) -> Pace:
+    """The pace of a conversion on `backend`. It changes no bit of what is computed."""
+    return _PACES[backend]
+
+
+def current_pace() -> Pace:
+    """`conversion_pace` of MLX's default device."""
+    import mlx.core as mx
+
+    return conversion_pace(_backend(mx))
+
+
 def preferred_dtype(device: Device) -> Literal["float16", "bfloat16"]:
     """The half precision to convert to. M1 and M2 have no native bfloat16: float16 prefills 1.8x faster."""
     return "float16" if device.generation in (1, 2) else "bfloat16"

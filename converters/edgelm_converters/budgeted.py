@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgelm import device as devices
@@ -22,8 +22,9 @@ from edgelm.quant.budget import Choice, allocate
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.quant.sensitivity import WIDTHS, Sensitivity, group_for
 from edgelm.units import format_bytes
+from edgelm_converters.budget.as_stored import AsStored
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.plan import Plan
+from edgelm_converters.plan import Plan, stored_bytes
 from edgelm_converters.writer import DTYPE_NAMES, size_bytes
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
@@ -81,33 +82,51 @@ def budget_bytes(wanted: Conversion, plan: Plan, network: Any, config: Mapping[s
 
 
 def decide_by_budget(
-    decision: Decision, plan: Plan, budget: int, found: Mapping[str, Sensitivity], tied: str | None
-) -> Decision:
-    """`decision` with a width and group for every tensor of `found`, together within `budget` bytes.
+    decision: Decision, plan: Plan, budget: int, found: Mapping[str, Sensitivity], tied: str | None,
+    stored: AsStored | None = None,
+) -> tuple[Decision, dict[str, Choice]]:  # fmt: skip
+    """`decision` with a width and group for every tensor of `found`, together within `budget` bytes, and the choices.
 
     Args:
         tied: the embedding that is also the head: never narrower than the body on average.
+        stored: what the source holds; a tensor may stay as it is there.
     """
-    choices = {path: _choices(plan, path, sensitivity) for path, sensitivity in found.items()}
-    fixed = _fixed_bytes(plan, list(found))
+    choices = {path: _choices(plan, path, sensitivity, stored) for path, sensitivity in found.items()}
+    fixed = stored.fixed_bytes(list(found)) if stored else _fixed_bytes(plan, list(found))
     chosen = allocate(choices, budget - fixed)
     if tied in chosen:
-        body = [choice.settings["bits"] for path, choice in chosen.items() if path != tied]
-        floor = math.floor(sum(body) / max(1, len(body)))
-        if chosen[tied].settings["bits"] < floor:
-            wide = [choice for choice in choices[tied] if choice.settings["bits"] >= floor]
+        floor = math.floor(_mean_bits(choice for path, choice in chosen.items() if path != tied))
+        if _bits(chosen[tied]) < floor:
+            wide = [choice for choice in choices[tied] if _bits(choice) >= floor]
             if fixed + sum(min(c.size_bytes for c in o) for o in {**choices, tied: wide}.values()) <= budget:
                 chosen = allocate({**choices, tied: wide}, budget - fixed)
+    if stored is not None:
+        return stored.decided(decision, chosen), chosen
     settings = {path: choice.settings for path, choice in chosen.items()}
-    return _decided(decision, settings, {path: choice.loss for path, choice in chosen.items()})
+    return _decided(decision, settings, {path: choice.loss for path, choice in chosen.items()}), chosen
 
 
-def decide_widest(decision: Decision, plan: Plan, movable: Sequence[str], budget: int) -> Decision | None:
-    """`decision` with every tensor as wide as may be, if `budget` holds that: then there is nothing to measure."""
+def _mean_bits(choices: Iterable[Choice]) -> float:
+    bits = [_bits(choice) for choice in choices]
+    return sum(bits) / max(1, len(bits))
+
+
+def _bits(choice: Choice) -> int:
+    """Of a code; of half precision where the tensor stays unquantized."""
+    return int(choice.settings.get("bits", 16))
+
+
+def decide_without_measuring(
+    decision: Decision, plan: Plan, movable: Sequence[str], budget: int, stored: AsStored | None = None
+) -> tuple[Decision, dict[str, Choice]] | None:
+    """`decision` with every tensor as it is stored or as wide as may be, and the choices, if `budget` holds that."""
+    if stored is not None:
+        chosen = stored.without_measuring(movable, lambda path: _offers(plan, path), budget)
+        return None if chosen is None else (stored.decided(decision, chosen), chosen)
     widest = {path: max(_offers(plan, path), key=lambda offer: offer[1]) for path in movable}
     if _fixed_bytes(plan, movable) + sum(size for _, size in widest.values()) > budget:
         return None
-    return _decided(decision, {path: settings for path, (settings, _) in widest.items()}, {})
+    return _decided(decision, {path: settings for path, (settings, _) in widest.items()}, {}), {}
 
 
 def _decided(decision: Decision, settings: Mapping[str, Any], expected_kl: dict[str, float]) -> Decision:
@@ -117,14 +136,16 @@ def _decided(decision: Decision, settings: Mapping[str, Any], expected_kl: dict[
     )
 
 
-def refuse_impossible(plan: Plan, movable: Sequence[str], budget: int, wanted: Conversion) -> None:
+def refuse_impossible(
+    plan: Plan, movable: Sequence[str], budget: int, wanted: Conversion, stored: AsStored | None = None
+) -> None:
     """Refuse a budget that even the fewest bits exceed, from shapes alone.
 
     Raises:
         OptionError: it does; the message says what the smallest possible is.
     """
     smallest = (min(size for _, size in _offers(plan, path)) for path in movable)
-    least = _fixed_bytes(plan, movable) + sum(smallest)
+    least = (stored.fixed_bytes(movable) if stored else _fixed_bytes(plan, movable)) + sum(smallest)
     if least > budget:
         raise OptionError(
             f"the budget is {format_bytes(budget)} ({budget * 8 / plan.parameters:.2f} bits per weight), and the"
@@ -155,21 +176,21 @@ def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:
     return offered
 
 
-def _choices(plan: Plan, path: str, sensitivity: Sensitivity) -> list[Choice]:
+def _choices(plan: Plan, path: str, sensitivity: Sensitivity, stored: AsStored | None) -> list[Choice]:
     measured_group = group_for(plan.inputs[f"{path}.weight"].shape[-1])
-    return [
-        Choice(
-            settings, size, sensitivity.expected_kl(settings["bits"], settings["group_size"], measured_group)
-        )
-        for settings, size in _offers(plan, path)
-    ]
+
+    def expected(settings: dict[str, Any]) -> float:
+        return sensitivity.expected_kl(settings["bits"], settings["group_size"], measured_group)
+
+    def expected_of_stored(settings: dict[str, Any]) -> float:
+        # In groups of 32, which few widths are measured in; of 64 they would lose a little more.
+        offered = (said for said, _ in _offers(plan, path) if said["bits"] == settings["bits"])
+        return min((expected(said) for said in offered), default=0.0)
+
+    choices = [Choice(settings, size, expected(settings)) for settings, size in _offers(plan, path)]
+    return choices if stored is None else [*choices, stored.choice(path, expected_of_stored)]
 
 
 def _fixed_bytes(plan: Plan, movable: Sequence[str]) -> int:
     """Of everything that a budget has no choice about."""
-    return plan.size_bytes - sum(_stored_bytes(plan, path) for path in movable)
-
-
-def _stored_bytes(plan: Plan, path: str) -> int:
-    names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
-    return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
+    return plan.size_bytes - sum(stored_bytes(plan, path) for path in movable)

@@ -59,8 +59,8 @@ def read_text(wanted: Conversion, directory: Path, config: dict[str, Any]) -> Ca
     return calibration_rows(
         tokenizer,
         Path(wanted.calibration).expanduser() if wanted.calibration is not None else None,
-        tokens=wanted.calibration_tokens,
-        seed=wanted.seed,
+        tokens=wanted.text_tokens,
+        seed=wanted.text_seed,
         vocab_size=int(text.get("vocab_size") or len(tokenizer)),
         context_length=context_length(config),
     )

@@ -19,6 +19,8 @@ CALIBRATED_BITS = 4
 
 LOSS_TOKENS = 4096
 
+CALIBRATION_TOKENS = 16_384
+
 
 def is_narrow(settings: dict[str, Any]) -> bool:
     """Whether a layer of these settings gains from calibration by default: affine, of few bits."""
@@ -43,8 +45,10 @@ class Conversion(Options):
     calibration: str | None = option(
         None, "text or chat JSONL file, or a directory of them (default: the text that ships with edgelm)"
     )
-    calibration_tokens: int = option(16_384, "tokens to calibrate on", ge=512, le=10_000_000)
-    seed: int = option(0, "chooses the calibration rows", ge=0)
+    calibration_tokens: int | None = option(
+        None, f"tokens to calibrate on (default {CALIBRATION_TOKENS})", ge=512, le=10_000_000
+    )
+    seed: int | None = option(None, "chooses the calibration rows (default 0)", ge=0)
     distill: int | None = option(
         None, "after calibrating, steps of training scales and norms against the source's logits", ge=1
     )
@@ -76,13 +80,19 @@ class Conversion(Options):
                 hint="add --quality good or --quality best",
                 settings=("distill",),
             )
-        if self.calibration is not None and not self.is_calibrated:
-            raise OptionError(
-                f"quality {self.chosen_quality} uses no calibration text",
-                hint="add --quality good or --quality best",
-                settings=("quality",),
-            )
+        self._check_calibration()
         self.scheme()
+
+    def _check_calibration(self) -> None:
+        # Measuring for a budget draws its text by the seed, whatever the quality.
+        without_text = ("calibration", "calibration_tokens", *(() if self.has_budget else ("seed",)))
+        said = [name for name in without_text if getattr(self, name) is not None]
+        if said and not self.is_calibrated:
+            raise OptionError(
+                f"quality {self.chosen_quality} uses no calibration text, so {' and '.join(said)} would change nothing",
+                hint="add --quality good or --quality best",
+                settings=("quality", *said),
+            )
 
     def _check_budget(self) -> None:
         budgets = [name for name in ("size", "bpw", "fit") if getattr(self, name) is not None]
@@ -125,15 +135,47 @@ class Conversion(Options):
         return not self.asks_for_quality and not self.has_budget
 
     def settled(self, layers: Iterable[dict[str, Any]]) -> Conversion:
-        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""
+        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow.
+
+        Raises:
+            OptionError: a setting of the calibration was given, and so there is none.
+        """
         if not self.is_left_to_us or any(is_narrow(settings) for settings in layers):
             return self
-        return replace(self, quality="rtn")
+        if said := self.of_calibration():
+            raise OptionError(
+                f"no weights become {CALIBRATED_BITS} bits or fewer, so by default nothing is calibrated and"
+                f" {' and '.join(said)} would change nothing",
+                hint="add --quality good or --quality best, and --bits for weights that arrive quantized",
+                settings=said,
+            )
+        return self.rounding()
+
+    def rounding(self) -> Conversion:
+        """With weights rounded to nearest, and no text to calibrate on."""
+        return replace(
+            self, quality="rtn", calibration=None, calibration_tokens=None, seed=None, distill=None
+        )
 
     @property
     def is_calibrated(self) -> bool:
         """Whether calibration text is run through the model."""
         return self.chosen_quality in ("good", "best")
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens to calibrate on."""
+        return CALIBRATION_TOKENS if self.calibration_tokens is None else self.calibration_tokens
+
+    @property
+    def text_seed(self) -> int:
+        """What the calibration rows are drawn by."""
+        return 0 if self.seed is None else self.seed
+
+    def of_calibration(self) -> tuple[str, ...]:
+        """The settings that were given and are for calibrating alone."""
+        names = ("calibration", "calibration_tokens", "seed")
+        return tuple(name for name in names if getattr(self, name) is not None)
 
     @property
     def measured_tokens(self) -> int:
@@ -145,8 +187,17 @@ class Conversion(Options):
     @property
     def keeps_packed(self) -> bool:
         """Whether weights that arrive quantized stay exactly as they are."""
+        return self.may_keep_packed and not self.has_budget
+
+    @property
+    def may_keep_packed(self) -> bool:
+        """Whether they may: with a budget, they do where it holds them and they are the best use of it."""
         asked = (self.bits, self.group_size, self.mode, self.recipe)
-        return all(setting is None for setting in asked) and not self.has_budget
+        return all(setting is None for setting in asked)
+
+    def without_budget(self) -> Conversion:
+        """What is asked for beside the budget."""
+        return replace(self, size=None, bpw=None, fit=None)
 
     def scheme(self) -> Scheme:
         """The settings of a layer that nothing else is said about."""

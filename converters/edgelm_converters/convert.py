@@ -11,35 +11,42 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Unpack
 
 import mlx.core as mx
 
+from edgelm import device as devices
 from edgelm import paths
-from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
-from edgelm.errors import FitError, OptionError, OutputError, UnsupportedError
+from edgelm.atomic import atomic_directory, disk_errors
+from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.machine.long_job import long_job
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.config import normalise_config
-from edgelm.model.manifest import FILE_NAME, Manifest
+from edgelm.model.manifest import Manifest
 from edgelm.model.names import place
 from edgelm.model.network import mlx_lm_errors
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
-from edgelm_converters.budgeted import budget_bytes, decide_by_budget, decide_widest, refuse_impossible
+from edgelm_converters.budget.as_stored import AsStored
+from edgelm_converters.budgeted import (
+    budget_bytes,
+    decide_by_budget,
+    decide_without_measuring,
+    refuse_impossible,
+)
 from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
 from edgelm_converters.checkpoint import Checkpoint
-from edgelm_converters.conversion import Conversion
+from edgelm_converters.conversion import Conversion, is_narrow
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.distilling import with_trained
 from edgelm_converters.estimate import OnEstimate
-from edgelm_converters.job import Job
+from edgelm_converters.job import Job, Packed
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
 from edgelm_converters.model_files import converted_config, write_configs
@@ -48,6 +55,7 @@ from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
+from edgelm_converters.result.there import recorded, refuse_there
 from edgelm_converters.sanitize import grouped
 from edgelm_converters.sensitivities import sensitivities
 from edgelm_converters.sources.tokenizer_files import built_note
@@ -107,21 +115,13 @@ def convert(
     wanted = Conversion(**settings)
     said = None if name is None and output is None else place(paths.models(), name=name, output=output)
     if said is not None:
-        _refuse_there(said, force=force)
+        refuse_there(said, force=force)
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
     target = said or place(paths.models(), default=library_name(checkpoint, config, wanted))
-    _refuse_there(target, force=force)
-    with _buffer_cache(0), long_job("the conversion", "a lower --quality"):
+    refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
+    with _buffer_cache(devices.current_pace().reused_bytes), long_job("the conversion", "a lower --quality"):
         return _convert(checkpoint, config, notes, wanted, target, on_progress, on_estimate, force=force)
-
-
-def _refuse_there(target: Path, *, force: bool) -> None:
-    """Refuse to write over what is there; with `force`, over what is no model of edgelm's."""
-    if not force:
-        refuse_existing(target, hint="--force replaces it; --name or --output call the new one otherwise")
-    elif target.exists() and not (target / FILE_NAME).is_file():
-        raise OutputError(f"{target} exists and was not written by edgelm, so it is not replaced")
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _buffer_cache(size_bytes: int) -> Iterator[None]:
 
 
 def _reused_bytes(job: Job) -> int:
-    return 0 if job.wanted.chosen_quality == "rtn" else REUSED_BYTES
+    return devices.current_pace().reused_bytes if job.wanted.chosen_quality == "rtn" else REUSED_BYTES
 
 
 def _convert(
@@ -154,7 +154,7 @@ def _convert(
         decision, plan = plan_of(job)
         if wanted.has_budget:
             job, decision, plan = _plan_budget(job, decision, plan)
-        if not wanted.allow_mixed:
+        if not (wanted.allow_mixed or wanted.has_budget):
             check_size(plan, decision)
         check_disk(plan, target)
         # Before the weights: a tokenizer that does not load is no news to give after an hour's work.
@@ -210,31 +210,59 @@ def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Ca
 def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decision, Plan]:
     """The plan with widths chosen to spend the budget where it lowers the divergence most.
 
-    A budget that holds every tensor at the widest is spent at once, and rounds to nearest unless a quality was asked
-    for: as the default does without a budget at such widths.
+    What the source holds quantized already is among the choices. A budget that holds every tensor so, or at the widest,
+    is spent at once, and rounds to nearest unless a quality was asked for: as the default does without a budget at such
+    widths.
     """
     network = job.network()
     budget = budget_bytes(job.wanted, plan, network, job.config)
-    movable = movable_layers(network, decision.layers)
-    refuse_impossible(plan, list(movable), budget, job.wanted)
-    widest = decide_widest(decision, plan, list(movable), budget)
-    if widest is not None:
-        if not job.wanted.asks_for_quality:
-            job = job.rounding("the budget holds every tensor at the widest")
-        return job, *plan_of(job, widest)
-    with _buffer_cache(REUSED_BYTES):
-        found, tied = sensitivities(job, plan, list(movable))
-    return job, *plan_of(job, decide_by_budget(decision, plan, budget, found, tied))
+    movable = list(movable_layers(network, decision.layers))
+    stored = _as_stored(job)
+    refuse_impossible(plan, movable, budget, job.wanted, stored)
+    found = decide_without_measuring(decision, plan, movable, budget, stored)
+    if found is None:
+        with _buffer_cache(REUSED_BYTES):
+            measured, tied = sensitivities(job, plan, movable)
+        found = decide_by_budget(decision, plan, budget, measured, tied, stored)
+        return job, *plan_of(job, found[0], stored.kept(found[1]) if stored else None)
+    decision, plan = plan_of(job, found[0], stored.kept(found[1]) if stored else None)
+    return _rounding_where_wide(job, plan), decision, plan
 
 
-def plan_of(job: Job, decision: Decision | None = None) -> tuple[Decision, Plan]:
+def _rounding_where_wide(job: Job, plan: Plan) -> Job:
+    """`job` for a `plan` that nothing was measured for: few bits are calibrated, others rounded, nothing if so asked."""
+    if not plan.quantize:
+        job.notes.append("the budget holds the source's weights as they are: nothing is quantized anew")
+        return replace(job, wanted=job.wanted.rounding())
+    if job.wanted.asks_for_quality or any(map(is_narrow, plan.quantize.values())):
+        return job
+    return job.rounding("the budget holds every tensor at the widest")
+
+
+def _as_stored(job: Job) -> AsStored | None:
+    """What no options give, where the source is quantized and may stay so."""
+    if not job.wanted.may_keep_packed:
+        return None
+    decision, plan = plan_of(replace(job, wanted=job.wanted.without_budget()))
+    return AsStored(decision, plan) if plan.packed or job.checkpoint.requantized else None
+
+
+def plan_of(job: Job, decision: Decision | None = None, kept: Packed | None = None) -> tuple[Decision, Plan]:
+    """How every layer is quantized, and what is written.
+
+    Args:
+        decision: made already; None makes it.
+        kept: the packed modules that stay so; None is all of them, or none where something else was asked for.
+    """
     network = job.network()
     inputs, held = job.inputs(network)
-    kept = held if job.wanted.keeps_packed else {}
-    if held and not job.wanted.keeps_packed:
-        inputs = unpacked(inputs, held)
+    if kept is None:
+        kept = held if job.wanted.keeps_packed else {}
+    anew = {path: settings for path, settings in held.items() if path not in kept}
+    if anew:
+        inputs = unpacked(inputs, anew)
     decision = decision or decide_layers(network, job.checkpoint, job.wanted, kept)
-    dtypes = choose_dtypes(job.checkpoint, job.wanted, kept, decision)
+    dtypes = choose_dtypes(job.checkpoint, job.wanted, held if job.wanted.may_keep_packed else kept, decision)
     return decision, make_plan(network, inputs, kept, decision, dtypes)
 
 
@@ -298,7 +326,7 @@ def _manifest(job: Job, plan: Plan, weights: dict[str, str], receipt: Receipt) -
     asked = wanted.scheme().settings if plan.quantize and is_uniform and not plan.packed else {}
     quality = wanted.chosen_quality if plan.quantize else None
     recipe = {"name": wanted.recipe, **asked, "dtype": wanted.dtype, "quality": quality}
-    recipe |= {"size": wanted.size, "bpw": wanted.bpw, "fit": wanted.fit}
+    recipe |= recorded(wanted)
     return Manifest(
         source=origin.source,
         kind=origin.kind,

@@ -54,13 +54,29 @@ def choose_dtypes(
 
     "auto" is what runs fastest on this machine, but never loses what a packed source holds: there the
     scales stay as stored, and float32 vectors join their dtype only if every value survives.
+
+    Args:
+        packed: the modules of the source that are packed and may stay so.
     """
     usual, is_gguf = usual_dtype(checkpoint, wanted), checkpoint.origin.kind == "gguf"
-    if wanted.dtype == "source" or (wanted.dtype == "auto" and packed and not is_gguf):
+    if packed and not is_gguf and wanted.dtype in ("auto", "source"):
+        return _stored_dtypes(_most_common(checkpoint, FLOATS) or usual, packed)
+    if wanted.dtype == "source":
         return lambda _, tensor: tensor.dtype
-    if wanted.dtype == "auto" and wanted.keeps_packed and is_gguf and _half_precision(checkpoint):
+    keeps = wanted.keeps_packed or (wanted.may_keep_packed and bool(packed or checkpoint.requantized))
+    if wanted.dtype == "auto" and keeps and is_gguf and _half_precision(checkpoint):
         return _kept_dtypes(usual, decision)
     return lambda _, tensor: usual
+
+
+def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
+    """As stored; a packed weight that was unpacked, to be quantized anew, gets the dtype of the `scales` beside it."""
+
+    def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
+        path, _, kind = name.rpartition(".")
+        return scales if kind == "weight" and path in packed else tensor.dtype
+
+    return choose
 
 
 def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:

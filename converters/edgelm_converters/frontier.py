@@ -110,9 +110,11 @@ class Comparing:
         if method == "distilled":
             width = {**width, "distill": self.distill_steps}
         quality = "best" if method == "distilled" else method
-        calibration = self.calibration if quality in ("good", "best") else None
+        is_calibrated = quality in ("good", "best")
+        calibration = self.calibration if is_calibrated else None
+        tokens = self.calibration_tokens if is_calibrated else None
         return Conversion(
-            quality=quality, calibration=calibration, calibration_tokens=self.calibration_tokens, dtype=self.dtype,
+            quality=quality, calibration=calibration, calibration_tokens=tokens, dtype=self.dtype,
             verify=False, loss_tokens=0, **width,
         )  # fmt: skip
 

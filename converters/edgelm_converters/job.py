@@ -54,7 +54,10 @@ class Job:
 
     def rounding(self, because: str) -> Job:
         """With weights rounded to nearest after all."""
-        return replace(self, wanted=replace(self.wanted, quality="rtn"), rounded_because=because)
+        unused = self.wanted.of_calibration()
+        if unused:
+            self.notes.append(f"nothing was calibrated, so {' and '.join(unused)} changed nothing")
+        return replace(self, wanted=self.wanted.rounding(), rounded_because=because)
 
     def network(self) -> Any:
         """A fresh unquantized network; costs no memory until it is evaluated."""

@@ -53,6 +53,12 @@ class Plan:
         return self.size_bytes * 8 / self.parameters
 
 
+def stored_bytes(plan: Plan, path: str) -> int:
+    """Of the weight of the module at `path`, with its scales and biases where it is packed."""
+    names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
+    return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
+
+
 def make_plan(
     network: Any,
     inputs: Mapping[str, LazyTensor],

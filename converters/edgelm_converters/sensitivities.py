@@ -65,8 +65,10 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
         UnsupportedError: the architecture cannot be run layer by layer.
     """
     text = read_text(
-        dataclasses.replace(job.wanted, calibration_tokens=TEXT_TOKENS), job.directory, job.config
-    )
+        dataclasses.replace(job.wanted, quality="best", calibration_tokens=TEXT_TOKENS),
+        job.directory,
+        job.config,
+    )  # a quality that takes so many tokens: only its text is read
     sampled = [row[:SAMPLED_ROW_TOKENS] for row in text.rows[-SAMPLED_ROWS:]]
     rows = text.rows[:TEXT_ROWS]
     sequential = job.wanted.chosen_quality == "best"

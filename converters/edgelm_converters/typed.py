@@ -20,8 +20,8 @@ class ConversionSettings(TypedDict, total=False):
     bpw: float | None
     fit: str | None
     calibration: str | None
-    calibration_tokens: int
-    seed: int
+    calibration_tokens: int | None
+    seed: int | None
     distill: int | None
     dtype: str
     allow_mixed: bool

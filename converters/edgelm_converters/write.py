@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from edgelm import device
 from edgelm.atomic import disk_errors
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant.formats import searched
@@ -86,7 +87,8 @@ def _arrays(plan: Plan, quantizer: Quantizer) -> Iterator[tuple[str, mx.array]]:
         made = _quantized(plan, path, quantizer)
         for name in group:
             yield name, made.pop(name)
-            mx.clear_cache()
+            if not device.current_pace().reused_bytes:
+                mx.clear_cache()
 
 
 def _read(plan: Plan, name: str) -> mx.array:

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 from typing import Any
 
+from edgelm import log
 from edgelm.model.sources import module_source, module_spec, siblings
 
 Config = dict[str, Any]
@@ -64,6 +65,8 @@ def _is_plain(value: Any) -> bool:
 def _of_transformers(part: Config) -> Config:
     """The whole config as its class in transformers completes it; empty where there is none or it refuses."""
     from huggingface_hub.errors import StrictDataclassError
+
+    log.silence_known()
     from transformers import CONFIG_MAPPING
 
     kind = part.get("model_type")

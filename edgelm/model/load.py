@@ -18,7 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map_with_path, tree_unflatten
 
-from edgelm import device
+from edgelm import device, log
 from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
 from edgelm.model import config as configs
 from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
@@ -226,6 +226,7 @@ def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str
             f"{directory} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model beside the weights",
         )
+    log.silence_known()
     with keep_file_limit():
         from mlx_lm.tokenizer_utils import load as load_wrapper
     try:

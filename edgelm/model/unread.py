@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgelm import log
 from edgelm.errors import UnsupportedError
 from edgelm.model.sources import family_source
 
@@ -62,6 +63,7 @@ def _honoured(part: Config, unread: Mapping[str, Any]) -> dict[str, Any]:
     kind = part.get("model_type")
     if not unread or not isinstance(kind, str):
         return {}
+    log.silence_known()
     from transformers import CONFIG_MAPPING
 
     if kind not in CONFIG_MAPPING:

@@ -30,6 +30,8 @@ class Choice:
     size_bytes: int
     loss: float
     """What it is expected to add to the divergence, in nats per token."""
+    is_stored: bool = False
+    """The tensor stays as the source holds it, packed or not: nothing is added."""
 
 
 def allocate(choices: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict[str, Choice]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm import device
 from edgelm.quant.affine import pack
 from edgelm.quant.search import CHUNK_WEIGHTS, THOROUGH, Effort, column_weights, search
 
@@ -96,7 +97,7 @@ def multiplication(
 
 
 def _in_chunks(values: mx.array, make: Any) -> Packed:
-    step = max(1, 4 * CHUNK_WEIGHTS // values.shape[1])
+    step = max(1, max(4, device.current_pace().chunks) * CHUNK_WEIGHTS // values.shape[1])
     parts = []
     for start in range(0, values.shape[0], step):
         parts.append(make(start, min(start + step, values.shape[0])))
@@ -124,7 +125,8 @@ def _best_blocks(values: mx.array, weights: mx.array, settings: Settings) -> Pac
         wins = error < best_error
         best_scales, best_error = mx.where(wins, scales, best_scales), mx.where(wins, error, best_error)
         best_codes = mx.where(mx.repeat(wins, size, axis=-1), codes, best_codes)
-        mx.eval(best_scales, best_codes, best_error)
+        if device.current_pace().candidates == 1:
+            mx.eval(best_scales, best_codes, best_error)
     assert best_codes is not None
     return {"weight": pack(best_codes, 4), "scales": best_scales}
 

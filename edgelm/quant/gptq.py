@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from edgelm import device
 from edgelm.quant.affine import Grid, nearest, plain_grid, stored
 from edgelm.quant.curvature import Curvature
 from edgelm.quant.search import THOROUGH, Effort, search
@@ -137,7 +138,7 @@ def _compensated(wanted: mx.array, grid: Grid, curvature: Curvature) -> mx.array
     columns = _Columns.of(grid, curvature)
     left = mx.contiguous(wanted.T[curvature.order])  # [C, R]
     factor, count = curvature.factor, left.shape[0]
-    made = []
+    made, waits = [], device.current_pace().candidates
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         scales, biases = columns.block(start, stop)
@@ -151,7 +152,8 @@ def _compensated(wanted: mx.array, grid: Grid, curvature: Curvature) -> mx.array
             errors.append(error)
         left = left[stop - start :] - factor[start:stop, stop:].T @ mx.stack(errors)
         made.append(mx.stack(codes))
-        mx.eval(left, made[-1])
+        if len(made) % waits == 0:
+            mx.eval(left, *made[-waits:])
     return _original_order(mx.concatenate(made), curvature)
 
 
@@ -162,7 +164,7 @@ def _swept(wanted: mx.array, fitted: Fitted, curvature: Curvature) -> Fitted:
     matrix = curvature.matrix[order][:, order]
     old_codes = mx.contiguous(fitted.codes.T[order])
     slope = matrix @ (wanted - fitted.weight).T[order]  # [C, R]: H (w − ŵ)
-    made, count = [], slope.shape[0]
+    made, count, waits = [], slope.shape[0], device.current_pace().candidates
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         scales, biases = columns.block(start, stop)
@@ -177,7 +179,8 @@ def _swept(wanted: mx.array, fitted: Fitted, curvature: Curvature) -> Fitted:
             moves.append(move)
         slope = slope - matrix[:, start:stop] @ mx.stack(moves)
         made.append(mx.stack(codes))
-        mx.eval(slope, made[-1])
+        if len(made) % waits == 0:
+            mx.eval(slope, *made[-waits:])
     return _measured(wanted, grid, _original_order(mx.concatenate(made), curvature), curvature)
 
 

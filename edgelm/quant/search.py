@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from edgelm import device
 from edgelm.quant.affine import Grid, nearest, plain_grid, stored
 
 CHUNK_WEIGHTS = 1 << 18
-"""Weights searched at once: bounds memory, and fits caches."""
+"""Weights searched at once on a CPU, and 16 times as many on a GPU: bounds memory, and fits caches."""
 
 SMALLEST_FLOAT16 = 2.0**-24
 """Subnormal, and exact as a float32."""
@@ -64,11 +65,12 @@ def search(
         dtype: what scales and biases will be stored in.
         importance: [C], non-negative; None weighs all columns alike.
     """
-    rows = max(1, CHUNK_WEIGHTS // weight.shape[1])
-    parts = [
-        _search(weight[start : start + rows], bits, group_size, dtype, importance, effort)
-        for start in range(0, weight.shape[0], rows)
-    ]
+    pace = device.current_pace()
+    rows = max(1, pace.chunks * CHUNK_WEIGHTS // weight.shape[1])
+    parts = []
+    for start in range(0, weight.shape[0], rows):
+        parts.append(_search(weight[start : start + rows], bits, group_size, dtype, importance, effort, pace))
+        mx.eval(parts[-1].scales, parts[-1].biases)  # else what a chunk was made from would live on
     scales = mx.concatenate([part.scales for part in parts])
     biases = mx.concatenate([part.biases for part in parts])
     mx.eval(scales, biases)
@@ -91,10 +93,11 @@ def weighted_error(weight: mx.array, grid: Grid, importance: mx.array | None) ->
 
 
 def _search(
-    weight: mx.array, bits: int, group_size: int, dtype: mx.Dtype, importance: mx.array | None, effort: Effort
-) -> Grid:
+    weight: mx.array, bits: int, group_size: int, dtype: mx.Dtype, importance: mx.array | None, effort: Effort,
+    pace: device.Pace,
+) -> Grid:  # fmt: skip
     plain = plain_grid(weight, bits, group_size, dtype)
-    groups = _Groups(weight, group_size, importance, dtype, 2**bits - 1)
+    groups = _Groups(weight, group_size, importance, dtype, 2**bits - 1, pace.candidates)
     best = groups.measured(plain.scales.reshape(-1), plain.biases.reshape(-1))
     step = (1 - NARROWEST[bits]) / (effort.points - 1)
     for index in range(effort.points):
@@ -125,8 +128,10 @@ class _Groups:
     """The N groups of one chunk, as columns: sums along the first axis are several times faster on a CPU."""
 
     def __init__(
-        self, weight: mx.array, group_size: int, importance: mx.array | None, dtype: mx.Dtype, max_code: int
-    ) -> None:
+        self, weight: mx.array, group_size: int, importance: mx.array | None, dtype: mx.Dtype, max_code: int,
+        candidates: int,
+    ) -> None:  # fmt: skip
+        self._candidates, self._pending = candidates, 0
         self.values = mx.contiguous(weight.reshape(-1, group_size).T)  # [g, N]
         self.weights = self._spread(importance, weight.shape, group_size)  # [g, N], or None: all alike
         self.dtype, self.max_code = dtype, max_code
@@ -136,7 +141,8 @@ class _Groups:
         self.smallest = SMALLEST_FLOAT16 if dtype == mx.float16 else mx.finfo(dtype).smallest_normal
         self.total = self._weighted(mx.ones_like(self.values)).sum(axis=0)
         self.value_sum = self._weighted(self.values).sum(axis=0)
-        mx.eval(self.values, self.below, self.above, self.mean, self.total, self.value_sum)
+        if candidates == 1:
+            mx.eval(self.values, self.below, self.above, self.mean, self.total, self.value_sum)
 
     @staticmethod
     def _spread(importance: mx.array | None, shape: tuple[int, ...], group_size: int) -> mx.array | None:
@@ -180,8 +186,11 @@ class _Groups:
             mx.where(wins, other.low, one.low),
             mx.where(wins, other.high, one.high),
         )
-        # Evaluated at once, or every candidate's arrays would live together.
-        mx.eval(*vars(chosen).values())
+        self._pending += 1
+        if self._pending >= self._candidates:
+            # Few at once, or every candidate's arrays would live together.
+            mx.eval(*vars(chosen).values())
+            self._pending = 0
         return chosen
 
     def _weighted(self, values: mx.array) -> mx.array:

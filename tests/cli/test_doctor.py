@@ -82,7 +82,58 @@ def test_what_slows_edgelm_is_warned_of(check: doctor.Check, remedy: str) -> Non
     assert remedy in (check.remedy or "")
 
 
-def test_a_good_machine_has_no_warnings() -> None:
+@pytest.mark.parametrize(
+    ("core", "rows", "environment", "status", "said", "remedy"),
+    [
+        (
+            "SkylakeX",
+            True,
+            {},
+            "ok",
+            "kernels for SkylakeX, products with one row by the matrix-vector",
+            None,
+        ),
+        ("Prescott", True, {}, "warn", "kernels for Prescott", "install a newer OpenBLAS"),
+        ("Prescott", True, {"OPENBLAS_CORETYPE": "Prescott"}, "warn", "Prescott", "unset OPENBLAS_CORETYPE"),
+        (
+            "Haswell",
+            False,
+            {"EDGELM_ROW_PRODUCTS": "0"},
+            "warn",
+            "general routine",
+            "unset EDGELM_ROW_PRODUCTS",
+        ),
+        ("Haswell", False, {"PATH": ""}, "warn", "general routine", "apt install g++"),
+        ("neoversen1", True, {}, "ok", "kernels for neoversen1", None),
+    ],
+)
+def test_which_kernels_and_routine_openblas_multiplies_with(
+    core: str, rows: bool, environment: dict[str, str], status: str, said: str, remedy: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("EDGELM_ROW_PRODUCTS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: core)
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: rows)
+    monkeypatch.setattr("edgelm.blas.core_for", lambda _: "SKYLAKEX")
+    check = doctor.check_blas(CPU, 1e11)
+    assert check.status == status
+    assert said in check.value
+    assert (remedy in (check.remedy or "")) if remedy else check.remedy is None
+
+
+def test_the_oldest_kernels_are_right_for_the_oldest_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: "Prescott")
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: True)
+    monkeypatch.setattr("edgelm.blas.core_for", lambda _: None)
+    assert doctor.check_blas(CPU, 1e10).status == "ok"
+
+
+def test_a_good_machine_has_no_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: "SkylakeX")
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: True)
     checks = (
         doctor.check_torch(False),
         doctor.check_blas(CPU, 1e11),

@@ -58,8 +58,8 @@ def test_mixed_widths_lose_less_than_uniform_ones_at_the_same_bytes(tied: Path, 
 def test_an_impossible_budget_names_the_nearest_possible(tied: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="the smallest possible is") as caught:
         convert(tied, tmp_path / "out", size="10kB", **FEW)
-    least = float((caught.value.hint or "").removeprefix("ask for --bpw ").split()[0])
-    convert(tied, tmp_path / "out", bpw=least, **FEW)
+    least = (caught.value.hint or "").removeprefix("ask for --size ").split()[0]
+    convert(tied, tmp_path / "out", size=least, **FEW)
 
 
 def test_what_a_mac_can_hold(tied: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from edgelm import log
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
 from edgelm.model.config import read_json
 from edgelm.model.network import keep_file_limit, mlx_lm_errors
@@ -100,6 +101,7 @@ def _build(source: Path, directory: Path, *, has_sidecars: bool) -> None:
 def _build_with_sidecars(source: Path, directory: Path) -> None:
     """What transformers makes of all the files, saved in the form that loads without them."""
     with keep_file_limit():
+        log.silence_known()
         from transformers import AutoTokenizer
     try:
         with mlx_lm_errors(source):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
+from edgelm import blas
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _FREE_DISK_BYTES = 5_000_000_000
 """Room for one small model and its conversion."""
 _OPEN_FILES = 1024
+_OLDEST_KERNELS = ("prescott", "generic")
+"""What OpenBLAS uses on a processor that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +83,46 @@ def check_memory(machine: Device) -> Check:
 
 
 def check_blas(machine: Device, flops_per_s: float) -> Check:
+    """Which BLAS MLX multiplies with, with the kernels of which processor, and by which routine products with one row."""
     speed = f"{flops_per_s / 1e9:,.0f} GFLOP/s in float32"
-    if machine.has_fast_blas:
-        return Check("BLAS", "ok", f"OpenBLAS, {speed}")
-    return Check(
-        "BLAS",
-        "warn",
-        f"the reference BLAS of MLX's wheel, {speed}",
-        "sudo apt install libopenblas0 (prompts are read about 15 times faster)",
-    )
+    if not machine.has_fast_blas:
+        return Check(
+            "BLAS",
+            "warn",
+            f"the reference BLAS of MLX's wheel, {speed}",
+            "sudo apt install libopenblas0 (prompts are read about 15 times faster)",
+        )
+    core = blas.core_type()
+    if core is None:
+        return Check(
+            "BLAS", "ok", f"Accelerate, {speed}" if sys.platform == "darwin" else f"OpenBLAS, {speed}"
+        )
+    by_rows = blas.has_row_products()
+    routine = "by the matrix-vector routine" if by_rows else "by the general routine, which is slower"
+    remedies = [remedy for remedy in (_slow_kernels(core), None if by_rows else _no_row_products()) if remedy]
+    value = f"OpenBLAS with kernels for {core}, products with one row {routine}; {speed}"
+    return Check("BLAS", "warn" if remedies else "ok", value, "; ".join(remedies) or None)
+
+
+def _slow_kernels(core: str) -> str | None:
+    """What to do about the oldest kernels on a processor that could run better ones."""
+    fitting = blas.core_for(blas.processor_flags())
+    if core.lower() not in _OLDEST_KERNELS or fitting is None:
+        return None
+    if os.environ.get("OPENBLAS_CORETYPE"):
+        return (
+            f"unset OPENBLAS_CORETYPE: this processor runs the kernels for {fitting}, several times as fast"
+        )
+    return f"install a newer OpenBLAS: this one fell back to SSE3, and this processor could run {fitting}"
+
+
+def _no_row_products() -> str:
+    """Why products with one row, which decoding consists of, go to the general routine."""
+    if os.environ.get("EDGELM_ROW_PRODUCTS") == "0":
+        return "unset EDGELM_ROW_PRODUCTS, which turns the faster routine off"
+    if shutil.which("g++") is None:
+        return "sudo apt install g++, which the faster routine for answers is compiled with"
+    return "`edgelm --debug doctor` says why the faster routine for answers could not be compiled"
 
 
 def check_compiler(machine: Device, failure: str | None) -> Check:

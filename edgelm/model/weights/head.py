@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from edgelm import log
 from edgelm.model.network import build_network
 from edgelm.model.sources import family_source
 from edgelm.quant.tree import flat_parameters
@@ -128,6 +129,7 @@ def _is_tied(config: Config) -> bool:
     said = _said(config)
     if said is not None:
         return said
+    log.silence_known()
     from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")

@@ -118,3 +118,46 @@ def test_hidden_files_and_projectors_beside_a_gguf_are_no_models(write_model, ho
     (directory / "other.gguf").write_bytes(b"GGUF")
     with pytest.raises(FormatError, match=r"holds 2 GGUF files: model\.gguf, other\.gguf"):
         convert(directory, tmp_path / "again", verify=False)
+
+
+MIXES = [
+    {"kind": Kind.Q4_0},
+    {"kind": Kind.Q8_0},
+    {"kind": Kind.Q4_0, "token_embd__weight": Kind.Q8_0},
+    {"kind": Kind.Q4_0, "token_embd__weight": Kind.F16, "blk__0__ffn_down__weight": Kind.Q6_K},
+    {"kind": Kind.Q6_K},
+]
+
+
+@pytest.mark.parametrize("budget", [{"fit": "M2 Air 8GB"}, {"size": "1GB"}, {"bpw": 16.0}], ids=str)
+@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(kind.name for kind in mix.values()))
+def test_a_large_budget_gives_nothing_larger_and_worse_than_no_option(mix, budget, write_model, home):
+    path = write_model(**mix)
+    plain, made = convert(path), convert(path, **budget)
+    sizes = [one.manifest.size_bytes for one in (made, plain)]
+    losses = [
+        (one.manifest.receipt["comparison"] or one.manifest.receipt["quality"])["mean_kl"]
+        for one in (made, plain)
+    ]
+    assert sizes[0] <= sizes[1]
+    assert losses[0] <= losses[1]
+
+
+def test_a_budget_that_holds_exact_repacks_is_told_so_and_measures_nothing(write_model, home):
+    estimated = []
+    made = convert(write_model(Kind.Q4_0), fit="M2 Air 8GB", on_estimate=estimated.append)
+    assert made.manifest.receipt["tensors"] == {
+        "F32 → float16": 3,
+        "Q4_0 → 4-bit group 32 (kept)": len(MATRICES),
+    }
+    assert estimated == []
+    assert any("nothing is quantized anew" in note for note in made.manifest.receipt["notes"])
+
+
+def test_a_budget_below_the_source_keeps_the_tensors_that_it_can(write_model, home):
+    path = write_model(Kind.Q4_0, token_embd__weight=Kind.F16)
+    plain = convert(path, verify=False)
+    made = convert(path, size=f"{plain.manifest.size_bytes - 1000}B", verify=False)
+    assert made.manifest.size_bytes <= plain.manifest.size_bytes - 1000
+    assert made.manifest.receipt["tensors"]["Q4_0 → 4-bit group 32 (kept)"] == len(MATRICES) - 1
+    assert made.manifest.receipt["tensors"]["F16 → 8-bit group 64"] == 1

@@ -1,0 +1,1 @@
+"""What a budget may spend on beside widths that it chooses itself."""

@@ -1,0 +1,1 @@
+"""Where a conversion goes, and what is there already."""

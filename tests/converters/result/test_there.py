@@ -1,0 +1,87 @@
+"""What a refusal says of the model that is there already, and settings of a calibration that does not take place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelm.errors import OptionError, OutputError
+from edgelm.model.manifest import Manifest
+from edgelm_converters.checkpoint import Origin
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.result.there import recorded, refuse_there
+
+ORIGIN = Origin("org/tiny", "huggingface", (Path("model.safetensors"),), revision="abc")
+
+
+def there(directory: Path, source: str = "org/tiny", **settings: Any) -> Path:
+    """A directory with a manifest of such a conversion."""
+    directory.mkdir()
+    recipe = {key: value for key, value in recorded(Conversion(**settings)).items() if value is not None}
+    Manifest(source, "huggingface", revision="abc", recipe=recipe).write(directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({}, {"seed": 3}, "made with seed 0 instead of 3"),
+        ({"seed": 3}, {}, "made with seed 3 instead of 0"),
+        ({"seed": 0}, {}, "same source with the same settings"),
+        ({}, {"calibration_tokens": 2048}, "made with calibration_tokens 16384 instead of 2048"),
+        (
+            {"calibration": "/a/text.txt"},
+            {"calibration": "/b/text.txt"},
+            "calibration /a/text.txt instead of /b/text.txt",
+        ),
+        ({"size": "1.0GB"}, {"size": "1GB"}, "size 1.0GB instead of 1GB"),
+    ],
+)
+def test_a_refusal_says_what_differs(
+    before: dict[str, Any], now: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    target = there(tmp_path / "tiny-4bit", **before)
+    with pytest.raises(OutputError, match=told) as caught:
+        refuse_there(target, force=False, wanted=Conversion(**now), origin=ORIGIN)
+    assert "--force" in (caught.value.hint or "")
+    refuse_there(target, force=True, wanted=Conversion(**now), origin=ORIGIN)
+
+
+def test_another_publishers_model_of_the_name_is_told(tmp_path: Path) -> None:
+    target = there(tmp_path / "tiny-4bit", "other/tiny")
+    with pytest.raises(OutputError, match="source other/tiny instead of org/tiny"):
+        refuse_there(target, force=False, wanted=Conversion(), origin=ORIGIN)
+
+
+def test_a_directory_without_a_manifest_is_refused_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="already exists"):
+        refuse_there(tmp_path, force=False, wanted=Conversion(), origin=ORIGIN)
+    with pytest.raises(OutputError, match="not written by edgelm"):
+        refuse_there(tmp_path, force=True, wanted=Conversion(), origin=ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "without", [{"quality": "rtn"}, {"quality": "fast"}, {"bits": 8}, {"mode": "mxfp4"}], ids=str
+)
+@pytest.mark.parametrize("given", [{"seed": 0}, {"seed": 3}, {"calibration_tokens": 1024}], ids=str)
+def test_settings_of_a_calibration_that_is_not_made_are_refused_by_name(
+    without: dict[str, Any], given: dict[str, Any]
+) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(given))} would change nothing") as caught:
+        Conversion(**without, **given)
+    assert next(iter(given)) in caught.value.settings
+    Conversion(**{**without, **given, "quality": "best"})
+
+
+def test_so_are_they_where_only_the_source_tells() -> None:
+    wide = [{"bits": 8, "group_size": 32}]
+    for layers in (wide, []):
+        with pytest.raises(OptionError, match="calibration_tokens and seed would change nothing"):
+            Conversion(seed=1, calibration_tokens=1024).settled(layers)
+    assert Conversion(seed=1).settled([{"bits": 4, "group_size": 32}]).seed == 1
+
+
+def test_measuring_for_a_budget_takes_the_seed_at_any_quality() -> None:
+    assert Conversion(bpw=4.0, quality="fast", seed=3).text_seed == 3

@@ -14,6 +14,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.units import count
+
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
@@ -38,6 +40,9 @@ class LazyTensor:
         for length in self.shape:
             count *= length
         return count * self.dtype.size
+
+
+_WIDE = {"F64", "torch.float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +80,9 @@ class Checkpoint:
     requantized: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Modules whose stored type MLX cannot hold, to be quantized to these settings instead."""
     generation_config: dict[str, Any] | None = None
+
+
+def wide_notes(checkpoint: Checkpoint) -> list[str]:
+    """What the receipt says of tensors that are wider in the source than MLX computes."""
+    wide = [name for name, tensor in checkpoint.tensors.items() if tensor.stored_as in _WIDE]
+    return [f"{count(len(wide), 'tensor')} of float64, {wide[0]!r} for one, read as float32"] if wide else []

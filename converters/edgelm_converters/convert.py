@@ -41,7 +41,7 @@ from edgelm_converters.budgeted import (
     refuse_impossible,
 )
 from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
-from edgelm_converters.checkpoint import Checkpoint
+from edgelm_converters.checkpoint import Checkpoint, wide_notes
 from edgelm_converters.conversion import Conversion, is_narrow
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.distilling import with_trained
@@ -118,6 +118,7 @@ def convert(
         refuse_there(said, force=force)
     checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
     checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
+    notes += wide_notes(checkpoint)
     target = said or place(paths.models(), default=library_name(checkpoint, config, wanted))
     refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
     with _buffer_cache(devices.current_pace().reused_bytes), long_job("the conversion", "a lower --quality"):

@@ -155,7 +155,7 @@ def _lines(plan: Plan, device: Device, bandwidth: Bandwidth) -> list[tuple[str, 
     return [
         ("weights", f"{format_bytes(fit.weights_bytes)} in memory{width}{cast}"),
         ("KV cache", _cache_text(fit)),
-        ("workspace", _bytes_or_unknown(fit.workspace_bytes)),
+        ("workspace", _workspace_text(fit)),
         ("in all", f"{format_bytes(fit.total_bytes)} of {format_bytes(fit.budget_bytes)} safe to use"),
         ("verdict", _verdict_text(fit)),
         ("longest context", "unknown" if fit.max_context is None else f"{count(fit.max_context, 'token')}"),
@@ -176,8 +176,10 @@ def _cache_text(fit: Fit) -> str:
     return f"{growth}; {format_bytes(fit.kv_bytes)} at {fit.context_tokens:,}"
 
 
-def _bytes_or_unknown(size_bytes: int | None) -> str:
-    return "unknown" if size_bytes is None else format_bytes(size_bytes)
+def _workspace_text(fit: Fit) -> str:
+    if fit.workspace_bytes is None:
+        return "unknown"
+    return f"{format_bytes(fit.workspace_bytes)}, {count(fit.chunk_tokens, 'token')} of the prompt at once"
 
 
 def _verdict_text(fit: Fit) -> str:

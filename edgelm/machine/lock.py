@@ -38,6 +38,9 @@ class ProcessLock:
             OSError: the file cannot be opened.
         """
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _is_supported(handle) and (living := _living(self._path)) not in (None, os.getpid()):
+            os.close(handle)
+            return living
         for _ in range(_TRIES):
             if _locked(handle, fcntl.LOCK_EX):
                 os.ftruncate(handle, 0)
@@ -64,8 +67,7 @@ def holder(path: Path) -> int | None:
         return None
     try:
         if not _is_supported(handle):
-            number = _number(path)
-            return number if number is not None and is_alive(number) else None
+            return _living(path)
         return None if _locked(handle, fcntl.LOCK_SH) else _number(path) or 0
     finally:
         os.close(handle)
@@ -94,6 +96,12 @@ def _is_supported(handle: int) -> bool:
         raise
     fcntl.flock(handle, fcntl.LOCK_UN)
     return True
+
+
+def _living(path: Path) -> int | None:
+    """The number in the file, where a process of that number lives."""
+    number = _number(path)
+    return number if number is not None and is_alive(number) else None
 
 
 def _number(path: Path) -> int | None:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from edgelm import device as devices
 from edgelm.errors import FitError
+from edgelm.model.cache_kind import CacheKind
 from edgelm.model.cache_shape import CacheShape, trace_cache
+from edgelm.model.chunks import SMALLEST_CHUNK, chunks_for
 from edgelm.model.config import context_length
 from edgelm.model.network import build_network
 from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights
@@ -22,11 +24,10 @@ from edgelm.units import count, format_bytes
 
 Verdict = Literal["fits", "tight", "does not fit"]
 
+_AS_COMPUTED = CacheKind()
+
 DEFAULT_CONTEXT_TOKENS = 4096
 """What a model must have room for, where nothing else is asked and it can do as much."""
-
-PREFILL_CHUNK_TOKENS = 512
-"""Prompt tokens computed at once that must fit; where memory allows more, the runtime takes more."""
 
 _TIGHT_PERCENT = 85
 _MAX_CONTEXT_TOKENS = 1 << 24
@@ -63,7 +64,9 @@ class Fit:
     kv_bytes: int | None
     """The cache with `context_tokens` in it."""
     workspace_bytes: int | None
-    """Peak of what a prefill chunk computes, at the end of the context."""
+    """Peak of what a chunk of the prompt computes, at the end of the context."""
+    chunk_tokens: int
+    """Prompt tokens computed at once: as many as the device bears and the budget allows, 32 at least."""
     budget_bytes: int
     """What the device can safely give."""
     context_tokens: int
@@ -80,13 +83,19 @@ class Fit:
 
 
 def check_fit(
-    directory: Path, config: dict[str, Any], device: devices.Device, *, context: int | None = None
+    directory: Path,
+    config: dict[str, Any],
+    device: devices.Device,
+    *,
+    context: int | None = None,
+    kind: CacheKind = _AS_COMPUTED,
 ) -> Fit:
     """Price the model in `directory` on `device`.
 
     Args:
         config: its normalised config.json.
         context: tokens to make room for; None takes 4096, or the model's own context if that is shorter.
+        kind: how its cache is kept.
 
     Raises:
         NotFoundError: there are no weights.
@@ -94,18 +103,23 @@ def check_fit(
         UnsupportedError: mlx-lm cannot run the architecture.
     """
     headers = read_headers(directory)
-    return price(headers, trace(config, directory), config, device, context=context)
+    return price(headers, trace(config, directory), config, device, context=context, kind=kind)
 
 
 def require_fit(
-    directory: Path, config: dict[str, Any], device: devices.Device, *, context: int | None = None
+    directory: Path,
+    config: dict[str, Any],
+    device: devices.Device,
+    *,
+    context: int | None = None,
+    kind: CacheKind = _AS_COMPUTED,
 ) -> Fit:
     """`check_fit`, refusing what does not fit.
 
     Raises:
         FitError: it does not fit; the message has the numbers and the hint a way out.
     """
-    fit = check_fit(directory, config, device, context=context)
+    fit = check_fit(directory, config, device, context=context, kind=kind)
     if fit.verdict == "does not fit":
         raise FitError(_account(directory, fit, device), hint=_way_out(fit, device))
     return fit
@@ -128,18 +142,23 @@ def price(
     device: devices.Device,
     *,
     context: int | None = None,
+    kind: CacheKind = _AS_COMPUTED,
 ) -> Fit:
     """Price tensors that need not exist, such as those a conversion would write; see `check_fit`."""
     trained = context_length(dict(config))
     tokens = context or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-    return account_of(headers, cache, config, device).at(tokens, trained)
+    return account_of(headers, cache, config, device, kind).at(tokens, trained)
 
 
 def account_of(
-    headers: Headers, cache: CacheShape | None, config: Mapping[str, Any], device: devices.Device
+    headers: Headers,
+    cache: CacheShape | None,
+    config: Mapping[str, Any],
+    device: devices.Device,
+    kind: CacheKind = _AS_COMPUTED,
 ) -> Account:
     """The parts of the sum for one model on one device; see `price`."""
-    return Account(price_weights(headers, config, device), cache, config, device)
+    return Account(price_weights(headers, config, device), cache, config, device, kind)
 
 
 def decode_roof_tokens_per_s(
@@ -168,17 +187,20 @@ class Account:
     cache: CacheShape | None
     config: Mapping[str, Any]
     device: devices.Device
+    kind: CacheKind = _AS_COMPUTED
 
     def at(self, tokens: int, trained: int | None) -> Fit:
-        workspace = self.workspace_bytes(tokens)
+        chunk = self.chunk_at(tokens)
+        workspace = self.workspace_bytes(tokens, chunk)
         parts = {"KV cache": self.cache, "workspace": workspace}
         return Fit(
             weights_bytes=self.weights.loaded_bytes,
             read_bytes_per_token=self.weights.read_bytes_per_token,
             is_dequantized=self.weights.is_dequantized,
-            kv_bytes_per_token=self._bytes(self.cache.growing_elements_per_token) if self.cache else None,
+            kv_bytes_per_token=self._growth_bytes(),
             kv_bytes=self.kv_bytes(tokens) if self.cache else None,
             workspace_bytes=workspace,
+            chunk_tokens=chunk,
             budget_bytes=devices.memory_budget_bytes(self.device),
             context_tokens=tokens,
             verdict=self.verdict(tokens),
@@ -187,7 +209,9 @@ class Account:
         )
 
     def verdict(self, tokens: int) -> Verdict:
-        budget, total = devices.memory_budget_bytes(self.device), self.total_bytes(tokens)
+        """Of a prompt of so many tokens, in chunks as long as the budget allows."""
+        budget = devices.memory_budget_bytes(self.device)
+        total = self.total_bytes(tokens, self.chunk_at(tokens))
         if total > budget:
             return "does not fit"
         comfortable = min(budget * _TIGHT_PERCENT // 100, self.device.available_bytes)
@@ -201,31 +225,50 @@ class Account:
         low, high = 0, trained or _MAX_CONTEXT_TOKENS
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.total_bytes(middle) <= budget else (low, middle - 1)
+            low, high = (
+                (middle, high) if self.total_bytes(middle, SMALLEST_CHUNK) <= budget else (low, middle - 1)
+            )
         return low if low < _MAX_CONTEXT_TOKENS else None
 
-    def total_bytes(self, tokens: int) -> int:
-        return self.weights.loaded_bytes + self.kv_bytes(tokens) + (self.workspace_bytes(tokens) or 0)
+    def chunk_at(self, tokens: int) -> int:
+        """The prompt tokens to compute at once in a prompt of so many: as the runtime takes them, 32 at least."""
+        budget = devices.memory_budget_bytes(self.device)
+        sizes = list(chunks_for(self.device, attention_heads(self.config)).sizes())
+        return next((size for size in sizes if self.total_bytes(tokens, size) <= budget), sizes[-1])
+
+    def total_bytes(self, tokens: int, chunk: int) -> int:
+        """Weights, cache and workspace for a prompt of so many tokens."""
+        return self.weights.loaded_bytes + self.kv_bytes(tokens) + (self.workspace_bytes(tokens, chunk) or 0)
 
     def kv_bytes(self, tokens: int) -> int:
-        return self._bytes(self.cache.elements_at(tokens)) if self.cache else 0
+        """The KV cache of so many tokens; 0 where its shape is not known."""
+        if self.cache is None:
+            return 0
+        whole = self._bytes(self.cache.elements_at(self.kind.kept(tokens)))
+        return int(whole * self.kind.share(self.weights.float_bytes))
 
-    def workspace_bytes(
-        self, tokens: int, chunk: int = PREFILL_CHUNK_TOKENS, *, is_cache_packed: bool = False
-    ) -> int | None:
+    def _growth_bytes(self) -> int | None:
+        if self.cache is None:
+            return None
+        if self.kind.most_tokens is not None:
+            return 0
+        whole = self._bytes(self.cache.growing_elements_per_token)
+        return int(whole * self.kind.share(self.weights.float_bytes))
+
+    def workspace_bytes(self, tokens: int, chunk: int) -> int | None:
         """One layer's live arrays over one chunk, its scores, and its cache copied as it grows.
 
-        Args:
-            is_cache_packed: mlx-lm's quantized caches multiply packed rows, and no fused attention takes those: the
-                scores of a chunk, heads × chunk × tokens, are written out on every device, in the type of the queries.
+        mlx-lm's quantized caches multiply packed rows, and no fused attention takes those: the scores of a chunk,
+        heads × chunk × tokens, are written out on every device, in the type of the queries.
         """
+        tokens = self.kind.seen(tokens, chunk)
         width = _count(self.config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
         heads = attention_heads(self.config)
         if width is None:
             return None
         chunk = min(tokens, chunk)
         live = _LIVE_WIDTHS * width + _LIVE_FEED_FORWARD_WIDTHS * self._feed_forward(width)
-        is_fused = self._is_fused(width, heads or 1) and not is_cache_packed
+        is_fused = self._is_fused(width, heads or 1) and self.kind.bits is None
         scores = 0 if is_fused else (heads or 1) * tokens
         copied = self.cache.largest_layer_elements_per_token * tokens if self.cache else 0
         return self._bytes(int(chunk * (live + scores)) + copied)
@@ -289,6 +332,7 @@ def _account(directory: Path, fit: Fit, device: devices.Device) -> str:
 
 
 def _way_out(fit: Fit, device: devices.Device) -> str:
+    """What to do instead; a longest context is one that fits as the cache is kept now."""
     if fit.max_context:
         way = f"ask for a context of at most {count(fit.max_context, 'token')}"
     elif device.backend == "cpu":

@@ -23,6 +23,7 @@ from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
 from edgelm.model import config as configs
 from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
 from edgelm.model.adapters.stack import AdapterStack
+from edgelm.model.cache_kind import CacheKind
 from edgelm.model.fit import require_fit
 from edgelm.model.network import keep_file_limit, mlx_lm_errors
 from edgelm.model.weights.files import read_headers
@@ -63,6 +64,7 @@ def load(
     dtype: str | None = None,
     check_fit: bool = True,
     stop: threading.Event | None = None,
+    kind: CacheKind | None = None,
 ) -> LoadedModel:
     """Load the model in `directory`, ready to run on this machine's backend.
 
@@ -74,6 +76,7 @@ def load(
             device policy (as stored on a GPU, float32 and dequantized on the CPU).
         check_fit: refuse a model that would not fit in memory.
         stop: looked at between the steps of loading and the tensors that are read; set, it ends them.
+        kind: how its KV cache will be kept, for that; None is as computed.
 
     Raises:
         Interrupted: `stop` was set.
@@ -90,7 +93,7 @@ def load(
     check_packing(with_packing(config, directory), read_headers(directory), directory)
     machine = device.detect()
     if check_fit:
-        require_fit(directory, config, machine)
+        require_fit(directory, config, machine, kind=kind or CacheKind())
     device.configure_mlx(machine)
     check_stop(stop)
     network, config = load_network(directory, with_packing(config, directory))

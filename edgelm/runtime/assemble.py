@@ -17,8 +17,9 @@ from edgelm import paths
 from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.adapters.files import AdapterUse
+from edgelm.model.chunks import Chunks, chunks_for
 from edgelm.model.fingerprint import fingerprint
-from edgelm.model.fit import account_of, attention_heads, key_heads, trace
+from edgelm.model.fit import Account, account_of, attention_heads, key_heads, trace
 from edgelm.model.load import LoadedModel, load
 from edgelm.model.weights.files import read_headers
 from edgelm.runtime.batching.batcher import Batcher
@@ -27,7 +28,6 @@ from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.memory_plan import MemoryPlan
-from edgelm.runtime.prefill import Chunks, chunks_for
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
 
@@ -72,14 +72,20 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
     raise_open_files()
     machine = devices.detect()
     loaded = load(
-        directory, adapter=options.adapters, dtype=options.dtype, check_fit=options.check_fit, stop=stop
+        directory,
+        adapter=options.adapters,
+        dtype=options.dtype,
+        check_fit=options.check_fit,
+        kind=options.cache.kind,
+        stop=stop,
     )
-    devices.settle_memory(machine, wire=options.wire)
+    draft = _load_draft(options.draft, loaded, options, stop) if options.draft else None
+    _may_wire[threading.get_ident()] = options.wire
+    _settle(machine)
     make_layers = caches_of(loaded.network, options.cache)
     chunks = chunks_for(machine, attention_heads(loaded.config))
     memory = MemoryPlan(
-        account_of(read_headers(directory), trace(loaded.config, directory), loaded.config, machine),
-        options.cache,
+        _account(loaded, machine), options.cache, _account(draft, machine) if draft is not None else None
     )
     engine = Engine(
         loaded.network,
@@ -90,7 +96,7 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
             budget_bytes=devices.prefix_pool_bytes(machine, mx.get_active_memory()),
             disk=_disk_cache(loaded, options) if options.disk_cache else None,
         ),
-        draft_model=_draft_model(options.draft, loaded, options, chunks, stop) if options.draft else None,
+        draft_model=_draft_model(draft, chunks) if draft is not None else None,
         prefill_chunk=chunks,
         memory=memory if options.check_fit else None,
         most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
@@ -103,7 +109,17 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
 def release() -> None:
     """After a model was let go, on its thread: the memory that it took, and the limits that were set for it, go too."""
     gc.collect()  # networks hold themselves in circles
-    devices.settle_memory(devices.detect())
+    _may_wire.pop(threading.get_ident(), None)
+    _settle(devices.detect())
+
+
+_may_wire: dict[int, bool] = {}
+"""Whether the model on each thread may be wired."""
+
+
+def _settle(machine: devices.Device) -> None:
+    """MLX wires whatever is in use, up to the limit: one model that may not be wired forbids it to all."""
+    devices.settle_memory(machine, wire=all(list(_may_wire.values())))
 
 
 def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
@@ -119,13 +135,18 @@ def _disk_cache(loaded: LoadedModel, options: RuntimeOptions) -> DiskCache:
     return DiskCache(root, json.dumps(key), budget_bytes=default_budget_bytes(root))
 
 
-def _draft_model(
-    directory: Path,
-    target: LoadedModel,
-    options: RuntimeOptions,
-    chunks: Chunks,
-    stop: threading.Event | None,
-) -> DraftModel:
+def _account(loaded: LoadedModel, machine: devices.Device) -> Account:
+    headers, shape = read_headers(loaded.directory), trace(loaded.config, loaded.directory)
+    return account_of(headers, shape, loaded.config, machine)
+
+
+def _draft_model(draft: LoadedModel, chunks: Chunks) -> DraftModel:
+    return DraftModel(draft.network, caches_of(draft.network), prefill_chunk=chunks.near)
+
+
+def _load_draft(
+    directory: Path, target: LoadedModel, options: RuntimeOptions, stop: threading.Event | None
+) -> LoadedModel:
     """A draft must mean the same by every token."""
     draft = load(directory, dtype=options.dtype, check_fit=options.check_fit, stop=stop)
     if draft.tokenizer.get_vocab() != target.tokenizer.get_vocab():
@@ -133,4 +154,4 @@ def _draft_model(
             f"{draft.name} has another vocabulary than {target.name}",
             hint="a draft model comes from the same family, as Qwen3-0.6B does for Qwen3-8B",
         )
-    return DraftModel(draft.network, caches_of(draft.network), prefill_chunk=chunks.near)
+    return draft

@@ -21,6 +21,7 @@ import mlx.nn as nn
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.watchdog import watchdog_error
+from edgelm.model.chunks import Chunks
 from edgelm.model.longrope import regime_of
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.live import LiveCache
@@ -29,7 +30,7 @@ from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.decode import Decoder, Outcome
 from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
 from edgelm.runtime.memory_plan import MemoryPlan
-from edgelm.runtime.prefill import Chunks, Underway
+from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor

@@ -6,16 +6,14 @@ tried before a prompt is refused. Pure arithmetic on `model/fit.py`'s account; k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelm.device import memory_budget_bytes
 from edgelm.errors import FitError
+from edgelm.model.chunks import SMALLEST_CHUNK
 from edgelm.model.fit import Account
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.units import count, format_bytes
-
-_SMALLEST_CHUNK = 32
-_GROUP = 32  # the smaller of the groups that a KV cache is quantized in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,8 @@ class MemoryPlan:
 
     account: Account
     settings: CacheSettings = CacheSettings()  # noqa: RUF009 - frozen
+    draft: Account | None = None
+    """Of a smaller model that guesses ahead: its weights and its cache of the same tokens lie beside."""
 
     @property
     def budget_bytes(self) -> int:
@@ -32,21 +32,23 @@ class MemoryPlan:
 
     def kv_bytes(self, tokens: int) -> int:
         """The KV cache of so many tokens."""
-        bound = self.settings.max_context
-        whole = self.account.kv_bytes(tokens if bound is None else min(tokens, bound))
-        return int(whole * self._share())
+        return self._kept.kv_bytes(tokens) + (self.draft.kv_bytes(tokens) if self.draft else 0)
+
+    @property
+    def weights_bytes(self) -> int:
+        """The weights, a draft's too."""
+        return self.account.weights.loaded_bytes + (self.draft.weights.loaded_bytes if self.draft else 0)
 
     def need_bytes(self, tokens: int, chunk: int) -> int:
         """Weights, cache and workspace for a prompt of so many tokens."""
-        return (
-            self.account.weights.loaded_bytes + self.kv_bytes(tokens) + self._workspace_bytes(tokens, chunk)
-        )
+        return self.weights_bytes + self.kv_bytes(tokens) + self._workspace_bytes(tokens, chunk)
 
     def _workspace_bytes(self, tokens: int, chunk: int) -> int:
-        is_packed = self.settings.kv_bits is not None
-        bound = self.settings.max_context
-        seen = tokens if bound is None else min(tokens, bound + chunk)
-        return self.account.workspace_bytes(seen, chunk, is_cache_packed=is_packed) or 0
+        return self._kept.workspace_bytes(tokens, chunk) or 0
+
+    @property
+    def _kept(self) -> Account:
+        return replace(self.account, kind=self.settings.kind)
 
     def chunk_for(self, tokens: int, wanted: int) -> int:
         """The largest chunk up to `wanted` with which a prompt of so many tokens fits.
@@ -56,16 +58,16 @@ class MemoryPlan:
         """
         chunk = wanted
         while self.need_bytes(tokens, chunk) > self.budget_bytes:
-            if chunk <= _SMALLEST_CHUNK:
+            if chunk <= SMALLEST_CHUNK:
                 raise FitError(self._refusal(tokens, chunk), hint=self._way_out(tokens))
-            chunk = max(chunk // 2, _SMALLEST_CHUNK)
+            chunk = max(chunk // 2, SMALLEST_CHUNK)
         return chunk
 
     def chunk_within(self, tokens: int, wanted: int, size_bytes: int) -> int:
         """The largest chunk up to `wanted` whose workspace behind so many tokens is within `size_bytes`, 32 at least."""
         chunk = wanted
-        while chunk > _SMALLEST_CHUNK and self._workspace_bytes(tokens, chunk) > size_bytes:
-            chunk = max(chunk // 2, _SMALLEST_CHUNK)
+        while chunk > SMALLEST_CHUNK and self._workspace_bytes(tokens, chunk) > size_bytes:
+            chunk = max(chunk // 2, SMALLEST_CHUNK)
         return chunk
 
     def slack_bytes(self, tokens: int, chunk: int) -> int:
@@ -77,21 +79,14 @@ class MemoryPlan:
         low, high = 0, 1 << 24
         while low < high:
             middle = (low + high + 1) // 2
-            fits = self.need_bytes(middle, _SMALLEST_CHUNK) <= self.budget_bytes
+            fits = self.need_bytes(middle, SMALLEST_CHUNK) <= self.budget_bytes
             low, high = (middle, high) if fits else (low, middle - 1)
         return low
-
-    def _share(self) -> float:
-        """Of this kind of cache in the size of the model's own."""
-        width = self.account.weights.float_bytes
-        if self.settings.kv_bits is not None:
-            return (self.settings.kv_bits / 8 + 2 * width / _GROUP) / width
-        return 2 / width if self.settings.kv_dtype is not None else 1.0
 
     def _refusal(self, tokens: int, chunk: int) -> str:
         return (
             f"a prompt of {count(tokens, 'token')} needs {format_bytes(self.need_bytes(tokens, chunk))} (weights"
-            f" {format_bytes(self.account.weights.loaded_bytes)}, KV cache {format_bytes(self.kv_bytes(tokens))},"
+            f" {format_bytes(self.weights_bytes)}, KV cache {format_bytes(self.kv_bytes(tokens))},"
             f" the rest workspace), but {format_bytes(self.budget_bytes)} is safe to use here"
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import subprocess
@@ -113,4 +112,36 @@ def test_a_file_system_without_locks_goes_by_the_number(
     assert holder(path) == os.getpid()
     mine.release()
     assert holder(path) is None
-    assert fcntl.LOCK_EX
+
+
+@pytest.mark.fault
+def test_without_locks_two_processes_do_not_hold_it_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pid"
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    path.write_text(str(process.pid))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    mine = ProcessLock(path)
+    assert mine.take() == process.pid
+    assert path.read_text() == str(process.pid)
+    process.kill()
+    process.wait()
+    assert mine.take() is None
+    assert holder(path) == os.getpid()
+    mine.release()
+
+
+@pytest.mark.parametrize("text", ["", "4194399", "not a number", "12 34", "99999999999999999999", "-1", "0"])
+def test_what_an_older_version_or_a_reboot_left_is_nobodys(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pid"
+    path.write_text(text)
+    assert holder(path) is None
+    mine = ProcessLock(path)
+    assert mine.take() is None
+    assert holder(path) == os.getpid()
+    mine.release()

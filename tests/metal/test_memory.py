@@ -9,8 +9,8 @@ import pytest
 
 from edgelm import device
 from edgelm.cli.doctor.metal.kv_memory import measure_kv_memory
+from edgelm.model.chunks import chunks_for
 from edgelm.runtime.assemble import RuntimeOptions, assemble
-from edgelm.runtime.prefill import chunks_for
 
 pytestmark = pytest.mark.metal
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from checkpoints import write_checkpoint
 
 from edgelm import device as devices
 from edgelm.device import cache_limit_bytes, recommended_working_set_bytes, settle_memory, simulate
+from edgelm.runtime import assemble as assembling
+from edgelm.runtime.assemble import RuntimeOptions, assemble, release
 from edgelm.runtime.speculation.draft import Grade
 from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
@@ -73,7 +77,6 @@ def test_only_metal_wires(limits: Limits, backend: Any) -> None:
 
 def test_limits_are_set_again_when_a_model_is_closed(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
     """On the thread that owned it, once its memory is free."""
-    from edgelm.runtime.assemble import release
 
     class Weights:
         def __del__(self) -> None:
@@ -86,6 +89,52 @@ def test_limits_are_set_again_when_a_model_is_closed(monkeypatch: pytest.MonkeyP
     thread.close()
     assert dict(limits.log)["set_wired_limit"] == 0
     assert dict(limits.log)["set_cache_limit"] == cache_limit_bytes(MAC, 0)
+
+
+def test_a_model_that_may_not_be_wired_forbids_it_while_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, limits: Limits, tmp_path: Path
+) -> None:
+    """MLX wires whatever is in use: a second model, opened or closed, must not wire a large one that may not be."""
+    write_checkpoint(tmp_path / "tiny", "llama")
+    monkeypatch.setattr(devices, "detect", lambda: MAC)
+    large = limits.in_use = recommended_working_set_bytes(MAC) * 9 // 10
+
+    def last() -> int | None:
+        return dict(limits.log)["set_wired_limit"]
+
+    def opened(*, wire: bool) -> EngineThread[Any]:
+        options = RuntimeOptions(check_fit=False, wire=wire)
+        return EngineThread(lambda: assemble(tmp_path / "tiny", options), teardown=release)
+
+    unwired = opened(wire=False)
+    assert last() == 0
+    one, two = opened(wire=True), opened(wire=True)
+    assert last() == 0
+    one.close()
+    assert last() == 0
+    unwired.close()
+    assert last() == large
+    two.close()
+    assert last() == large  # what is in use still, by others
+
+
+def test_a_draft_counts_among_what_is_wired(
+    monkeypatch: pytest.MonkeyPatch, limits: Limits, tmp_path: Path
+) -> None:
+    """Limits are set once everything is there."""
+    write_checkpoint(tmp_path / "tiny", "llama")
+    monkeypatch.setattr(devices, "detect", lambda: MAC)
+    loaded = assembling.load
+
+    def load(*arguments: Any, **settings: Any) -> Any:
+        limits.in_use += recommended_working_set_bytes(MAC) * 4 // 10
+        return loaded(*arguments, **settings)
+
+    monkeypatch.setattr(assembling, "load", load)
+    options = RuntimeOptions(check_fit=False, draft=tmp_path / "tiny")
+    thread = EngineThread(lambda: assemble(tmp_path / "tiny", options), teardown=release)
+    assert dict(limits.log)["set_wired_limit"] == limits.in_use
+    thread.close()
 
 
 def test_the_teardown_runs_on_the_thread_and_after_a_failed_setup_too() -> None:

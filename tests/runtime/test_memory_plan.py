@@ -18,7 +18,8 @@ from edgelm.device import (
 )
 from edgelm.errors import FitError
 from edgelm.memory import GIB
-from edgelm.model.fit import account_of, trace
+from edgelm.model.chunks import SMALLEST_CHUNK, chunks_for
+from edgelm.model.fit import account_of, price, trace
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.memory_plan import MemoryPlan
@@ -187,3 +188,44 @@ def test_scores_are_written_out_where_no_kernel_is_fused(
     account = account_of(WEIGHTS, cache_shape, {**CONFIG, **changes}, machine)
     growth = (account.workspace_bytes(9000, 512) or 0) - (account.workspace_bytes(8000, 512) or 0)
     assert (growth < 32 * 512 * 1000 * 2) == is_fused
+
+
+@pytest.mark.parametrize(("chip", "memory_gb"), MACS)
+@pytest.mark.parametrize("context", [4096, 30_000, 100_000])
+@pytest.mark.parametrize("settings", [{}, {"kv_bits": 4}, {"kv_bits": 8}, {"max_context": 2048}])
+def test_what_is_planned_is_what_will_run(
+    cache_shape: Any, chip: str, memory_gb: int, context: int, settings: dict[str, Any]
+) -> None:
+    """`edgelm plan` and the check at load say yes to what the runtime takes, and name its chunks and longest prompt."""
+    found = plan(cache_shape, chip, memory_gb, **settings)
+    machine, kind = simulate(chip, memory_gb), CacheSettings(**settings).kind
+    fit = price(WEIGHTS, cache_shape, CONFIG, machine, context=context, kind=kind)
+    chunks = chunks_for(machine, 32)
+    if fit.verdict == "does not fit":
+        assert fit.chunk_tokens == SMALLEST_CHUNK
+        with pytest.raises(FitError):
+            found.chunk_for(context, chunks.near)
+    else:
+        assert found.chunk_for(context, chunks.near) == fit.chunk_tokens
+        assert fit.total_bytes == found.need_bytes(context, fit.chunk_tokens)
+    assert fit.max_context == min(found.longest_prompt(), CONFIG["max_position_embeddings"])
+
+
+def test_growth_is_as_the_cache_is_kept(cache_shape: Any) -> None:
+    growths = [
+        price(WEIGHTS, cache_shape, CONFIG, simulate("M2", 16), kind=CacheSettings(**settings).kind)
+        for settings in ({}, {"kv_bits": 8}, {"kv_bits": 4}, {"kv_dtype": "float16"}, {"max_context": 64})
+    ]
+    full = 131_072  # 32 layers, 8 heads of 128, keys and values, 2 bytes
+    assert [fit.kv_bytes_per_token for fit in growths] == [full, full * 9 // 16, full * 5 // 16, full, 0]
+
+
+def test_a_draft_lies_beside(cache_shape: Any) -> None:
+    alone = plan(cache_shape, "M2", 16)
+    small = {"model.embed_tokens.weight": TensorInfo("F16", (300_000_000,), 0, 600_000_000)}
+    draft = account_of(small, cache_shape, CONFIG, alone.account.device)
+    both = dataclasses.replace(alone, draft=draft)
+    assert both.need_bytes(1000, 512) == alone.need_bytes(1000, 512) + 600_000_000 + alone.kv_bytes(1000)
+    assert both.longest_prompt() < alone.longest_prompt() // 2
+    with pytest.raises(FitError, match=r"weights 5\.2 GB"):
+        both.chunk_for(100_000, 512)

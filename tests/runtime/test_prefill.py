@@ -13,6 +13,7 @@ import pytest
 from virtual_device import VirtualDevice
 
 from edgelm.device import Device, simulate
+from edgelm.model.chunks import Chunks, chunks_for
 from edgelm.model.fit import account_of, trace
 from edgelm.model.safetensors_header import TensorInfo
 from edgelm.runtime.batching.lanes import Lanes
@@ -20,7 +21,7 @@ from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.leaves import leaves_of
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.memory_plan import MemoryPlan
-from edgelm.runtime.prefill import Chunks, Underway, chunks_for
+from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Request
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from edgelm.errors import UnsupportedError
 from edgelm.model import config as configs
 from edgelm.model.licence import licence_of
-from edgelm.model.safetensors_header import TensorInfo
+from edgelm.model.safetensors_header import TensorInfo, read_header
 from edgelm.model.weights.files import stored_tensors, weight_files
 from edgelm.model.weights.packing import check_packing, with_packing
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
@@ -20,9 +22,16 @@ from edgelm_converters.sources.tokenizer_files import write_tokenizer_files
 DTYPES = {
     "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
     "I64": mx.int64, "U8": mx.uint8, "I8": mx.int8, "U16": mx.uint16, "I16": mx.int16, "U64": mx.uint64,
-    "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8,
+    "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8, "F64": mx.float32,
 }  # fmt: skip
-"""Header name → what `mx.load` makes of it (8-bit floats come as bytes); it refuses F64."""
+"""Header name → what is read (8-bit floats come as bytes); float64, which no GPU has in MLX, as float32."""
+
+_NUMPY = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U64": "<u8", "I64": "<i8", "U32": "<u4", "I32": "<i4",
+    "U16": "<u2", "I16": "<i2", "U8": "|u1", "I8": "|i1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
+    "F8_E8M0": "|u1",
+}  # fmt: skip
+"""Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16."""
 
 
 def open_huggingface(
@@ -53,11 +62,22 @@ def open_huggingface(
     )
 
 
+def _read(path: Path, info: TensorInfo) -> mx.array:
+    """One tensor of a file that `mx.load` refuses as a whole, since some other tensor in it is float64."""
+    stored = np.fromfile(path, np.dtype(_NUMPY[info.dtype]), math.prod(info.shape), offset=info.begin)
+    stored = stored.reshape(info.shape)
+    if info.dtype == "F64":
+        stored = stored.astype(np.float32)
+    array = mx.array(stored)
+    return array.view(mx.bfloat16) if info.dtype == "BF16" else array
+
+
 class _Shard:
     """Hands out unevaluated arrays over one file, parsing its header once per pass over the names."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_refused = any(info.dtype == "F64" for info in read_header(path).values())
         self._arrays: dict[str, mx.array] = {}
 
     def take(self, name: str) -> mx.array:
@@ -69,6 +89,9 @@ class _Shard:
 def _lazy(shard: _Shard, name: str, info: TensorInfo) -> LazyTensor:
     if info.dtype not in DTYPES:
         raise UnsupportedError(f"tensor {name!r} in {shard.path} is {info.dtype}, which MLX does not hold")
+    if shard.is_refused:
+        read = functools.partial(_read, shard.path, info)
+        return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype)
     read = functools.partial(shard.take, name)
     return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, is_lazy_array=True)
 

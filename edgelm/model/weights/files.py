@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.errors import FormatError, NotFoundError
+from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model.config import read_json
 from edgelm.model.safetensors_header import TensorInfo, read_header
 from edgelm.model.weights.choice import NAMING, Choice, SplitKind, choose, choose_by_index, kind_of
@@ -146,11 +146,17 @@ def load_arrays(directory: Path) -> dict[str, mx.array]:
 
     Raises:
         NotFoundError, FormatError, UnsafeError: see `stored_tensors`.
+        UnsupportedError: a tensor is float64, which MLX does not load.
     """
     import mlx.core as mx
 
     by_file: dict[Path, list[str]] = {}
     for name, stored in stored_tensors(directory).items():
+        if stored.info.dtype == "F64":
+            raise UnsupportedError(
+                f"tensor {name!r} in {stored.path} is float64, which MLX does not load",
+                hint=f"edgelm convert {shlex.quote(str(directory))} makes a model of it",
+            )
         by_file.setdefault(stored.path, []).append(name)
     arrays: dict[str, mx.array] = {}
     for path, names in by_file.items():

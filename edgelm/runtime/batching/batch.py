@@ -18,6 +18,7 @@ import mlx.core as mx
 
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.watchdog import watchdog_error
+from edgelm.model.chunks import Chunks
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.lanes import CHUNKS, Lanes
@@ -27,7 +28,6 @@ from edgelm.runtime.batching.stems import Stems
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.events import Token
-from edgelm.runtime.prefill import Chunks
 from edgelm.runtime.requests import Cancel
 
 _HEADROOM_TOKENS = 256

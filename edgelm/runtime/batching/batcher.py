@@ -13,6 +13,7 @@ from contextlib import closing
 import mlx.core as mx
 
 from edgelm import device, log
+from edgelm.model.chunks import Chunks, chunks_for
 from edgelm.model.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
 from edgelm.model.load import LoadedModel
 from edgelm.runtime.batching.batch import Batch
@@ -27,7 +28,6 @@ from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import collect, generate_text
 from edgelm.runtime.memory_plan import MemoryPlan
-from edgelm.runtime.prefill import Chunks, chunks_for
 from edgelm.runtime.requests import Cancel
 
 

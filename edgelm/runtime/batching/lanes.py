@@ -16,7 +16,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.runtime.prefill import Chunks, Underway
+from edgelm.model.chunks import Chunks
+from edgelm.runtime.prefill import Underway
 
 Layers = list[Any]
 """One cache for each layer of the network."""

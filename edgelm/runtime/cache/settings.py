@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelm.errors import OptionError
+from edgelm.model.cache_kind import CacheKind
 from edgelm.options import Options, option
 
 
@@ -35,6 +36,11 @@ class CacheSettings(Options):
                 hint="a cache is quantized, cast, or bounded: MLX cannot do two of these at once",
                 settings=given,
             )
+
+    @property
+    def kind(self) -> CacheKind:
+        """The same, as memory is counted."""
+        return CacheKind(self.kv_bits, self.kv_dtype is not None, self.max_context)
 
     def said(self) -> dict[str, int | str | None]:
         """The settings by name: what tells the caches of one kind from those of another."""

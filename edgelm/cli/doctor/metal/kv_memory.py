@@ -91,7 +91,7 @@ def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
 def _chunk(config: dict[str, object], tokens: int) -> int:
     """As the engine takes it."""
     from edgelm import device
+    from edgelm.model.chunks import chunks_for
     from edgelm.model.fit import attention_heads
-    from edgelm.runtime.prefill import chunks_for
 
     return chunks_for(device.detect(), attention_heads(config)).at(tokens)

@@ -1,0 +1,70 @@
+"""How many prompt tokens are computed at once: as many as the device bears. Pure policy; knows nothing about requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from edgelm.device import Device
+
+_CPU = 128
+"""Few tokens at once stay in a CPU's caches (SmolLM2: 272 token/s with 128, 246 with 512), and a stop is sooner over."""
+
+_GPU = 512
+
+_METAL = 2048
+"""mlx-lm's own: others measured 2,100 token/s with 512 and 2,600 with 2,048 (0.6B, 16k tokens of context)."""
+
+_FAR_TOKENS = 1 << 16
+"""Beyond, chunks are short: macOS kills a command buffer that keeps the GPU from the screen for seconds (mlx #3267)."""
+
+SMALLEST_CHUNK = 32
+"""Prompt tokens at once, where memory is short; a prompt that does not fit so does not fit."""
+
+_ATTENTION_PAIRS = 32 * _METAL * _FAR_TOKENS
+"""Heads × queries × keys of the longest attention kernel: 32 heads may have 2,048 queries up to 64k tokens of context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Prompt tokens to compute at once.
+
+    Args:
+        near: at most.
+        far: at least, and beyond 64k tokens of context; no more than `near`.
+        heads: of attention; more of them make long chunks dearer.
+    """
+
+    near: int
+    far: int
+    heads: int = 1
+
+    def at(self, context_tokens: int) -> int:
+        """Behind so many tokens."""
+        size = self.near
+        while size > self.far and not self._is_bearable(size, context_tokens):
+            size //= 2
+        return size
+
+    def capped(self, most: int) -> Chunks:
+        """The same, but never more than `most` at once."""
+        return replace(self, near=min(self.near, most), far=min(self.far, most))
+
+    def sizes(self) -> Iterator[int]:
+        """Ever smaller ones, for a memory that is short: the largest first, the smallest chunk last."""
+        size = self.near
+        while size > SMALLEST_CHUNK:
+            yield size
+            size = max(size // 2, SMALLEST_CHUNK)
+        yield size
+
+    def _is_bearable(self, size: int, context_tokens: int) -> bool:
+        pairs = self.heads * size * (context_tokens + size)
+        return context_tokens < _FAR_TOKENS and pairs <= _ATTENTION_PAIRS
+
+
+def chunks_for(machine: Device, heads: int | None = None) -> Chunks:
+    """For this machine, and a model of so many attention heads (None: not known, taken for 32); memory may allow less."""
+    if machine.backend == "cpu":
+        return Chunks(_CPU, _CPU)
+    return Chunks(_METAL if machine.backend == "metal" else _GPU, _GPU, heads or 32)

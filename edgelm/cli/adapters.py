@@ -169,7 +169,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
             keep_dense=arguments.dequantize,
             check=not arguments.no_check,
             force=arguments.force,
-            measuring=Measuring(tokens=arguments.tokens or 2048),
+            measuring=Measuring(tokens=2048 if arguments.tokens is None else arguments.tokens),
             on_progress=on_progress,
         )
     if arguments.json:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
-from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Usage
+from edgelm.cli.show.token_table import print_tokens
+from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Token, Usage
 from edgelm.runtime.tool_loop import ToolEvent, ToolResult
 from edgelm.text.segments import Channel, ToolCall
 from edgelm.units import count
@@ -24,7 +25,7 @@ _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 class TextAnswer:
-    """Prints the pieces of one answer.
+    """Prints the pieces of one answer; where log-probabilities were asked for, a table of its tokens below.
 
     Args:
         thinking: show what the model thinks before it answers, under its own heading.
@@ -43,6 +44,7 @@ class TextAnswer:
         self._channel: Channel = "answer"
         self._last = "\n"
         self._prefilling = False
+        self._tokens: list[Token] = []
 
     def show(self, events: Iterable[ToolEvent]) -> Finished | None:
         """Print `events` as they come; None if they end without a `Finished`."""
@@ -59,6 +61,8 @@ class TextAnswer:
                         self._show_prefill(event)
                     case Text():
                         self._show_text(event.text, event.channel)
+                    case Token():
+                        self._tokens.append(event)
                     case ToolCall(error=str(error)):
                         self._end_line()
                         say(f"(the call cannot be read: {error})")
@@ -69,6 +73,8 @@ class TextAnswer:
         finally:
             self._erase_prefill()
             self._end_line()
+            if self._tokens:
+                print_tokens(self._tokens)
         return finished
 
     def _show_prefill(self, event: Prefill) -> None:

@@ -31,10 +31,24 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_logprobs(parser: argparse.ArgumentParser) -> None:
+    """Declare how sure of each token is said."""
+    parser.add_argument(
+        "--logprobs",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="N",
+        help="say how likely each token was, beside N others that could have stood there (0 to 20; default 0)",
+    )
+
+
 def add_form(group: argparse._ArgumentGroup) -> None:
     """Declare the form of an answer, of which one may be given; `form.form_of_answer` reads it."""
     form = group.add_mutually_exclusive_group()
-    form.add_argument("--schema", type=Path, metavar="FILE", help="valid by this JSON Schema")
+    form.add_argument(
+        "--schema", metavar="FILE|JSON", help="valid by this JSON Schema, in a file or as it stands: '{…}'"
+    )
     form.add_argument("--regex", metavar="TEXT", help="matching this regular expression as a whole")
     form.add_argument("--grammar", type=Path, metavar="FILE", help="in the language of this Lark grammar")
 
@@ -55,7 +69,10 @@ def said_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """How answers are drawn and how long they may be, as far as flags say it: the model says the rest."""
     from edgelm.runtime.sampling import Sampling
 
-    said = {name: getattr(arguments, name, None) for name in (*Sampling.__dataclass_fields__, "max_tokens")}
+    said = {
+        name: getattr(arguments, name, None)
+        for name in (*Sampling.__dataclass_fields__, "max_tokens", "logprobs")
+    }
     found = {name: None if value == UNLIMITED else value for name, value in said.items() if value is not None}
     return found | ({"greedy": True} if getattr(arguments, "greedy", False) else {})
 

@@ -28,7 +28,7 @@ from edgelm.cli.line_readers import (
     plain_reader,
 )
 from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, warn
-from edgelm.cli.stdin import check_text, read_stdin
+from edgelm.cli.stdin import check_text, read_stdin, text_or_file
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
 from edgelm.units import count
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     tools = _tools(arguments.tools)
     if tools and settings["grammar"] is not None:
         raise OptionError("--tools is given with a form of the answer, which leaves no room for calls")
-    system = None if arguments.system is None else check_text(arguments.system, "--system")
+    system = None if arguments.system is None else text_or_file(arguments.system, "--system")
     prompt = _prompt(arguments.prompt)
     if prompt is None and arguments.json:
         raise OptionError("--json needs a prompt, given none", hint="give one with -p or on stdin")
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     begin = _begin(tools, settings, arguments)
     edits = prompt is None and can_edit() and not arguments.plain
     if prompt is not None and arguments.session is None:
-        with closing(_load(arguments.model or choose_model(), arguments)) as model:
+        with closing(_load(_named(arguments) or choose_model(), arguments)) as model:
             _, ask = begin(model, system, ())
             _answer_once(ask(prompt), arguments)
     else:
@@ -215,7 +215,7 @@ def _converse(
 
     with closing(_chats(arguments)) as chats:
         session = None if arguments.session is None else find_session(chats, arguments.session)
-        name = arguments.model or (session and _usable(session.model)) or choose_model()
+        name = _named(arguments) or (session and _usable(session.model)) or choose_model()
         with (
             keep_typed_ahead() if edits else nullcontext(),
             closing(Talker(lambda wanted: _load(wanted, arguments), begin, name)) as talker,
@@ -270,6 +270,10 @@ def _adopt_settings(repl: Repl, system: str | None, arguments: argparse.Namespac
     given = {"system": system, "thinking": arguments.enable_thinking}
     flags = said_settings(arguments)
     over = {*flags, *({"temperature"} if flags.get("greedy") else ())}
+    if {arguments.schema, arguments.regex, arguments.grammar} != {None}:
+        over.add("schema")
+    if arguments.adapter is not None:
+        over |= {"adapter", "adapter_scale"}
     said = {name: value for name, value in repl.journal.settings.items() if name not in over}
     said |= {name: value for name, value in given.items() if value is not None}
     repl.settings = ChatSettings.over(ChatSettings(), said)
@@ -306,6 +310,20 @@ def _answer_in_chat(repl: Repl, prompt: str, arguments: argparse.Namespace) -> N
                 usage=usage,
                 made_under=shaping(chat),
             )
+
+
+def _named(arguments: argparse.Namespace) -> str | None:
+    """The model that the command line names.
+
+    Raises:
+        OptionError: by nothing, as an empty variable of a shell does.
+    """
+    if arguments.model is not None and not arguments.model.strip():
+        raise OptionError(
+            "MODEL is empty, expected a name, a path or a Hub id", hint="edgelm models lists them"
+        )
+    name: str | None = arguments.model
+    return name
 
 
 def _usable(model: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelm.cli.answer_flags import add_form, add_limits, add_sampling
+from edgelm.cli.answer_flags import add_form, add_limits, add_logprobs, add_sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_conversation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
-    add("--system", metavar="TEXT", help="the system prompt")
+    add("--system", metavar="TEXT|@FILE", help="the system prompt; @FILE reads it from a file")
     add(
         "--adapter",
         action="append",
@@ -48,6 +48,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print events as JSON lines, with token/s and time to first token"
     )
     add("--plain", action="store_true", help="no colour and no redrawing, for screen readers and logs")
+    add_logprobs(parser)
     thinking = parser.add_mutually_exclusive_group()
     shown = "what a model thinks before it answers (default: shown on a terminal)"
     thinking.add_argument("--show-thinking", dest="thinking", action="store_true", default=None, help=shown)

@@ -1,18 +1,20 @@
-"""The form that an answer must have, as flags say it: the file of a schema or a grammar, or a regex."""
+"""The form that an answer must have, as flags say it: a schema or its file, the file of a grammar, or a regex."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelm.cli.stdin import check_text
-from edgelm.errors import EdgeLMError, FormatError, NotFoundError
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError
 
 if TYPE_CHECKING:
     from edgelm.runtime.constraints.grammar import Grammar
 
 
-def form_of_answer(*, schema: Path | None, regex: str | None, grammar: Path | None) -> Grammar | None:
+def form_of_answer(*, schema: str | None, regex: str | None, grammar: Path | None) -> Grammar | None:
     """The grammar of the one that is given; None if none is.
 
     Raises:
@@ -24,17 +26,40 @@ def form_of_answer(*, schema: Path | None, regex: str | None, grammar: Path | No
 
     if regex is not None:
         return Grammar.from_regex(check_text(regex, "--regex"))
-    file = schema or grammar
-    if file is None:
+    if schema is not None:
+        is_inline = schema.lstrip().startswith("{")
+        text = check_text(schema, "--schema") if is_inline else read_text(_file(schema, "--schema"))
+        with _naming("--schema" if is_inline else schema):
+            return Grammar.from_schema(text)
+    if grammar is None:
         return None
-    text = _read(file)
+    text = read_text(grammar)
+    with _naming(str(grammar)):
+        return Grammar.from_lark(text)
+
+
+def _file(text: str, flag: str) -> Path:
+    if not text.strip():
+        raise OptionError(f"{flag} is empty, expected a file or a JSON Schema")
+    return Path(text).expanduser()
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """Say of a form that is refused where it stands."""
     try:
-        return Grammar.from_schema(text) if schema is not None else Grammar.from_lark(text)
+        yield
     except EdgeLMError as error:
-        raise type(error)(f"{file}: {error.message}", hint=error.hint) from error
+        raise type(error)(f"{origin}: {error.message}", hint=error.hint) from error
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """A text file of the user's, in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        NotFoundError: it is not there, or cannot be read.
+        FormatError: it is not UTF-8 text.
+    """
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -9,12 +9,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.answer_flags import add_form, add_limits, add_sampling, said_settings, say_recommended
+from edgelm.cli.answer_flags import (
+    add_form,
+    add_limits,
+    add_logprobs,
+    add_sampling,
+    said_settings,
+    say_recommended,
+)
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
 from edgelm.cli.model_flags import add_adapter, add_model
 from edgelm.cli.output import progress_bars, say, warn
-from edgelm.cli.stdin import check_text, read_stdin
+from edgelm.cli.stdin import check_text, read_stdin, text_or_file
 from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
 from edgelm.units import count
 
@@ -42,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help='ask each "prompt" as a user\'s message, through the chat template',
     )
-    add("--system", metavar="TEXT", help="the system prompt of messages that have none")
+    add("--system", metavar="TEXT|@FILE", help="the system prompt of messages that have none")
     add_limits(parser)
+    add_logprobs(parser)
     add_adapter(parser)
     add("--skip-bad", action="store_true", help="leave out rows that cannot be asked, instead of stopping")
     add("--retry-failed", action="store_true", help="ask again what was answered with an error")
@@ -108,7 +116,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def _read(arguments: argparse.Namespace) -> list[PromptRow]:
     from edgelm.cli.prompt_file import Wrapping, read_rows
 
-    system = None if arguments.system is None else check_text(arguments.system, "--system")
+    system = None if arguments.system is None else text_or_file(arguments.system, "--system")
     rows, bad = read_rows(_input_text(arguments), Wrapping(chat=arguments.chat, system=system))
     if bad:
         _report_bad(bad, arguments)

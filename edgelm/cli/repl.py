@@ -21,6 +21,7 @@ from edgelm.cli.journal import Journal, shaping
 from edgelm.cli.line_readers import Abandoned, Reader
 from edgelm.cli.output import say, show_error
 from edgelm.cli.repl_command import Command
+from edgelm.cli.repl_model import describe_settings
 from edgelm.cli.stdin import check_text
 from edgelm.cli.talker import Talker
 from edgelm.errors import EdgeLMError
@@ -29,11 +30,15 @@ from edgelm.runtime.tool_loop import ToolEvent
 from edgelm.store.chat_schema import Attachment, Message, State
 from edgelm.store.turns import take_unanswered
 from edgelm_tui.chat.attaching import files_in
+from edgelm_tui.chat.commands import ALIASES as APP_ALIASES
 from edgelm_tui.chat.commands import parse, unknown_command
 from edgelm_tui.settings import ChatSettings
 
 
-def _help(repl: Repl, _: str) -> None:
+def _help(repl: Repl, rest: str) -> None:
+    if rest:
+        _help_on(rest)
+        return
     for title, commands in _GROUPS.items():
         say(f"{title}:")
         for name, command in commands.items():
@@ -42,17 +47,45 @@ def _help(repl: Repl, _: str) -> None:
     say(
         "N is a number that /messages shows; without it, the last message is meant. @FILE in a prompt attaches a file."
     )
+    say("/help COMMAND says more of one.")
     say(repl.keys)
 
+
+def _help_on(text: str) -> None:
+    """One command, with its aliases and whatever is to be known of it."""
+    asked = f"/{text.lstrip('/').lower()}"
+    name = _ALIASES.get(asked, asked)
+    if name not in COMMANDS:
+        raise unknown_command(name, COMMANDS)
+    say(f"{name} {COMMANDS[name].help}")
+    aliases = [alias for alias, meant in _ALIASES.items() if meant == name]
+    if aliases:
+        say(f"{', '.join(aliases)} does the same")
+    for line in describe_settings() if name == "/set" else _MORE.get(name, ()):
+        say(line)
+
+
+_MORE = {
+    "/save": (
+        "/save writes what the model was told and said, as it stands: one conversation as plain messages (.json,",
+        "the format of chat data, or .md), without a name in edgelm's own folder of chats.",
+        "/export writes the chat as edgelm keeps it: with alternatives, ratings and settings (.json, which /import",
+        "reads back), or as text (.md). Neither writes over a file that is there.",
+    )
+}
+_MORE["/export"] = _MORE["/save"]
 
 _GROUPS = {
     "messages": repl_messages.COMMANDS,
     "chats": repl_chats.COMMANDS,
     "model": repl_model.COMMANDS,
-    "more": {"/help": Command("this list", _help), "/quit": Command("leave", lambda repl, _: repl.leave())},
+    "more": {
+        "/help": Command("[COMMAND]  this list, or what a command does", _help),
+        "/quit": Command("leave; /exit too", lambda repl, _: repl.leave()),
+    },
 }
 COMMANDS = {name: command for commands in _GROUPS.values() for name, command in commands.items()}
-_ALIASES = {"/exit": "/quit", "/clear": "/new", "/previous": "/prev"}
+_ALIASES = {**APP_ALIASES, "/settings": "/set", "/previous": "/prev"}
 
 
 @dataclass

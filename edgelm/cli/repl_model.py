@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelm import paths
 from edgelm.cli.output import say, show_error
+from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.repl_command import Command
 from edgelm.errors import OptionError
 
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from edgelm.cli.repl import Repl
 
 _THINKING = {"on": True, "off": False, "auto": None}
-_ELSEWHERE = ("system", "thinking", "adapter", "adapter_scale")
-"""Settings with a command of their own."""
+_ELSEWHERE = {"system": "system", "thinking": "think", "adapter": "adapter", "adapter_scale": "adapter"}
+"""Settings with a command of their own → the command."""
 
 
 def _model(repl: Repl, name: str) -> None:
@@ -45,16 +48,44 @@ def _system(repl: Repl, text: str) -> None:
 
 
 def _set(repl: Repl, rest: str) -> None:
-    name, _, value = rest.partition(" ")
-    fields = [field.name for field in dataclasses.fields(repl.settings) if field.name not in _ELSEWHERE]
-    if name and name not in fields:
-        raise OptionError(f"there is no setting {name!r}, expected one of {', '.join(fields)}")
+    words = re.split(r"[\s=]+", rest, maxsplit=1)
+    name, value = words[0].replace("-", "_"), "".join(words[1:])
     if name:
-        repl.settings = repl.settings.with_text(name, value)
-        repl.journal.keep(**{name: getattr(repl.settings, name)})
-    for field in [name] if name else fields:
+        _set_one(repl, name, value)
+    for field in [name] if name else _settable():
         now = getattr(repl.settings, field)
         say(f"  {field} is {'not set' if now in (None, '') else now}")
+    if not name:
+        say("/set NAME VALUE sets one, /set NAME unsets it; /help set says what each may be")
+
+
+def _set_one(repl: Repl, name: str, text: str) -> None:
+    """Set a setting of the chat and its next answers, checked; no text unsets it."""
+    from edgelm_tui.engine.answering import checked_schema
+
+    if name in _ELSEWHERE:
+        raise OptionError(f"{name} is not set with /set", hint=f"/{_ELSEWHERE[name]} sets it")
+    if name not in _settable():
+        near = did_you_mean(name, _settable())
+        raise OptionError(f"there is no setting {name!r}{near}", hint=f"there are {', '.join(_settable())}")
+    repl.settings = repl.settings.with_text(name, checked_schema(text) if name == "schema" else text)
+    repl.journal.keep(**{name: getattr(repl.settings, name)})
+
+
+def _settable() -> list[str]:
+    from edgelm_tui.settings import ChatSettings
+
+    return [field.name for field in dataclasses.fields(ChatSettings) if field.name not in _ELSEWHERE]
+
+
+def describe_settings() -> Iterator[str]:
+    """A line for each thing that /set can set: its name, what it does, and what it may be."""
+    from edgelm_tui.settings import ChatSettings
+
+    for name in _settable():
+        bounds = ChatSettings.__dataclass_fields__[name].metadata["bounds"]
+        limits = bounds.describe()
+        yield f"  {name:18} {bounds.help}" + (f" ({limits})" if limits else "")
 
 
 def _think(repl: Repl, wish: str) -> None:
@@ -103,7 +134,8 @@ COMMANDS = {
     "/model": Command("[name]  go on with another model; without a name, list them", _model),
     "/system": Command("[text]  show or set the system prompt", _system),
     "/set": Command(
-        "[name value]  show the settings, or set one: temperature, top_p, max_tokens, seed, …", _set
+        "[name [value]]  show the settings, or set one: temperature, top_p, seed, schema, …; without a value, unset it",
+        _set,
     ),
     "/think": Command(
         "[on|off|auto]  let the model think before it answers; [show|hide]  its thinking", _think

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from edgelm.errors import FormatError
+from edgelm.errors import FormatError, OptionError
 from edgelm.store.newlines import unix_newlines
 
 
@@ -22,6 +23,26 @@ def read_stdin() -> str:
             f"stdin is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}",
             hint="convert it first, for example with iconv -f latin1 -t utf-8",
         ) from error
+
+
+def text_or_file(text: str, origin: str) -> str:
+    """`text`, or what the file holds that it names as `@FILE`; `@@` begins a text with an @.
+
+    Raises:
+        NotFoundError, FormatError: see `edgelm.cli.form.read_text` and `check_text`.
+        OptionError: the file holds no text.
+    """
+    from edgelm.cli.form import read_text
+
+    if not text.startswith("@"):
+        return check_text(text, origin)
+    if text.startswith("@@"):
+        return check_text(text[1:], origin)
+    file = Path(text[1:]).expanduser()
+    found = unix_newlines(read_text(file)).rstrip("\n")
+    if not found.strip():
+        raise OptionError(f"{origin}: {file} is empty, expected text")
+    return found
 
 
 def check_text(text: str, origin: str) -> str:

@@ -146,7 +146,8 @@ def price(
 ) -> Fit:
     """Price tensors that need not exist, such as those a conversion would write; see `check_fit`."""
     trained = context_length(dict(config))
-    tokens = context or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    usual = min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    tokens = usual if context is None else context
     return account_of(headers, cache, config, device, kind).at(tokens, trained)
 
 

@@ -67,8 +67,15 @@ def smollm2_gguf() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 converted from its GGUF, as `edgelm convert smollm2` does it."""
+def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """SmolLM2 converted from its GGUF, as `edgelm convert smollm2` does it; once for all workers of a run."""
+    from filelock import FileLock
+
     from edgelm_converters.convert import convert
 
-    return convert(smollm2_gguf, tmp_path_factory.mktemp("smollm2") / "smollm2-135m-instruct-4bit").directory
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "smollm2"
+    directory = folder / "smollm2-135m-instruct-4bit"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        return directory if directory.exists() else convert(smollm2_gguf, directory).directory

@@ -66,6 +66,10 @@ class Spoilt:
     def __call__(self, ids: mx.array, cache: Any) -> mx.array:
         return self._spoil(ids, self._network(ids, cache=cache))
 
+    def named_modules(self) -> list[tuple[str, Any]]:
+        modules: list[tuple[str, Any]] = self._network.named_modules()
+        return modules
+
 
 def mixes_rows(ids: mx.array, logits: mx.array) -> mx.array:
     return logits + 0.1 * logits[::-1]

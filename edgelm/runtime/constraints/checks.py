@@ -13,11 +13,14 @@ from typing import Any
 from edgelm.errors import OptionError, UnsupportedError
 
 LEAST = ("minItems", "minLength", "minProperties")
-_COUNTS = (*LEAST, "maxItems", "maxLength", "maxProperties")
+_MOST = ("maxItems", "maxLength", "maxProperties")
+_COUNTS = (*LEAST, *_MOST)
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 LONGEST = 100_000
 """What may be required of one reply, in characters, items or properties: a context is not much longer."""
 _EXACT = 1 << 53
+_OUTWARD = {"maximum": 1, "exclusiveMaximum": 1, "minimum": -1, "exclusiveMinimum": -1}
+"""On which side a bound leaves numbers in."""
 DEEPEST = 100
 """Levels of a schema: each takes several of Python's."""
 
@@ -54,9 +57,18 @@ def check_values(schema: Mapping[str, Any], pointer: str) -> None:
             _check_exact(key, number, pointer)
 
 
-def whole_counts(schema: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a schema as the compiler takes them: JSON Schema admits 3.0."""
-    return {key: int(schema[key]) for key in _COUNTS if isinstance(schema.get(key), float)}
+def clamped(schema: Mapping[str, Any]) -> dict[str, int]:
+    """Counts and bounds as the compiler takes them: JSON Schema admits counts of 3.0, and bounds beyond what it can count to.
+
+    A bound that is further out than 2^53 is drawn in, which only leaves numbers out.
+    """
+    counts = {key: int(schema[key]) for key in _COUNTS if isinstance(schema.get(key), float)}
+    counts |= {key: LONGEST for key in _MOST if key in schema and schema[key] > LONGEST}
+    return counts | {key: sign * _EXACT for key, sign in _OUTWARD.items() if _is_far(schema.get(key), sign)}
+
+
+def _is_far(value: Any, sign: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and sign * value > _EXACT
 
 
 def _check_count(key: str, value: Any, pointer: str) -> None:
@@ -74,11 +86,12 @@ def _check_bound(key: str, value: Any, pointer: str) -> None:
         raise OptionError(f"the schema's {key} at {pointer} is {value!r}, expected a number")
     if key == "multipleOf" and value <= 0:
         raise OptionError(f"the schema's multipleOf at {pointer} is {value!r}, expected more than 0")
-    _check_exact(key, value, pointer)
+    if not _is_far(value, _OUTWARD.get(key, 0)):
+        _check_exact(key, value, pointer)
 
 
 def _check_exact(key: str, value: float, pointer: str) -> None:
-    if not math.isfinite(value) or abs(value) > _EXACT:
+    if abs(value) > _EXACT or not math.isfinite(value):
         raise UnsupportedError(
             f"the schema's {key} at {pointer} holds {value!r}, expected numbers up to 2^53 = {_EXACT:,}",
             hint="write the number as text",

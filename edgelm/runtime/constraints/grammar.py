@@ -137,7 +137,7 @@ def grammar_of(*, schema: Any = None, regex: str | None = None, grammar: Any = N
 
 def _schema_dict(schema: Any) -> dict[str, Any]:
     if isinstance(schema, type) and hasattr(schema, "model_json_schema"):
-        schema = schema.model_json_schema()
+        schema = _class_schema(schema)
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
@@ -153,6 +153,14 @@ def _schema_dict(schema: Any) -> dict[str, Any]:
         raise OptionError(f"the schema holds what JSON cannot: {error}") from None
     check_depth(copy)
     return copy
+
+
+def _class_schema(model: Any) -> Any:
+    if hasattr(model, "__pydantic_core_schema__"):
+        from edgelm.runtime.constraints.pydantic_schema import schema_of
+
+        return schema_of(model)
+    return model.model_json_schema()
 
 
 def _compile_schema(prepared: Mapping[str, Any]) -> str:

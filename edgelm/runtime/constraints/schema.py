@@ -13,11 +13,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.runtime.constraints.cases import Cases
-from edgelm.runtime.constraints.checks import check_values, whole_counts
-from edgelm.runtime.constraints.formats import narrowed
+from edgelm.runtime.constraints.checks import check_values, clamped
+from edgelm.runtime.constraints.formats import check_format, narrowed
+from edgelm.runtime.constraints.names import spelt_out
 from edgelm.runtime.constraints.recursion import unrolled
 from edgelm.runtime.constraints.tags import with_tags
 
@@ -74,9 +76,12 @@ def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
         UnsupportedError: a keyword that cannot be enforced; the message names it and its JSON pointer.
         OptionError: a reference that leads nowhere, a schema that nothing finite can satisfy.
     """
+    document = schema
+    schema = spelt_out(document, lambda to: resolve(document, to, "#"))
     for pointer, part in _walk(schema):
         _check_keywords(part, pointer)
         check_values(part, pointer)
+        check_format(part.get("format"), pointer)
         _check_property_count(part, pointer)
     given = schema
     schema = with_tags(
@@ -124,7 +129,7 @@ def resolve(root: Mapping[str, Any], reference: Any, pointer: str) -> Any:
         )
     target: Any = root
     for part in reference.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
+        key = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(target, list) and key.isdigit() and int(key) < len(target):
             target = target[int(key)]
         elif isinstance(target, Mapping) and key in target:
@@ -242,7 +247,7 @@ def _rewritten(schema: Any, *, closes: bool) -> Any:
             copy[key] = again(value)
         elif key not in _SPENT:
             copy[key] = value
-    copy |= whole_counts(schema)
+    copy |= clamped(schema)
     if "oneOf" in copy and "anyOf" in copy:
         copy["allOf"] = [*copy.get("allOf", []), {"anyOf": copy.pop("oneOf")}]
     elif "oneOf" in copy:

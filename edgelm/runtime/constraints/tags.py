@@ -25,7 +25,7 @@ def with_tags(
         tag = _tag(schema)
         for key in ("oneOf", "anyOf") if tag is not None else ():
             for case in schema.get(key, ()):
-                _require(_followed(case, tagged, resolve), tag)
+                _require_in(case, tag, tagged, resolve)
     return tagged
 
 
@@ -42,6 +42,15 @@ def _followed(case: Any, root: Mapping[str, Any], resolve: Any) -> Any:
             return case
         case = resolve(root, case["$ref"])
     return case
+
+
+def _require_in(case: Any, tag: str | None, root: Mapping[str, Any], resolve: Any, depth: int = 0) -> None:
+    """In a case, or in the cases of a union that is one."""
+    case = _followed(case, root, resolve)
+    _require(case, tag)
+    for key in ("oneOf", "anyOf") if isinstance(case, Mapping) and depth < 8 else ():
+        for inner in case.get(key, ()):
+            _require_in(inner, tag, root, resolve, depth + 1)
 
 
 def _require(case: Any, tag: str | None) -> None:

@@ -49,7 +49,7 @@ def test_every_keyword_of_every_draft_is_enforced_an_annotation_or_refused() -> 
     assert not annotations & (refused | enforced)
 
 
-@pytest.mark.parametrize("keyword", sorted(schemas._REFUSED))
+@pytest.mark.parametrize("keyword", sorted(schemas._REFUSED.keys() - {"propertyNames"}))
 def test_a_keyword_that_cannot_be_enforced_is_named_with_its_place(keyword: str) -> None:
     schema = {"type": "object", "properties": {"a/b": {"items": {"anyOf": [{}, {keyword: True}]}}}}
     with pytest.raises(

@@ -11,7 +11,8 @@ from edgelm.cli.actions import add_action, add_json
 from edgelm.cli.manage.models import add_managing
 from edgelm.cli.model_flags import add_model, add_place, found_model
 from edgelm.cli.output import console, print_json, progress_bars, say
-from edgelm.cli.show.facts import fact_lines
+from edgelm.cli.show.facts import fact_lines, labelled
+from edgelm.cli.show.lineage_lines import print_lineage
 from edgelm.errors import EdgeLMError
 from edgelm.units import format_bytes
 
@@ -131,7 +132,7 @@ def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> N
 
 def _info(arguments: argparse.Namespace) -> None:
     from edgelm.model.adapters.files import find_adapter, read_adapter
-    from edgelm.model.lineage import lineage, lines
+    from edgelm.model.lineage import lineage
 
     adapter = read_adapter(find_adapter(arguments.adapter))
     facts, tree = _facts(adapter), lineage(adapter.directory)
@@ -145,9 +146,7 @@ def _info(arguments: argparse.Namespace) -> None:
         print(line)
     for line in fact_lines({"receipt": facts["receipt"]}):
         print(line)
-    print("built on")
-    for line in lines(tree):
-        print(f"  {line}")
+    print_lineage(tree)
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
@@ -175,10 +174,12 @@ def _fuse(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report)
         return
-    print(f"model        {report.directory}")
+    facts = {"model": report.directory}
     if report.learnt_kl is not None and report.lost_kl is not None:
-        print(f"KL before    {report.learnt_kl:.4g} nats: base against base and adapter, what was learnt")
-        print(f"KL after     {report.lost_kl:.4g} nats: fused against base and adapter, what fusing lost")
+        facts["KL before"] = f"{report.learnt_kl:.4g} nats: base against base and adapter, what was learnt"
+        facts["KL after"] = f"{report.lost_kl:.4g} nats: fused against base and adapter, what fusing lost"
+    for line in labelled(facts):
+        print(line)
 
 
 def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
@@ -204,8 +205,9 @@ def _merge(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report)
         return
-    print(f"adapter      {report.directory}")
-    print(f"rank         {report.rank}, which leaves out {report.left_out:.2%} of the merged change")
+    rank = f"{report.rank}, which leaves out {report.left_out:.2%} of the merged change"
+    for line in labelled({"adapter": report.directory, "rank": rank}):
+        print(line)
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -217,7 +219,7 @@ def _import(arguments: argparse.Namespace) -> None:
     target = _target(arguments, paths.adapters(), default_name(arguments.source.absolute().name))
     model = found_model(arguments.model)
     made = import_peft(arguments.source, target, model, describe_base(model))
-    print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")
+    print_json({"adapter": made}) if arguments.json else print(*labelled({"adapter": made}))
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -229,4 +231,4 @@ def _export(arguments: argparse.Namespace) -> None:
     model = found_model(arguments.model or adapter.config.base or "")
     check_base(adapter, model)
     made = export_peft(adapter, arguments.output, model)
-    print_json({"adapter": made}) if arguments.json else print(f"adapter      {made}")
+    print_json({"adapter": made}) if arguments.json else print(*labelled({"adapter": made}))

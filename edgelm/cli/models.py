@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from edgelm.cli.actions import add_action, add_force, add_json, check_file
 from edgelm.cli.manage.models import add_managing
 from edgelm.cli.output import console, print_json, progress_bars, say
-from edgelm.cli.show.facts import fact_lines
+from edgelm.cli.show.facts import fact_lines, is_piped, labelled
+from edgelm.cli.show.lineage_lines import print_lineage
 from edgelm.errors import NotFoundError
 from edgelm.units import count, format_bytes
 
@@ -89,7 +90,7 @@ def _bits(model: Installed) -> str:
 def _info(arguments: argparse.Namespace) -> None:
     from edgelm.errors import FormatError
     from edgelm.model.library import describe, files_of, resolve
-    from edgelm.model.lineage import licences, lineage, lines
+    from edgelm.model.lineage import licences, lineage
     from edgelm.model.manifest import Manifest
 
     directory = resolve(arguments.model)
@@ -109,12 +110,10 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     for line in _info_lines(model, manifest, sizes):
         print(line)
-    if tree.parents:
-        print("built on")
-        for line in lines(tree):
-            print(f"  {line}")
+    print_lineage(tree)
     if len(licences(tree)) > 1:
-        print(f"  licences along it: {', '.join(licences(tree))}")
+        along = ", ".join(licences(tree))
+        print(f"licences\t{along}" if is_piped() else f"  licences along it: {along}")
 
 
 def _draw(model: Installed, manifest: Manifest | None, file: str) -> None:
@@ -160,6 +159,9 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
             "quality": _quality(manifest),
         }
     yield from fact_lines(facts)
+    if is_piped():
+        yield from labelled([("file", f"{name}, {format_bytes(size)}") for name, size in sizes.items()])
+        return
     yield "files"
     for name, size_bytes in sizes.items():
         yield f"  {format_bytes(size_bytes):>8}  {name}"

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import print_json, progress_bars
+from edgelm.cli.show.facts import labelled
 from edgelm.errors import OptionError
 from edgelm.units import format_bytes, format_seconds
 
@@ -62,10 +63,11 @@ def run(arguments: argparse.Namespace, model: Described, device: Device) -> None
         print_json({"model": model.name, "device": device, **shown})
         return
     print(f"training {model.name} on {device.chip}")
-    for name, value in _lines(plan, epoch_s):
-        print(f"{name:<16} {value}")
+    facts = list(_lines(plan, epoch_s))
     if plan.verdict == "does not fit":
-        print(f"{'would fit':<16} {_proposal_text(proposal)}")
+        facts.append(("would fit", _proposal_text(proposal)))
+    for line in labelled(facts):
+        print(line)
 
 
 def _read_data(file: str, model: Described) -> Dataset:

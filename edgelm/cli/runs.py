@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgelm.cli.actions import add_action, add_force, add_json, check_file
 from edgelm.cli.manage.confirm import add_yes, confirmed
 from edgelm.cli.output import console, print_json, say
+from edgelm.cli.show.facts import fact_lines, labelled
 from edgelm.errors import NotFoundError, OptionError
 from edgelm.units import count, format_bytes
 
@@ -166,15 +167,11 @@ def _lines(run: Run, validations: list[tuple[int, float]]) -> Iterator[str]:
         "steps": f"{run.step} of {run.total_steps}", "training loss": _nats(run.loss), "adapter": run.adapter,
         "directory": run.directory, "error": run.error,
     }  # fmt: skip
-    for key, value in facts.items():
-        if value:
-            yield f"{key:<14} {value}"
-    for step, loss in validations:
-        yield f"{'validation':<14} {loss:.4f} after step {step}"
-    yield "settings"
-    for key, value in run.config["settings"].items():
-        if value is not None:
-            yield f"  {key:<18} {value}"
+    known = [(name, value) for name, value in facts.items() if value]
+    yield from labelled(
+        [*known, *(("validation", f"{loss:.4f} after step {step}") for step, loss in validations)]
+    )
+    yield from fact_lines({"settings": run.config["settings"]})
 
 
 def _print_differences(found: list[Run]) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.output import error_console, is_terminal, say
+from edgelm.cli.show.facts import labelled
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -91,15 +92,16 @@ def result_lines(session: Session, ended: Ended) -> Iterator[str]:
     from edgelm.tune.events import Validated
 
     validations = [event for event in session.folder.events() if isinstance(event, Validated)]
-    yield f"adapter     {ended.adapter}"
+    facts = {"adapter": ended.adapter}
     if validations and ended.best_loss is not None:
-        yield f"validation  {validations[0].loss:.4f} → {ended.best_loss:.4f} nats per token"
+        facts["validation"] = f"{validations[0].loss:.4f} → {ended.best_loss:.4f} nats per token"
     if ended.loss is not None:
-        yield f"training    {ended.loss:.4f} nats per token at the end, smoothed"
-    yield (
-        f"cost        {count(ended.step, 'step')}, {count(ended.tokens, 'token')}, {format_seconds(ended.elapsed_s)},"
+        facts["training"] = f"{ended.loss:.4f} nats per token at the end, smoothed"
+    facts["cost"] = (
+        f"{count(ended.step, 'step')}, {count(ended.tokens, 'token')}, {format_seconds(ended.elapsed_s)},"
         f" peak memory {format_bytes(ended.memory_bytes)}"
     )
+    yield from labelled(facts)
 
 
 def _other_lines(event: TuneEvent) -> Iterator[str]:

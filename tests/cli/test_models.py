@@ -95,17 +95,17 @@ def test_info_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     directory = install("tiny")
     assert main(["models", "info", "TINY"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    facts = {line[:17].strip(): line[17:].strip() for line in lines if not line.startswith(" ")}
+    facts = dict(line.split("\t", 1) for line in lines)
     assert facts["directory"] == str(directory)
     assert facts["bits per weight"] == "4.5"
     assert facts["context length"] == "8,192 tokens"
     assert facts["licence"] == "mit"
     assert facts["revision"] == "abc123"
     assert facts["parents"] == "org/base"
-    assert "  group_size  64" in lines
-    assert "    mean_kl  0.01" in lines
-    assert "  left_unquantized  lm_head" in lines
-    assert f"  {len(WEIGHTS):>6} B  model.safetensors" in lines
+    assert facts["recipe.group_size"] == "64"
+    assert facts["receipt.comparison.mean_kl"] == "0.01"
+    assert facts["receipt.left_unquantized"] == "lm_head"
+    assert f"file\tmodel.safetensors, {len(WEIGHTS)} B" in lines
 
 
 def test_info_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_info_of_a_model_without_a_manifest(capsys: pytest.CaptureFixture[str]) 
     (install("tiny") / "edgelm.json").unlink()
     assert main(["models", "info", "tiny"]) == 0
     out = capsys.readouterr().out
-    assert "bits per weight  32.0" in out
+    assert "bits per weight\t32.0" in out
     assert "licence" not in out
 
 

@@ -43,7 +43,7 @@ def test_a_run_from_beginning_to_peft(
     chart = tmp_path / "loss.png"
     assert main(["tune", base, "--data", data, *FLAGS, "--name", "style", "--plot", str(chart)]) == 0
     said = capsys.readouterr()
-    assert f"adapter     {paths.adapters() / 'style'}" in said.out
+    assert f"adapter\t{paths.adapters() / 'style'}" in said.out
     assert "validation " in said.out
     assert "what is 7 →" in said.err
     assert f"edgelm chat {base} --adapter style" in said.err

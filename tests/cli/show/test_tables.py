@@ -7,7 +7,6 @@ from rich.table import Table
 from rich.text import Text
 
 from edgelm.cli.output import console
-from edgelm.cli.show.facts import fact_lines
 
 
 def test_a_table_in_a_pipe_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,15 +22,3 @@ def test_a_table_in_a_pipe_is_tab_separated(capsys: pytest.CaptureFixture[str]) 
 def test_a_line_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     console().print(Text("x " * 200))
     assert capsys.readouterr().out.count("\n") == 1
-
-
-def test_facts_are_lines() -> None:
-    facts = {"name": "a", "empty": None, "list": [1, 2], "inner": {"long key": 1.5, "deep": {"x": True}}}
-    assert list(fact_lines(facts)) == [
-        "name  a",
-        "list  1, 2",
-        "inner",
-        "  long key  1.5",
-        "  deep",
-        "    x  True",
-    ]

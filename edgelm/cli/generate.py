@@ -38,11 +38,27 @@ _LISTED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
+    from edgelm.cli.prompt_table import FORMATS
     from edgelm.runtime.batching.options import BatchOptions
 
     add = parser.add_argument
     add_model(parser, nargs="?")
-    add("--input", required=True, metavar="FILE", help="prompts, one JSON object a line; - is stdin")
+    add(
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="prompts, by its ending: one JSON object a line, .txt, .csv or .tsv; - is stdin",
+    )
+    add(
+        "--format",
+        choices=FORMATS,
+        help="what the input is, whatever its name (default: by its ending, else jsonl)",
+    )
+    add(
+        "--template",
+        metavar="TEXT",
+        help="a prompt of each row of a table, its columns in braces, as in 'Translate: {text}'; of a line, {text}",
+    )
     add("--output", required=True, metavar="FILE", help="answers, appended as they come; - is stdout")
     add(
         "--chat",
@@ -114,14 +130,27 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(arguments: argparse.Namespace) -> list[PromptRow]:
-    from edgelm.cli.prompt_file import Wrapping, read_rows
+    from edgelm.cli.prompt_file import Wrapping, as_read, check_rows, read_rows
+    from edgelm.cli.prompt_table import check_template, format_of, table_rows, text_rows
 
     system = None if arguments.system is None else text_or_file(arguments.system, "--system")
-    rows, bad = read_rows(_input_text(arguments), Wrapping(chat=arguments.chat, system=system))
+    wrapping = Wrapping(chat=arguments.chat, system=system)
+    form = format_of(arguments.input, arguments.format)
+    check_template(arguments.template, form)
+    text = _input_text(arguments)
+    if form == "jsonl":
+        rows, bad = read_rows(text, wrapping)
+    elif form == "text":
+        rows, bad = check_rows(text_rows(text, arguments.template), as_read, wrapping)
+    else:
+        delimiter = "," if form == "csv" else "\t"
+        found = table_rows(text, arguments.template, delimiter=delimiter, name=arguments.input)
+        rows, bad = check_rows(found, as_read, wrapping)
     if bad:
         _report_bad(bad, arguments)
     if not rows:
-        raise FormatError(f"{arguments.input} holds no prompts", hint='a line is {"prompt": "…"}')
+        hint = 'a line is {"prompt": "…"}' if form == "jsonl" else None
+        raise FormatError(f"{arguments.input} holds no prompts", hint=hint)
     return rows
 
 
@@ -193,6 +222,7 @@ def _open(
     from edgelm.cli.answer_file import AnswerFile, StdoutAnswers
 
     if arguments.output == "-":
+        _refuse_without_a_file(arguments)
         return StdoutAnswers(), rows
     file = stack.enter_context(AnswerFile(Path(arguments.output)))
     if not arguments.force:
@@ -200,6 +230,20 @@ def _open(
     if arguments.retry_failed:
         file.drop_failed()
     return file, [row for row in rows if row.id not in file.done]
+
+
+def _refuse_without_a_file(arguments: argparse.Namespace) -> None:
+    """What goes on in a file of answers has no meaning on stdout.
+
+    Raises:
+        OptionError: it was asked for.
+    """
+    for flag in ("retry_failed", "force"):
+        if getattr(arguments, flag):
+            name = f"--{flag.replace('_', '-')}"
+            raise OptionError(
+                f"{name} goes on in a file of answers, and --output is stdout", hint=f"leave {name} out"
+            )
 
 
 def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, output: str) -> None:

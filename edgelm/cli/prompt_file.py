@@ -11,13 +11,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from edgelm.errors import EdgeLMError
 
 Id = str | int
+Written = TypeVar("Written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,20 @@ class Wrapping:
 
 def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadRow]]:
     """The rows of JSON lines or of one JSON list, and those that are none; blank lines are skipped."""
+    lines = ((number, line) for number, line in enumerate(_lines(text), 1) if line.strip())
+    return check_rows(lines, _parse, wrapping)
+
+
+def check_rows(
+    found: Iterable[tuple[int, Written]], parse: Callable[[Written], dict[str, Any]], wrapping: Wrapping
+) -> tuple[list[PromptRow], list[BadRow]]:
+    """Rows by their lines, as `parse` reads them (it raises ValueError with what is wrong), and those that are none."""
     rows: list[PromptRow] = []
     bad: list[BadRow] = []
     lines: dict[Id, int] = {}
-    for number, line in enumerate(_lines(text), 1):
-        if not line.strip():
-            continue
+    for number, written in found:
         try:
-            row = _read_row(number, line, wrapping)
+            row = _read_row(number, parse(written), wrapping)
             if row.id in lines:
                 raise ValueError(f"id {row.id!r} is that of line {lines[row.id]} too")
         except (ValueError, RecursionError) as error:
@@ -115,11 +122,21 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_row(number: int, line: str, wrapping: Wrapping) -> PromptRow:
+def as_read(row: Mapping[str, Any] | str) -> dict[str, Any]:
+    """A row of `edgelm.cli.prompt_table`.
+
+    Raises:
+        ValueError: it says why there is none.
+    """
+    if isinstance(row, str):
+        raise ValueError(row)
+    return dict(row)
+
+
+def _read_row(number: int, said: dict[str, Any], wrapping: Wrapping) -> PromptRow:
     from edgelm.runtime.batching.prompts import Task
     from edgelm.runtime.generation import GenerationOptions
 
-    said = _parse(line)
     own = said.pop("id", number)
     if isinstance(own, bool) or not isinstance(own, str | int):
         raise ValueError(f"id is {own!r}, expected text or a whole number")

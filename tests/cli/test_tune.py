@@ -44,7 +44,7 @@ def test_a_run_from_beginning_to_peft(
     assert main(["tune", base, "--data", data, *FLAGS, "--name", "style", "--plot", str(chart)]) == 0
     said = capsys.readouterr()
     assert f"adapter\t{paths.adapters() / 'style'}" in said.out
-    assert "validation " in said.out
+    assert "validation\t" in said.out
     assert "what is 7 →" in said.err
     assert f"edgelm chat {base} --adapter style" in said.err
     assert chart.stat().st_size > 1000
@@ -53,7 +53,7 @@ def test_a_run_from_beginning_to_peft(
     assert main(["runs"]) == 0
     assert "finished" in capsys.readouterr().out
     assert main(["runs", "show", "style"]) == 0
-    assert "learning_rate      0.01" in capsys.readouterr().out
+    assert "settings.learning_rate\t0.01" in capsys.readouterr().out
     assert main(["runs", "plot", "sty", "-o", str(tmp_path / "runs.svg")]) == 0
     assert main(["adapters"]) == 0
     assert "style" in capsys.readouterr().out

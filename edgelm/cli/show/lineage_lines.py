@@ -9,6 +9,8 @@ from edgelm.cli.show.facts import is_piped
 if TYPE_CHECKING:
     from edgelm.model.lineage import Ancestor
 
+_BRANCHES = " └├│─"
+
 
 def print_lineage(tree: Ancestor) -> None:
     """The parents, theirs indented below them; in a pipe each with its label before it."""
@@ -18,4 +20,4 @@ def print_lineage(tree: Ancestor) -> None:
     if found and not is_piped():
         print("built on")
     for line in found:
-        print(f"built on\t{line.strip()}" if is_piped() else f"  {line}")
+        print(f"built on\t{line.lstrip(_BRANCHES)}" if is_piped() else f"  {line}")

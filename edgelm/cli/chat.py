@@ -55,6 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
         UnsupportedError: a schema that cannot be enforced, tools for a model that knows none.
         NotFoundError: no such model or saved chat, or none; no such file.
     """
+    if arguments.persona is not None:
+        from edgelm.cli.personas.files import adopt
+
+        adopt(arguments.persona, arguments)
     settings = _settings(arguments)
     tools = _tools(arguments.tools)
     if tools and settings["grammar"] is not None:
@@ -67,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.thinking = sys.stdout.isatty()
     begin = _begin(tools, settings, arguments)
     edits = prompt is None and can_edit() and not arguments.plain
-    if prompt is not None and arguments.session is None:
+    if prompt is not None and arguments.session is None and not arguments.log:
         with closing(_load(_named(arguments) or choose_model(), arguments)) as model:
             _, ask = begin(model, system, ())
             _answer_once(ask(prompt), arguments)

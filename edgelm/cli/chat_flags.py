@@ -25,6 +25,12 @@ def _add_conversation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-p", "--prompt", metavar="TEXT", help="answer this and leave; text on stdin is added after it")
     add("--system", metavar="TEXT|@FILE", help="the system prompt; @FILE reads it from a file")
+    add("--persona", metavar="NAME", help="a system prompt and sampling that edgelm personas saved")
+    add(
+        "--log",
+        action="store_true",
+        help="keep a -p question and its answer as a chat, which edgelm chats lists",
+    )
     add(
         "--adapter",
         action="append",

@@ -186,7 +186,9 @@ def find_session(chats: Chats, wanted: str) -> Session:
     """
     if wanted:
         if not wanted.isdecimal():
-            raise NotFoundError(f"{wanted!r} is no chat, expected a number", hint="/sessions lists them")
+            raise NotFoundError(
+                f"{wanted!r} is no chat, expected a number", hint="edgelm chats lists them, /sessions too"
+            )
         return chats.session(int(wanted))
     latest = chats.latest()
     if latest is None:

@@ -61,9 +61,25 @@ COMMANDS = (
         ),
     ),
     Command(
+        "chats",
+        "list, search, print, export and remove saved chats",
+        ("edgelm chats", "edgelm chats search birds", "edgelm chats export 12 -o birds.md"),
+    ),
+    Command(
+        "personas",
+        "keep system prompts and sampling under names",
+        (
+            "edgelm personas save editor --system @editor.txt --temperature 0.2",
+            "edgelm chat --persona editor",
+        ),
+    ),
+    Command(
         "generate",
         "answer a file of prompts, many at once",
-        ("edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",),
+        (
+            "edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",
+            "edgelm generate MODEL --input rows.csv --template 'Translate: {text}' --output answers.jsonl --chat",
+        ),
     ),
     Command(
         "models",

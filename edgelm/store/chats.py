@@ -85,9 +85,7 @@ class Chats(MessageTree):
         """One chat, deleted or not."""
         row = self._database.row(f"{_SESSIONS} WHERE s.id = ?", session_id)
         if row is None:
-            raise NotFoundError(
-                f"there is no chat {session_id}", hint="edgelm chat, then /sessions, lists them"
-            )
+            raise NotFoundError(f"there is no chat {session_id}", hint="edgelm chats lists them")
         return _session(row)
 
     def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[Session]:

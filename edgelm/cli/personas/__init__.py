@@ -1,0 +1,89 @@
+"""`edgelm personas`: a system prompt and sampling under a name, for `edgelm chat --persona NAME`."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgelm.cli.actions import add_action, add_json
+from edgelm.cli.answer_flags import add_sampling, said_settings
+from edgelm.cli.manage.confirm import add_yes, confirmed
+from edgelm.cli.output import print_json, say
+from edgelm.cli.show.facts import fact_lines
+from edgelm.cli.stdin import text_or_file
+from edgelm.errors import OptionError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions."""
+    add_json(parser)
+    parser.set_defaults(action=_list)
+    actions = parser.add_subparsers(metavar="ACTION")
+    add_action(actions, "list", "list them", _list, aliases=("ls",))
+    show = add_action(actions, "show", "print one", _show)
+    show.add_argument("name", metavar="NAME")
+    save = add_action(actions, "save", "keep a system prompt and sampling under a new name", _save)
+    save.add_argument("name", metavar="NAME", help="letters, digits and ._+-")
+    save.add_argument("--system", metavar="TEXT|@FILE", help="the system prompt; @FILE reads it from a file")
+    save.add_argument("--force", action="store_true", help="replace the one of that name")
+    add_sampling(save.add_argument_group("sampling"))
+    remove = add_action(actions, "remove", "delete one", _remove, aliases=("rm", "delete"))
+    remove.add_argument("name", metavar="NAME")
+    add_yes(remove)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        NotFoundError: no such persona, or file of a system prompt.
+        OptionError: a name or a setting that may not be, or none at all.
+        OutputError: there is one of that name, or the disk refuses.
+    """
+    arguments.action(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from edgelm.cli.personas.files import names, read
+
+    found = {name: read(name) for name in names()}
+    if arguments.json:
+        print_json([{"name": name, **said} for name, said in found.items()])
+        return
+    for name in found:
+        print(name)
+    if not found:
+        say("no persona yet: edgelm personas save NAME --system TEXT makes one")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from edgelm.cli.personas.files import read
+
+    said = {"name": arguments.name, **read(arguments.name)}
+    if arguments.json:
+        print_json(said)
+        return
+    for line in fact_lines(said):
+        print(line)
+
+
+def _save(arguments: argparse.Namespace) -> None:
+    from edgelm.cli.personas.files import write
+    from edgelm.runtime.generation import GenerationOptions
+
+    settings = said_settings(arguments)
+    GenerationOptions().changed(**settings)
+    system = None if arguments.system is None else text_or_file(arguments.system, "--system")
+    said = {**({"system": system} if system is not None else {}), **settings}
+    if not said:
+        raise OptionError("nothing to save: no --system and no sampling")
+    write(arguments.name, said, force=arguments.force)
+    say(f"edgelm chat --persona {arguments.name}")
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    from edgelm.cli.personas.files import read, remove
+
+    read(arguments.name)
+    if confirmed(f"Remove {arguments.name}?", yes=arguments.yes):
+        remove(arguments.name)
+        print(f"removed {arguments.name}")

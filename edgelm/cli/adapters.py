@@ -174,7 +174,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report)
         return
-    facts = {"model": report.directory}
+    facts: dict[str, object] = {"model": report.directory}
     if report.learnt_kl is not None and report.lost_kl is not None:
         facts["KL before"] = f"{report.learnt_kl:.4g} nats: base against base and adapter, what was learnt"
         facts["KL after"] = f"{report.lost_kl:.4g} nats: fused against base and adapter, what fusing lost"

@@ -141,6 +141,8 @@ def _read_row(number: int, said: dict[str, Any], wrapping: Wrapping) -> PromptRo
     if isinstance(own, bool) or not isinstance(own, str | int):
         raise ValueError(f"id is {own!r}, expected text or a whole number")
     meta = said.pop("meta", None)
+    if said.get("prompt") in ("", []):
+        raise ValueError("the prompt is empty")
     prompt = wrapping.around(said)
     _check_names(prompt)
     Task.of(0, prompt, GenerationOptions())
@@ -159,7 +161,7 @@ def _check_names(prompt: Mapping[str, Any]) -> None:
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        said = json.loads(line, parse_constant=_refuse_constant)
+        said = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(said, dict):
@@ -169,6 +171,16 @@ def _parse(line: str) -> dict[str, Any]:
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair, which is not valid Unicode") from None
     return said
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a name come twice, and readers differ on which counts: here none does."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice!r} twice")
+    return made
 
 
 def _refuse_constant(name: str) -> NoReturn:

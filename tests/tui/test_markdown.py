@@ -220,3 +220,23 @@ def test_tables_of_wide_letters_stand_in_columns() -> None:
         for line, mark in ((lines[0], "n"), (lines[2], "1"), (lines[3], "2"))
     ]
     assert len(set(cells)) == 1
+
+
+def test_code_in_lists_and_quotations_has_a_frame_and_the_number_that_copies_it() -> None:
+    text = (
+        "1. one\n\n   ```python\n   x = '$a_b$'\n\n   y\n   ```\n2. two\n\n   ~~~\n   $c_d$\n   ~~~\n\n"
+        "```sh\nls\n```\n\n> ```\n> quoted\n> ```\n\n- tail\n  ```\n  open"
+    )
+    for finished in (True, False):
+        growing = GrowingMarkdown()
+        lines: list[str] = []
+        for end in (len(text),) if finished else range(1, len(text) + 1):
+            lines = [line.plain.strip(" ▌") for line in growing.lines(text[:end], 40, finished=finished)]
+        heads = [line for line in lines if line.startswith("┌")]
+        assert heads == ["┌ 1 python", "┌ 2 code", "┌ 3 sh", "┌ 4 code", "┌ 5 code"]
+        assert [line.strip() for line in lines if line.startswith("│")] == [
+            "│ x = '$a_b$'", "│", "│ y", "│ $c_d$", "│ ls", "│ quoted", "│ open"
+        ]  # fmt: skip
+    assert [code.strip() for code in code_blocks(text)][1:4] == ["$c_d$", "ls", "quoted"]
+    wide = [line.plain for line in GrowingMarkdown().lines("- a\n\n  ```\n  " + "字" * 40, 30, finished=True)]
+    assert all(cell_len(line) <= 30 for line in wide)

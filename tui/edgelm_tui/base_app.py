@@ -37,6 +37,7 @@ from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
 from edgelm_tui.shell.colour_levels import Colours256, NoColours
+from edgelm_tui.shell.no_controls import NoControls
 from edgelm_tui.shell.state import AppState
 from edgelm_tui.shell.themes import THEMES
 
@@ -67,6 +68,7 @@ class AppBase(App[None]):
         self.no_color = bool(os.environ.get("NO_COLOR"))  # an empty one does not count, says no-color.org
         self._colours = colours
         self._no_colours, self._colours_256 = NoColours(self._ground), Colours256()
+        self._no_controls = NoControls()
         self.client = client or EngineClient()
         self.jobs = jobs or JobManager()
         self.chats = Chats(database or paths.database(), timeout_s=_LOCK_S)
@@ -85,7 +87,8 @@ class AppBase(App[None]):
         """What stands in the corner, and when it goes."""
         self._measures_memory = memory is None
         self._complained_at = 0.0
-        self._after_load: list[int] = []
+        self._waiting_in: list[int] = []
+        """Chats in which prompts wait for the model or for the answer of another chat."""
         self._before: Loaded | None = None
         """The model that comes back if the one that is being loaded is given up."""
         self._used: str | None = None
@@ -96,12 +99,11 @@ class AppBase(App[None]):
         self.set_keymap(dict(self.settings.keys))
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """What is done to the colours last of all, by what the terminal can show."""
+        """What is done to the text and its colours last of all, by what the terminal can show."""
         if self.no_color:
-            return [self._no_colours]
-        if self._colour_system == "256":
-            return [*super().get_line_filters(), self._colours_256]
-        return super().get_line_filters()
+            return [self._no_controls, self._no_colours]
+        others = [self._colours_256] if self._colour_system == "256" else []
+        return [self._no_controls, *super().get_line_filters(), *others]
 
     def _theme_for(self, name: str) -> str:
         """A terminal that has only its own sixteen colours gets those."""
@@ -231,12 +233,24 @@ class AppBase(App[None]):
 
         self.call_later(begin)
 
-    def send_after_load(self, session_id: int) -> None:
-        """The prompts that wait in a chat are for the model that is being loaded."""
-        self._after_load.append(session_id)
+    def send_when_free(self, session_id: int) -> None:
+        """The prompts that wait in a chat are sent once the model is there and answers nothing else."""
+        self._waiting_in.append(session_id)
+
+    def send_next(self, first: int | None = None) -> None:
+        """Send the next prompt that waits: in the chat `first`, else in the one that has waited longest."""
+        for session_id in dict.fromkeys([*([] if first is None else [first]), *self._waiting_in]):
+            if self.sender.send_queued(session_id) is not None:
+                return
+            self._waiting_in = [one for one in self._waiting_in if one != session_id]
+
+    def hold(self) -> None:
+        """What waits stays until Enter on an empty prompt."""
+        self._waiting_in.clear()
 
     def stop_answer(self) -> None:
-        """Stop the answer under way, and show that at once."""
+        """Stop the answer under way, and show that at once; prompts that wait are not sent without being asked for."""
+        self.hold()
         answer = self.desk.stop()
         chat = self.chat_screen()
         if answer is not None and chat is not None:
@@ -247,7 +261,7 @@ class AppBase(App[None]):
         name, self.state.loading = self.state.loading, None
         before, self._before = self._before, None
         self.client.stop_loading()
-        self._after_load.clear()
+        self.hold()
         if before is not None:
             self.client.load(before.directory or before.name, before.adapter)
             self.state.loading = before.name

@@ -80,7 +80,7 @@ class HearingApp(AppBase):
                     return self._heard(event)
                 self.state.loading = None
                 self.state.problem = message
-                self._after_load.clear()
+                self.hold()
                 self.report(message, hint)
                 await self._note(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), error=True)
             case Library(names):
@@ -98,11 +98,14 @@ class HearingApp(AppBase):
 
     def _heard(self, event: Said | Ended | Failed) -> Answer | None:
         answer = self.desk.take(event)
-        if answer is not None and not self.desk.busy and answer.state in ("complete", "length"):
+        if answer is None or self.desk.busy:
+            return answer
+        if answer.state not in ("complete", "length"):
+            self.hold()
+        else:
             with self.reporting():
-                self.sender.send_queued(answer.session_id)
-                chat = self.chat_screen()
-                if chat is not None and chat.session_id == answer.session_id:
+                self.send_next(answer.session_id)
+                if (chat := self.chat_screen()) is not None:
                     self.call_next(chat.reload)
         return answer
 
@@ -131,12 +134,11 @@ class HearingApp(AppBase):
         self.state.problem = None
         remember_model(event.name)
         with self.reporting():
-            if self._after_load and not self.desk.busy:
-                self.sender.send_queued(self._after_load[0])
+            if not self.desk.busy:
+                self.send_next()
             chat = self.chat_screen()
             if chat is not None:
                 await chat.reload()
-        self._after_load.clear()
 
     async def _note(self, text: str, *, error: bool = False) -> None:
         chat = self.chat_screen()

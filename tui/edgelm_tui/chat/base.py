@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import Attachment, Message
 from edgelm.store.chats import Chats
 from edgelm.store.moves import Deletions
@@ -31,6 +32,8 @@ class ChatBase(ModeScreen):
         self.session_id: int | None = None
         self.path: list[Message] = []
         self.attachments: list[Attachment] = []
+        self._kept: dict[int, list[Attachment]] = {}
+        """Attachments of other chats that are not sent yet."""
         self._new_settings: ChatSettings | None = None
         self._deletions: Deletions | None = None
         self._armed: tuple[str, int] | None = None
@@ -75,7 +78,10 @@ class ChatBase(ModeScreen):
     def chat_settings(self) -> ChatSettings:
         """Of the open chat."""
         if self.session_id is not None:
-            return self.sender.settings_of(self.session_id)
+            try:
+                return self.sender.settings_of(self.session_id)
+            except NotFoundError:  # another process has deleted it: `leave_if_deleted` says so
+                return self.edgelm.settings.chat
         return self._new_settings or self.edgelm.settings.chat
 
     def ensure_session(self) -> int:
@@ -116,7 +122,9 @@ class ChatBase(ModeScreen):
         self.disarm()
 
     def write_on(self, text: str, *, pasted: bool = False) -> None:
-        """Put what was typed elsewhere into the prompt, and go there."""
+        """Put what was typed elsewhere into the prompt, and go there; the chats give way where they cover it."""
+        if not self.has_class("-wide"):
+            self.query_one(Sidebar).remove_class("open")
         self.set_focus(self.prompt)
         if pasted:
             self.prompt.take_paste(text)

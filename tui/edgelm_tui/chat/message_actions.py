@@ -73,17 +73,22 @@ class MessageActions(ChatBase):
 
         message = view.message
 
+        def ask(text: str) -> None:
+            question = "Edit, and ask again; the old version stays as an alternative"
+            self.app.push_screen(AskText(question, text), take)
+
         async def take(text: str | None) -> None:
-            if text is None or not text.strip() or not self._may_ask():
+            if text is None or not text.strip():
+                return
+            if not self._may_ask():
+                ask(text)  # what was written is not lost
                 return
             with self.edgelm.reporting():
                 answer = self.sender.send(message.session_id, message.parent_id, text, message.attachments)
                 await self.reload(self._heir(view, self.chats.message(answer.message_id).parent_id))
                 self.transcript.follow()
 
-        self.app.push_screen(
-            AskText("Edit, and ask again; the old version stays as an alternative", message.content), take
-        )
+        ask(message.content)
 
     async def edit_last_prompt(self) -> None:
         """Change what was asked last, and ask again."""
@@ -180,11 +185,6 @@ class MessageActions(ChatBase):
     def _heir(self, view: MessageView, message_id: int | None) -> int | None:
         """The message that takes the place of `view`, if that has the focus: from the prompt, one goes on writing."""
         return message_id if self.focused is view else None
-
-    def on_message_view_typed(self, event: MessageView.Typed) -> None:
-        """Writing goes on in the prompt."""
-        event.stop()
-        self.write_on(event.text, pasted=event.pasted)
 
     def _may_ask(self) -> bool:
         """Whether a question can be put now."""

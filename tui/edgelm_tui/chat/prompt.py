@@ -17,6 +17,7 @@ from textual.widgets import TextArea
 from textual.widgets.text_area import EditResult
 
 from edgelm.store.newlines import unix_newlines
+from edgelm_tui.chat.typed.completion import names_a_file
 from edgelm_tui.chat.typed.paths import dropped_files, quoted
 
 _LONG_PASTE = 2000
@@ -83,7 +84,7 @@ class Prompt(TextArea):
         before = self.document.get_line(row)[:column]
         if (len(before) - len(before.rstrip("\\"))) % 2:
             self.replace("\n", (row, column - 1), (row, column))
-        elif self.is_completing and self.word().startswith("/"):
+        elif self.is_completing and self.word().startswith("/") and " " not in self.word():
             self.post_message(self.Steer("send"))
         else:
             self.post_message(self.Submitted(self.text))
@@ -133,9 +134,15 @@ class Prompt(TextArea):
             self.call_next(self.run_action, "screen.scroll(1)")
 
     def word(self) -> str:
-        """What stands before the cursor, if it begins with @, or with / at the very start; else ""."""
+        """What stands before the cursor, if it begins with @, or with / at the very start; else "".
+
+        Of a command that names a file, the whole line.
+        """
         row, column = self.cursor_location
-        found = _WORD.search(self.document.get_line(row)[:column])
+        before = self.document.get_line(row)[:column]
+        if row == 0 and names_a_file(before):
+            return before
+        found = _WORD.search(before)
         if found is None or (found[2].startswith("/") and (row, found.start(2)) != (0, 0)):
             return ""
         return found[2]

@@ -156,7 +156,7 @@ messages, where single keys work."""
                 if version != self._seen_version:
                     self._seen_version = version
                     if not self.is_mine:
-                        await self.reload()
+                        await self.reload_changed()
                     self.show_sessions()
 
     async def answer_changed(self, answer: Answer) -> None:
@@ -164,6 +164,7 @@ messages, where single keys work."""
         if answer.session_id != self.session_id:
             if answer.state != "writing":
                 self.show_sessions()
+                self.show_meter()
             return
         if answer.state != "writing" and self.desk.current is not answer:
             await self._ended(answer)
@@ -210,6 +211,7 @@ messages, where single keys work."""
 
     async def _send(self, text: str) -> None:
         app = self.edgelm
+        await self.leave_if_deleted()
         if not text.strip() and not self.attachments:
             await self._send_waiting()
             return
@@ -232,8 +234,7 @@ messages, where single keys work."""
         app.use_adapter(self.chat_settings.adapter)
         if self.desk.busy or app.state.loading:
             self.chats.queue(session_id, text, attachments)
-            if not self.desk.busy:
-                app.send_after_load(session_id)
+            app.send_when_free(session_id)
         else:
             self.sender.send(session_id, self.path[-1].id if self.path else None, text, attachments)
         self.attachments = []
@@ -248,7 +249,7 @@ messages, where single keys work."""
             return
         if self.edgelm.state.model is None:
             if self.chats.queued(self.session_id) and (self.edgelm.state.loading or self.load_again()):
-                self.edgelm.send_after_load(self.session_id)
+                self.edgelm.send_when_free(self.session_id)
             return
         if self.sender.send_queued(self.session_id) is not None:
             await self.reload()
@@ -284,11 +285,11 @@ messages, where single keys work."""
             case "up" | "down":
                 completions.move(1 if event.key == "down" else -1)
             case "take":
-                self._complete(completions.taken())
+                self.prompt.replace_word(completions.taken())
             case "send":
                 word = self.prompt.word()
                 if word == self.prompt.text.strip() and word + " " != completions.taken():
-                    self._complete(completions.taken())
+                    self.prompt.replace_word(completions.taken())
                 else:
                     self.post_message(Prompt.Submitted(self.prompt.text))
             case _:
@@ -299,11 +300,8 @@ messages, where single keys work."""
         """A click on a completion."""
         if isinstance(event.option_list, Completions):
             event.stop()
-            self._complete(event.option_list.taken(event.option_index))
+            self.prompt.replace_word(event.option_list.taken(event.option_index))
             self.prompt.focus()
-
-    def _complete(self, text: str) -> None:
-        self.prompt.replace_word(text)
 
     async def on_chip_dropped(self, event: Chip.Dropped) -> None:
         """Take away an attachment or a waiting prompt, which comes back into the prompt."""
@@ -326,13 +324,13 @@ messages, where single keys work."""
             self.prompt.is_completing = False
         elif self.desk.busy:
             self.edgelm.stop_answer()
-        elif self.edgelm.state.loading:
-            self.edgelm.stop_loading()
-        elif isinstance(self.focused, Input) and self.focused.value:
-            self.focused.value = ""
+        elif isinstance(line := self.focused, Input) and line.value:
+            line.value = ""
         elif self.query_one(Sidebar).has_class("open") and not self.has_class("-wide"):
             self.query_one(Sidebar).remove_class("open")
             self.prompt.focus()
+        elif self.edgelm.state.loading:
+            self.edgelm.stop_loading()
         elif self.focused is not self.prompt:
             self.prompt.focus()
         elif self.armed(("escape", 0)):

@@ -57,7 +57,7 @@ class Sender:
         """Ask for an answer to a prompt, with the chat's settings or others."""
         model = self._model()
         name, adapter = (model.name, model.adapter) if model else (None, None)
-        settings = self.settings_of(prompt.session_id)
+        settings = settings or self.settings_of(prompt.session_id)
         made = self._chats.add(
             prompt.session_id,
             prompt.id,

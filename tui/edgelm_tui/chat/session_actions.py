@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from textual.widgets import Input
 
+from edgelm.errors import NotFoundError
 from edgelm.store.moves import file_name
 from edgelm_tui.chat.base import ChatBase
 from edgelm_tui.chat.sidebar import SessionList, Sidebar
@@ -39,11 +40,6 @@ class SessionActions(ChatBase):
             action = "delete"
         if action != "ask_delete":
             await self.do_to_session(action, event.row)
-
-    def on_row_list_typed(self, event: RowList.Typed) -> None:
-        """Writing goes on in the prompt."""
-        event.stop()
-        self.write_on(event.text)
 
     async def action_session(self, action: str) -> None:
         """Do something to the open chat."""
@@ -91,14 +87,35 @@ class SessionActions(ChatBase):
     async def open(self, session_id: int | None) -> None:
         """Show another chat; None begins a new one. What was typed stays with its chat."""
         self.save_draft()
+        if self.attachments:
+            self._kept[self.ensure_session()] = self.attachments
         self.session_id = session_id
-        self.attachments = []
+        self.attachments = self._kept.pop(session_id, []) if session_id is not None else []
         self._new_settings = None
         draft = self.chats.session(session_id).draft if session_id is not None else ""
         self.prompt.say(draft)
         await self.transcript.clear_notices()
         await self.reload()
         self.transcript.follow()
+
+    async def leave_if_deleted(self) -> None:
+        """Another process has deleted the open chat: what is typed and attached goes on in a new one."""
+        if self.session_id is None or self._is_there(self.session_id):
+            return
+        self.session_id = None
+        await self.reload()
+        self.notify("this chat was deleted elsewhere; what is typed is for a new one now", severity="warning")
+
+    async def reload_changed(self) -> None:
+        """Show what another process has made of the open chat."""
+        await self.leave_if_deleted()
+        await self.reload()
+
+    def _is_there(self, session_id: int) -> bool:
+        try:
+            return self.chats.session(session_id).deleted is None
+        except NotFoundError:
+            return False
 
     def save_draft(self) -> None:
         """Keep what is typed and not sent."""
@@ -183,6 +200,7 @@ class SessionActions(ChatBase):
         self.deletions.chat(session_id)
         if session_id == self.session_id:
             self.prompt.say("")
+            self._kept[session_id], self.attachments = self.attachments, []
             self.session_id = None
             await self.reload()
         self.show_sessions()

@@ -47,6 +47,9 @@ class Actor(Protocol):
     async def act_on(self, view: MessageView, action: str, argument: int) -> None:
         """Do `action` to the message of `view`."""
 
+    def write_on(self, text: str, *, pasted: bool = False) -> None:
+        """Go on writing in the prompt."""
+
 
 class MessageView(Widget, can_focus=True):
     """A message of the saved chat, or the answer under way."""
@@ -58,13 +61,6 @@ class MessageView(Widget, can_focus=True):
         view: MessageView
         action: str
         argument: int = 0
-
-    @dataclass
-    class Typed(TextualMessage):
-        """The user writes, with the focus on a message."""
-
-        text: str
-        pasted: bool = False
 
     DEFAULT_CSS = """
     MessageView { height: auto; padding: 0 1; margin: 0 0 1 0; border-left: blank; }
@@ -136,16 +132,16 @@ class MessageView(Widget, can_focus=True):
         await cast("Actor", self.screen).act_on(self, action, argument)
 
     def on_key(self, event: Key) -> None:
-        """What is typed and is no key of a message is for the prompt."""
+        """What is typed and is no key of a message is for the prompt, which has the focus before the next key comes."""
         if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
             event.prevent_default()
-            self.post_message(self.Typed(event.character))
+            cast("Actor", self.screen).write_on(event.character)
 
     def on_paste(self, event: Paste) -> None:
         """What is pasted too."""
         event.stop()
-        self.post_message(self.Typed(event.text, pasted=True))
+        cast("Actor", self.screen).write_on(event.text, pasted=True)
 
     def on_click(self, event: Click) -> None:
         """Lines that are buttons."""

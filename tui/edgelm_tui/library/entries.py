@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from edgelm import paths
 from edgelm.errors import EdgeLMError
@@ -42,6 +42,11 @@ class Entry:
     problem: str | None = None
     details: tuple[tuple[str, str], ...] = ()
     """More, as label and value."""
+
+    @property
+    def key(self) -> str:
+        """What no other entry has: an adapter may be called like a model."""
+        return f"{self.kind}/{self.name}"
 
 
 def read_entries() -> list[Entry]:
@@ -115,38 +120,47 @@ def _model(found: Any, used: float | None) -> Entry:
         manifest = Manifest.read(found.directory)
     except EdgeLMError:  # it is `found.problem` then
         manifest = None
+    receipt = manifest.receipt if manifest and isinstance(manifest.receipt, dict) else {}
     return Entry(
         name=found.name,
         kind="model",
         directory=found.directory,
         size_bytes=found.size_bytes,
-        bits=found.bits_per_weight,
-        loss=_loss(manifest.receipt) if manifest else "",
+        bits=found.bits_per_weight if _is_number(found.bits_per_weight) else None,
+        loss=_loss(receipt),
         used=used,
-        source=found.source or "",
-        licence=found.licence or "",
-        created=found.created or "",
-        architecture=found.model_type or "",
-        context_length=found.context_length,
+        source=_text_of(found.source),
+        licence=_text_of(found.licence),
+        created=_text_of(found.created),
+        architecture=_text_of(found.model_type),
+        context_length=found.context_length if isinstance(found.context_length, int) else None,
         problem=found.problem,
-        details=tuple(_receipt(manifest)) if manifest else (),
+        details=tuple(_receipt(manifest, receipt)) if manifest else (),
     )
 
 
 def _loss(receipt: dict[str, Any]) -> str:
     comparison = receipt.get("comparison")
-    if not isinstance(comparison, dict) or "mean_kl" not in comparison:
-        return ""
-    return f"KL {comparison['mean_kl']:.2g}"
+    measured = comparison.get("mean_kl") if isinstance(comparison, dict) else None
+    return f"KL {measured:.2g}" if _is_number(measured) else ""
 
 
-def _receipt(manifest: Any) -> Iterator[tuple[str, str]]:
-    receipt = manifest.receipt
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text_of(said: object) -> str:
+    """What a file that people and other programs write says, if it is text."""
+    return said if isinstance(said, str) else ""
+
+
+def _receipt(manifest: Any, receipt: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if manifest.revision:
-        yield "revision", manifest.revision[:12]
-    if manifest.recipe:
+        yield "revision", str(manifest.revision)[:12]
+    if manifest.recipe and isinstance(manifest.recipe, dict):
         yield "recipe", ", ".join(f"{key} {value}" for key, value in manifest.recipe.items())
-    for label, count in (receipt.get("tensors") or {}).items():
+    tensors = receipt.get("tensors")
+    for label, count in tensors.items() if isinstance(tensors, dict) else ():
         yield "tensors", f"{count} {label}"
     comparison = receipt.get("comparison")
     if isinstance(comparison, dict):
@@ -160,7 +174,8 @@ def _receipt(manifest: Any) -> Iterator[tuple[str, str]]:
             f"{tokenizer.get('exact')} of {tokenizer.get('lines')} sample lines come back exactly",
         )
     if receipt.get("elapsed_s") is not None:
-        peak = format_bytes(receipt.get("peak_memory_bytes") or 0)
+        said = receipt.get("peak_memory_bytes")
+        peak = format_bytes(said if _is_number(said) else 0)
         yield "conversion", f"{_short(receipt['elapsed_s'])} s, peak memory {peak}"
 
 
@@ -185,11 +200,18 @@ def _adapters() -> Iterator[Entry]:
             name=directory.name,
             kind="adapter",
             directory=directory,
-            size_bytes=sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
+            size_bytes=sum(map(_size, directory.rglob("*"))),
             base=_base(said, directory),
             problem=problem,
             details=tuple((str(key), _short(value)) for key, value in facts.items() if value is not None),
         )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # it was deleted meanwhile
+        return 0
 
 
 def _base(config: dict[str, Any], directory: Path) -> str:

@@ -50,6 +50,8 @@ class HubScreen(Dialog[Wanted | None]):
     def __init__(self) -> None:
         super().__init__()
         self._found: list[HubModel] = []
+        self._query = ""
+        """What was searched for last."""
         self._asked = 0
         """Of the last search; answers to others come too late."""
         self._waiting: Timer | None = None
@@ -70,6 +72,7 @@ class HubScreen(Dialog[Wanted | None]):
         """Search."""
         if query := event.value.strip():
             self._give_up()
+            self._query = event.value
             self._say("searching… Esc gives up")
             self._waiting = self.set_timer(_LONGEST_S, self._too_late)
             self._search(query, self._asked)
@@ -124,7 +127,10 @@ class HubScreen(Dialog[Wanted | None]):
         options.add_options([Option(_line(model)) for model in found])
         if found:
             options.highlighted = 0
-            options.focus()
+            if (
+                self.query_one(Input).value == self._query
+            ):  # else the user writes on: letters are keys in the list
+                options.focus()
             self._say("Enter gets it (MLX as it is, others in 4 bits) · d as it is · 4 or 8: in so many bits")
         else:
             self._say("nothing found")

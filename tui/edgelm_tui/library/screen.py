@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import work
@@ -114,16 +115,14 @@ is worked out while the engine is idle."""
         self._show()
 
     def _show(self) -> None:
-        chosen = self.chosen
+        chosen, row = self.chosen, self.query_one(DataTable).cursor_row
         words = self.query_one("#filter", Input).value
         self._shown = arranged(self._entries, words, self._sort)
         table = self.query_one(DataTable)
         table.clear()
         for entry in self._shown:
-            table.add_row(*plain_cells(self._cells(entry)), key=f"{entry.kind}/{entry.name}")
-        names = [entry.name for entry in self._shown]
-        if chosen and chosen.name in names:
-            table.move_cursor(row=names.index(chosen.name))
+            table.add_row(*plain_cells(self._cells(entry)), key=entry.key)
+        table.move_cursor(row=place_of(chosen, self._shown, row))
         nothing = self.query_one("#nothing", Static)
         nothing.display = not self._shown
         empty = "The library is empty.\n\nh searches the Hugging Face Hub, c converts a file, a directory or a Hub id."
@@ -173,9 +172,9 @@ is worked out while the engine is idle."""
         """The cursor has moved."""
         self._show_details()
 
-    def on_data_table_row_selected(self) -> None:
-        """Enter or a click on the row of the cursor."""
-        entry = self.chosen
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter or a click on a row: what stood there then is meant, whatever was read since."""
+        entry = next((one for one in self._shown if one.key == event.row_key.value), None)
         if entry is None:
             return
         if entry.problem:
@@ -306,6 +305,12 @@ is worked out while the engine is idle."""
             self._asked.discard(entry.name)
             app.client.look()
         self.action_again()
+
+
+def place_of(chosen: Entry | None, shown: Sequence[Entry], row: int) -> int:
+    """The row of `chosen`; where it is gone, that of its neighbour and not the first."""
+    found = next((at for at, entry in enumerate(shown) if chosen and entry.key == chosen.key), None)
+    return found if found is not None else min(row, max(len(shown) - 1, 0))
 
 
 def _needing(entry: Entry) -> str:

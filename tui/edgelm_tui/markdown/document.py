@@ -10,9 +10,19 @@ from typing import Any, ClassVar
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from rich.cells import chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import ListElement, ListItem, Markdown, MarkdownContext, MarkdownElement, Paragraph
+from rich.markdown import (
+    ListElement,
+    ListItem,
+    Markdown,
+    MarkdownContext,
+    MarkdownElement,
+    Paragraph,
+    TextElement,
+)
 from rich.segment import Segment
+from rich.text import Text
 
 _BOXES = {"[ ] ": "☐", "[x] ": "☑", "[X] ": "☑"}
 
@@ -29,18 +39,51 @@ class Document(Markdown):
     Args:
         start: the number of its first item, where it is ordered; None is its own.
         digits: of a number at the outermost level, at least; items that are laid out one by one stand under each other so.
+        fences: how many blocks of code stand before it.
     """
 
     elements: ClassVar[dict[str, type[MarkdownElement]]]
 
-    def __init__(self, text: str, *, start: int | None = None, digits: int = 1) -> None:
+    def __init__(self, text: str, *, start: int | None = None, digits: int = 1, fences: int = 0) -> None:
         super().__init__("", hyperlinks=False, code_theme="bw")
         self.markup = text
         self.parsed = parser().parse(text)
         self.digits = digits
+        self.fences = fences
         first = self.parsed[0] if self.parsed else None
         if start is not None and first is not None and first.type == "ordered_list_open":
             first.attrs["start"] = start
+
+
+class Fence(TextElement):
+    """Code in a list or a quotation, with a frame and the number that copies it, as outside of them."""
+
+    style_name = "none"
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> Fence:
+        """Counts those that have a fence: what is only indented is not copied by number."""
+        name = token.info.strip().split(" ")[0] or "code"
+        if token.type != "fence" or not isinstance(markdown, Document):
+            return cls("code")
+        markdown.fences += 1
+        return cls(f"{markdown.fences} {name}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Line by line, each within the frame."""
+        yield Text(f"┌ {self.title}", style="dim")
+        for line in self.text.plain.rstrip("\n").expandtabs(4).split("\n"):
+            for piece in _folded(line, max(options.max_width - 2, 2)):
+                yield Text.assemble(("│ ", "dim"), piece)
+        yield Text("└", style="dim")
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """Code is cut where the line ends, not at a space."""
+    return chop_cells(line, width) or [""]
 
 
 class Numbers(ListElement):
@@ -100,10 +143,19 @@ class Item(ListItem):
 
 Document.elements = {
     **Markdown.elements,
+    "fence": Fence,
+    "code_block": Fence,
     "bullet_list_open": Numbers,
     "ordered_list_open": Numbers,
     "list_item_open": Item,
 }
+
+
+def fences_in(text: str) -> int:
+    """How many blocks of code have a fence."""
+    if "```" not in text and "~~~" not in text:
+        return 0
+    return sum(token.type == "fence" for token in parser().parse(text))
 
 
 def ordered_start(text: str) -> tuple[int, str] | None:

@@ -7,7 +7,7 @@ import re
 from textual.content import Content
 
 from edgelm_tui.markdown.blocks import Block, Splitter
-from edgelm_tui.markdown.document import ordered_start
+from edgelm_tui.markdown.document import fences_in, ordered_start
 from edgelm_tui.markdown.render import PROSE, render_fence, render_tail, render_text
 
 _BLANK = Content("")
@@ -62,7 +62,7 @@ class GrowingMarkdown:
             self._gap(block.kind)
             self._count(block)
             self._lines += self._tail_lines(block, finished=finished)
-            self._last, self._fences = block, self._fences + (block.kind == "fence")
+            self._last, self._fences = block, self._fences + _fences_of(block)
         self._last, self._fences, self._number, self._mark = kept
         return self._lines
 
@@ -87,7 +87,9 @@ class GrowingMarkdown:
                 lines = render_fence(text, number, self._width, finished=finished, ansi=self.ansi)
             else:
                 render = render_text if finished else render_tail
-                lines = render(text, self._room(text), start=self._number, digits=self._digits)
+                lines = render(
+                    text, self._room(text), start=self._number, digits=self._digits, fences=self._fences
+                )
             self._tails = {**dict(list(self._tails.items())[-1:]), key: lines}
         return self._tails[key]
 
@@ -101,15 +103,13 @@ class GrowingMarkdown:
         self._gap(block.kind)
         self._count(block)
         if block.kind == "fence":
-            self._fences += 1
-            self._lines += render_fence(block.text, self._fences, self._width, ansi=self.ansi)
+            self._lines += render_fence(block.text, self._fences + 1, self._width, ansi=self.ansi)
         else:
-            self._fences += (
-                sum(line.lstrip().startswith(("```", "~~~")) for line in block.text.splitlines()) // 2
-            )
+            room = self._room(block.text)
             self._lines += render_text(
-                block.text, self._room(block.text), start=self._number, digits=self._digits
+                block.text, room, start=self._number, digits=self._digits, fences=self._fences
             )
+        self._fences += _fences_of(block)
         self._last = block
 
     def _room(self, text: str) -> int:
@@ -122,6 +122,10 @@ class GrowingMarkdown:
         if before is None or before.is_cut or (before.kind == kind == "item" and not before.is_spaced):
             return
         self._lines.append(_BLANK)
+
+
+def _fences_of(block: Block) -> int:
+    return 1 if block.kind == "fence" else fences_in(block.text)
 
 
 def _whole_rows(tail: str) -> str:

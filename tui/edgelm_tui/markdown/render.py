@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _MATH = re.compile(
     r"\$\$.+?\$\$|\\\[.+?\\\]|\\\(.+?\\\)|(?<![\\$\w])\$(?!\s)[^$\n]+?(?<!\s)\$(?![\w$])", re.DOTALL
 )
-_CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+_CODE_SPAN = re.compile(
+    r"(`+)(?!`).+?(?<!`)\1(?!`)|^[ \t>]*~{3}.*?(?:^[ \t>]*~{3}|\Z)", re.DOTALL | re.MULTILINE
+)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~^=&$])")
 # What a model writes must not steer the terminal: control characters become their visible pictures.
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
@@ -35,8 +37,10 @@ def visible(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def render_text(text: str, width: int, *, start: int | None = None, digits: int = 1) -> list[Content]:
-    """A paragraph, list, table, quote or heading; for `start` and `digits` see `Document`."""
+def render_text(
+    text: str, width: int, *, start: int | None = None, digits: int = 1, fences: int = 0
+) -> list[Content]:
+    """A paragraph, list, table, quote or heading; for `start`, `digits` and `fences` see `Document`."""
     if len(text) > _PLAIN_TAIL * 4:
         return wrap(text, width)
     from rich.console import Console
@@ -52,7 +56,7 @@ def render_text(text: str, width: int, *, start: int | None = None, digits: int 
         emoji=False,
         legacy_windows=False,
     )
-    document = Document(protect_math(visible(text)), start=start, digits=digits)
+    document = Document(protect_math(visible(text)), start=start, digits=digits, fences=fences)
     lines = console.render_lines(document, pad=False)
     shown = []
     for line in lines:
@@ -68,11 +72,13 @@ def render_text(text: str, width: int, *, start: int | None = None, digits: int 
     return shown
 
 
-def render_tail(text: str, width: int, *, start: int | None = None, digits: int = 1) -> list[Content]:
+def render_tail(
+    text: str, width: int, *, start: int | None = None, digits: int = 1, fences: int = 0
+) -> list[Content]:
     """A paragraph, list or table that is still growing."""
     if len(text) > _PLAIN_TAIL:
         return wrap(text, width)
-    return render_text(text, width, start=start, digits=digits)
+    return render_text(text, width, start=start, digits=digits, fences=fences)
 
 
 def render_fence(

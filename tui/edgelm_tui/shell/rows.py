@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from textual.events import Key
 from textual.message import Message
 from textual.widgets import OptionList
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A screen with a line to write in."""
+
+    def write_on(self, text: str, *, pasted: bool = False) -> None:
+        """Put `text` there, and the focus."""
 
 
 class RowList(OptionList):
@@ -19,16 +28,14 @@ class RowList(OptionList):
         action: str
         row: int | None
 
-    @dataclass
-    class Typed(Message):
-        """The user writes, with the focus on the list."""
-
-        text: str
-
     def on_key(self, event: Key) -> None:
-        """What is typed and is no key of the list is for whoever can write."""
-        if event.is_printable and event.character and event.key not in self.screen.active_bindings:
-            self.post_message(self.Typed(event.character))
+        """What is typed and is no key of the list is for whoever can write; the focus is there before the next key is."""
+        if not event.is_printable or not event.character or event.key in self.screen.active_bindings:
+            return
+        if isinstance(self.screen, Writer):
+            event.stop()
+            event.prevent_default()
+            self.screen.write_on(event.character)
 
     def action_act(self, action: str) -> None:
         """By key."""

@@ -12,6 +12,7 @@ stopped. Imports nothing of the training code, so that a broken run is only a li
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_write
 from edgelm.machine.lock import holder
 from edgelm.units import count
+from edgelm_tui.tune.events import read_event
 
 Status = Literal["running", "paused", "stopped", "finished", "interrupted"]
 Order = Literal["pause", "resume", "checkpoint", "stop"]
@@ -140,11 +142,8 @@ class RunLog:
         return bool(whole)
 
     def _take(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(event, dict):
+        event = read_event(line)
+        if event is None:
             return
         match event.get("event"):
             case "started":
@@ -173,20 +172,21 @@ class RunLog:
             self.curves[name] = [point for point in self.curves[name] if point[0] <= at]
         facts = f"{count(int(event.get('rows') or 0), 'row')}, {event.get('validation_rows')} held out, {event.get('method')}"
         self._say(event, f"started: {facts}")
-        for note in event.get("notes") or ():
+        for note in event.get("notes", ()):
             self._say(event, str(note))
 
     def _stepped(self, event: dict[str, Any]) -> None:
         self.step = event
         for name in ("loss", "smoothed", "learning_rate"):
-            if isinstance(event.get(name), int | float):
+            if name in event and math.isfinite(event[name]):
                 self.curves[name].append((float(event.get("step") or 0), float(event[name])))
 
     def _validated(self, event: dict[str, Any]) -> None:
         self.validated = event
         step = int(event.get("step") or 0)
-        if isinstance(event.get("loss"), int | float):
-            self.curves["validation"].append((float(step), float(event["loss"])))
+        if "loss" in event:
+            if math.isfinite(event["loss"]):
+                self.curves["validation"].append((float(step), float(event["loss"])))
             best = " (best so far)" if event.get("best_step") == step else ""
             self._say(event, f"validation loss {event['loss']:.4f}{best}")
         self.answers += [

@@ -127,14 +127,19 @@ chats with the adapter, v shows it beside its base."""
             return
         table = self.query_one(DataTable)
         if [log.name for log in logs] != [log.name for log in self._logs]:
-            chosen = self.chosen
+            chosen, row = self.chosen, table.cursor_row
             self._logs = logs
             table.clear()
             for log in logs:
                 table.add_row(*self._cells(log), key=log.name)
             names = [log.name for log in logs]
-            if chosen is not None and chosen.name in names:
-                table.move_cursor(row=names.index(chosen.name))
+            is_there = chosen is not None and chosen.name in names
+            row = (
+                names.index(chosen.name)
+                if chosen is not None and is_there
+                else min(row, max(len(names) - 1, 0))
+            )
+            table.move_cursor(row=row)
         else:
             self._logs = logs
             for log in logs:
@@ -202,9 +207,9 @@ chats with the adapter, v shows it beside its base."""
         """The cursor has moved."""
         self._show_run()
 
-    def on_data_table_row_selected(self) -> None:
-        """Enter chats with the adapter."""
-        log = self.chosen
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter chats with the adapter of what stood in the row then."""
+        log = next((one for one in self._logs if one.name == event.row_key.value), None)
         if log is None:
             return
         if log.adapter is None:

@@ -37,6 +37,8 @@ class VersusScreen(Dialog[None]):
         self._side = -1
         self._job: int | None = None
         self._texts = ["", ""]
+        self._before: Loaded | None = None
+        """The model of the chat, once another was loaded for this."""
 
     @property
     def edgelm(self) -> EdgeLMApp:
@@ -66,9 +68,13 @@ class VersusScreen(Dialog[None]):
             self._next()
 
     def action_leave(self) -> None:
-        """Stop what runs."""
+        """Stop what runs, and give the chat its model back."""
+        app, before = self.edgelm, self._before
+        self._side = -1
         if self._job is not None:
-            self.edgelm.client.stop(self._job)
+            app.client.stop(self._job)
+        if before is not None and app.state.model != before:
+            app.load_model(before.directory or before.name, before.adapter or "")
         self.dismiss(None)
 
     def take(self, event: ClientEvent) -> None:
@@ -93,6 +99,7 @@ class VersusScreen(Dialog[None]):
             self._say("done; Enter asks again")
             return
         self._say(f"loading the {_SIDES[self._side]}")
+        self._before = self._before or self.edgelm.state.model
         self.edgelm.load_model(self._base, self._adapter if self._side == 1 else "")
 
     def _say(self, text: str) -> None:

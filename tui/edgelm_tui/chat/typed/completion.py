@@ -15,6 +15,8 @@ from edgelm_tui.chat.typed.paths import quoted
 
 _SHOWN = 8
 _SCANNED = 3000
+_NAMING = re.compile(r"(/attach|/import|/export|/feedback)[ \t]+(.*)")
+_WRITING = ("/export", "/feedback")
 _SKIPPED = {".git", "node_modules", "__pycache__", ".venv"}
 
 
@@ -37,7 +39,7 @@ class Completions(OptionList, can_focus=False):
 
     def offer(self, word: str) -> None:
         """Show what `word` may become."""
-        rows = _commands(word) if word.startswith("/") else _files(word) if word.startswith("@") else []
+        rows = _offered(word)
         self._values = [value for value, _ in rows]
         self.clear_options()
         self.add_options([Option(content) for _, content in rows])
@@ -52,6 +54,29 @@ class Completions(OptionList, can_focus=False):
     def taken(self, at: int | None = None) -> str:
         """The chosen completion."""
         return self._values[at if at is not None else self.highlighted or 0]
+
+
+def names_a_file(line: str) -> bool:
+    """Whether a line is a command and the beginning of the name of a file."""
+    return _NAMING.fullmatch(line) is not None
+
+
+def _offered(word: str) -> list[tuple[str, Content]]:
+    if (naming := _NAMING.fullmatch(word)) is not None:
+        return _named(naming[1], naming[2])
+    return _commands(word) if word.startswith("/") else _files(word) if word.startswith("@") else []
+
+
+def _named(command: str, said: str) -> list[tuple[str, Content]]:
+    """What a command can read; of one that writes, where it can write to."""
+    typed = _unquoted(said)
+    if command in _WRITING:
+        found = [name for name in _beneath(typed) if name.endswith("/")]
+    else:
+        found = _beneath(typed) if typed.startswith(("/", "~", ".")) else _matching(typed)
+    if command == "/import":
+        found = [name for name in found if name.lower().endswith((".md", ".json", "/"))]
+    return [(f"{command} {_said(name)}", Content(name)) for name in found[:_SHOWN]]
 
 
 def _commands(word: str) -> list[tuple[str, Content]]:
@@ -73,8 +98,13 @@ def _unquoted(typed: str) -> str:
 
 
 def _mention(name: str) -> str:
+    """As it stands in a prompt."""
+    return f"@{_said(name)}"
+
+
+def _said(name: str) -> str:
     """A file is done; the quotation of a folder stays open for what is in it."""
-    said = f"@{quoted(name)}"
+    said = quoted(name)
     return said.removesuffix('"') if name.endswith("/") else f"{said} "
 
 

@@ -1,0 +1,48 @@
+"""One line of a run's log, as far as it can be understood: what is not of its kind is left out, so that nothing fails later.
+
+A log may be cut by a full disk, be of another version, or tell of a loss that is no number any more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+_COUNTS = frozenset({"step", "rows", "validation_rows", "total_steps", "best_step"})
+_MEASURED = frozenset(
+    {"eta_s", "predicted_s", "elapsed_s", "tokens_per_s", "memory_bytes", "pad_share", "loss", "smoothed", "learning_rate"}
+)  # fmt: skip
+_LOSSES = frozenset({"loss", "smoothed"})
+"""These alone may be NaN or infinite: that a run has diverged is to be seen."""
+_LISTS = frozenset({"notes", "answers"})
+_LARGEST = 1e18
+
+
+def read_event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None if it is none."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    event = {name: value for name, value in said.items() if _is_of_its_kind(name, value)}
+    for name in _COUNTS & event.keys():
+        event[name] = int(event[name])
+    if "answers" in event:
+        event["answers"] = [one for one in event["answers"] if isinstance(one, dict)]
+    return event
+
+
+def _is_of_its_kind(name: str, value: object) -> bool:
+    if name in _COUNTS or name in _MEASURED:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and (abs(value) < _LARGEST or (name in _LOSSES and not _is_finite(value)))  # type: ignore[arg-type]
+    if name in _LISTS:
+        return isinstance(value, list)
+    return name != "adapter" or isinstance(value, str)
+
+
+def _is_finite(value: float) -> bool:
+    return isinstance(value, int) or math.isfinite(value)

@@ -219,6 +219,11 @@ def runtime_dtype(device: Device) -> Literal["float32"] | None:
     return "float32" if device.backend == "cpu" else None
 
 
+def prefers_float16(device: Device) -> bool:
+    """Whether bfloat16 parameters run faster as float16: on M1 and M2, 1.3 to 1.8 times (measured by others)."""
+    return device.backend == "metal" and device.generation in (1, 2)
+
+
 def should_dequantize(device: Device, dense_bytes: int) -> bool:
     """Whether to unpack quantized weights, `dense_bytes` in float32: on the CPU, where that fits."""
     return device.backend == "cpu" and dense_bytes <= memory_budget_bytes(device)

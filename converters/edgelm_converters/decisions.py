@@ -9,13 +9,11 @@ from typing import Any, cast
 import mlx.core as mx
 
 from edgelm import device
+from edgelm.model.precision.families import needs_bfloat16
 from edgelm.quant.apply import Decision, decide, quantizable
 from edgelm.quant.recipes import mixed_predicate
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
-
-NEEDS_BFLOAT16 = ("gemma", "t5")
-"""Architectures whose activations overflow float16 (65504)."""
 
 HALVES = (mx.float16, mx.bfloat16)
 FLOATS = (*HALVES, mx.float32)
@@ -88,7 +86,7 @@ def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:
     half = _half_precision(checkpoint) if checkpoint.origin.kind == "gguf" else None
     if half is not None:
         return half
-    if str(checkpoint.config["model_type"]).startswith(NEEDS_BFLOAT16):
+    if needs_bfloat16(checkpoint.config):
         return mx.bfloat16
     return cast(mx.Dtype, getattr(mx, device.preferred_dtype(device.detect())))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelm.cli.actions import add_force
-from edgelm.cli.model_flags import ADAPTER_HELP, add_model, found_model
+from edgelm.cli.model_flags import ADAPTER_HELP, add_dtype, add_model, found_model
 from edgelm.cli.output import console, print_json, progress_bars
 from edgelm.cli.show.report_file import check_report, write_both
 from edgelm.units import format_bytes, format_seconds
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, metavar="INT", help="measurements of each figure (default 3)")
     add("--adapter", metavar="NAME[=WEIGHT]", help=ADAPTER_HELP)
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
+    add_dtype(parser)
     add_force(parser)
     add("--json", action="store_true", help="print JSON on stdout")
 
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     with progress_bars() as on_progress:
         run_it = RuntimeOptions(
             adapters=uses,
+            dtype=arguments.dtype,
             check_fit=not arguments.no_fit_check,
             draft=found_model(arguments.draft) if arguments.draft else None,
         )

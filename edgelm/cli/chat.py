@@ -164,6 +164,7 @@ def _load(name: str, arguments: argparse.Namespace) -> Any:
             disk_cache=arguments.disk_cache,
             kv_bits=arguments.kv_bits,
             kv_dtype=arguments.kv_dtype,
+            dtype=arguments.dtype,
             max_context=arguments.max_context,
             wire=arguments.wire,
             on_progress=on_progress,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgelm.cli.answer_flags import add_form, add_limits, add_logprobs, add_sampling
+from edgelm.cli.model_flags import add_dtype
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,3 +108,4 @@ def _add_speed(group: argparse._ArgumentGroup) -> None:
         help="let macOS page out a model that nearly fills the memory",
     )
     CacheSettings.add_flags(group)
+    add_dtype(group)

@@ -19,7 +19,7 @@ from edgelm.cli.answer_flags import (
 )
 from edgelm.cli.choose import choose_model
 from edgelm.cli.form import form_of_answer
-from edgelm.cli.model_flags import add_adapter, add_model
+from edgelm.cli.model_flags import add_adapter, add_dtype, add_model
 from edgelm.cli.output import progress_bars, say, warn
 from edgelm.cli.stdin import check_text, read_stdin, text_or_file
 from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
     add_logprobs(parser)
     add_adapter(parser)
+    add_dtype(parser)
     add("--skip-bad", action="store_true", help="leave out rows that cannot be asked, instead of stopping")
     add("--retry-failed", action="store_true", help="ask again what was answered with an error")
     add("--force", action="store_true", help="go on in a file that another model, prompt or setting wrote to")
@@ -271,7 +272,11 @@ def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgres
 
     say(f"loading {directory.name}")
     model = load(
-        directory, adapter=arguments.adapter, check_fit=not arguments.no_fit_check, on_progress=on_progress
+        directory,
+        adapter=arguments.adapter,
+        dtype=arguments.dtype,
+        check_fit=not arguments.no_fit_check,
+        on_progress=on_progress,
     )
     remember_model(model.name)
     return model

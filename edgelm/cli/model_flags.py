@@ -21,6 +21,16 @@ def add_adapter(parser: argparse.ArgumentParser, flag: str = "--adapter", *, of:
     parser.add_argument(flag, action="append", metavar="NAME[=WEIGHT]", help=f"{text} (repeatable)")
 
 
+def add_dtype(parser: argparse._ActionsContainer) -> None:
+    """Declare `--dtype`: what the parameters that are not packed are computed in."""
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32"),
+        help="of parameters that are not packed (default: as stored; float16 for bfloat16 on M1 and M2 where it fits;"
+        " float32 on a CPU)",
+    )
+
+
 def add_place(parser: argparse.ArgumentParser, library: str, default: str) -> None:
     """Declare `--name` and `--output`; `edgelm.model.names.place` reads them."""
     parser.add_argument("--name", help=f"what to call it in {library} (default: made of {default})")

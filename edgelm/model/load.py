@@ -26,6 +26,7 @@ from edgelm.model.adapters.stack import AdapterStack
 from edgelm.model.cache_kind import CacheKind
 from edgelm.model.fit import require_fit
 from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.model.precision.float16 import use_float16
 from edgelm.model.weights.files import read_headers
 from edgelm.model.weights.network import load_network
 from edgelm.model.weights.packing import check_packing, with_packing
@@ -63,6 +64,7 @@ def load(
     adapter: Path | Sequence[AdapterUse] | None = None,
     dtype: str | None = None,
     check_fit: bool = True,
+    keep_range: bool = False,
     stop: threading.Event | None = None,
     kind: CacheKind | None = None,
 ) -> LoadedModel:
@@ -73,8 +75,10 @@ def load(
         adapter: a directory of mlx-lm adapters (adapters.safetensors, adapter_config.json) to apply, or several
             with their weights.
         dtype: cast floating parameters to "float16", "bfloat16" or "float32"; None follows the
-            device policy (as stored on a GPU, float32 and dequantized on the CPU).
+            device policy (as stored on a GPU, but bfloat16 as float16 on M1 and M2 where the family and the values
+            allow it; float32 and dequantized on the CPU).
         check_fit: refuse a model that would not fit in memory.
+        keep_range: what is stored in bfloat16 stays so on every GPU, since it is to be trained or written.
         stop: looked at between the steps of loading and the tensors that are read; set, it ends them.
         kind: how its KV cache will be kept, for that; None is as computed.
 
@@ -98,6 +102,8 @@ def load(
     check_stop(stop)
     network, config = load_network(directory, with_packing(config, directory))
     check_stop(stop)
+    if dtype is None and not keep_range and device.prefers_float16(machine):
+        use_float16(network, config, directory.absolute().name, stop)
     _apply_dtype(network, dtype, machine, stop)
     stack = _stack_adapters(network, directory, adapter)
     check_stop(stop)

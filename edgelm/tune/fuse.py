@@ -163,13 +163,13 @@ def _measure(
     model: Path, uses: Sequence[AdapterUse], fused: Any, measuring: Measuring, on_progress: OnProgress
 ) -> tuple[float, float]:
     """(learnt, lost)."""
-    loaded = load(model, adapter=uses, check_fit=False)
+    loaded = load(model, adapter=uses, check_fit=False, keep_range=True)
     rows: list[Row] = held_out_rows(loaded.tokenizer, measuring)
     with Reference(
         loaded.network, rows, on_progress=_renamed(on_progress, "Running base and adapter")
     ) as reference:
         del loaded
-        base = load(model, check_fit=False)
+        base = load(model, check_fit=False, keep_range=True)
         learnt = compare(reference, base.network, on_progress=_renamed(on_progress, "Running the base"))
         del base
         mx.clear_cache()

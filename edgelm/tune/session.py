@@ -128,7 +128,7 @@ class Session:
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
         told = forecast(request, self.config, self.data.train) if request.check_fit else None
-        loaded = load(request.model, check_fit=request.check_fit)
+        loaded = load(request.model, check_fit=request.check_fit, keep_range=True)
         mx.random.seed(loop.seed)
         make_trainable(loaded.network, request.settings.method)
         layers = loaded.network.layers

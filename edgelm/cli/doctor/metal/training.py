@@ -83,7 +83,7 @@ def measure_training(directory: Path, seconds: float, shapes: Sequence[tuple[int
     from edgelm.tune.step import Stepper
 
     settings = TuneSettings()
-    loaded = load(directory)
+    loaded = load(directory, keep_range=True)
     make_trainable(loaded.network, settings.method)
     stepper = Stepper(loaded.network, Optimizer(settings.optimizer), chunk=settings.loop.loss_chunk)
     most = loaded.context_length or max(length for _, length in shapes)

@@ -1,0 +1,1 @@
+"""Which half precision a model can run in."""

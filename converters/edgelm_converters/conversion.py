@@ -80,19 +80,13 @@ class Conversion(Options):
                 hint="add --quality good or --quality best",
                 settings=("distill",),
             )
-        self._check_calibration()
-        self.scheme()
-
-    def _check_calibration(self) -> None:
-        # Measuring for a budget draws its text by the seed, whatever the quality.
-        without_text = ("calibration", "calibration_tokens", *(() if self.has_budget else ("seed",)))
-        said = [name for name in without_text if getattr(self, name) is not None]
-        if said and not self.is_calibrated:
+        if self.calibration is not None and not self.is_calibrated:
             raise OptionError(
-                f"quality {self.chosen_quality} uses no calibration text, so {' and '.join(said)} would change nothing",
+                f"quality {self.chosen_quality} uses no calibration text",
                 hint="add --quality good or --quality best",
-                settings=("quality", *said),
+                settings=("quality",),
             )
+        self.scheme()
 
     def _check_budget(self) -> None:
         budgets = [name for name in ("size", "bpw", "fit") if getattr(self, name) is not None]
@@ -135,20 +129,9 @@ class Conversion(Options):
         return not self.asks_for_quality and not self.has_budget
 
     def settled(self, layers: Iterable[dict[str, Any]]) -> Conversion:
-        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow.
-
-        Raises:
-            OptionError: a setting of the calibration was given, and so there is none.
-        """
+        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""
         if not self.is_left_to_us or any(is_narrow(settings) for settings in layers):
             return self
-        if said := self.of_calibration():
-            raise OptionError(
-                f"no weights become {CALIBRATED_BITS} bits or fewer, so by default nothing is calibrated and"
-                f" {' and '.join(said)} would change nothing",
-                hint="add --quality good or --quality best, and --bits for weights that arrive quantized",
-                settings=said,
-            )
         return self.rounding()
 
     def rounding(self) -> Conversion:
@@ -172,10 +155,11 @@ class Conversion(Options):
         """What the calibration rows are drawn by."""
         return 0 if self.seed is None else self.seed
 
-    def of_calibration(self) -> tuple[str, ...]:
-        """The settings that were given and are for calibrating alone."""
-        names = ("calibration", "calibration_tokens", "seed")
-        return tuple(name for name in names if getattr(self, name) is not None)
+    def unused(self, *, calibrated: bool) -> tuple[str, ...]:
+        """The settings that were given and changed nothing, since nothing was `calibrated`."""
+        # Measuring for a budget draws its text by the seed, whatever the quality.
+        names = ("calibration_tokens", *(() if self.has_budget else ("seed",)))
+        return () if calibrated else tuple(name for name in names if getattr(self, name) is not None)
 
     @property
     def measured_tokens(self) -> int:

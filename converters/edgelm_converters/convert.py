@@ -19,7 +19,7 @@ from typing import Any, Unpack
 import mlx.core as mx
 
 from edgelm import device as devices
-from edgelm import paths
+from edgelm import log, paths
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
@@ -163,6 +163,9 @@ def _convert(
         write_configs(final, checkpoint.generation_config, directory)
         text = check_tokenizer(directory, final, checkpoint.origin.source)
         job, quantizer, calibrated = _quantizer_or_rounding(job.settled(plan), plan, target)
+        if unused := wanted.unused(calibrated=calibrated is not None):
+            job.notes.append(f"nothing is calibrated, so {' and '.join(unused)} changed nothing")
+            log.logger.warning("%s", job.notes[-1])
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
         with _buffer_cache(_reused_bytes(job)):

@@ -54,9 +54,6 @@ class Job:
 
     def rounding(self, because: str) -> Job:
         """With weights rounded to nearest after all."""
-        unused = self.wanted.of_calibration()
-        if unused:
-            self.notes.append(f"nothing was calibrated, so {' and '.join(unused)} changed nothing")
         return replace(self, wanted=self.wanted.rounding(), rounded_because=because)
 
     def network(self) -> Any:

@@ -1,16 +1,18 @@
-"""What a refusal says of the model that is there already, and settings of a calibration that does not take place."""
+"""What a refusal says of the model that is there already; settings of a calibration that does not take place."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgelm.errors import OptionError, OutputError
+from edgelm.errors import OutputError
 from edgelm.model.manifest import Manifest
 from edgelm_converters.checkpoint import Origin
 from edgelm_converters.conversion import Conversion
+from edgelm_converters.convert import convert
 from edgelm_converters.result.there import recorded, refuse_there
 
 ORIGIN = Origin("org/tiny", "huggingface", (Path("model.safetensors"),), revision="abc")
@@ -62,26 +64,24 @@ def test_a_directory_without_a_manifest_is_refused_as_it_is(tmp_path: Path) -> N
         refuse_there(tmp_path, force=True, wanted=Conversion(), origin=ORIGIN)
 
 
-@pytest.mark.parametrize(
-    "without", [{"quality": "rtn"}, {"quality": "fast"}, {"bits": 8}, {"mode": "mxfp4"}], ids=str
-)
-@pytest.mark.parametrize("given", [{"seed": 0}, {"seed": 3}, {"calibration_tokens": 1024}], ids=str)
-def test_settings_of_a_calibration_that_is_not_made_are_refused_by_name(
-    without: dict[str, Any], given: dict[str, Any]
+@pytest.mark.parametrize("without", [{"quality": "rtn"}, {"quality": "fast"}, {"bits": 8}], ids=str)
+def test_settings_of_a_calibration_that_is_not_made_are_warned_of_by_name(
+    without: dict[str, Any], published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(OptionError, match=f"{next(iter(given))} would change nothing") as caught:
-        Conversion(**without, **given)
-    assert next(iter(given)) in caught.value.settings
-    Conversion(**{**without, **given, "quality": "best"})
+    told = "nothing is calibrated, so calibration_tokens and seed changed nothing"
+    asked: dict[str, Any] = {"group_size": 32, "verify": False, "loss_tokens": 0, **without}
+    with caplog.at_level(logging.WARNING, logger="edgelm"):
+        made = convert(published, tmp_path / "out", calibration_tokens=1024, seed=0, **asked)
+        assert told in made.manifest.receipt["notes"]
+        assert [record.getMessage() for record in caplog.records if record.name == "edgelm"] == [told]
+        caplog.clear()
+        made = convert(published, tmp_path / "other", **asked)
+        assert not any("calibrated" in note for note in made.manifest.receipt["notes"])
 
 
-def test_so_are_they_where_only_the_source_tells() -> None:
-    wide = [{"bits": 8, "group_size": 32}]
-    for layers in (wide, []):
-        with pytest.raises(OptionError, match="calibration_tokens and seed would change nothing"):
-            Conversion(seed=1, calibration_tokens=1024).settled(layers)
-    assert Conversion(seed=1).settled([{"bits": 4, "group_size": 32}]).seed == 1
-
-
-def test_measuring_for_a_budget_takes_the_seed_at_any_quality() -> None:
-    assert Conversion(bpw=4.0, quality="fast", seed=3).text_seed == 3
+def test_where_it_is_made_nothing_is_unused() -> None:
+    assert Conversion(seed=3, calibration_tokens=1024).unused(calibrated=True) == ()
+    assert Conversion(bpw=4.0, quality="fast", seed=3).unused(calibrated=False) == ()
+    assert Conversion(bpw=4.0, quality="fast", calibration_tokens=600).unused(calibrated=False) == (
+        "calibration_tokens",
+    )

@@ -35,10 +35,19 @@ def read_messages(
     Raises:
         MessageError: naming the message and the field inside.
     """
-    items = read_list(value, field)
+    items = read_list(_rows_of(value), field)
     if not items:
         raise MessageError(field, "the list is empty, expected messages")
     return [read_message(item, f"{field}[{index}]", or_keys=or_keys) for index, item in enumerate(items)]
+
+
+def _rows_of(value: Any) -> Any:
+    """Messages of an object of lists, which `datasets` makes of a list of objects (`Sequence`), one by one."""
+    if not isinstance(value, Mapping) or not all(isinstance(column, list) for column in value.values()):
+        return value
+    if len({len(column) for column in value.values()}) != 1:
+        return value
+    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
 
 
 def read_turns(value: Iterable[Any], field: str = "messages") -> list[dict[str, Any]]:

@@ -228,6 +228,11 @@ def _harmony_call(function: str, text: str, _: Any) -> list[dict[str, Any]]:
     return [as_call(function, text)]
 
 
+_UNREADABLE = (
+    ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError, ArithmeticError,
+)  # fmt: skip
+
+
 def parse_tool_calls(
     parser: Any, text: str, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> list[ToolCall]:
@@ -237,7 +242,7 @@ def parse_tool_calls(
         calls = parsed if isinstance(parsed, list) else [parsed]
         return [ToolCall(call["name"], _arguments(call.get("arguments")), text) for call in calls]
     # The parsers meet whatever the model wrote and raise accordingly.
-    except (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError) as error:
+    except _UNREADABLE as error:
         return [ToolCall("", {}, text, error=f"{type(error).__name__}: {error}")]
 
 

@@ -6,10 +6,19 @@ Arguments are literals given by name; JSON's `true`, `false` and `null` are lite
 from __future__ import annotations
 
 import ast
+import keyword
+import re
+import textwrap
 from typing import Any
 
-from edgelm.text.families.json_calls import Call, Tools
+from edgelm.text.families.json_calls import Call, Tools, read_json_calls
 
+_MARK = "_edgelm_keyword"
+_WORD = re.compile(
+    r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\b(" + "|".join(keyword.kwlist) + r")\b(?=\s*=(?!=))", re.DOTALL
+)
+"""Texts, and keywords that stand where a parameter's name does."""
+_JSON = re.compile(r"\[?\s*\{\s*\"(?:name|type|function|tool_name)\"\s*:")
 _JSON_NAMES = {"true": True, "false": False, "null": None}
 
 
@@ -19,19 +28,28 @@ def read_python_calls(text: str, tools: Tools = None) -> list[Call]:
     Raises:
         ValueError, SyntaxError: it is not made of calls with literal arguments.
     """
-    text = text.strip()
+    text = textwrap.dedent(text).strip()
     if not text:
         raise ValueError("there is no call")
-    if text.startswith("["):
-        found = ast.parse(text, mode="eval").body
-        nodes = found.elts if isinstance(found, ast.List) else [found]
-    else:
-        # One a line, or separated by commas or semicolons.
-        nodes = [node for line in ast.parse(text).body for node in _expressions(line)]
-    calls = [_call(node, tools) for node in nodes]
+    if _JSON.match(text):  # what LFM2 writes where its system prompt asks for JSON
+        return read_json_calls(text, tools)
+    calls = [_call(node, tools) for node in _nodes(_without_keywords(text))]
     if not calls:
         raise ValueError("there is no call")
     return calls
+
+
+def _without_keywords(text: str) -> str:
+    """`f(from="x")` with a mark at the name, which Python keeps for itself; names inside texts stay."""
+    return _WORD.sub(lambda found: found[0] if found[1] is None else f"{found[1]}{_MARK}", text)
+
+
+def _nodes(text: str) -> list[ast.expr]:
+    if text.startswith("["):
+        found = ast.parse(text, mode="eval").body
+        return found.elts if isinstance(found, ast.List) else [found]
+    # One a line, or separated by commas or semicolons.
+    return [node for line in ast.parse(text).body for node in _expressions(line)]
 
 
 def _expressions(line: ast.stmt) -> list[ast.expr]:
@@ -50,10 +68,11 @@ def _call(node: ast.expr, tools: Tools) -> Call:
         raise ValueError(f"{name} is called with arguments that have no names")
     for parameter, value in zip(names, node.args, strict=False):
         arguments[parameter] = _literal(value)
-    for keyword in node.keywords:
-        if keyword.arg is None or keyword.arg in arguments:
-            raise ValueError(f"{name} is called with {ast.unparse(keyword)!r}")
-        arguments[keyword.arg] = _literal(keyword.value)
+    for each in node.keywords:
+        given = (each.arg or "").removesuffix(_MARK)
+        if not given or given in arguments:
+            raise ValueError(f"{name} is called with {ast.unparse(each)!r}")
+        arguments[given] = _literal(each.value)
     return {"name": name.removesuffix(".call"), "arguments": arguments}
 
 

@@ -24,8 +24,8 @@ from edgelm.tune.data.records import Chat, Completion, Judgement, Messages, Pref
 from edgelm.tune.data.rows import Origin
 from edgelm.tune.data.written import Written
 
-_LABELS = {"true": True, "1": True, "yes": True, "good": True, "desirable": True,
-           "false": False, "0": False, "no": False, "bad": False, "undesirable": False}  # fmt: skip
+_LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "good": True, "desirable": True,
+           "false": False, "0": False, "0.0": False, "no": False, "bad": False, "undesirable": False}  # fmt: skip
 
 
 def read_record(row: Written) -> tuple[str, Record] | Problem:
@@ -39,10 +39,11 @@ def read_record(row: Written) -> tuple[str, Record] | Problem:
 
 
 def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any], Origin], Record]]:
-    for name, needed, read in _FORMATS:
-        # A table has every column in every row; a format is there where its cells are.
-        if all(row.get(key) is not None for key in needed):
-            return name, read
+    # A table has every column in every row; a format is there where its cells are, and a CSV's empty cell is none.
+    for none in ((None, ""), (None,)):
+        for name, needed, read in _FORMATS:
+            if all(row.get(key) not in none for key in needed):
+                return name, read
     given = ", ".join(map(str, row)) or "none"
     half = [f"{key} is missing" for key, other in _HALVES if other in row and row.get(key) is None]
     empty = [key for _, needed, _ in _FORMATS for key in needed if key in row and row[key] is None]

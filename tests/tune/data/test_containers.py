@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from edgelm.tune.data.formats import read_record
 from edgelm.tune.data.hub_rows import restored_rows
 from edgelm.tune.data.prepare import read_records
 from edgelm.tune.data.readers import read_rows
@@ -131,3 +134,29 @@ def test_hub_rows_are_what_they_were() -> None:
     datasets = pytest.importorskip("datasets")
     assert list(restored_rows(datasets.Dataset.from_list(ROWS))) == ROWS
     assert list(restored_rows(datasets.Dataset.from_list(ROWS).to_iterable_dataset())) == ROWS
+
+
+def test_messages_as_an_object_of_lists_are_rows(tmp_path: Path) -> None:
+    columns = {"role": ["user", "assistant"], "content": ["q", "a"], "name": [None, None]}
+    pq.write_table(pa.table({"messages": [columns]}), tmp_path / "x.parquet")
+    (row,) = read_rows(str(tmp_path / "x.parquet"))
+    _, record = read_record(row)  # type: ignore[arg-type, misc]
+    assert record.messages == ({"role": "user", "content": "q"}, {"role": "assistant", "content": "a"})  # type: ignore[union-attr]
+
+
+def test_dates_decimals_and_unmarked_text_are_json_again(tmp_path: Path) -> None:
+    said = {
+        "d": datetime.date(2024, 1, 2),
+        "n": decimal.Decimal("1.5"),
+        "w": decimal.Decimal(3),
+        "b": b"text",
+    }
+    pq.write_table(pa.Table.from_pylist([said]), tmp_path / "x.parquet")
+    (row,) = read_rows(str(tmp_path / "x.parquet"))
+    assert row.value == {"d": "2024-01-02", "n": 1.5, "w": 3, "b": "text"}  # type: ignore[union-attr]
+
+
+def test_an_empty_cell_of_a_csv_is_no_format(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("messages,text,prompt,completion,label\n,hello,,,\n,,a,b,0.0\n,,a,b,\n")
+    found = [read_record(row)[0] for row in read_rows(str(tmp_path / "x.csv"))]  # type: ignore[index, arg-type]
+    assert found == ["text", "kto", "completion"]

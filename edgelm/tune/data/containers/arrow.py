@@ -2,6 +2,7 @@
 
 A table's struct has the keys of all rows, and null where a row has none: those nulls are the container's, and go. Nulls
 in lists and in maps were written, and stay; so do those inside JSON text, which has no type. A map is an object.
+Dates, which readers of JSON make of texts, are texts again.
 Source of the situation: trl#5118.
 """
 
@@ -32,7 +33,11 @@ def restorer(kind: Any) -> Restore:
         return listed(restorer(kind.value_type))
     if hasattr(kind, "storage_type"):
         return restorer(kind.storage_type)
-    return _as_it_is
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return _decoded
+    if types.is_temporal(kind) and not types.is_duration(kind):
+        return lambda value: value.isoformat() if hasattr(value, "isoformat") else value
+    return _from_decimal if types.is_decimal(kind) else _as_it_is
 
 
 def without_nulls(value: Any, fields: dict[str, Restore]) -> dict[str, Any]:
@@ -48,6 +53,19 @@ def listed(item: Restore) -> Restore:
 
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+def _decoded(value: Any) -> Any:
+    """Text, which some writers leave unmarked; what is none stays as it is."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
+def _from_decimal(value: Any) -> Any:
+    """A number as JSON has it."""
+    return value if value is None else int(value) if value == value.to_integral_value() else float(value)
 
 
 def _map(item: Restore) -> Restore:

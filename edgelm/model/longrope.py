@@ -102,8 +102,10 @@ def use_both_factors(network: Any, config: Mapping[str, Any]) -> None:
 
 def regime_of(network: Any) -> Regime | None:
     """The regime of a network's LongRoPE; None if it has none."""
-    found = (module._regime for _, module in network.named_modules() if isinstance(module, LongRoPE))
-    return next(found, None)
+    if not isinstance(network, nn.Module):  # a stand-in, as the runtime's callers may have
+        return None
+    modules: list[tuple[str, Any]] = network.named_modules()  # type: ignore[no-untyped-call]
+    return next((module._regime for _, module in modules if isinstance(module, LongRoPE)), None)
 
 
 def _rotation(dims: int, part: Mapping[str, Any], said: Mapping[str, Any], regime: Regime) -> LongRoPE:

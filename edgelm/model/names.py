@@ -38,6 +38,8 @@ def place(
 ) -> Path:
     """Where a result goes: `library / name`, the path `output`, or `library / default`.
 
+    A name that differs from one that is there in case alone is that one: on a Mac's disk it is the same directory.
+
     Raises:
         OptionError: name and output are both given, or neither where there is no default; a name that is none.
     """
@@ -48,16 +50,22 @@ def place(
             settings=("name", "output"),
         )
     if output is not None:
+        if not str(output):
+            raise OptionError("output is '', expected a path", settings=("output",))
         return Path(output).expanduser()
     if name is not None:
-        return library / check_name(name)
+        return _in_library(library, check_name(name))
     if default is None:
         raise OptionError(
             "neither name nor output is given",
             hint="a name puts it into the library, an output at that path",
             settings=("name", "output"),
         )
-    return library / check_name(default)
+    return _in_library(library, check_name(default))
+
+
+def _in_library(library: Path, name: str) -> Path:
+    return named_in(library, name) or library / name
 
 
 def is_path(text: str) -> bool:

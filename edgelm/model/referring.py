@@ -19,7 +19,7 @@ from edgelm.errors import FormatError, NotFoundError
 from edgelm.model.config import read_json
 from edgelm.model.identity import identity_of
 from edgelm.model.manifest import FILE_NAME, Manifest
-from edgelm.model.names import directories, near_name, place
+from edgelm.model.names import directories, named_in, near_name, place
 from edgelm.store import chat_schema, runs
 from edgelm.store.database import Database, Schema
 
@@ -32,9 +32,10 @@ def find_named(library: Path, name: str, kind: str) -> Path:
     Raises:
         NotFoundError: there is none; with the nearest name.
     """
-    there = {path.name: path for path in directories(library)}
-    if name in there:
-        return there[name]
+    found = named_in(library, name)
+    if found is not None:
+        return found
+    there = [path.name for path in directories(library)]
     near = near_name(Path(name).name, there)
     what = (
         f"{name!r} is a path, expected a name of the library"
@@ -96,6 +97,9 @@ def rename(library: Path, old: str, new: str, kind: str) -> Path:
         OutputError: the new name is taken, or the disk refuses.
     """
     directory, target = find_named(library, old, kind), place(library, name=new)
+    old = directory.name  # it may have been named in another case
+    if target == directory:
+        target = library / new
     is_same = target.exists() and target.samefile(directory)  # another case, on a disk that knows none
     if not is_same or old == new:
         refuse_existing(target, hint="choose another name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,11 +11,12 @@ from checkpoints import write_checkpoint
 
 import edgelm
 from edgelm import paths
-from edgelm.errors import NotFoundError, OptionError, UnsupportedError
+from edgelm.errors import NotFoundError, OptionError, OutputError, UnsupportedError
 from edgelm.model.adapters.files import AdapterConfig, find_adapter, parse_use, write_adapter
 from edgelm.model.library import obtain, pull, resolve
 from edgelm.model.manifest import Manifest
 from edgelm.model.names import check_name, is_path, place
+from edgelm.model.referring import copy, rename
 
 BAD = ["../evil", "..", ".", "", "a/b", "/etc", ".hidden", "-flag", "a b", "ü", "a\n", "x" * 201, "a\\b"]
 
@@ -41,6 +43,39 @@ def test_a_name_is_of_the_library_and_an_output_a_path(home: Path) -> None:
         place(paths.models(), name="a", output="b")
     with pytest.raises(OptionError, match="neither"):
         place(paths.models())
+
+
+def test_names_that_differ_in_case_alone_are_one(home: Path) -> None:
+    """On a Mac's disk they are one directory; elsewhere one would hide the other from `Tiny`."""
+    write_checkpoint(paths.models() / "tiny", "llama")
+    for said in ({"name": "Tiny"}, {"default": "TINY"}):
+        assert place(paths.models(), **said) == paths.models() / "tiny"
+    with pytest.raises(OutputError, match="tiny already exists"):
+        edgelm.convert(paths.models() / "tiny", name="TINY", mode="none")
+    with pytest.raises(OutputError, match="tiny already exists"):
+        copy(paths.models(), "tiny", "TINY", "model")
+    with pytest.raises(OutputError, match="tiny already exists"):
+        rename(paths.models(), "tiny", "tiny", "model")
+    assert rename(paths.models(), "TINY", "Tiny", "model").name == "Tiny"
+    assert [path.name for path in paths.models().iterdir()] == ["Tiny"]
+
+
+def test_a_rename_is_told_whatever_case_the_name_was_given_in(home: Path) -> None:
+    write_checkpoint(paths.models() / "tiny", "llama")
+    made = edgelm.convert("tiny", name="small", mode="none")
+    parent = {"name": "tiny", "source": str((paths.models() / "tiny").absolute())}
+    Manifest.read(made.directory)
+    file = made.directory / "edgelm.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "parents": [parent]}))
+    rename(paths.models(), "TINY", "base", "model")
+    (told,) = json.loads(file.read_text())["parents"]
+    assert told == {"name": "base", "source": str((paths.models() / "base").absolute())}
+
+
+def test_an_empty_output_is_no_path(home: Path) -> None:
+    with pytest.raises(OptionError, match="output is '', expected a path"):
+        place(paths.models(), output="")
 
 
 def test_a_misspelt_path_is_not_looked_for_on_the_hub(home: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def _remove(kind: Kind, arguments: argparse.Namespace) -> None:
     from edgelm.model.library import remove_directory
     from edgelm.model.referring import find_named
 
-    found = [_with_hint(kind, name, find_named) for name in dict.fromkeys(arguments.names)]
+    found = list(dict.fromkeys(_with_hint(kind, name, find_named) for name in arguments.names))
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in found}
     depending = _say_dependents(found)
     shown = ", ".join(f"{path.name} ({format_bytes(sizes[path])})" for path in found)
@@ -100,11 +100,12 @@ def _say_dependents(found: list[Path]) -> bool:
 
 def _rename(kind: Kind, arguments: argparse.Namespace) -> None:
     from edgelm.model.recent import rename_use
-    from edgelm.model.referring import rename
+    from edgelm.model.referring import find_named, rename
 
+    old = find_named(library_of(kind), arguments.old, kind).name
     made = rename(library_of(kind), arguments.old, arguments.new, kind)
     if kind == "model":
-        rename_use(arguments.old, arguments.new)
+        rename_use(old, made.name)
     _say_made(made, arguments)
 
 

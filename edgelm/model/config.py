@@ -16,6 +16,7 @@ from typing import Any
 from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
 from edgelm.model.defaults import fill_defaults
 from edgelm.model.sources import module_source, module_spec
+from edgelm.model.wrappers import ALIASES
 
 Config = dict[str, Any]
 
@@ -131,6 +132,8 @@ def normalise_config(config: Config) -> Config:
         FormatError: `rope_parameters` is not an object.
     """
     flat: Config = _with_infinities(copy.deepcopy(config))
+    if isinstance(flat.get("model_type"), str):
+        flat["model_type"] = ALIASES.get(flat["model_type"], flat["model_type"])
     _fill_width(flat)
     _raise_vocabulary(flat)
     for part in (flat, flat.get("text_config")):

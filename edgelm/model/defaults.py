@@ -29,7 +29,10 @@ _SIZES = frozenset({
 """An outer config that lacks one of these is broken, or means what mlx-lm makes of it."""
 
 
-_ALWAYS: dict[str, Config] = {"qwen3_vl_moe_text": {"norm_topk_prob": True}}
+_ALWAYS: dict[str, Config] = {
+    "gemma4_unified_text": {"hidden_size_per_layer_input": 0},
+    "qwen3_vl_moe_text": {"norm_topk_prob": True},
+}
 """What transformers does without having a setting for it."""
 
 
@@ -44,15 +47,18 @@ def fill_defaults(part: Config, outer_type: str) -> None:
     if not wanted:  # the outer module hands its text model to another one
         names = siblings(module_source(outer_type))
         wanted = {field: default for name in names for field, default in _fields(name).items()}
+    if wanted.get("rope_scaling") is dataclasses.MISSING:
+        part.setdefault("rope_scaling", None)  # mlx-lm's llama4 asks for the key
     kept = _LEFT_ALONE | _SIZES if own == outer_type else _LEFT_ALONE
     missing = {name: default for name, default in wanted.items() if name not in part and name not in kept}
     if not missing:
         return
-    full = _of_transformers(part)
+    full = completed(part)
     full |= _ALWAYS.get(own, {})
     for name, default in missing.items():
         value = full.get(name)
-        if value is not None and value != default and _is_plain(value):
+        is_asked_for = default is dataclasses.MISSING and name in full
+        if is_asked_for and value is None or value is not None and value != default and _is_plain(value):
             part[name] = value
 
 
@@ -62,7 +68,7 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _of_transformers(part: Config) -> Config:
+def completed(part: Config) -> Config:
     """The whole config as its class in transformers completes it; empty where there is none or it refuses."""
     from huggingface_hub.errors import StrictDataclassError
 

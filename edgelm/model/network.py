@@ -19,6 +19,8 @@ from edgelm.model.config import check_architecture, check_rope_is_read
 from edgelm.model.longrope import use_both_factors
 from edgelm.model.rotation import use_named_rotation
 from edgelm.model.unread import check_settings_are_read
+from edgelm.model.window import use_named_windows
+from edgelm.model.wrappers import check_text_type
 
 
 @contextmanager
@@ -92,6 +94,7 @@ def build_network(config: dict[str, Any], directory: Path) -> Any:
         network_class, arguments_class = _get_classes(config)
         check_rope_is_read(config, source_of(network_class))
         check_settings_are_read(config)
+        check_text_type(config)
         network = network_class(arguments_class.from_dict(config))
     use_named_settings(network, config)
     return network
@@ -102,6 +105,7 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
     use_named_gelu(network, config)
     use_named_rotation(network, config, source_of(type(network)))
     use_both_factors(network, config)
+    use_named_windows(network, config)
 
 
 def source_of(network_class: type) -> str:

@@ -18,6 +18,7 @@ import mlx.nn as nn
 from edgelm.model.network import build_network, keep_file_limit, mlx_lm_errors
 from edgelm.model.weights.files import load_arrays
 from edgelm.model.weights.head import settle_arrays
+from edgelm.model.weights.layout import arranged_arrays
 
 Settings = dict[str, Any]
 
@@ -39,7 +40,7 @@ def load_network(directory: Path, config: dict[str, Any]) -> tuple[Any, dict[str
         FormatError: a tensor is missing, extra or misshapen.
         UnsupportedError: mlx-lm does not have the architecture, or does not import the packing.
     """
-    config, arrays = settle_arrays(config, load_arrays(directory), directory)
+    config, arrays = settle_arrays(config, arranged_arrays(config, load_arrays(directory)), directory)
     network = build_network(config, directory)
     with keep_file_limit(), mlx_lm_errors(directory):
         settings = fill(network, arrays, config)

@@ -1,4 +1,4 @@
-"""A checkpoint whose tensors are as its architecture reads them, and agree with the config on whether the head is the embedding."""
+"""A checkpoint with its tensors as the architecture reads them, and a config that says whether the head is the embedding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 def settled(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any], list[str]]:
     """The checkpoint with the tensors that its normalised config wants, that config, and what the receipt says of it.
 
-    See `edgelm.model.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config ties them.
+    See `edgelm.model.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
+    ties them.
     """
     tensors = arranged(config, checkpoint.tensors, _derived)
 

@@ -141,6 +141,7 @@ def normalise_config(config: Config) -> Config:
             _flatten_rope(part)
             _restore_sliding_pattern(part)
             _restore_global_heads(part)
+            _restore_old_keys(part)
             for new, old in RENAMED.items():
                 if new in part:
                     part.setdefault(old, part[new])
@@ -229,6 +230,18 @@ def _restore_sliding_pattern(config: Config) -> None:
         ]
         if kinds == expected:
             config["sliding_window_pattern"] = period
+
+
+def _restore_old_keys(config: Config) -> None:
+    """What transformers 5 no longer writes, or writes in another form, and mlx-lm asks for."""
+    kind = str(config.get("model_type"))
+    if kind.startswith("lfm2") and "hidden_size" in config:
+        config.setdefault("block_dim", config["hidden_size"])
+    if kind == "gpt2" and "n_positions" in config:
+        config.setdefault("n_ctx", config["n_positions"])
+    period = config.get("sliding_window_pattern")
+    if kind == "exaone4" and isinstance(period, int) and 0 < period <= MAX_LAYERS:
+        config["sliding_window_pattern"] = "L" * (period - 1) + "G"
 
 
 def _restore_global_heads(config: Config) -> None:

@@ -43,12 +43,16 @@ def fill_defaults(part: Config, outer_type: str) -> None:
         outer_type: `model_type` of the whole, whose module of mlx-lm may read `part` itself.
     """
     own = str(part.get("model_type") or outer_type)
-    wanted = _fields(own)
+    wanted = _fields(own) | ({} if own == outer_type else _fields(outer_type, _TEXT_KINDS))
     if not wanted:  # the outer module hands its text model to another one
         names = siblings(module_source(outer_type))
         wanted = {field: default for name in names for field, default in _fields(name).items()}
     if wanted.get("rope_scaling") is dataclasses.MISSING:
         part.setdefault("rope_scaling", None)  # mlx-lm's llama4 asks for the key
+    if wanted.get("head_dim") is dataclasses.MISSING and "head_dim" not in part:
+        hidden, heads = part.get("hidden_size"), part.get("num_attention_heads")
+        if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+            part["head_dim"] = hidden // heads
     kept = _LEFT_ALONE | _SIZES if own == outer_type else _LEFT_ALONE
     missing = {name: default for name, default in wanted.items() if name not in part and name not in kept}
     if not missing:
@@ -58,7 +62,7 @@ def fill_defaults(part: Config, outer_type: str) -> None:
     for name, default in missing.items():
         value = full.get(name)
         is_asked_for = default is dataclasses.MISSING and name in full
-        if is_asked_for and value is None or value is not None and value != default and _is_plain(value):
+        if (is_asked_for and value is None) or (value is not None and value != default and _is_plain(value)):
             part[name] = value
 
 
@@ -88,7 +92,10 @@ def completed(part: Config) -> Config:
     return completed
 
 
-def _fields(model_type: str) -> dict[str, Any]:
+_TEXT_KINDS = ("TextArgs", "TextConfig", "TextModelArgs")
+
+
+def _fields(model_type: str, names: tuple[str, ...] = (*_TEXT_KINDS, "ModelArgs")) -> dict[str, Any]:
     """Settings of mlx-lm's architecture and their defaults; a field without one has `dataclasses.MISSING`."""
     spec = module_spec(model_type) if module_source(model_type) else None
     if spec is None:
@@ -100,11 +107,7 @@ def _fields(model_type: str) -> dict[str, Any]:
             module = importlib.import_module(spec.name)
     except (ImportError, SystemExit):
         return {}  # mlx-lm's olmo leaves Python where a package is missing; building the network says so
-    kinds = [
-        kind
-        for name in ("TextArgs", "TextConfig", "TextModelArgs", "ModelArgs")
-        if (kind := getattr(module, name, None))
-    ]
+    kinds = [kind for name in names if (kind := getattr(module, name, None))]
     return {
         field.name: field.default
         for kind in kinds

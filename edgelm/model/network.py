@@ -21,6 +21,7 @@ from edgelm.model.rotation import use_named_rotation
 from edgelm.model.unread import check_settings_are_read
 from edgelm.model.window import use_named_windows
 from edgelm.model.wrappers import check_text_type
+from edgelm.model.yarn import use_named_yarn
 
 
 @contextmanager
@@ -105,6 +106,7 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
     use_named_gelu(network, config)
     use_named_rotation(network, config, source_of(type(network)))
     use_both_factors(network, config)
+    use_named_yarn(network, config)
     use_named_windows(network, config)
 
 

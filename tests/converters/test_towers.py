@@ -13,7 +13,11 @@ import torch
 import transformers
 from checkpoints import COMMON, VOCAB, write_tokenizer
 
+from edgelm.errors import UnsupportedError
+from edgelm.model.config import normalise_config
 from edgelm.model.load import load
+from edgelm.model.network import build_network
+from edgelm.model.weights.layout import arranged_arrays
 from edgelm_converters.convert import convert
 
 TEXT = {**COMMON, "num_hidden_layers": 2, "head_dim": 16}
@@ -30,6 +34,12 @@ DELTA = {
     "rope_parameters": {**MROPE, "mrope_section": [1, 1, 0], "partial_rotary_factor": 0.25, "mrope_interleaved": True},
 }  # fmt: skip
 
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+GEMMA4 = {
+    "num_hidden_layers": 6, "global_head_dim": 32, "num_kv_shared_layers": 2, "sliding_window": 32,
+    "layer_types": ["sliding_attention", "full_attention"] * 3,
+}  # fmt: skip
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "gemma3": lambda: transformers.Gemma3Config(
         text_config={**TEXT, "num_hidden_layers": 6, "query_pre_attn_scalar": 16, "sliding_window": 32},
@@ -37,8 +47,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "gemma4": lambda: transformers.Gemma4Config(
         text_config={
-            **TEXT, "num_hidden_layers": 6, "global_head_dim": 32, "num_kv_shared_layers": 2, "sliding_window": 32,
-            "layer_types": ["sliding_attention", "full_attention"] * 3, "hidden_size_per_layer_input": 32,
+            **TEXT, **GEMMA4, "hidden_size_per_layer_input": 32,
             "vocab_size_per_layer_input": VOCAB,
         },
         vision_config={k: v for k, v in SIGLIP.items() if k != "model_type"}, audio_config=None,
@@ -60,6 +69,34 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         text_config={**TEXT, "rope_parameters": MROPE}, vision_config={**QWEN, "deepstack_visual_indexes": [0]}
     ),
     "qwen3_5": lambda: transformers.Qwen3_5Config(text_config={**TEXT, **DELTA}, vision_config=QWEN),
+    "qwen3_vl_moe": lambda: transformers.Qwen3VLMoeConfig(
+        text_config={**TEXT, **MOE, "rope_parameters": MROPE},
+        vision_config={**QWEN, "deepstack_visual_indexes": [0]},
+    ),
+    "qwen3_5_moe": lambda: transformers.Qwen3_5MoeConfig(
+        text_config={**TEXT, **DELTA, **MOE, "shared_expert_intermediate_size": 32}, vision_config=QWEN
+    ),
+    "llama4": lambda: transformers.Llama4Config(
+        text_config={
+            **TEXT, "num_hidden_layers": 4, "intermediate_size": 32, "intermediate_size_mlp": 64,
+            "num_local_experts": 4, "num_experts_per_tok": 1,
+        },
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 28, "patch_size": 14, "vision_output_dim": 32, "projector_input_dim": 32,
+            "projector_output_dim": 32,
+        },
+    ),
+    "lfm2_vl": lambda: transformers.Lfm2VlConfig(
+        text_config={**TEXT, "model_type": "lfm2", "num_hidden_layers": 4, "layer_types": ["conv", "full_attention"] * 2},
+        vision_config={**SIGLIP, "model_type": "siglip2_vision_model"},
+    ),
+    "llava of mistral": lambda: transformers.LlavaConfig(
+        text_config={**TEXT, "model_type": "mistral"}, vision_config=PIXTRAL
+    ),
+    "llava of llama": lambda: transformers.LlavaConfig(
+        text_config={**TEXT, "model_type": "llama"}, vision_config={**SIGLIP, "model_type": "clip_vision_model"}
+    ),
 }  # fmt: skip
 
 
@@ -80,7 +117,9 @@ def test_logits_of_text_equal_transformers(family: str, tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "source")
     ids = np.random.default_rng(1).integers(8, VOCAB, 60).tolist()
     with torch.no_grad():
-        expected = network(input_ids=torch.tensor([ids])).logits[0].numpy()
+        # transformers 5.24's Llama 4 needs an image for its whole forward.
+        whole = network.language_model if family == "llama4" else network
+        expected = whole(input_ids=torch.tensor([ids])).logits[0].numpy()
     made = convert(tmp_path / "source", tmp_path / "made", mode="none", dtype="float32")
     for directory in (tmp_path / "source", made.directory):
         got = np.array(load(directory, check_fit=False).network(mx.array([ids]))[0])
@@ -89,3 +128,35 @@ def test_logits_of_text_equal_transformers(family: str, tmp_path: Path) -> None:
     dropped = made.manifest.receipt["dropped"]
     assert dropped
     assert all("vision" in name or "visual" in name or "projector" in name for name in dropped)
+
+
+def test_experts_are_read_as_published_too(tmp_path: Path) -> None:
+    """Qwen3-VL's are turned, and Qwen3.5's stacked, in the releases; transformers 5 writes them otherwise."""
+    rng = np.random.default_rng(0)
+    down = {str(at): mx.array(rng.normal(size=(64, 32)).astype(np.float32)) for at in range(3)}
+    stacked = mx.stack(list(down.values()))
+    gate_up = mx.array(rng.normal(size=(3, 64, 64)).astype(np.float32))
+    vl = {"model_type": "qwen3_vl_moe", "text_config": {"hidden_size": 64, "moe_intermediate_size": 32}}
+    written = arranged_arrays(vl, {"m.experts.down_proj": stacked, "m.experts.gate_up_proj": gate_up})
+    turned = mx.swapaxes(stacked, 1, 2)
+    published = arranged_arrays(vl, {"m.experts.down_proj": turned, "m.experts.gate_up_proj": gate_up})
+    assert mx.array_equal(written["m.experts.down_proj"], published["m.experts.down_proj"])
+    assert mx.array_equal(published["m.experts.gate_up_proj"], gate_up), "a square one goes by the other"
+    assert mx.array_equal(written["m.experts.gate_up_proj"], mx.swapaxes(gate_up, 1, 2))
+    apart = {f"m.experts.{at}.down_proj.weight": value for at, value in reversed(down.items())}
+    found = arranged_arrays({"model_type": "qwen3_5_moe"}, apart)
+    assert list(found) == ["m.switch_mlp.down_proj.weight"]
+    assert mx.array_equal(found["m.switch_mlp.down_proj.weight"], stacked)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("mistral3", "qwen2"), ("llava", "gemma"), ("llava", "phi3"), ("pixtral", "qwen3")]
+)
+def test_a_text_model_that_would_be_taken_for_a_llama_is_refused(
+    outer: str, inner: str, tmp_path: Path
+) -> None:
+    config = {"model_type": outer, "text_config": {**TEXT, "model_type": inner}}
+    with pytest.raises(
+        UnsupportedError, match=f"mlx-lm's {outer} runs text models of .*, and this one is {inner}"
+    ):
+        build_network(normalise_config(config), tmp_path)

@@ -22,6 +22,10 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
 }  # fmt: skip
 
+YARN = {
+    "rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 8.0,
+}  # fmt: skip
+
 ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
     "llama": (
         transformers.LlamaConfig,
@@ -55,6 +59,12 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
         },
     ),
     "phi3": (transformers.Phi3Config, {}),
+    "yarn": (transformers.LlamaConfig, {"rope_parameters": {**YARN, "truncate": False}}),
+    "yarn_scaled": (
+        transformers.Qwen3Config,
+        {"head_dim": 16, "rope_parameters": {**YARN, "attention_factor": 1.3}},
+    ),
+    "yarn_mscale": (transformers.Qwen2Config, {"rope_parameters": {**YARN, "mscale": 0.7}}),
     "mixtral": (transformers.MixtralConfig, {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_neox": (
         transformers.GPTNeoXConfig,
@@ -70,6 +80,13 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
         {"n_embd": 64, "n_head": 4, "n_layer": 3, "n_positions": 256},
     ),
     "granite": (transformers.GraniteConfig, {}),
+    "gpt2": (transformers.GPT2Config, {"n_embd": 64, "n_head": 4, "n_layer": 3, "n_positions": 256}),
+    "gpt_oss": (
+        transformers.GptOssConfig,
+        {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16, "sliding_window": 32},
+    ),
+    "lfm2": (transformers.Lfm2Config, {"layer_types": ["conv", "full_attention", "conv"]}),
+    "exaone4": (transformers.Exaone4Config, {"num_hidden_layers": 4, "sliding_window": 32}),
     "mamba2": (transformers.Mamba2Config, {"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1}),
     "starcoder2": (transformers.Starcoder2Config, {}),
     "qwen3_moe": (

@@ -24,6 +24,7 @@ Shaped = Mapping[str, Any]
 
 _PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {
     "gemma3n": (("language_model.model.", "model.language_model."),),
+    "gpt2": (("transformer.", ""),),
     "kimi_k25": (("language_model.model.blocks.", "language_model.model.layers."),),
     "lfm2-vl": (
         ("model.language_model.", "language_model.model."),
@@ -53,6 +54,10 @@ def arranged(config: Mapping[str, Any], tensors: Mapping[str, T], derive: Derive
     found = {_renamed(name, _PREFIXES.get(kind, ())): tensor for name, tensor in tensors.items()}
     if kind == "qwen3_5_moe":
         return _stacked(found, derive)
+    if kind == "gpt_oss":
+        return _unpacked_experts(found, derive)
+    if kind == "lfm2-vl":
+        return _with_rows_last(found, derive)
     if kind == "qwen3_vl_moe":
         return _turned(found, config, derive)
     return found
@@ -84,6 +89,23 @@ def _stacked(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
     for name, experts in groups.items():
         found[name] = derive([experts[at] for at in sorted(experts)], mx.stack)
     return found
+
+
+def _unpacked_experts(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
+    """gpt-oss was published in MXFP4; unpacked, its experts are [E, H, 2I] and [E, I, H], and are read turned."""
+    found: dict[str, T] = {}
+    for name, tensor in tensors.items():
+        is_fused = _FUSED.fullmatch(name) is not None
+        found[f"{name}.weight" if is_fused else name] = derive([tensor], _turn) if is_fused else tensor
+    return found
+
+
+def _with_rows_last(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
+    """Depthwise convolutions, [C, 1, K] in PyTorch and [C, K, 1] in MLX."""
+    return {
+        name: derive([tensor], _turn) if name.endswith(".conv.weight") and _shape(tensor)[-1] > 1 else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _turned(tensors: Mapping[str, T], config: Mapping[str, Any], derive: Derive[T]) -> dict[str, T]:

@@ -1,0 +1,70 @@
+"""YaRN as transformers computes it, with what mlx-lm passes over: `truncate`, `attention_factor`, a lone `mscale`.
+
+gpt-oss says `"truncate": false`; mlx-lm rounds the bounds of the ramp all the same, and every angle between them is off.
+Source: transformers 5.24, modeling_rope_utils.py, `_compute_yarn_parameters`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import mlx.core as mx
+
+
+def use_named_yarn(network: Any, config: Mapping[str, Any]) -> None:
+    """Set, in place, angles and scale of every YaRN of `network` as a normalised `config` says.
+
+    Args:
+        config: one whose `rope_scaling` is of another kind changes nothing.
+    """
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    said = part.get("rope_scaling") or part.get("rope_parameters")
+    if (
+        not isinstance(said, dict)
+        or said.get("rope_type", said.get("type")) != "yarn"
+        or not said.get("factor")
+    ):
+        return
+    if not {"truncate", "attention_factor", "mscale"} & said.keys():
+        return
+    from mlx_lm.models.rope_utils import YarnRoPE
+
+    base = float(said.get("rope_theta") or part.get("rope_theta") or 10_000.0)
+    for _, module in network.named_modules():
+        if type(module) is YarnRoPE:
+            module.mscale = _attention_factor(said)
+            module._freqs = _wavelengths(module.dims, base, said, part)
+
+
+def _wavelengths(dims: int, base: float, said: Mapping[str, Any], part: Mapping[str, Any]) -> mx.array:
+    """[dims / 2]: a position divided by these is the angle."""
+    limit = said.get("original_max_position_embeddings") or part.get("max_position_embeddings") or 4096
+    low = _dimension(said.get("beta_fast") or 32, dims, base, limit)
+    high = _dimension(said.get("beta_slow") or 1, dims, base, limit)
+    if said.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dims - 1)
+    if low == high:
+        high += 0.001
+    ramp = mx.clip((mx.arange(dims // 2, dtype=mx.float32) - low) / (high - low), 0, 1)
+    near = base ** (mx.arange(0, dims, 2, dtype=mx.float32) / dims)
+    return 1 / (ramp / (float(said["factor"]) * near) + (1 - ramp) / near)
+
+
+def _dimension(rotations: float, dims: int, base: float, limit: int) -> float:
+    """The dimension that turns so often within the original context."""
+    return dims * math.log(limit / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+
+def _attention_factor(said: Mapping[str, Any]) -> float:
+    if said.get("attention_factor") is not None:
+        return float(said["attention_factor"])
+    factor, one, other = float(said["factor"]), said.get("mscale"), said.get("mscale_all_dim")
+    return _scale(factor, one) / _scale(factor, other) if one and other else _scale(factor, 1)
+
+
+def _scale(factor: float, by: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0

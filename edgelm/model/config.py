@@ -15,8 +15,7 @@ from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
 from edgelm.model.defaults import fill_defaults
-from edgelm.model.sources import module_source, module_spec
-from edgelm.model.wrappers import ALIASES
+from edgelm.model.sources import ALIASES, module_source, module_spec
 
 Config = dict[str, Any]
 

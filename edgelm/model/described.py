@@ -79,7 +79,7 @@ def _checked(directory: Path) -> dict[str, Any]:
 
 
 def _describe_remote(text: str) -> Described:
-    from edgelm.model.hub import index_of, parse_hub_id
+    from edgelm.model.hub import explicit_weights, index_of, parse_hub_id
     from edgelm.model.hub_cache import list_repo
     from edgelm.model.hub_files import CONFIG, require_description, split_weights, weight_kind
     from edgelm.model.hub_transfer import download
@@ -87,7 +87,8 @@ def _describe_remote(text: str) -> Described:
 
     repo = parse_hub_id(text).repo
     listing = list_repo(repo, None)
-    kind = weight_kind(listing)
+    explicit = explicit_weights(listing)
+    kind = weight_kind(listing, explicit)
     if kind != "safetensors":
         raise UnsupportedError(
             f"{repo} holds {kind} weights, whose sizes cannot be read without downloading them",
@@ -99,7 +100,7 @@ def _describe_remote(text: str) -> Described:
     check_announced_packing(config, repo)
     headers = {
         name: info
-        for file in split_weights(listing, kind, index_of(listing, kind)).files
+        for file in split_weights(listing, kind, index_of(listing, kind, explicit), explicit=explicit).files
         for name, info in _remote_header(repo, listing.revision, file).items()
     }
     check_packing(with_packing(config, config_path.parent), headers, repo)

@@ -20,6 +20,7 @@ from edgelm.model.config import context_length
 from edgelm.model.network import build_network
 from edgelm.model.weight_bytes import Headers, WeightBytes, price_weights
 from edgelm.model.weights.files import read_headers
+from edgelm.model.weights.head import settled_config
 from edgelm.units import count, format_bytes
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -103,6 +104,7 @@ def check_fit(
         UnsupportedError: mlx-lm cannot run the architecture.
     """
     headers = read_headers(directory)
+    config = settled_config(config, headers, directory)
     return price(headers, trace(config, directory), config, device, context=context, kind=kind)
 
 

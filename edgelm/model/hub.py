@@ -22,6 +22,7 @@ from edgelm.model.hub_files import (
     Listing,
     WeightKind,
     choose_gguf,
+    may_name_weights,
     needed_files,
     require_description,
     weight_kind,
@@ -157,7 +158,8 @@ def _plan(
     gguf_architectures: Collection[str] | None,
 ) -> tuple[WeightKind, list[str]]:
     """Refuse, or say what to download. Fetches the configuration and the index, which are small."""
-    kind: WeightKind = "gguf" if said.selector else weight_kind(listing)
+    explicit = None if said.selector else explicit_weights(listing)
+    kind: WeightKind = "gguf" if said.selector else weight_kind(listing, explicit)
     if kind not in accept:
         raise UnsupportedError(
             f"{listing.repo} holds {kind} weights, which have to be converted",
@@ -169,7 +171,7 @@ def _plan(
     require_description(listing, kind)
     if kind in INDEX_OF:
         _check_config(listing)
-    return kind, needed_files(listing, kind, index_of(listing, kind))
+    return kind, needed_files(listing, kind, index_of(listing, kind, explicit), explicit=explicit)
 
 
 def _check_gguf(listing: Listing, known: Collection[str] | None) -> None:
@@ -191,12 +193,27 @@ def _check_config(listing: Listing) -> None:
     check_announced_packing(config, listing.repo)
 
 
-def index_of(listing: Listing, kind: WeightKind) -> Any:
-    """The parsed index of shards, downloaded; None if the listing has none."""
+def explicit_weights(listing: Listing) -> str | None:
+    """The file or index that the configuration names as the weights, which is downloaded; None if it names none."""
+    from edgelm.model.config import read_json
+    from edgelm.model.weights.files import named_weights
+
+    if not may_name_weights(listing):
+        return None
+    (path,) = download(listing, [CONFIG], ignore_progress)
+    return named_weights(read_json(path), f"{CONFIG} of {listing.repo}")
+
+
+def index_of(listing: Listing, kind: WeightKind, explicit: str | None = None) -> Any:
+    """The parsed index of shards, downloaded; None if the listing has none.
+
+    Args:
+        explicit: the file or index that the configuration names.
+    """
     from edgelm.model.config import read_json
 
-    name = INDEX_OF.get(kind)
-    if name not in listing.files:
+    name = INDEX_OF.get(kind) if explicit is None else explicit
+    if name is None or name not in listing.files or not name.endswith(".json"):
         return None
     (path,) = download(listing, [name], ignore_progress)
     return read_json(path)

@@ -78,13 +78,23 @@ class Listing:
         return sum(self.files[name].size_bytes for name in names)
 
 
-def weight_kind(listing: Listing) -> WeightKind:
+def may_name_weights(listing: Listing) -> bool:
+    """Whether the configuration has to be asked which file or index is the model's (`transformers_weights`)."""
+    return CONFIG in listing.files and bool(listing.matching("*.safetensors"))
+
+
+def weight_kind(listing: Listing, explicit: str | None = None) -> WeightKind:
     """What the weights are stored as: of safetensors and PyTorch the one that transformers loads, before Meta and GGUF.
+
+    Args:
+        explicit: the file or index that the configuration names.
 
     Raises:
         NotFoundError: no weights that edgelm reads.
         UnsupportedError: an adapter instead of a model.
     """
+    if explicit is not None:
+        return "safetensors"
     split = kind_of(listing.top_level())
     if split is not None:
         return split
@@ -100,13 +110,16 @@ def weight_kind(listing: Listing) -> WeightKind:
     )
 
 
-def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[str]:
+def needed_files(
+    listing: Listing, kind: WeightKind, index: Any = None, *, explicit: str | None = None
+) -> list[str]:
     """Every file to download for a model of safetensors, PyTorch or Meta weights, weights last.
 
     Weights come last so that a directory that has them has everything.
 
     Args:
         index: the parsed index of the shards, where the listing has one.
+        explicit: the file or index that the configuration names.
 
     Raises:
         NotFoundError: no configuration or no tokenizer.
@@ -116,7 +129,7 @@ def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[
     templates = {name for name in listing.files if _TEMPLATE.fullmatch(name)}
     supporting = sorted((described | _SUPPORTING) & listing.files.keys() | templates)
     if kind == "safetensors" or kind == "pytorch":
-        choice = split_weights(listing, kind, index)
+        choice = split_weights(listing, kind, index, explicit=explicit)
         # An index that does not decide is left over from another way of storing the same weights.
         index_name = [choice.index] if choice.index is not None else []
         return [*supporting, *index_name, *choice.files]
@@ -125,14 +138,14 @@ def needed_files(listing: Listing, kind: WeightKind, index: Any = None) -> list[
     return supporting + sorted(weights)
 
 
-def split_weights(listing: Listing, kind: SplitKind, index: Any) -> Choice:
+def split_weights(listing: Listing, kind: SplitKind, index: Any, *, explicit: str | None = None) -> Choice:
     """The weight files of a model, chosen as in a directory.
 
     Raises:
         NotFoundError: there are none.
         FormatError, UnsafeError: see `edgelm.model.weights.choice`.
     """
-    choice = choose(kind, listing.top_level(), lambda _: index, listing.repo)
+    choice = choose(kind, listing.top_level(), lambda _: index, listing.repo, explicit=explicit)
     if choice is None:
         raise NotFoundError(f"{listing.repo} has no {kind} weights")
     return choice

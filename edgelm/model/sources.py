@@ -12,6 +12,9 @@ from typing import Any
 
 _SIBLING = re.compile(r"^from \.(\w*) import ([\w ,]+|\([\w\s,]+\))", re.MULTILINE)
 
+ALIASES = {"lfm2_vl": "lfm2-vl"}
+"""transformers' `model_type` → the one that mlx-lm knows, where they differ."""
+
 _TEXTS = {"gemma4_unified_text": "gemma4_text"}
 """`model_type` of a text model → mlx-lm's module, where no table of mlx-lm's says it."""
 
@@ -20,6 +23,7 @@ def module_spec(model_type: str) -> ModuleSpec | None:
     """Where mlx-lm's module for an architecture is; None if it has none."""
     from mlx_lm.utils import MODEL_REMAPPING
 
+    model_type = ALIASES.get(model_type, model_type)
     name = _TEXTS.get(model_type, MODEL_REMAPPING.get(model_type, model_type))
     return importlib.util.find_spec(f"mlx_lm.models.{name}")
 

@@ -13,9 +13,6 @@ from edgelm.errors import UnsupportedError
 
 Config = Mapping[str, Any]
 
-ALIASES = {"lfm2_vl": "lfm2-vl"}
-"""transformers' `model_type` → the name of mlx-lm's module, where they differ."""
-
 _LLAMAS = frozenset({"llama", "mistral"})
 
 TEXT_TYPES: Mapping[str, frozenset[str]] = {

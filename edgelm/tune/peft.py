@@ -23,7 +23,14 @@ import mlx.nn as nn
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model import config as configs
-from edgelm.model.adapters.files import Adapter, AdapterConfig, parent_of, save_tensors, write_adapter
+from edgelm.model.adapters.files import (
+    Adapter,
+    AdapterConfig,
+    parent_of,
+    refuse_shards,
+    save_tensors,
+    write_adapter,
+)
 from edgelm.model.adapters.layers import adaptable
 from edgelm.model.adapters.uniform import rank_of, uniform
 from edgelm.model.config import read_json
@@ -109,6 +116,7 @@ def import_peft(source: Path, target: Path, model: Path, base: Base) -> Path:
         UnsupportedError: it holds what mlx-lm's format cannot.
         OutputError: `target` exists, or the disk refuses.
     """
+    refuse_shards(source)
     for name in (WEIGHTS, CONFIG):
         if not (source / name).exists():
             raise NotFoundError(f"{source / name} does not exist, so {source} is no PEFT adapter")

@@ -103,6 +103,37 @@ def test_an_index_left_over_beside_a_single_file_is_not_downloaded(
     assert {path.name for path in hub.fetch(REPO).files} == NEEDED
 
 
+@pytest.mark.parametrize("is_index", [False, True])
+def test_weights_that_the_configuration_names_are_the_ones(
+    fake_hub: FakeHub, published: Files, is_index: bool
+) -> None:
+    """As transformers: `transformers_weights` decides alone, whatever else lies there."""
+    config = json.loads(published["config.json"])
+    weights = published.pop("model.safetensors")
+    named = "other.safetensors.index.json" if is_index else "other.safetensors"
+    index = json.dumps({"weight_map": {"a": "other.safetensors"}}).encode()
+    files = {**published, "other.safetensors": weights, "model.safetensors": b"a second save"}
+    fake_hub.add(
+        REPO,
+        {
+            **files,
+            "config.json": json.dumps({**config, "transformers_weights": named}).encode(),
+            **({named: index} if is_index else {}),
+        },
+    )
+    found = hub.fetch(REPO)
+    assert found.files[-1].name == "other.safetensors"
+    assert named in {path.name for path in found.files}
+    assert "model.safetensors" not in fake_hub.fetched
+
+
+def test_a_configuration_that_names_missing_weights_is_refused(fake_hub: FakeHub, published: Files) -> None:
+    config = {**json.loads(published["config.json"]), "transformers_weights": "other.safetensors"}
+    fake_hub.add(REPO, {**published, "config.json": json.dumps(config).encode()})
+    with pytest.raises(FormatError, match=r"lacks 1 of its 1 weight files: other\.safetensors"):
+        hub.fetch(REPO)
+
+
 def test_pickles_are_downloaded_where_there_are_no_safetensors(fake_hub: FakeHub, published: Files) -> None:
     del published["model.safetensors"]
     fake_hub.add(REPO, published)

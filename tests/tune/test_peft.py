@@ -155,3 +155,19 @@ def test_an_adapter_of_another_base_is_refused_at_load(model: tuple[Path, Any], 
     imported = import_peft(tmp_path / "peft", tmp_path / "own", directory, BASE)
     with pytest.raises(EdgeLMError, match="was trained on model"):
         load(directory, adapter=imported, check_fit=False)
+
+
+@pytest.mark.parametrize("index", ["adapter_model.safetensors.index.json", "adapters.safetensors.index.json"])
+def test_an_adapter_in_shards_is_refused_by_its_index(
+    index: str, model: tuple[Path, Any], tmp_path: Path
+) -> None:
+    (tmp_path / index).write_text(
+        json.dumps({"weight_map": {"a": "adapter_model-00001-of-00001.safetensors"}})
+    )
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    for read in (
+        lambda: read_adapter(tmp_path),
+        lambda: import_peft(tmp_path, tmp_path / "made", model[0], _base(model[0])),
+    ):
+        with pytest.raises(EdgeLMError, match=rf"adapter in shards \({index}\)"):
+            read()

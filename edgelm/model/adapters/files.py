@@ -29,6 +29,12 @@ from edgelm.model.names import directories, named_in, near_name
 from edgelm.model.safetensors_header import read_header
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+
+_SHARDED = (
+    "adapter_model.safetensors.index.json",
+    "adapters.safetensors.index.json",
+    "adapter_model.bin.index.json",
+)
 KINDS = ("lora", "dora", "full")
 
 
@@ -262,8 +268,24 @@ def _hint(text: str) -> str:
     return f"did you mean {shlex.quote(near)}?" if near else "edgelm adapters lists them"
 
 
+def refuse_shards(directory: Path) -> None:
+    """Refuse an adapter whose tensors an index spreads over files, unless it is there in one file as well.
+
+    Raises:
+        UnsupportedError: naming the index.
+    """
+    index = next((name for name in _SHARDED if (directory / name).is_file()), None)
+    if index is not None and not (directory / index.removesuffix(".index.json")).exists():
+        raise UnsupportedError(
+            f"{directory} holds an adapter in shards ({index}), and adapters are read from one file",
+            hint="load it where it was made, and save it with a larger max_shard_size",
+        )
+
+
 def _checked(directory: Path) -> Path:
     """`directory`, whose two files are there."""
+    if not (directory / WEIGHTS).exists():
+        refuse_shards(directory)
     if (directory / "adapter_model.safetensors").exists() and not (directory / WEIGHTS).exists():
         raise UnsupportedError(
             f"{directory} is a PEFT adapter",

@@ -66,18 +66,25 @@ def kind_of(names: Collection[str]) -> SplitKind | None:
     return None
 
 
-def choose(kind: SplitKind, names: Collection[str], read_index: ReadIndex, where: str) -> Choice | None:
+def choose(
+    kind: SplitKind, names: Collection[str], read_index: ReadIndex, where: str, *, explicit: str | None = None
+) -> Choice | None:
     """The files of the model among `names`; None if there are none.
 
     Args:
         names: the files that lie there, without directories.
         read_index: called for the index, if it decides.
         where: what messages call the place.
+        explicit: the file or index that the config names, which then decides alone.
 
     Raises:
         FormatError: the index is none or names files that are missing; or shards without an index are not one whole set.
         UnsafeError: the index names a file in another directory.
     """
+    if explicit is not None:
+        _refuse_absent([explicit], names, where)
+        said = read_index(explicit) if explicit.endswith(".index.json") else None
+        return Choice((explicit,)) if said is None else choose_by_index(explicit, said, names, where)
     naming = NAMING[kind]
     if naming.single in names:
         return Choice((naming.single,))

@@ -7,6 +7,7 @@ Hidden files are never weights (`._model.safetensors` is what macOS leaves on fo
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.model.config import read_json
 from edgelm.model.safetensors_header import TensorInfo, read_header
-from edgelm.model.weights.choice import NAMING, Choice, SplitKind, choose, choose_by_index, kind_of
+from edgelm.model.weights.choice import NAMING, Choice, SplitKind, choose, kind_of
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -56,20 +57,23 @@ def choose_files(directory: Path, kind: SplitKind) -> Choice | None:
     """
     names = names_in(directory)
     explicit = _explicit(directory) if kind == "safetensors" else None
-    if explicit is None:
-        return choose(kind, names, lambda name: read_json(directory / name), str(directory))
-    if explicit.endswith(".index.json"):
-        return choose_by_index(explicit, read_json(directory / explicit), names, str(directory))
-    return choose_by_index("config.json", {"weight_map": {"": explicit}}, names, str(directory))
+    return choose(kind, names, lambda name: read_json(directory / name), str(directory), explicit=explicit)
 
 
 def _explicit(directory: Path) -> str | None:
     path = directory / "config.json"
-    said = read_json(path).get(_EXPLICIT) if path.is_file() else None
-    if said is None:
-        return None
-    if not isinstance(said, str) or Path(said).name != said:
-        raise FormatError(f"{path} has {_EXPLICIT} {said!r}, expected the name of a file beside it")
+    return named_weights(read_json(path), path) if path.is_file() else None
+
+
+def named_weights(config: Mapping[str, Any], where: object) -> str | None:
+    """The file or index that a config names as the model's weights; None if it leaves that to the names of the files.
+
+    Raises:
+        FormatError: what it says is no name of a file beside it.
+    """
+    said = config.get(_EXPLICIT)
+    if said is not None and (not isinstance(said, str) or not said or Path(said).name != said):
+        raise FormatError(f"{where} has {_EXPLICIT} {said!r}, expected the name of a file beside it")
     return said
 
 

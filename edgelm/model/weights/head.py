@@ -158,6 +158,19 @@ def _embedding_name(config: Config, directory: Path) -> str | None:
     return min(found, key=len) if found else None
 
 
+def settled_config(config: Config, names: Mapping[str, Any], directory: Path) -> Config:
+    """The config that the tensors in `directory` want; they are read only where it says tied and a head is there.
+
+    Args:
+        names: of the tensors.
+    """
+    if not _said(config) or _find(names, _HEAD) is None:
+        return config
+    from edgelm.model.weights.files import load_arrays
+
+    return settle_arrays(config, load_arrays(directory), directory)[0]
+
+
 def settle_arrays(
     config: Config, arrays: dict[str, mx.array], directory: Path
 ) -> tuple[Config, dict[str, mx.array]]:

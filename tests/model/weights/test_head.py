@@ -13,8 +13,12 @@ import torch
 import transformers
 from checkpoints import write_checkpoint
 
+from edgelm.device import detect
 from edgelm.errors import FormatError
+from edgelm.model.config import normalise_config, read_config
+from edgelm.model.fit import check_fit
 from edgelm.model.load import load
+from edgelm.model.weights.files import read_headers
 from edgelm_converters.convert import convert
 
 HEAD, EMBEDDING, TIED = "lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings"
@@ -115,3 +119,14 @@ def test_what_an_architecture_leaves_out_is_in_the_receipt(tmp_path: Path) -> No
     mx.save_safetensors(str(source / "model.safetensors"), held, {"format": "pt"})
     made = convert(source, tmp_path / "made", mode="none", dtype="float32", verify=False)
     assert made.manifest.receipt["dropped"] == {"model.layers.*.self_attn.rotary_emb.inv_freq": 2}
+
+
+@pytest.mark.parametrize(("head", "counted"), [(None, 1), ("same", 0)])
+def test_a_head_is_priced_as_it_is_loaded(head: str | None, counted: int, tmp_path: Path) -> None:
+    """A head that differs is kept though the config says tied, so its bytes count; the embedding once more does not."""
+    source = published(tmp_path / "source", "llama", True, **({HEAD: head} if head else {}))
+    config = normalise_config(read_config(source))
+    found = check_fit(source, config, detect())
+    headers = read_headers(source)
+    rest = sum(info.size_bytes for name, info in headers.items() if name != HEAD)
+    assert found.weights_bytes == rest + counted * headers[HEAD].size_bytes

@@ -14,6 +14,7 @@ from edgelm.runtime.constraints.vocabulary import vocabulary_of
 from edgelm.text.families import harmony
 from edgelm.text.families.family import Family, family_of
 from edgelm.text.families.opening import Opening, opening
+from edgelm.text.families.table import OPENS_ANSWER, OPENS_TURN
 
 
 def constraint_maker(
@@ -38,7 +39,7 @@ def constraint_maker(
     """
     vocabulary = vocabulary_of(tokenizer, stop_tokens)
     begin, family = opening(tokenizer, prompt), family_of(tokenizer)
-    path = _path(family, begin, may_think=may_think)
+    path = _path(family, begin, may_think=may_think, mark=_answer_mark(tokenizer, family, prompt))
 
     def spelt(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
@@ -61,6 +62,16 @@ def constraint_maker(
     return make
 
 
+def _answer_mark(tokenizer: Any, family: Family, prompt: Sequence[int]) -> str:
+    """What a reply to `prompt` writes before its answer; nothing where the prompt has it, or is no turn of a chat."""
+    mark = next((each for each in OPENS_ANSWER if each in family.answer_marks), "")
+    turn = tokenizer.convert_tokens_to_ids(OPENS_TURN) if mark else None
+    if turn is None or turn not in prompt:
+        return ""
+    last = len(prompt) - 1 - list(reversed(prompt)).index(turn)
+    return "" if mark in tokenizer.decode(list(prompt[last:]), skip_special_tokens=False) else mark
+
+
 @dataclass(frozen=True, slots=True)
 class _Path:
     """What a reply writes on its way to the answer, as text; empty for nothing."""
@@ -75,7 +86,7 @@ class _Path:
     """Stands between the thinking and the answer."""
 
 
-def _path(family: Family, begin: Opening, *, may_think: bool) -> _Path | None:
+def _path(family: Family, begin: Opening, *, may_think: bool, mark: str) -> _Path | None:
     """None where the answer begins at once."""
     if family.is_harmony and begin.state != "answer":
         # What of the header stands in the prompt already is not written again.
@@ -85,9 +96,9 @@ def _path(family: Family, begin: Opening, *, may_think: bool) -> _Path | None:
         skips = harmony.TURNS if begin.header.startswith(harmony.ENDS) else harmony.ANSWERS
         return _Path(harmony.THINKS if may_think else "", harmony.END, skips, harmony.TURNS)
     if family.thinking is None or not (begin.state == "thinking" or may_think):
-        return None
+        return _Path("", "", mark) if mark else None
     start, end = family.thinking
-    return _Path(start if may_think else "", end)
+    return _Path(start if may_think else "", end, mark, mark)
 
 
 def _rest(whole: str, given: str) -> str:

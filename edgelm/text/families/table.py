@@ -78,6 +78,11 @@ ANSWER_MARKS: tuple[tuple[str, str], ...] = (
 )
 """What some put around the answer; it is no part of it."""
 
+OPENS_ANSWER = ("<|START_RESPONSE|>", "<|START_TEXT|>")
+"""Of those, what Cohere's models write before every answer of a chat; the others are written or not."""
+OPENS_TURN = "<|CHATBOT_TOKEN|>"
+"""Begins their turn."""
+
 PYTHON_TAG = "<|python_tag|>"
 """Llama 3: JSON, or `name.call(…)`, to the end of the reply; or JSON without it."""
 LLAMA_STOPS = ("<|eom_id|>",)

@@ -69,9 +69,9 @@ def caches() -> Path:
 
     place = Path(platformdirs.user_cache_dir("edgelm", appauthor=False))
     before = former_caches()
-    if not place.exists() and before.is_dir():
-        # Another disk, another process that was quicker, or a directory that cannot be written.
-        with contextlib.suppress(OSError):
+    # Another disk, another process that was quicker, or a directory that cannot be written or looked into.
+    with contextlib.suppress(OSError):
+        if not place.exists() and before.is_dir():
             place.parent.mkdir(parents=True, exist_ok=True)
             before.rename(place)
     return place

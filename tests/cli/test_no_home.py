@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from fake_api import FakeApi
 
+from edgelm import paths
 from edgelm.atomic import atomic_directory
+from edgelm.blas import row_products
 from edgelm.cli import data
 from edgelm.cli.main import main
 from edgelm.errors import OutputError
@@ -89,7 +91,9 @@ def test_a_file_that_grows_too_large_is_an_error_with_its_path(tmp_path: Path) -
     code = """
     import resource, sys
     from pathlib import Path
-    from edgelm.atomic import atomic_directory
+    from edgelm import paths
+from edgelm.atomic import atomic_directory
+from edgelm.blas import row_products
     from edgelm.errors import OutputError
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
@@ -121,6 +125,23 @@ def test_a_cache_that_cannot_be_changed_is_read(tmp_path: Path, monkeypatch: pyt
     cache.shrink()
     monkeypatch.setattr("shutil.disk_usage", refuse)
     assert default_budget_bytes(tmp_path) == 0
+
+
+def test_a_home_that_may_not_be_looked_into_has_no_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    cache = DiskCache(tmp_path, "model", budget_bytes=0)
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "glob", refuse)
+    assert cache.index("") == []
+    cache.shrink()
+    assert default_budget_bytes(tmp_path) == 0
+    monkeypatch.delenv("EDGELM_HOME", raising=False)
+    assert paths.caches().name == "edgelm"
+    assert row_products._compiled() is None
 
 
 @pytest.mark.parametrize(("flags", "extra"), [(("--plain",), {}), ((), {"NO_COLOR": "1"})])

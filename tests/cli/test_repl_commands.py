@@ -232,3 +232,20 @@ def test_a_prompt_that_is_not_told_to_the_model_is_marked(api: FakeApi, capsys: 
     assert "   1  you: too long (not told to the model: its answer failed)" in err
     assert "   3  you: one\n" in err
     assert [turn["content"] for turn in chat.messages] == ["one", "You said: one "]
+
+
+def test_ctrl_c_while_another_model_loads_keeps_the_one_before(
+    api: FakeApi, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = api.load
+
+    def interrupted(name: str, **settings: object) -> object:
+        if name == "other":
+            raise KeyboardInterrupt
+        return load(name, **settings)
+
+    monkeypatch.setattr(api, "find_model", lambda *_: None, raising=False)
+    monkeypatch.setattr(api, "load", interrupted)
+    chat = talk(api, ["one", "/model other", "two"])
+    assert "stopped; the chat goes on with tiny" in capsys.readouterr().err
+    assert [said["content"] for said in chat.messages if said["role"] == "user"] == ["one", "two"]

@@ -159,12 +159,13 @@ class DiskCache:
     def shrink(self) -> None:
         """Delete what was used longest ago until all models' files are within the budget, as far as the disk lets it."""
         found = []
-        for path in self._root.glob(f"*/*{_SUFFIX}"):
-            try:
-                facts = path.stat()
-            except FileNotFoundError:  # another process was first
-                continue
-            found.append((facts.st_mtime_ns, facts.st_size, path))
+        with _unimportant():
+            for path in self._root.glob(f"*/*{_SUFFIX}"):
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:  # another process was first
+                    continue
+                found.append((facts.st_mtime_ns, facts.st_size, path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self._budget_bytes:
@@ -174,7 +175,9 @@ class DiskCache:
             total -= size
 
     def _listed(self) -> dict[str, Path]:
-        return {path.name.partition("-")[0]: path for path in self._directory.glob(f"[!.]*-*{_SUFFIX}")}
+        with _unimportant():
+            return {path.name.partition("-")[0]: path for path in self._directory.glob(f"[!.]*-*{_SUFFIX}")}
+        return {}
 
     def _header(self, name: str, variant: str) -> _Stretch | None:
         """What the file says of itself, if it is of this model and kind."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.distilling import Distilling, estimate_distilling
-from edgelm_converters.estimate import Estimate, estimate
+from edgelm_converters.estimate import Estimate, estimate, later_steps
 from edgelm_converters.job import Job
 from edgelm_converters.layer_files import LayerFiles, work_directory
 from edgelm_converters.plan import Plan
@@ -88,7 +88,8 @@ def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -
         made_from["distill"] = wanted.distill
         row_tokens = max(map(len, text.rows))
         estimated.append(estimate_distilling(plan, job.config, text.tokens, row_tokens, wanted.distill))
-    for step in estimated:
+    later = later_steps(plan, job.config, wanted.measured_tokens)
+    for step in (*estimated[:-1], replace(estimated[-1], later_s=later)):
         job.on_estimate(step)
     files = LayerFiles(work_directory(target), made_from)
     distilling = (

@@ -7,7 +7,6 @@ open source → sanitize names → decide → plan → check → try the tokeniz
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -55,6 +54,7 @@ from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan, make_plan
 from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
 from edgelm_converters.recognise import open_checkpoint
+from edgelm_converters.result.stopwatch import Stopwatch
 from edgelm_converters.result.there import recorded, refuse_there
 from edgelm_converters.sanitize import grouped
 from edgelm_converters.sensitivities import sensitivities
@@ -111,18 +111,22 @@ def convert(
     check_type("revision", revision, str, NoneType)
     check_callable("on_progress", on_progress)
     check_callable("on_estimate", on_estimate)
+    watch = Stopwatch()
     raise_open_files()
     wanted = Conversion(**settings)
     said = None if name is None and output is None else place(paths.models(), name=name, output=output)
     if said is not None:
         refuse_there(said, force=force)
-    checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
-    checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
+    with watch.step("opening the source"):
+        checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
+        checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
     notes += wide_notes(checkpoint)
     target = said or place(paths.models(), default=library_name(checkpoint, config, wanted))
     refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
     with _buffer_cache(devices.current_pace().reused_bytes), long_job("the conversion", "a lower --quality"):
-        return _convert(checkpoint, config, notes, wanted, target, on_progress, on_estimate, force=force)
+        return _convert(
+            checkpoint, config, notes, wanted, target, on_progress, on_estimate, watch, force=force
+        )
 
 
 @contextmanager
@@ -141,12 +145,11 @@ def _reused_bytes(job: Job) -> int:
 
 def _convert(
     checkpoint: Checkpoint, config: dict[str, Any], notes: list[str], wanted: Conversion, target: Path,
-    on_progress: OnProgress, on_estimate: OnEstimate, *, force: bool,
+    on_progress: OnProgress, on_estimate: OnEstimate, watch: Stopwatch, *, force: bool,
 ) -> Converted:  # fmt: skip
-    started = time.monotonic()
     with atomic_directory(target, replace=force) as directory, ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(hash_files, checkpoint.origin.files)
-        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes)
+        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes, watch=watch)
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
@@ -169,9 +172,9 @@ def _convert(
         if calibrated is not None and calibrated.distilled is not None:
             plan = with_trained(plan, calibrated.files)
         with _buffer_cache(_reused_bytes(job)):
-            weights = write_weights(plan, directory, on_progress, quantizer)
-            cost = time.monotonic() - started, peak_memory_bytes()
-            receipt = _receipt(job, plan, decision, final, text, cost, calibrated)
+            with watch.step("writing"):
+                weights = write_weights(plan, directory, on_progress, quantizer)
+            receipt = _receipt(job, plan, decision, final, text, peak_memory_bytes(), calibrated)
         shutil.rmtree(job.stage)
         manifest = _manifest(job, plan, weights, receipt)
         with disk_errors(directory):
@@ -207,7 +210,8 @@ def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Ca
     if not wanted.is_calibrated:
         return (search_scales if quality == "fast" else None), None
     text = read_text(wanted, job.directory, job.config)
-    made = run_calibration(job, plan, text, target)
+    with job.watch.step("calibrating"):
+        made = run_calibration(job, plan, text, target)
     return (lambda _, path: made.files.packed(path)), made
 
 
@@ -225,7 +229,7 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decisio
     refuse_impossible(plan, movable, budget, job.wanted, stored)
     found = decide_without_measuring(decision, plan, movable, budget, stored)
     if found is None:
-        with _buffer_cache(REUSED_BYTES):
+        with _buffer_cache(REUSED_BYTES), job.watch.step("measuring sensitivity"):
             measured, tied = sensitivities(job, plan, movable)
         found = decide_by_budget(decision, plan, budget, measured, tied, stored)
         return job, *plan_of(job, found[0], stored.kept(found[1]) if stored else None)
@@ -272,10 +276,10 @@ def plan_of(job: Job, decision: Decision | None = None, kept: Packed | None = No
 
 def _receipt(
     job: Job, plan: Plan, decision: Decision, config: dict[str, Any], text: tuple[RoundTrip, list[int]],
-    cost: tuple[float, int], calibrated: Calibrated | None,
+    peak_bytes: int, calibrated: Calibrated | None,
 ) -> Receipt:  # fmt: skip
     round_trip, ids = text
-    quality = _quality(job, plan, decision, config, cost, calibrated)
+    quality = _quality(job, plan, decision, config, peak_bytes, calibrated)
     comparison: Comparison | None = None
     skipped: str | None = None
     if quality is not None:
@@ -283,14 +287,17 @@ def _receipt(
     elif job.wanted.verify:
         job.on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network, inputs, held = job.fresh()
-        with mlx_lm_errors(job.directory, shown=job.checkpoint.origin.source):
+        source = job.checkpoint.origin.source
+        with mlx_lm_errors(job.directory, shown=source), job.watch.step("comparing with the source"):
             comparison = compare(network, unpacked(inputs, held), job.directory, config, ids)
         job.on_progress(Progress("Comparing with the source", 1, 1, "steps"))
     else:
         skipped = "not asked for"
+    with job.watch.step("hashing the source"):
+        job.source_hashes.result()
     return Receipt(
-        elapsed_s=round(cost[0], 2),
-        peak_memory_bytes=cost[1],
+        elapsed_s=round(job.watch.elapsed_s, 2),
+        peak_memory_bytes=peak_bytes,
         parameters=plan.parameters,
         tensors=describe_tensors(job.checkpoint, plan, decision),
         regrouped=decision.regrouped,
@@ -303,24 +310,36 @@ def _receipt(
         rounded_because=job.rounded_because,
         dropped=grouped(job.dropped),
         notes=job.notes,
+        steps_s=job.watch.steps(),
     )
 
 
 def _quality(
-    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], cost: tuple[float, int],
+    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], peak_bytes: int,
     calibrated: Calibrated | None,
 ) -> QualityReceipt | None:  # fmt: skip
     """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
     tokens, quality = job.wanted.measured_tokens, job.wanted.chosen_quality
     if not tokens or not plan.quantize:
         return None
-    loss = measure_loss(
-        job.fresh, plan, job.directory, config, tokens, rounds=quality == "rtn", on_progress=job.on_progress
-    )
+    with job.watch.step("measuring the loss"):
+        loss = measure_loss(
+            job.fresh,
+            plan,
+            job.directory,
+            config,
+            tokens,
+            rounds=quality == "rtn",
+            on_progress=job.on_progress,
+        )
     said = calibrated.as_json() if calibrated is not None else {}
     outcomes = calibrated.outcomes if calibrated is not None else []
     return loss.receipt(
-        plan, quality, layer_losses(plan, quality, outcomes, decision.expected_kl), said, cost
+        plan,
+        quality,
+        layer_losses(plan, quality, outcomes, decision.expected_kl),
+        said,
+        (job.watch.elapsed_s, peak_bytes),
     )
 
 

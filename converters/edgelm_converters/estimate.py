@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -31,6 +31,11 @@ _COLUMN_S = 3e-4
 """Of Python and MLX's dispatch for one column of GPTQ and of the sweep after it."""
 _READ_BYTES = 6
 """Read in half precision and written in single."""
+_WRITTEN_S_PER_BYTE = 4e-9
+"""Of hashing with SHA-256 and of the disk."""
+_LOSS_ROW = 256
+_UNPACKED_BYTES = 16
+"""Read packed or in half precision, and written and read in single."""
 _PROCESS_BYTES = 400 << 20
 """Python, MLX, the tokenizer and the shipped text."""
 
@@ -45,6 +50,8 @@ class Estimate:
     """Of that, hidden states held in memory; the rest of them goes to disk."""
     spilled_bytes: int
     task: Literal["calibrating", "measuring sensitivity", "distilling"] = "calibrating"
+    later_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of the long steps that come after it and are announced with it."""
 
 
 OnEstimate = Callable[[Estimate], None]
@@ -101,6 +108,36 @@ def estimate_sensitivity(
         states - held,
         "measuring sensitivity",
     )
+
+
+def later_steps(plan: Plan, config: Mapping[str, Any], loss_tokens: int) -> dict[str, float]:
+    """What writing `plan` and measuring its loss on so many tokens will take, in seconds; 0 tokens measure nothing."""
+    work, rates = Workload.of(plan, config), measure_rates()
+    outer = work.vocabulary * work.hidden
+    found = {"writing": plan.size_bytes * _WRITTEN_S_PER_BYTE + work.outer_bytes / rates.moved_bytes_per_s}
+    if loss_tokens:
+        # Source, result and round-to-nearest: each is read, unpacked and run; two are compared with the source's logits.
+        flops = 3 * 2 * work.weights * work.used * loss_tokens + 4 * 2 * outer * loss_tokens
+        exponentials = (
+            3 * work.layers * work.exponentials(_LOSS_ROW) * loss_tokens + 6 * work.vocabulary * loss_tokens
+        )
+        moved = 3 * (work.weights + outer) * _UNPACKED_BYTES
+        found["measuring the loss"] = (
+            flops / rates.flops_per_s
+            + exponentials / rates.exponentials_per_s
+            + moved / rates.moved_bytes_per_s
+            + (work.weights + outer) * _rounding_s_per_weight()
+        )
+    return found
+
+
+def _rounding_s_per_weight() -> float:
+    """Of rounding to nearest in half precision, and of unpacking that."""
+    weight = mx.random.normal((256, 1024)).astype(mx.bfloat16)
+    mx.eval(weight)
+    started = time.perf_counter()
+    mx.eval(mx.dequantize(*mx.quantize(weight, 64, 4), 64, 4))
+    return (time.perf_counter() - started) / weight.size
 
 
 def _elapsed_s(work: Workload, tokens: int, *, sequential: bool) -> float:

@@ -16,6 +16,7 @@ from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import OnEstimate
 from edgelm_converters.packed import imported
 from edgelm_converters.plan import Plan
+from edgelm_converters.result.stopwatch import Stopwatch
 from edgelm_converters.sanitize import sanitized
 
 Packed = Mapping[str, dict[str, Any]]
@@ -40,6 +41,8 @@ class Job:
     """What was found in the source that the receipt is to say."""
     dropped: dict[str, None] = field(default_factory=dict)
     """The source's tensors that the architecture leaves out, in order."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """Runs since the conversion was asked for."""
     rounded_because: str | None = None
     """Why weights are rounded to nearest where the default is to calibrate."""
 

@@ -22,6 +22,7 @@ class Receipt:
     """Kept in the manifest as plain JSON."""
 
     elapsed_s: float
+    """From when the conversion was asked for until all but this receipt was written: measuring the loss is in it."""
     peak_memory_bytes: int
     """Peak resident size of the process, verification excluded."""
     parameters: int
@@ -49,6 +50,9 @@ class Receipt:
 
     notes: list[str] = field(default_factory=list)
     """What was found in the source, and what was made of it."""
+
+    steps_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of each long step."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the manifest."""

@@ -102,6 +102,10 @@ def _say_estimate(found: Estimate) -> None:
         f"{found.task} takes about {format_seconds(round(found.elapsed_s))} and"
         f" {format_bytes(found.memory_bytes)} of memory{spilled}; {after}"
     )
+    if found.later_s:
+        later = ", ".join(f"{name} {format_seconds(round(took))}" for name, took in found.later_s.items())
+        whole = found.elapsed_s + sum(found.later_s.values())
+        say(f"after it about {later}: {format_seconds(round(whole))} from here in all")
 
 
 def _show(made: Converted) -> None:
@@ -142,10 +146,18 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
         *_against_source(receipt),
         (
             "cost",
-            f"{format_seconds(receipt['elapsed_s'])}, peak memory {format_bytes(receipt['peak_memory_bytes'])}",
+            f"{format_seconds(receipt['elapsed_s'])}{_steps(receipt)},"
+            f" peak memory {format_bytes(receipt['peak_memory_bytes'])}",
         ),
     ]
     return rows
+
+
+def _steps(receipt: dict[str, Any]) -> str:
+    """The steps that took a twentieth of the time or more."""
+    whole = receipt["elapsed_s"]
+    long = {name: took for name, took in receipt.get("steps_s", {}).items() if took >= whole / 20}
+    return f" ({', '.join(f'{name} {format_seconds(took)}' for name, took in long.items())})" if long else ""
 
 
 def _sizes(made: Converted) -> tuple[int, int]:

@@ -77,6 +77,27 @@ def test_tensors_are_bit_identical_to_mlx_lm_convert(
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("told", [False, True], ids=["as stored", "torch_dtype"])
+def test_in_the_sources_own_dtype_tensors_are_those_of_mlx_lm_convert(
+    dtype: str, told: bool, tmp_path: Path
+) -> None:
+    """mlx-lm casts to the `torch_dtype` of a config, and keeps what is stored where it has none; scales follow."""
+    from mlx_lm.convert import convert as mlx_lm_convert
+
+    source = tmp_path / "source"
+    write_checkpoint(source, dtype=dtype)
+    config = json.loads((source / "config.json").read_text())
+    config = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+    (source / "config.json").write_text(json.dumps({**config, **({"torch_dtype": dtype} if told else {})}))
+    made = convert(
+        source, tmp_path / "ours", bits=4, group_size=32, quality="rtn", dtype="source", verify=False
+    )
+    mlx_lm_convert(str(source), str(tmp_path / "theirs"), quantize=True, q_bits=4, q_group_size=32)
+    assert_same(tensors(made.directory), tensors(tmp_path / "theirs"))
+
+
+@pytest.mark.peer
 def test_stock_mlx_lm_generates_the_same_tokens_and_we_read_its_directories(tmp_path: Path) -> None:
     from mlx_lm import load as mlx_lm_load
     from mlx_lm.convert import convert as mlx_lm_convert

@@ -21,6 +21,7 @@ _ALIASES = {
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "answer": "assistant",
     "ai": "assistant", "function": "tool", "observation": "tool", "function_response": "tool", "ipython": "tool",
 }  # fmt: skip
+_CALLING = ("function_call", "tool_call")
 _NAMES = ("name", "tool_call_id")
 
 Keys = tuple[str, str]
@@ -67,7 +68,7 @@ def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict
     Raises:
         MessageError: naming the field inside.
     """
-    value = read_object(value, field, "an object with role and content")
+    value = _as_answer(read_object(value, field, "an object with role and content"), field, or_keys)
     message = {
         str(key): item for key, item in value.items() if key not in (or_keys or ()) and item is not None
     }
@@ -83,6 +84,19 @@ def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict
         if name in message:
             read_text(message[name], f"{field}.{name}")
     return message
+
+
+def _as_answer(value: Mapping[str, Any], field: str, or_keys: Keys | None) -> Mapping[str, Any]:
+    """ShareGPT's turn of a call, whose content is the JSON of one or several, as an answer that calls."""
+    role = "role" if "role" in value or or_keys is None else or_keys[0]
+    if value.get(role) not in _CALLING:
+        return value
+    key = "content" if "content" in value or or_keys is None else or_keys[1]
+    said, at = value.get(key), f"{field}.{key}"
+    is_list = isinstance(said, list) or (isinstance(said, str) and said.lstrip().startswith("["))
+    calls = read_calls(said if is_list else [said], at)
+    rest = {name: item for name, item in value.items() if name not in (role, key)}
+    return {**rest, "role": "assistant", "content": None, "tool_calls": calls}
 
 
 def _read_role(message: Mapping[str, Any], field: str, or_keys: Keys | None) -> str:

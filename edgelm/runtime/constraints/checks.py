@@ -6,6 +6,7 @@ Knows no keyword that holds schemas.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multip
 LONGEST = 100_000
 """What may be required of one reply, in characters, items or properties: a context is not much longer."""
 _EXACT = 1 << 53
+_NUL = r"\u0000"
 _OUTWARD = {"maximum": 1, "exclusiveMaximum": 1, "minimum": -1, "exclusiveMinimum": -1}
 """On which side a bound leaves numbers in."""
 DEEPEST = 100
@@ -55,6 +57,11 @@ def check_values(schema: Mapping[str, Any], pointer: str) -> None:
     for key in ("const", "enum"):
         for number in _numbers(schema.get(key)):
             _check_exact(key, number, pointer)
+        if key in schema and _NUL in json.dumps(schema[key]).replace("\\\\", ""):
+            raise UnsupportedError(
+                f"the schema's {key} at {pointer} holds a NUL, which the compiler leaves out",
+                hint="leave it out",
+            )
 
 
 def clamped(schema: Mapping[str, Any]) -> dict[str, int]:

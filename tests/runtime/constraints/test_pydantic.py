@@ -236,6 +236,16 @@ def test_references_may_be_escaped_and_counts_beyond_any_reply() -> None:
     assert WALKER.write(Grammar.from_schema(schema), 3, 200)
 
 
+@pytest.mark.parametrize("schema", [{"const": "a\0b"}, {"enum": ["x", {"k": ["\0"]}]}])
+def test_a_nul_that_would_be_left_out_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError, match="holds a NUL"):
+        Grammar.from_schema(schema)
+
+
+def test_a_text_that_spells_a_nul_is_none() -> None:
+    assert WALKER.write(Grammar.from_schema({"const": "\\u0000"}), 1, 50) == r'"\\u0000"'
+
+
 def test_bounds_beyond_what_is_counted_are_drawn_in() -> None:
     wide = {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}
     for seed in range(20):

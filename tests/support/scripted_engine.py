@@ -14,9 +14,13 @@ class ScriptedTokenizer:
     """Words are tokens."""
 
     has_chat_template = True
+    added_tokens_decoder: Mapping[int, Any] = {}
 
-    def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> list[int]:
-        return list(range(len(messages)))
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tokenize: bool = True, **_: Any
+    ) -> list[int] | str:
+        text = " ".join(str(message["content"]) for message in messages)
+        return self.encode(text) if tokenize else text
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return [len(word) for word in text.split()]

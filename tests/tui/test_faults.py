@@ -104,8 +104,10 @@ async def test_resizing_in_the_middle_of_an_answer() -> None:
         await answering(it, engine)
         for size in ((60, 20), (160, 50), (40, 12), (110, 34)):
             await it.pilot.resize_terminal(*size)
-            await it.pilot.pause(0.1)
-            assert all(line.cell_length <= size[0] for line in it.views[1]._lines)
+            await it.until(
+                lambda width=size[0]: all(line.cell_length <= width for line in it.views[1]._lines),  # type: ignore[misc]
+                "laid out anew",
+            )
         engine.gate.set()
         await it.idle()
         assert it.said[1] == "You said: " + "word " * 200

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from app_driver import running
+from app_driver import Driver, running
 from scripted_engine import LiveModel, ScriptedEngine
 from textual.app import App
 from textual.binding import Binding
+from textual.command import Command, CommandList
 from textual.screen import Screen
 from textual.widgets import Input, Select, Static, TextArea
 
@@ -324,16 +325,24 @@ async def test_plain_keys_beside_the_function_keys() -> None:
         assert it.prompt.text == ""
 
 
+def first_hit(it: Driver) -> str:
+    """What Enter would do in the palette; "" where nothing is found yet."""
+    listed = it.app.screen.query(CommandList)
+    options = listed.first().options if listed else ()
+    hit = options[0].hit if options and isinstance(options[0], Command) else None
+    return str(hit.text) if hit is not None and listed.first().highlighted == 0 else ""
+
+
 async def test_the_palette_runs_actions() -> None:
     async with running() as it:
         await it.press("ctrl+p")
         await it.press(*"go to library")
-        await it.pilot.pause(0.4)
+        await it.until(lambda: first_hit(it) == "Go to the library", "found")
         await it.press("enter")
         await it.until(lambda: it.app.current_mode == "library", "there")
         await it.press("ctrl+p")
-        await it.press(*"theme high")
-        await it.pilot.pause(0.4)
+        await it.press(*"colours high")
+        await it.until(lambda: first_hit(it) == "Use the colours high-contrast", "found")
         await it.press("enter")
         await it.until(lambda: it.app.theme == "high-contrast", "changed")
 

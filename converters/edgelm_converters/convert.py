@@ -44,7 +44,7 @@ from edgelm_converters.checkpoint import Checkpoint, wide_notes
 from edgelm_converters.conversion import Conversion, is_narrow
 from edgelm_converters.decisions import choose_dtypes, decide_layers
 from edgelm_converters.distilling import with_trained
-from edgelm_converters.estimate import OnEstimate
+from edgelm_converters.estimate import Estimate, OnEstimate, later_steps
 from edgelm_converters.job import Job, Packed
 from edgelm_converters.limits import check_disk, check_size
 from edgelm_converters.loss import layer_losses, measure_loss
@@ -208,11 +208,20 @@ def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Ca
             )
         return None, None
     if not wanted.is_calibrated:
+        _announce_loss(job, plan)
         return (search_scales if quality == "fast" else None), None
     text = read_text(wanted, job.directory, job.config)
     with job.watch.step("calibrating"):
         made = run_calibration(job, plan, text, target)
     return (lambda _, path: made.files.packed(path)), made
+
+
+def _announce_loss(job: Job, plan: Plan) -> None:
+    """Announce what measuring the loss will take where no calibration, which announces it, comes before."""
+    if not job.wanted.measured_tokens:
+        return
+    later = later_steps(plan, job.config, job.wanted.measured_tokens)
+    job.on_estimate(Estimate(later.pop("measuring the loss"), 0, 0, 0, "measuring the loss", later))
 
 
 def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decision, Plan]:

@@ -49,7 +49,7 @@ class Estimate:
     activations_bytes: int
     """Of that, hidden states held in memory; the rest of them goes to disk."""
     spilled_bytes: int
-    task: Literal["calibrating", "measuring sensitivity", "distilling"] = "calibrating"
+    task: Literal["calibrating", "measuring sensitivity", "distilling", "measuring the loss"] = "calibrating"
     later_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds of the long steps that come after it and are announced with it."""
 

@@ -21,7 +21,7 @@ from edgelm.quant.walk import Walk
 from edgelm_converters.calibrate import in_batches
 from edgelm_converters.calibrated import read_text
 from edgelm_converters.clock import Clock
-from edgelm_converters.estimate import estimate_sensitivity
+from edgelm_converters.estimate import estimate, estimate_sensitivity, later_steps
 from edgelm_converters.job import Job
 from edgelm_converters.plan import Plan
 from edgelm_converters.source_weights import SourceWeights
@@ -91,7 +91,7 @@ def _measure(
     sequential = job.wanted.chosen_quality == "best"
     carried = len(sampled), max(map(len, sampled))
     estimated = estimate_sensitivity(plan, job.config, sum(map(len, rows)), carried, sequential=sequential)
-    job.on_estimate(estimated)
+    job.on_estimate(dataclasses.replace(estimated, later_s=_later(job, plan)))
     weights = SourceWeights(job.fresh, plan.dtypes)
     weights.network.eval()
     sample = in_batches(sampled)
@@ -111,6 +111,15 @@ def _measure(
     whole = Kept(method.measure(clock.at, note), tied, is_whole=True)
     whole.write(cached)
     return whole
+
+
+def _later(job: Job, plan: Plan) -> dict[str, float]:
+    """Seconds of what comes after the widths are chosen, priced by the plan as it is before."""
+    wanted, later = job.wanted, {}
+    if wanted.is_calibrated:
+        sequential = wanted.chosen_quality == "best"
+        later["calibrating"] = estimate(plan, job.config, wanted.text_tokens, sequential=sequential).elapsed_s
+    return {**later, **later_steps(plan, job.config, wanted.measured_tokens)}
 
 
 def read_sensitivities(cached: Path) -> Kept | None:

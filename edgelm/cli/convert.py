@@ -97,15 +97,14 @@ def _say_estimate(found: Estimate) -> None:
         "calibrating": "stopped, it goes on where it was",
         "measuring sensitivity": "once for all budgets",
         "distilling": "stopped, it starts anew",
+        "measuring the loss": "--loss-tokens 0 leaves it out",
     }[found.task]
-    say(
-        f"{found.task} takes about {format_seconds(round(found.elapsed_s))} and"
-        f" {format_bytes(found.memory_bytes)} of memory{spilled}; {after}"
-    )
+    memory = f" and {format_bytes(found.memory_bytes)} of memory" if found.memory_bytes else ""
+    say(f"{found.task} takes about {format_seconds(round(found.elapsed_s))}{memory}{spilled}; {after}")
     if found.later_s:
         later = ", ".join(f"{name} {format_seconds(round(took))}" for name, took in found.later_s.items())
         whole = found.elapsed_s + sum(found.later_s.values())
-        say(f"after it about {later}: {format_seconds(round(whole))} from here in all")
+        say(f"besides about {later}: {format_seconds(round(whole))} from here in all")
 
 
 def _show(made: Converted) -> None:

@@ -59,3 +59,16 @@ def test_the_receipt_counts_every_step_that_the_command_takes(
     }  # fmt: skip
     assert set(announced[-1].later_s) == {"writing", "measuring the loss"}
     assert all(seconds > 0 for seconds in announced[-1].later_s.values())
+
+
+@pytest.mark.parametrize("tokens", [0, 512])
+def test_measuring_the_loss_is_announced_where_nothing_is_calibrated(
+    tokens: int, published: Path, tmp_path: Path
+) -> None:
+    announced: list[Any] = []
+    convert(
+        published, tmp_path / "out", bits=4, group_size=32, quality="fast", loss_tokens=tokens, verify=False,
+        on_estimate=announced.append,
+    )  # fmt: skip
+    assert [one.task for one in announced] == (["measuring the loss"] if tokens else [])
+    assert all(one.elapsed_s > 0 and set(one.later_s) == {"writing"} for one in announced)

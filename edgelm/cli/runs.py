@@ -86,10 +86,13 @@ def _found(runs: Runs, text: str) -> Run:
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
     from edgelm.store.runs import Runs
 
-    with _open() as database:
-        every = [_current(run) for run in Runs(database).all()]
+    every: list[Run] = []
+    if paths.database().exists():  # looking writes nothing, and a home that takes no files is an empty one
+        with _open() as database:
+            every = [_current(run) for run in Runs(database).all()]
     if arguments.json:
         print_json(every)
     elif every:

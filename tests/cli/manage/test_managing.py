@@ -126,3 +126,21 @@ def test_sizes_are_the_same_everywhere(home: Path, tmp_path: Path, capsys: Print
     (listed,) = json.loads(capsys.readouterr().out)
     assert len(set(said)) == 1
     assert listed["size_bytes"] == said[0][0]
+
+
+@pytest.mark.parametrize("library", ["models", "adapters", "runs"])
+def test_a_home_that_takes_no_files_lists_as_an_empty_one(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("EDGELM_HOME", str(tmp_path / "file" / "home"))  # refuses root too
+    assert main([library]) == 0
+    assert main([library, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_model_named_twice_in_two_cases_is_removed_once(home: Path, capsys: Printed) -> None:
+    write_checkpoint(paths.models() / "tiny", "llama")
+    assert main(["models", "remove", "TINY", "tiny", "--yes", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["tiny"]
+    assert list(paths.models().iterdir()) == []

@@ -30,6 +30,7 @@ _SIZES = frozenset({
 
 
 _ALWAYS: dict[str, Config] = {
+    "apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True},
     "gemma4_unified_text": {"hidden_size_per_layer_input": 0},
     "qwen3_vl_moe_text": {"norm_topk_prob": True},
 }

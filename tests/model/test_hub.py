@@ -376,7 +376,8 @@ def test_a_killed_download_is_resumed_by_the_next_process(
     fake_hub.stall["model.safetensors"] = 20_000
     child = subprocess.Popen(
         [sys.executable, "-c", f"from edgelm.model import hub; hub.fetch({REPO!r})"],
-        env=fake_hub.environment(hub_cache),
+        # Its reading gives up after ten seconds otherwise, and asks again for more, however long this process is kept waiting.
+        env={**fake_hub.environment(hub_cache), "HF_HUB_DOWNLOAD_TIMEOUT": "3600"},
     )
     try:
         assert fake_hub.stalled.wait(60)

@@ -80,6 +80,11 @@ ARCHITECTURES: dict[str, tuple[type, dict[str, Any]]] = {
         {"n_embd": 64, "n_head": 4, "n_layer": 3, "n_positions": 256},
     ),
     "granite": (transformers.GraniteConfig, {}),
+    "apertus": (transformers.ApertusConfig, {}),
+    "llama_partial": (  # transformers' Llama turns whole heads whatever this says
+        transformers.LlamaConfig,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}},
+    ),
     "gpt2": (transformers.GPT2Config, {"n_embd": 64, "n_head": 4, "n_layer": 3, "n_positions": 256}),
     "gpt_oss": (
         transformers.GptOssConfig,

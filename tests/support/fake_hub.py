@@ -270,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if name in self.state.stall:
             self.state.stalled.set()
-            self.state.stopping.wait(30)
+            self.state.stopping.wait()
 
 
 def _etag(name: str, content: bytes) -> str:

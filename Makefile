@@ -5,11 +5,14 @@
 BIN := .venv/bin
 SETUP := PYTHON="$(PYTHON)" sh scripts/setup.sh
 
-.PHONY: help setup demo test check fix lint types imports bench docs clean system
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+.PHONY: help setup demo test test-fast check fix lint types imports bench docs clean system
 
 help:
 	@echo "make demo    set up, convert SmolLM2-135M-Instruct and ask it a question"
 	@echo "make test    set up with the test extras and run the whole suite"
+	@echo "make test-fast  units and contracts alone, in about a minute"
 	@echo "make check   what CI runs: ruff, mypy, import contract, tests"
 	@echo "make fix     format and fix what ruff can"
 	@echo "make docs    pictures of every screen of the app, from the real app with the real model"
@@ -30,7 +33,10 @@ demo: system
 	@EDGELM_HOME=.demo $(BIN)/edgelm chat smollm2-135m-instruct-4bit -p "Why is the sky blue?" --max-tokens 120
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST) --durations=25
+
+test-fast: setup
+	$(PYTEST) -m "not (slow or real or parity or peer or fault or install or metal)"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -150,5 +150,5 @@ def test_the_command_prints_and_plots(
 def test_a_method_that_there_is_not_costs_no_conversion(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["quantize", "compare", "nowhere", "--methods", "gptq"]) == 1
+    assert main(["quantize", "compare", "nowhere", "--methods", "gptq"]) == 2
     assert "method is 'gptq'" in capsys.readouterr().err

@@ -151,27 +151,35 @@ def test_the_form_of_the_answer_reaches_the_model(api: FakeApi, stdin: Pipe, tmp
 
 
 @pytest.mark.parametrize(
-    ("flag", "content", "said"),
+    ("flag", "content", "code", "said"),
     [
         (
             "--schema",
             b'{"type": "object", "properties": {"a": {"not": {}}}}',
+            1,
             "keyword 'not' at #/properties/a",
         ),
-        ("--schema", b"{", "file: the schema is not JSON"),
-        ("--schema", b"\xff", "is not UTF-8"),
-        ("--schema", None, "does not exist"),
-        ("--grammar", b'start: "a" b', "file: the grammar cannot be read"),
+        ("--schema", b"{", 2, "file: the schema is not JSON"),
+        ("--schema", b"\xff", 1, "is not UTF-8"),
+        ("--schema", None, 1, "does not exist"),
+        ("--grammar", b'start: "a" b', 2, "file: the grammar cannot be read"),
     ],
 )
 def test_a_form_that_cannot_be_enforced_is_refused_before_loading(
-    flag: str, content: bytes | None, said: str, api: FakeApi, stdin: Pipe, tmp_path: Path, capsys: Capture
+    flag: str,
+    content: bytes | None,
+    code: int,
+    said: str,
+    api: FakeApi,
+    stdin: Pipe,
+    tmp_path: Path,
+    capsys: Capture,
 ) -> None:
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
     stdin(b"")
-    assert main(["chat", "tiny", "-p", "x", flag, str(file)]) == 2
+    assert main(["chat", "tiny", "-p", "x", flag, str(file)]) == code
     assert said in capsys.readouterr().err
     assert not api.loads
 

@@ -137,7 +137,7 @@ def test_weights_that_need_converting_are_refused_before_their_download(
         with pytest.raises(UnsupportedError) as caught:
             pull(repo)
         assert caught.value.hint == f"run `edgelm convert {repo}`"
-    assert fake_hub.fetched == []
+    assert set(fake_hub.fetched) <= {"config.json"}  # which may name the weights itself
 
 
 @pytest.mark.fault

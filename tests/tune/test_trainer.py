@@ -384,8 +384,9 @@ def test_an_output_that_exists_is_refused_before_anything_is_trained(
     base: Path, data: Path, home: Path
 ) -> None:
     (paths.adapters() / "run").mkdir(parents=True)
-    with pytest.raises(OptionError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         begin(request(base, data))
+    assert not paths.runs().exists()
 
 
 def test_events_survive_json() -> None:

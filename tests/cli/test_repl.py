@@ -22,6 +22,8 @@ from edgelm.cli.transcript import save
 from edgelm.errors import FormatError, NotFoundError, OptionError, OutputError
 from edgelm.store.chats import Chats
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 Open = Callable[..., Any]
 

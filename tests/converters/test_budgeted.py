@@ -13,6 +13,8 @@ from edgelm.errors import OptionError
 from edgelm_converters.budgeted import parse_mac, parse_size
 from edgelm_converters.convert import convert
 
+pytestmark = pytest.mark.slow
+
 FEW: dict[str, Any] = {"calibration_tokens": 1024, "quality": "good", "verify": False, "loss_tokens": 0}
 
 

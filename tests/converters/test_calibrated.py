@@ -24,6 +24,8 @@ from edgelm_converters import distilling
 from edgelm_converters.convert import convert
 from edgelm_converters.estimate import Estimate
 
+pytestmark = pytest.mark.slow
+
 FEW = {"calibration_tokens": 1024, "group_size": 32, "verify": False, "loss_tokens": 0}
 
 

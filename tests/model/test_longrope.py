@@ -15,6 +15,8 @@ import edgelm
 from edgelm.model.load import load
 from edgelm_converters.convert import convert
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 64
 RANDOM = np.random.default_rng(3)
 IDS = RANDOM.integers(4, VOCAB, 120).tolist()

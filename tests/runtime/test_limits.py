@@ -21,6 +21,8 @@ from edgelm.runtime.speculation.speculator import Speculator
 from edgelm.runtime.speculation.width import most_guesses
 from edgelm.runtime.worker import EngineThread
 
+pytestmark = pytest.mark.slow
+
 MAC = simulate("M3 Pro", 36)
 
 

@@ -1,10 +1,21 @@
-"""No test of the app touches the user's own home."""
+"""No test of the app touches the user's own home; one that drives the app is slow."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        drives_it = isinstance(item, pytest.Function) and (
+            inspect.iscoroutinefunction(item.function) or "snap_compare" in item.fixturenames
+        )
+        if drives_it and item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

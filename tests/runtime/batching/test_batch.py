@@ -17,6 +17,8 @@ from edgelm.model.cache_shape import trace_cache
 from edgelm.runtime.batching import batch
 from edgelm.runtime.batching.results import BatchResult
 
+pytestmark = pytest.mark.slow
+
 
 def draw(count: int, low: int, high: int, *, seed: int = 0) -> list[list[int]]:
     """Prompts of random tokens and lengths."""

@@ -20,6 +20,8 @@ from edgelm.runtime.speculation.draft import Draft, Grade
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import Governor
 
+pytestmark = pytest.mark.slow
+
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21] * 3
 
 SAMPLINGS = [

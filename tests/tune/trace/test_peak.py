@@ -28,6 +28,8 @@ from edgelm.tune.trace.step import BatchShape, batch_of, trace_step
 from edgelm.tune.trace.unread import build_unread
 from tests.tune.conftest import COMMON, config_of
 
+pytestmark = pytest.mark.slow
+
 WIDE = {
     "hidden_size": 128,
     "intermediate_size": 256,

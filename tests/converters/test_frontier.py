@@ -16,6 +16,8 @@ from edgelm.evaluate.quality import Subject, comparison_of, evaluate
 from edgelm.evaluate.rows import Measuring
 from edgelm_converters.frontier import Comparing, Frontier, compare_methods, mark_frontier
 
+pytestmark = pytest.mark.slow
+
 MEASURING = Measuring(tokens=1024, length=128)
 
 

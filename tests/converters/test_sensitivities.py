@@ -13,6 +13,8 @@ from edgelm.quant.sensitivity import MEASURED_BITS, OUTER_BITS
 from edgelm_converters.convert import convert
 from edgelm_converters.sensitivities import TASK, read_sensitivities
 
+pytestmark = pytest.mark.slow
+
 MEASURED, READ = ["measuring sensitivity", "calibrating"], ["calibrating"]
 
 

@@ -301,6 +301,7 @@ def test_variants_do_not_share_a_cache(network: Any, drive: Callable[..., Any]) 
     assert driver.finished.usage.cached_tokens == 40  # from the pool
 
 
+@pytest.mark.slow
 def test_a_long_soak_of_branches(any_network: Any, drive: Callable[..., Any]) -> None:
     """Turns, retries and other chats: every answer as in a cold run, and the memory in use stays flat."""
     import random

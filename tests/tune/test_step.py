@@ -16,6 +16,8 @@ from edgelm.tune.recompute import recomputed
 from edgelm.tune.settings import OPTIMIZERS, OptimizerSettings
 from edgelm.tune.step import Gradients, Stepper
 
+pytestmark = pytest.mark.slow
+
 SIZES = [5, 23, 9, 14, 3, 17, 21, 8]
 
 

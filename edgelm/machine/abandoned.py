@@ -24,7 +24,8 @@ def abandon(thread: threading.Thread) -> None:
 def is_any_alive(wait_s: float = 0.0) -> bool:
     """Whether one of them still works, after it was given `wait_s` to end."""
     for thread in list(_threads):
-        thread.join(wait_s)
+        if thread.is_alive():
+            thread.join(wait_s)
         if not thread.is_alive():
             _threads.remove(thread)
     return bool(_threads)

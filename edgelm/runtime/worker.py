@@ -183,9 +183,9 @@ class EngineThread(Generic[T]):
         ready: Job[None] = Job(lambda *_: core.set_up(setup), thread)
         core.jobs.put(ready)
         _open[core] = thread
-        thread.start()
         weakref.finalize(self, core.end, thread, _LOST_S).atexit = False  # `_close_all` waits longer
         try:
+            thread.start()  # a Ctrl-C may come in here as well
             for _ in ready.events():
                 pass
         except Exception:
@@ -260,7 +260,7 @@ class _Core(Generic[T]):
         if not was_closed:
             self.jobs.put(None)
         self.cancel()
-        if thread is not threading.current_thread():
+        if thread is not threading.current_thread() and thread.is_alive():  # or interrupted while it began
             thread.join(wait_s)
 
     def set_up(self, setup: Callable[[], T]) -> tuple[()]:

@@ -91,9 +91,7 @@ def test_a_file_that_grows_too_large_is_an_error_with_its_path(tmp_path: Path) -
     code = """
     import resource, sys
     from pathlib import Path
-    from edgelm import paths
-from edgelm.atomic import atomic_directory
-from edgelm.blas import row_products
+    from edgelm.atomic import atomic_directory
     from edgelm.errors import OutputError
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:

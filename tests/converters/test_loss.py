@@ -117,7 +117,7 @@ def test_convert_shows_and_draws_it(source: Path, tmp_path: Path, capsys: pytest
 def test_a_chart_of_what_is_not_measured_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["convert", "nothing", "--quality", "rtn", "--svg", str(tmp_path / "a.svg")]) == 1
+    assert main(["convert", "nothing", "--quality", "rtn", "--svg", str(tmp_path / "a.svg")]) == 2
     assert "that is not measured" in capsys.readouterr().err
 
 

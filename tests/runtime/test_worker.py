@@ -163,10 +163,30 @@ def test_ctrl_c_while_the_value_is_made_is_heard_before_it_is_made() -> None:
     stop, is_freed = threading.Event(), threading.Event()
 
     def setup() -> None:
-        threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,)).start()
+        # To the main thread, as the system sends a Ctrl-C: a signal of another thread interrupts no wait of this one.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         stop.wait()  # nobody sets it but whoever leaves
         raise PromptError("stopped")
 
+    with pytest.raises(KeyboardInterrupt):
+        EngineThread(setup, teardown=is_freed.set, stop=stop)
+    assert is_freed.wait(PATIENCE_S)
+
+
+def test_ctrl_c_while_the_thread_begins_is_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, is_freed = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "edgelm-engine":
+            raise KeyboardInterrupt
+
+    def setup() -> None:
+        stop.wait()
+        raise PromptError("stopped")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         EngineThread(setup, teardown=is_freed.set, stop=stop)
     assert is_freed.wait(PATIENCE_S)

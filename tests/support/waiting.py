@@ -13,7 +13,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-PATIENCE_S = 600.0
+PATIENCE_S = 180.0
 """What any wait may take: far more than the slowest machine needs, less than a test's own limit (pyproject.toml)."""
 
 

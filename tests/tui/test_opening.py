@@ -28,6 +28,8 @@ async def test_an_empty_chat_shows_model_chats_and_keys() -> None:
         for n in range(7):
             chats.rename(talk(chats, f"q{n}", "a"), f"chat {n} [/x]")
     async with running(size=(80, 24)) as it:
+        await it.until(lambda: it.said == ["q6", "a"], "the last chat is there")
+        await it.press("ctrl+n")
         await it.until(lambda: "tiny · 8,192 tokens of context" in it.screen_text, "the model")
         assert [f"chat {n} [/x]" in it.screen_text for n in range(7)] == [False, False, *[True] * 5]
         for key in ("Enter sends", "^S all chats", "^L models", "F1 help"):

@@ -11,6 +11,7 @@ PLAIN = {
     # Names that `check_name` let through, Hub ids, and words of our own.
     "repo", "listing.repo", "chosen", "folder.name", "self.name", "session.folder.name", "DEMO", "other", "_one(other)", "kind",
     "stopped.hint",
+    "' '.join(map(str, numbers))",  # of chats
 }  # fmt: skip
 
 

@@ -42,5 +42,5 @@ def check_text_type(config: Config) -> None:
         return
     raise UnsupportedError(
         f"mlx-lm's {kind} runs text models of {', '.join(sorted(known))}, and this one is {inner}",
-        hint=f"if the text model was published by itself, convert that: edgelm convert REPO (model_type {inner})",
+        hint="if the text model was published by itself, convert that",
     )

@@ -183,7 +183,8 @@ class EngineThread(Generic[T]):
         ready: Job[None] = Job(lambda *_: core.set_up(setup), thread)
         core.jobs.put(ready)
         _open[core] = thread
-        weakref.finalize(self, core.end, thread, _LOST_S).atexit = False  # `_close_all` waits longer
+        lost = weakref.finalize(self, core.end, thread, _LOST_S)
+        lost.atexit = False  # `_close_all` waits longer
         try:
             thread.start()  # a Ctrl-C may come in here as well
             for _ in ready.events():
@@ -194,6 +195,7 @@ class EngineThread(Generic[T]):
         except BaseException:  # Ctrl-C: what runs cannot be waited for
             if stop is not None:
                 stop.set()
+            lost.detach()  # it would wait where nobody does any more
             core.end(thread, 0)
             abandon(thread)
             raise

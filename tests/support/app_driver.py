@@ -111,6 +111,7 @@ class Driver:
 
     async def focus(self, at: int) -> MessageView:
         """Put the focus on a message."""
+        await self.until(lambda: len(self.views) > at, f"message {at}")
         view = self.views[at]
         view.focus()
         await self.pilot.pause()

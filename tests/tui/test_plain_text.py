@@ -100,7 +100,7 @@ async def test_models_adapters_and_runs(parsed: list[str], home: Path) -> None:
         await it.press("down", "e", "escape", "x")
         await it.until(lambda: FILE in it.screen_text, "asked")
         await it.press("escape", "f4")
-        await it.until(lambda: f"{FILE} 3" in it.screen_text, "runs")
+        await it.until(lambda: "finished" in it.screen_text and FILE in it.screen_text, "runs")
         await it.press("n")
         await it.until(lambda: bool(it.app.screen.query(Select)), "begun")
         await it.press("escape", "f2", "ctrl+o")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from edgelm.cli.actions import add_action, add_json
 from edgelm.cli.answer_flags import add_sampling, said_settings
@@ -77,7 +78,7 @@ def _save(arguments: argparse.Namespace) -> None:
     if not said:
         raise OptionError("nothing to save: no --system and no sampling")
     write(arguments.name, said, force=arguments.force)
-    say(f"edgelm chat --persona {arguments.name}")
+    say(f"edgelm chat --persona {shlex.quote(arguments.name)}")
 
 
 def _remove(arguments: argparse.Namespace) -> None:

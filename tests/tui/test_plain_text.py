@@ -47,7 +47,11 @@ async def test_chats_files_errors_and_dialogs(parsed: list[str], tmp_path: Path)
     engine = ScriptedEngine()
     engine.script[HOSTILE] = HOSTILE
     async with running(engine=engine, size=(120, 40)) as it:
-        await it.ask(HOSTILE)
+        await it.send(HOSTILE)
+        await it.until(lambda: "nothing was sent" in it.toasts, "no such file behind the @")
+        await it.press("enter")
+        await it.until(lambda: len(it.views) == 2, "sent as text")
+        await it.idle()
         await it.focus(1)
         await it.press("plus", "y", "e", "escape")
         await it.send(f"/rename {HOSTILE}")
@@ -67,7 +71,7 @@ async def test_chats_files_errors_and_dialogs(parsed: list[str], tmp_path: Path)
         assert HOSTILE in it.screen_text
         await it.press("escape")
         await it.press("ctrl+p", *"/inst")
-        await it.until(lambda: f"Chat: {HOSTILE}" in it.screen_text, "found")
+        await it.until(lambda: f"Open the chat {HOSTILE}" in it.screen_text, "found")
         await it.press("escape")
         await it.send("/delete")
         await it.until(lambda: f"“{HOSTILE}” is deleted" in it.toasts, "deleted")
@@ -108,7 +112,7 @@ async def test_models_adapters_and_runs(parsed: list[str], home: Path) -> None:
         await it.press("escape", "ctrl+l")
         await it.until(lambda: FILE in it.screen_text, "asked")
         await it.press("escape", "ctrl+p", *"inst")
-        await it.until(lambda: f"Model: {FILE}" in it.screen_text, "found")
+        await it.until(lambda: f"Load the model {FILE}" in it.screen_text, "found")
         await it.press("escape")
     assert parsed == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 
@@ -10,6 +11,7 @@ import pytest
 from checkpoints import write_checkpoint
 
 import edgelm
+from edgelm.runtime.worker import Job, _End, _Event
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,33 @@ def test_cancelling_the_task_stops_the_engine(model: edgelm.Model) -> None:
 
     asyncio.run(work())
     assert len(model.generate("the", max_tokens=2).tokens) == 2  # the engine is free
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_cancel_that_comes_together_with_a_token_is_not_lost(turns: int) -> None:
+    """In whichever turn of the loop, between the thread's wake and the task's: Python 3.11's `wait_for` loses some."""
+    job: Job[int] = Job(lambda *_: (), threading.current_thread())
+
+    async def read() -> None:
+        async with aclosing(job.aevents()) as events:
+            async for _ in events:
+                pass
+
+    async def work() -> None:
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.01)
+        job._put(_Event(1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        is_over = bool(done)
+        job._put(_End(None))
+        await asyncio.wait([task])
+        assert is_over
+        assert task.cancelled()
+
+    asyncio.run(work())
 
 
 def test_errors_come_out(model: edgelm.Model) -> None:

@@ -82,7 +82,9 @@ class Job(Generic[E]):
                         return
                     yield item.value
                 try:
-                    await asyncio.wait_for(came.wait(), _POLL_S)
+                    # Not `wait_for`: before Python 3.12 it loses a cancel that comes together with what it waits for.
+                    async with asyncio.timeout(_POLL_S):
+                        await came.wait()
                 except TimeoutError:
                     self._check_owner()
         finally:

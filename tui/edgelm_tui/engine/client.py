@@ -46,6 +46,14 @@ class Job:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class _OfLoad:
+    """What one load has to say, which nobody wants to hear once another is asked for."""
+
+    number: int
+    event: Loading | Loaded | Failed
+
+
 def load_model(name: str, adapter: str | None = None) -> Any:
     """The real way to a model."""
     from edgelm.api import load
@@ -105,11 +113,13 @@ class EngineClient:
         self._list_models = list_models
         self._price = price
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._events: SimpleQueue[ClientEvent] = SimpleQueue()
+        self._events: SimpleQueue[ClientEvent | _OfLoad] = SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._job_count = 0
         self._load_count = 0
         """Of the last load that was asked for: earlier ones are given up."""
+        self._held_since = 0
+        """The load that brought the model that is held."""
         self._answering: Job | None = None
         self._model: Any = None
         self._adapters: Adapters | None = None
@@ -133,12 +143,13 @@ class EngineClient:
         self._tasks.put(lambda: self._try(lambda: self._load(name, adapter, number)))
 
     def stop_loading(self) -> None:
-        """Give up the models that are being loaded: what comes of it is let go without a word."""
+        """Give up the models that are being loaded: what comes, or came and was not drained, is let go without a word."""
         self._load_count += 1
 
     def unload(self) -> None:
-        """Let the model go."""
+        """Let the model go, and what is being loaded."""
         self.stop()
+        self._load_count += 1
         self._tasks.put(self._drop)
 
     def fit(self, name: str) -> None:
@@ -165,7 +176,13 @@ class EngineClient:
         events: list[ClientEvent] = []
         try:
             while True:
-                events.append(self._events.get_nowait())
+                event = self._events.get_nowait()
+                if not isinstance(event, _OfLoad):
+                    events.append(event)
+                elif event.number == self._load_count:
+                    events.append(event.event)
+                elif isinstance(event.event, Loaded):
+                    self._let_go(event.number)
         except Empty:
             return events
 
@@ -209,19 +226,24 @@ class EngineClient:
     def _load(self, name: str, adapter: str | None, number: int) -> None:
         if number != self._load_count:
             return
-        self._events.put(Loading(name))
+        self._events.put(_OfLoad(number, Loading(name)))
         before = self._held()
+        self._held_since = number
         try:
             self._change(name, adapter)
         except EdgeLMError as error:
             if number == self._load_count:  # else nobody waits for it any more
-                self._events.put(Failed(error.message, error.hint))
-                self._bring_back(before)
+                self._events.put(_OfLoad(number, Failed(error.message, error.hint)))
+                self._bring_back(before, number)
             return
         if number != self._load_count:
             self._drop()
             return
-        self._events.put(_describe(self._model, adapter))
+        self._events.put(_OfLoad(number, _describe(self._model, adapter)))
+
+    def _let_go(self, number: int) -> None:
+        """The model that load `number` brought was given up, after it was there and before anyone heard of it."""
+        self._tasks.put(lambda: self._drop() if self._held_since == number else None)
 
     def _change(self, name: str, adapter: str | None) -> None:
         """Nothing is let go for a model that is not there."""
@@ -245,16 +267,16 @@ class EngineClient:
             return None
         return str(getattr(self._model, "directory", None) or self._model.name), self._adapters.current
 
-    def _bring_back(self, before: tuple[str, str | None] | None) -> None:
+    def _bring_back(self, before: tuple[str, str | None] | None, number: int) -> None:
         """The model that there was is the one that there is: another that cannot be had takes its place for no longer."""
         if before is None:
             return
         try:
             self._change(*before)
         except EdgeLMError as error:
-            self._events.put(Failed(error.message, error.hint))
+            self._events.put(_OfLoad(number, Failed(error.message, error.hint)))
         else:
-            self._events.put(replace(_describe(self._model, before[1]), is_back=True))
+            self._events.put(_OfLoad(number, replace(_describe(self._model, before[1]), is_back=True)))
 
     def _find_listed(self, name: str) -> None:
         names = list(self._list_models())

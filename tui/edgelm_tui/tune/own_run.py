@@ -61,6 +61,11 @@ class OwnRun:
         if log is None:
             return "\n".join(["the run did not begin", *lines])
         if is_watchdog(said):
-            lines.append(f"r resumes the run; {watchdog_hint()}")
+            lines.append(f"r resumes the run from its last checkpoint; {watchdog_hint()}")
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        return "\n".join([f"the training process ended with {how}", *(lines or ["r resumes the run"])])
+        return "\n".join(
+            [
+                f"the training process ended with {how}",
+                *(lines or ["r resumes the run from its last checkpoint"]),
+            ]
+        )

@@ -44,7 +44,7 @@ def describe(log: RunLog) -> Content:
     lines.append(Content.styled(" · ".join(facts), "$foreground-muted"))
     if status == "interrupted":
         lines.append(
-            Content.styled("its process is gone; r goes on from the last checkpoint", "$text-warning")
+            Content.styled("its process is gone; r resumes the run from its last checkpoint", "$text-warning")
         )
     return Content("\n").join(lines)
 

@@ -127,6 +127,12 @@ class Journal:
             return made
         return None
 
+    def times_answered(self, prompt: Message, adapter: str | None, under: Mapping[str, Any]) -> int:
+        """How often the model has answered a prompt to the end under `under`; 0 for one that is not written down."""
+        if not prompt.id:
+            return 0
+        return self.chats.answers(prompt.id, model=self.model, adapter=adapter, under=under)
+
     def hear(
         self,
         prompt: Message,

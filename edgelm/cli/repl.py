@@ -152,7 +152,11 @@ class Repl:
 
     def ask(self, prompt: Message) -> None:
         """Show an answer to a prompt that is written down, another one if it has some; the conversation stands before it."""
-        times = self.journal.chats.answers(prompt.id) if prompt.id else 0
+        under = {
+            **shaping(self.talker.chat),
+            "settings": self.settings.conditions()["settings"],
+        }
+        times = self.journal.times_answered(prompt, self.talker.adapter_name, under)
         text = self._with_unanswered(prompt.prompt_text())
         known = len(self.talker.chat.messages) + 1
         finished: Finished | None = None
@@ -167,7 +171,7 @@ class Repl:
                     state,
                     usage=finished.usage if finished else None,
                     adapter=self.talker.adapter_name,
-                    made_under=shaping(self.talker.chat),
+                    made_under=under,
                 )
 
             if state == "stopped" and len(self.talker.chat.messages) < known and not self.journal.is_broken:

@@ -115,14 +115,23 @@ class MessageTree:
         )
         return [row["id"] for row in found]
 
-    def answers(self, prompt_id: int) -> int:
-        """How many answers to a prompt have come to their end or to the token limit."""
+    def answers(
+        self, prompt_id: int, *, model: str | None, adapter: str | None, under: Mapping[str, Any]
+    ) -> int:
+        """How many answers to a prompt this model has given under `under`, to their end or to the token limit.
+
+        What an older answer does not say it was made under does not count against it.
+        """
         found = self._database.rows(
-            "SELECT count(*) AS n FROM chat_messages WHERE parent_id = ? AND role = 'assistant' AND edited_from IS NULL"
-            " AND state IN ('complete', 'length')",
+            "SELECT made_under FROM chat_messages WHERE parent_id = ? AND role = 'assistant' AND edited_from IS NULL"
+            " AND state IN ('complete', 'length') AND model IS ? AND adapter IS ?",
             prompt_id,
+            model,
+            adapter,
         )
-        return int(found[0]["n"])
+        wanted = json.loads(json.dumps(under))
+        made = [json.loads(row["made_under"] or "{}") for row in found]
+        return sum(all(one.get(key, value) == value for key, value in wanted.items()) for one in made)
 
     def sibling_places(self, session_id: int) -> dict[int, tuple[int, int]]:
         """Message → its place among its alternatives and their number: `(2, 3)`; of those that have any."""

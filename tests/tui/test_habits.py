@@ -150,7 +150,17 @@ async def test_again_is_another_answer() -> None:
         await it.idle()
         said = [asked["settings"] for asked in engine.asked[-2:]]
         assert [one["temperature"] for one in said] == [0.3, 0.3]
-        assert [one["seed"] for one in said] == [9, 10]
+        assert [one["seed"] for one in said] == [7, 8]
+        it.chat.keep_settings(
+            ChatSettings(system="Be brief.")
+        )  # the likeliest answer is another one under it
+        await it.press("ctrl+r")
+        await it.idle()
+        assert "temperature" not in engine.asked[-1]["settings"]
+        await it.press("ctrl+r")
+        await it.idle()
+        assert engine.asked[-1]["settings"]["temperature"] == AGAIN_TEMPERATURE
+        it.chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
         await it.ask("two")
         assert engine.asked[-1]["settings"]["seed"] == 7
 

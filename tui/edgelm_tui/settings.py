@@ -88,6 +88,15 @@ class ChatSettings(Options):
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(base)
         return {name: value for name, value in mine.items() if value != theirs[name]}
 
+    def conditions(self) -> dict[str, Any]:
+        """What an answer is made under, beside its model and adapter; kept with it, to know which were given alike."""
+        others = {
+            name: value
+            for name, value in self.changes(ChatSettings()).items()
+            if name not in ("system", "thinking", "adapter")
+        }
+        return {"system": self.system, "thinking": self.thinking, "settings": others}
+
     def with_text(self, name: str, text: str) -> Self:
         """A copy in which one setting is what a person typed; nothing typed is the default.
 

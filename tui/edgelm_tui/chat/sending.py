@@ -47,17 +47,18 @@ class Sender:
     def again(self, prompt: Message) -> tuple[Answer, bool]:
         """Ask for another answer to a prompt, which is to be another one; whether it is drawn where the others were not."""
         settings = self.settings_of(prompt.session_id)
-        times = self._chats.answers(prompt.id)
-        model = self._model()
-        is_greedy = model.is_greedy if model is not None else True
-        other = settings.again(times, is_greedy=is_greedy) if times else settings
-        return self.answer(prompt, other), other.temperature != settings.temperature
-
-    def answer(self, prompt: Message, settings: ChatSettings | None = None) -> Answer:
-        """Ask for an answer to a prompt, with the chat's settings or others."""
         model = self._model()
         name, adapter = (model.name, model.adapter) if model else (None, None)
-        settings = settings or self.settings_of(prompt.session_id)
+        times = self._chats.answers(prompt.id, model=name, adapter=adapter, under=settings.conditions())
+        is_greedy = model.is_greedy if model is not None else True
+        other = settings.again(times, is_greedy=is_greedy) if times else settings
+        return self.answer(prompt, drawn_with=other), other.temperature != settings.temperature
+
+    def answer(self, prompt: Message, *, drawn_with: ChatSettings | None = None) -> Answer:
+        """Ask for an answer to a prompt, with the chat's settings, or drawn with others."""
+        model = self._model()
+        name, adapter = (model.name, model.adapter) if model else (None, None)
+        settings = self.settings_of(prompt.session_id)
         made = self._chats.add(
             prompt.session_id,
             prompt.id,
@@ -66,10 +67,10 @@ class Sender:
             state="writing",
             model=name,
             adapter=adapter,
-            made_under={"system": settings.system, "thinking": settings.thinking},
+            made_under=settings.conditions(),
         )
         self._chats.set_model(prompt.session_id, name)
-        return self._desk.ask(made, self._question(prompt, settings))
+        return self._desk.ask(made, self._question(prompt, drawn_with or settings))
 
     def go_on(self, cut: Message) -> Answer:
         """Let the model continue an answer that was cut."""

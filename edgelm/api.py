@@ -17,10 +17,10 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Unpack
 
+from edgelm.adapters.files import check_base, check_uses, find_adapter, parse_use, read_adapter
 from edgelm.errors import EdgeLMError
+from edgelm.library import models as library
 from edgelm.machine.power import kept_awake
-from edgelm.model import library
-from edgelm.model.adapters.files import check_base, check_uses, find_adapter, parse_use, read_adapter
 from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names

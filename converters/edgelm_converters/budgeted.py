@@ -14,14 +14,14 @@ from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import OptionError
-from edgelm.model.cache_shape import trace_cache
-from edgelm.model.fit import price
-from edgelm.model.safetensors_header import TensorInfo
+from edgelm.pricing.fit import price
 from edgelm.quant.apply import Decision
 from edgelm.quant.budget import Choice, allocate
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.quant.sensitivity import WIDTHS, Sensitivity, group_for
 from edgelm.units import format_bytes
+from edgelm.zoo.cache_shape import trace_cache
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.budget.as_stored import AsStored
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.plan import Plan, stored_bytes

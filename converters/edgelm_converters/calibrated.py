@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.model.config import context_length
 from edgelm.model.load import load_tokenizer
 from edgelm.quant.layerwise import Outcome
 from edgelm.version import __version__
+from edgelm.zoo.config import context_length
 from edgelm_converters.calibrate import Calibration, calibrate
 from edgelm_converters.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.conversion import Conversion

@@ -22,16 +22,16 @@ from edgelm import log, paths
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
+from edgelm.library.manifest import Manifest
+from edgelm.library.names import place
 from edgelm.machine.long_job import long_job
 from edgelm.machine.open_files import raise_open_files
-from edgelm.model.config import normalise_config
-from edgelm.model.manifest import Manifest
-from edgelm.model.names import place
-from edgelm.model.network import mlx_lm_errors
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
+from edgelm.zoo.config import normalise_config
+from edgelm.zoo.network import mlx_lm_errors
 from edgelm_converters.budget.as_stored import AsStored
 from edgelm_converters.budgeted import (
     budget_bytes,

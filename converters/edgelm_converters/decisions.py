@@ -9,9 +9,9 @@ from typing import Any, cast
 import mlx.core as mx
 
 from edgelm import device
-from edgelm.model.precision.families import needs_bfloat16
 from edgelm.quant.apply import Decision, decide, quantizable
 from edgelm.quant.recipes import mixed_predicate
+from edgelm.zoo.precision.families import needs_bfloat16
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 

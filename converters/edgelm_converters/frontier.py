@@ -22,9 +22,9 @@ from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, held_out_rows
 from edgelm.evaluate.scores import Estimate
 from edgelm.machine.long_job import long_job
-from edgelm.model.config import normalise_config, read_config
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress, ignore_progress
+from edgelm.zoo.config import normalise_config, read_config
 from edgelm_converters.conversion import QUALITIES, Conversion
 from edgelm_converters.convert import convert
 from edgelm_converters.loss import run_directory

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.model.network import build_network, mlx_lm_errors
-from edgelm.model.weights.network import packed_as
 from edgelm.progress import OnProgress
+from edgelm.zoo.network import build_network, mlx_lm_errors
+from edgelm.zoo.weights.network import packed_as
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import OnEstimate

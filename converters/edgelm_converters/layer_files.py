@@ -18,8 +18,8 @@ import mlx.core as mx
 
 from edgelm.atomic import atomic_write, disk_errors
 from edgelm.errors import FormatError
-from edgelm.model.safetensors_header import read_header
 from edgelm.quant.layerwise import LayerResult, Outcome
+from edgelm.zoo.weights.safetensors_header import read_header
 
 FINGERPRINT = "fingerprint.json"
 DISTILLED = "distilled"

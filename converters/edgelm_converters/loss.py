@@ -20,12 +20,12 @@ from edgelm.evaluate.receipt import LayerLoss, QualityReceipt
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.evaluate.scores import Estimate
-from edgelm.model.config import context_length, normalise_config
 from edgelm.model.load import load_tokenizer
-from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant import formats
 from edgelm.quant.layerwise import Outcome
+from edgelm.zoo.config import context_length, normalise_config
+from edgelm.zoo.network import build_network
 from edgelm_converters.packed import unpacked
 from edgelm_converters.plan import Plan
 from edgelm_converters.source_weights import Inputs

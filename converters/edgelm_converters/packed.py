@@ -9,8 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.model.weights.network import load_network
 from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.weights.network import load_network
 from edgelm_converters.checkpoint import LazyTensor
 
 Settings = dict[str, Any]

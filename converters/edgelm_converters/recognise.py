@@ -12,10 +12,12 @@ import shlex
 from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError, OptionError
-from edgelm.model import hub, library, packages
-from edgelm.model.licence import licence_of
-from edgelm.model.weights.files import names_in, weights_kind
+from edgelm.hub import fetch as hub
+from edgelm.library import models as library
+from edgelm.library import packages
+from edgelm.library.licence import licence_of
 from edgelm.progress import OnProgress
+from edgelm.zoo.weights.files import names_in, weights_kind
 from edgelm_converters.checkpoint import Checkpoint
 from edgelm_converters.sources.huggingface import open_huggingface
 

@@ -14,7 +14,7 @@ from mlx.utils import tree_map
 from edgelm.errors import UnsupportedError
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Row
-from edgelm.model.halves import cut
+from edgelm.zoo.body_and_head import cut
 from edgelm_converters.checkpoint import LazyTensor
 
 

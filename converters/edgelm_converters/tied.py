@@ -8,15 +8,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.model.weights import head
-from edgelm.model.weights.layout import Compute, arranged
+from edgelm.zoo.weights import head
+from edgelm.zoo.weights.layout import Compute, arranged
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 
 
 def settled(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any], list[str]]:
     """The checkpoint with the tensors that its normalised config wants, that config, and what the receipt says of it.
 
-    See `edgelm.model.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
+    See `edgelm.zoo.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
     ties them.
     """
     tensors = arranged(config, checkpoint.tensors, _derived)

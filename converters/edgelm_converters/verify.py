@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.model.load import load_tokenizer
-from edgelm.model.network import build_network
+from edgelm.zoo.network import build_network
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.packed import unpacked
 from edgelm_converters.sources.huggingface import open_huggingface

@@ -17,7 +17,7 @@ from edgelm.errors import EdgeLMError
 from edgelm.units import format_bytes
 
 if TYPE_CHECKING:
-    from edgelm.model.adapters.files import Adapter
+    from edgelm.adapters.files import Adapter
 
 _WEIGHTED = "a name from the library of adapters or a path; with =WEIGHT, how strongly it acts"
 
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.model.adapters.files import read_adapter
+    from edgelm.adapters.files import read_adapter
 
     found, broken = [], []
     for directory in sorted(paths.adapters().iterdir()) if paths.adapters().is_dir() else ():
@@ -98,7 +98,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _facts(adapter: Adapter) -> dict[str, Any]:
-    from edgelm.model.manifest import Manifest
+    from edgelm.library.manifest import Manifest
 
     manifest = Manifest.read(adapter.directory)
     config = adapter.config
@@ -131,8 +131,8 @@ def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> N
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from edgelm.model.adapters.files import find_adapter, read_adapter
-    from edgelm.model.lineage import lineage
+    from edgelm.adapters.files import find_adapter, read_adapter
+    from edgelm.library.lineage import lineage
 
     adapter = read_adapter(find_adapter(arguments.adapter))
     facts, tree = _facts(adapter), lineage(adapter.directory)
@@ -151,8 +151,8 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _fuse(arguments: argparse.Namespace) -> None:
     from edgelm import paths
+    from edgelm.adapters.files import find_uses
     from edgelm.evaluate.rows import Measuring
-    from edgelm.model.adapters.files import find_uses
     from edgelm.tune.fuse import fuse
 
     model = found_model(arguments.model)
@@ -184,7 +184,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
 
 def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
     """Where a result goes, which must not be there yet."""
-    from edgelm.model.names import place
+    from edgelm.library.names import place
 
     target = place(library, name=arguments.name, output=arguments.output, default=default)
     refuse_existing(target, hint="remove it, or give another --name or --output")
@@ -193,7 +193,7 @@ def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
 
 def _merge(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.model.adapters.files import parse_use, read_adapter
+    from edgelm.adapters.files import parse_use, read_adapter
     from edgelm.tune.merge import merge
     from edgelm.tune.merge_settings import MergeSettings
 
@@ -212,7 +212,7 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.model.library import default_name
+    from edgelm.library.models import default_name
     from edgelm.tune.export import describe_base
     from edgelm.tune.peft import import_peft
 
@@ -223,7 +223,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from edgelm.model.adapters.files import check_base, find_adapter, read_adapter
+    from edgelm.adapters.files import check_base, find_adapter, read_adapter
     from edgelm.tune.peft import export_peft
 
     refuse_existing(arguments.output)

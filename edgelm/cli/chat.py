@@ -148,7 +148,7 @@ def _prompt(said: str | None) -> str | None:
 
 def _load(name: str, arguments: argparse.Namespace) -> Any:
     from edgelm.api import load
-    from edgelm.model.recent import remember_model
+    from edgelm.library.recent import remember_model
 
     with _note(f"loading {name}", plain=arguments.plain) as erase, progress_bars() as show:
 
@@ -334,7 +334,7 @@ def _named(arguments: argparse.Namespace) -> str | None:
 def _usable(model: str | None) -> str | None:
     """The model a saved chat was with, unless it is gone."""
     from edgelm.errors import NotFoundError
-    from edgelm.model.library import resolve
+    from edgelm.library.models import resolve
 
     try:
         return str(resolve(model)) if model else None

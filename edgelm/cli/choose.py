@@ -19,8 +19,8 @@ def choose_model() -> str:
     Raises:
         NotFoundError: the library is empty and the demo was declined, or there is nobody to ask.
     """
-    from edgelm.model.library import installed
-    from edgelm.model.recent import last_model
+    from edgelm.library.models import installed
+    from edgelm.library.recent import last_model
 
     models = [model for model in installed() if model.problem is None]
     if not models:
@@ -32,7 +32,7 @@ def choose_model() -> str:
 
 def _demo() -> str:
     """Convert the demo model if it is there and wanted."""
-    from edgelm.model.packages import find_package
+    from edgelm.library.packages import find_package
 
     if find_package(DEMO) is None:
         raise NotFoundError("no model is installed, and none was named", hint=f"for a small one: {_GET_DEMO}")

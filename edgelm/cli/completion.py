@@ -105,7 +105,7 @@ def _names_of(action: argparse.Action, prog: Sequence[str]) -> Callable[..., lis
 def _listed(library: str) -> Callable[..., list[str]]:
     def names(**_: object) -> list[str]:
         from edgelm import paths
-        from edgelm.model.names import directories
+        from edgelm.library.names import directories
 
         return [path.name for path in directories(getattr(paths, library)())]
 

@@ -161,7 +161,7 @@ def _steps(receipt: dict[str, Any]) -> str:
 
 def _sizes(made: Converted) -> tuple[int, int]:
     """The bytes of all files, as `edgelm models` lists them, and of the weights among them."""
-    from edgelm.model.library import files_of
+    from edgelm.library.models import files_of
 
     sizes = {path: path.stat().st_size for path in files_of(made.directory)}
     return sum(sizes.values()), sum(size for path, size in sizes.items() if path.suffix == ".safetensors")

@@ -141,8 +141,8 @@ def _prepare(arguments: argparse.Namespace, train: str, validation: str | None) 
 
 
 def _tokenizer(model: str) -> Any:
-    from edgelm.model.config import normalise_config, read_config
     from edgelm.model.load import load_tokenizer
+    from edgelm.zoo.config import normalise_config, read_config
 
     directory = found_model(model)
     return load_tokenizer(directory, normalise_config(read_config(directory)))

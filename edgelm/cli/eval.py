@@ -89,8 +89,8 @@ def _subjects(arguments: argparse.Namespace) -> tuple[Subject, Subject | None]:
 
 
 def _subject(name: str, adapters: list[str] | None, arguments: argparse.Namespace) -> Subject:
+    from edgelm.adapters.files import find_uses
     from edgelm.evaluate.quality import Subject
-    from edgelm.model.adapters.files import find_uses
 
     directory = found_model(name)
     uses = find_uses(adapters or (), directory)

@@ -26,9 +26,9 @@ from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, 
 from edgelm.units import count
 
 if TYPE_CHECKING:
+    from edgelm.adapters.files import AdapterUse
     from edgelm.cli.answer_file import AnswerFile, AnswerWriter
     from edgelm.cli.prompt_file import BadRow, PromptRow
-    from edgelm.model.adapters.files import AdapterUse
     from edgelm.progress import OnProgress
     from edgelm.runtime.batching.results import BatchResult
 
@@ -196,7 +196,7 @@ def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUs
     """The adapters that were named, found before anything runs."""
     if not adapters:
         return ()
-    from edgelm.model.adapters.files import find_uses
+    from edgelm.adapters.files import find_uses
 
     return find_uses(adapters, directory)
 
@@ -204,8 +204,8 @@ def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUs
 def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any]) -> str:
     """A hash of everything but the prompt that determines an answer."""
     from edgelm.cli.prompt_file import digest
-    from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
     from edgelm.runtime.recommended import recommended
+    from edgelm.zoo.weights.fingerprint import adapter_fingerprint, fingerprint
 
     advice = recommended(directory)
     try:
@@ -268,7 +268,7 @@ def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, ou
 
 def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgress) -> Any:
     from edgelm.api import load
-    from edgelm.model.recent import remember_model
+    from edgelm.library.recent import remember_model
 
     say(f"loading {directory.name}")
     model = load(

@@ -16,7 +16,7 @@ def add_model(parser: argparse.ArgumentParser, *, nargs: Any = None) -> None:
 
 
 def add_adapter(parser: argparse.ArgumentParser, flag: str = "--adapter", *, of: str = "the model") -> None:
-    """Declare a flag that names adapters; `edgelm.model.adapters.files.find_uses` finds them."""
+    """Declare a flag that names adapters; `edgelm.adapters.files.find_uses` finds them."""
     text = ADAPTER_HELP.replace("the model", of, 1)
     parser.add_argument(flag, action="append", metavar="NAME[=WEIGHT]", help=f"{text} (repeatable)")
 
@@ -32,7 +32,7 @@ def add_dtype(parser: argparse._ActionsContainer) -> None:
 
 
 def add_place(parser: argparse.ArgumentParser, library: str, default: str) -> None:
-    """Declare `--name` and `--output`; `edgelm.model.names.place` reads them."""
+    """Declare `--name` and `--output`; `edgelm.library.names.place` reads them."""
     parser.add_argument("--name", help=f"what to call it in {library} (default: made of {default})")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help=f"the directory to make, instead of one in {library}"
@@ -43,10 +43,10 @@ def found_model(text: str) -> Path:
     """The directory of a model that is to be used; a Hub id that is not here yet is pulled.
 
     Raises:
-        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `edgelm.model.library.obtain`.
+        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `edgelm.library.models.obtain`.
     """
     from edgelm.cli.output import progress_bars
-    from edgelm.model.library import obtain
+    from edgelm.library.models import obtain
 
     with progress_bars() as on_progress:
         return obtain(text, on_progress)

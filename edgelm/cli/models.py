@@ -17,8 +17,8 @@ from edgelm.errors import NotFoundError
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
-    from edgelm.model.library import Installed
-    from edgelm.model.manifest import Manifest
+    from edgelm.library.manifest import Manifest
+    from edgelm.library.models import Installed
 
 _UNQUANTIZED_BITS = 12
 """Above this many bits per weight a model was published as it was trained."""
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from edgelm.model.library import installed
+    from edgelm.library.models import installed
 
     models = installed()
     if arguments.json:
@@ -89,9 +89,9 @@ def _bits(model: Installed) -> str:
 
 def _info(arguments: argparse.Namespace) -> None:
     from edgelm.errors import FormatError
-    from edgelm.model.library import describe, files_of, resolve
-    from edgelm.model.lineage import licences, lineage
-    from edgelm.model.manifest import Manifest
+    from edgelm.library.lineage import licences, lineage
+    from edgelm.library.manifest import Manifest
+    from edgelm.library.models import describe, files_of, resolve
 
     directory = resolve(arguments.model)
     model = describe(directory)
@@ -189,7 +189,7 @@ def _quality(manifest: Manifest) -> dict[str, str]:
 
 
 def _pull(arguments: argparse.Namespace) -> None:
-    from edgelm.model.library import pull
+    from edgelm.library.models import pull
 
     with progress_bars() as on_progress:
         model = pull(arguments.id, revision=arguments.revision, name=arguments.name, on_progress=on_progress)

@@ -17,7 +17,7 @@ from edgelm.units import count, format_bytes
 if TYPE_CHECKING:
     from edgelm.device import Device
     from edgelm.model.described import Described
-    from edgelm.model.fit import Fit
+    from edgelm.pricing.fit import Fit
 
 _WHAT_IF_BITS = (8, 6, 4, 3)
 
@@ -111,8 +111,8 @@ def _plans(
     model: Described, device: Device, bandwidth: Bandwidth, arguments: argparse.Namespace, *, is_ahead: bool
 ) -> list[Plan]:
     """As asked, or as stored and, where that would help, at other widths."""
-    from edgelm.model.fit import decode_roof_tokens_per_s, price, trace
-    from edgelm.model.weight_bytes import bits_per_weight, is_quantized, quantize_headers
+    from edgelm.pricing.fit import decode_roof_tokens_per_s, price, trace
+    from edgelm.pricing.weight_bytes import bits_per_weight, is_quantized, quantize_headers
 
     cache = trace(model.config, model.directory)
     # Of a source that is not converted yet, the widths are in its description already.

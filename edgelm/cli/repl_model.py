@@ -24,7 +24,7 @@ _ELSEWHERE = {"system": "system", "thinking": "think", "adapter": "adapter", "ad
 
 def _model(repl: Repl, name: str) -> None:
     if not name:
-        from edgelm.model.library import installed
+        from edgelm.library.models import installed
 
         for model in installed():
             say(f"  {model.name}" + (" (in use)" if model.name == repl.talker.model.name else ""))

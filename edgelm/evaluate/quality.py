@@ -15,12 +15,12 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm import corpus
+from edgelm.adapters.files import AdapterUse
 from edgelm.errors import FormatError, NotFoundError, PromptError, UnsupportedError
 from edgelm.evaluate.compare import Comparison, Quality, compare, measure
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows, text_rows
 from edgelm.machine.long_job import long_job
-from edgelm.model.adapters.files import AdapterUse
 from edgelm.model.load import LoadedModel, load
 from edgelm.paths import visible_files
 from edgelm.progress import OnProgress, ignore_progress

@@ -16,8 +16,8 @@ import mlx.core as mx
 
 from edgelm.errors import OutputError
 from edgelm.evaluate.rows import Row
-from edgelm.model.halves import Cut, Head, cut
 from edgelm.progress import OnProgress, Progress, ignore_progress
+from edgelm.zoo.body_and_head import Cut, Head, cut
 
 _KEPT_BYTES = 1 << 29
 _LOGIT_BYTES = 1 << 26

@@ -1,4 +1,4 @@
-"""Models on disk and in memory: the library, the manifest, whether one fits, and the one door to mlx_lm."""
+"""One model: described before it is fetched, or loaded with its tokenizer and adapters if it fits."""
 
 from edgelm.blas import preload_blas
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
-from edgelm.model.config import check_architecture, normalise_config, read_config
-from edgelm.model.library import files_of, resolve
-from edgelm.model.safetensors_header import TensorInfo
-from edgelm.model.weights.files import read_headers
-from edgelm.model.weights.packing import check_announced_packing, check_packing, with_packing
+from edgelm.library.models import files_of, resolve
+from edgelm.zoo.config import check_architecture, normalise_config, read_config
+from edgelm.zoo.weights.files import read_headers
+from edgelm.zoo.weights.packing import check_announced_packing, check_packing, with_packing
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def describe_model(text: str) -> Described:
         UnsafeError: the config asks for code to be run.
         UnsupportedError: mlx-lm has no such architecture, or the weights are not safetensors.
     """
-    from edgelm.model.hub import looks_like_hub_id
+    from edgelm.hub.fetch import looks_like_hub_id
 
     try:
         directory = resolve(text)
@@ -79,10 +79,10 @@ def _checked(directory: Path) -> dict[str, Any]:
 
 
 def _describe_remote(text: str) -> Described:
-    from edgelm.model.hub import explicit_weights, index_of, parse_hub_id
-    from edgelm.model.hub_cache import list_repo
-    from edgelm.model.hub_files import CONFIG, require_description, split_weights, weight_kind
-    from edgelm.model.hub_transfer import download
+    from edgelm.hub.cache import list_repo
+    from edgelm.hub.fetch import explicit_weights, index_of, parse_hub_id
+    from edgelm.hub.files import CONFIG, require_description, split_weights, weight_kind
+    from edgelm.hub.transfer import download
     from edgelm.progress import ignore_progress
 
     repo = parse_hub_id(text).repo
@@ -111,7 +111,7 @@ def _remote_header(repo: str, revision: str, file: str) -> dict[str, TensorInfo]
     from huggingface_hub import HfApi
     from huggingface_hub.errors import SafetensorsParsingError
 
-    from edgelm.model.hub_errors import hub_errors
+    from edgelm.hub.errors import hub_errors
 
     with hub_errors(repo, revision):
         try:

@@ -19,19 +19,19 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path, tree_unflatten
 
 from edgelm import device, log
+from edgelm.adapters.files import AdapterUse, check_base, read_adapter
+from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
-from edgelm.model import config as configs
-from edgelm.model.adapters.files import AdapterUse, check_base, read_adapter
-from edgelm.model.adapters.stack import AdapterStack
-from edgelm.model.cache_kind import CacheKind
-from edgelm.model.fit import require_fit
-from edgelm.model.network import keep_file_limit, mlx_lm_errors
-from edgelm.model.precision.float16 import use_float16
-from edgelm.model.weights.files import read_headers
-from edgelm.model.weights.network import load_network
-from edgelm.model.weights.packing import check_packing, with_packing
+from edgelm.pricing.fit import require_fit
 from edgelm.quant.tree import flat_parameters
 from edgelm.text.families.family import family_of
+from edgelm.zoo import config as configs
+from edgelm.zoo.cache_kind import CacheKind
+from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.precision.float16 import use_float16
+from edgelm.zoo.weights.files import read_headers
+from edgelm.zoo.weights.network import load_network
+from edgelm.zoo.weights.packing import check_packing, with_packing
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,12 @@ import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm import paths
+from edgelm.adapters.files import AdapterUse
 from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
-from edgelm.model.adapters.files import AdapterUse
-from edgelm.model.chunks import Chunks, chunks_for
-from edgelm.model.fingerprint import fingerprint
-from edgelm.model.fit import Account, account_of, attention_heads, key_heads, trace
 from edgelm.model.load import LoadedModel, load
-from edgelm.model.weights.files import read_headers
+from edgelm.pricing.chunks import Chunks, chunks_for
+from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, trace
 from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
@@ -30,6 +28,8 @@ from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
+from edgelm.zoo.weights.files import read_headers
+from edgelm.zoo.weights.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ import mlx.nn as nn
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.watchdog import watchdog_error
-from edgelm.model.chunks import Chunks
-from edgelm.model.longrope import regime_of
+from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
@@ -35,6 +34,7 @@ from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
+from edgelm.zoo.fixes.longrope import regime_of
 
 _TAIL = 32  # tokens before a prompt's end where a snapshot is kept: templates rewrite only the last few
 

@@ -1,7 +1,7 @@
 """Whether a prompt fits, before it is computed: weights, KV cache and the workspace of a chunk against the budget.
 
 Metal's running out of memory cannot be caught, so it must not happen. Smaller chunks need less workspace: they are
-tried before a prompt is refused. Pure arithmetic on `model/fit.py`'s account; knows nothing about MLX.
+tried before a prompt is refused. Pure arithmetic on `pricing/fit.py`'s account; knows nothing about MLX.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from edgelm.device import memory_budget_bytes
 from edgelm.errors import FitError
-from edgelm.model.chunks import SMALLEST_CHUNK
-from edgelm.model.fit import Account
+from edgelm.pricing.chunks import SMALLEST_CHUNK
+from edgelm.pricing.fit import Account
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.units import count, format_bytes
 

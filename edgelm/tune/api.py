@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, Protocol, Unpack
 
 from edgelm.errors import EngineError, Interrupted, OptionError
-from edgelm.model.library import obtain
+from edgelm.library.models import obtain
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.worker import EngineThread

@@ -16,12 +16,12 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.adapters.files import save_tensors
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError
-from edgelm.model.adapters.files import save_tensors
-from edgelm.model.config import read_json
-from edgelm.model.safetensors_header import read_header
 from edgelm.quant.tree import flat_arrays
+from edgelm.zoo.config import read_json
+from edgelm.zoo.weights.safetensors_header import read_header
 
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _VERSION = 2

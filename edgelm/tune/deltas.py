@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from edgelm.model.adapters.files import Adapter
+from edgelm.adapters.files import Adapter
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Trained weights to an adapter directory that stock mlx-lm loads, bound to its base.
 
-Where patterns gave some modules another rank, see `edgelm.model.adapters.uniform`.
+Where patterns gave some modules another rank, see `edgelm.adapters.uniform`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm.adapters.files import AdapterConfig, write_adapter
+from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
-from edgelm.model.adapters.files import AdapterConfig, write_adapter
-from edgelm.model.adapters.uniform import rank_of, uniform
-from edgelm.model.config import normalise_config, read_config
-from edgelm.model.identity import weights_identity
-from edgelm.model.licence import licence_of
-from edgelm.model.manifest import Manifest
+from edgelm.library.identity import weights_identity
+from edgelm.library.licence import licence_of
+from edgelm.library.manifest import Manifest
 from edgelm.quant.tree import flat_arrays
 from edgelm.tune.settings import MethodSettings
+from edgelm.zoo.config import normalise_config, read_config
 
 
 @dataclass(frozen=True)

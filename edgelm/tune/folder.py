@@ -24,9 +24,9 @@ from edgelm import paths
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import NotFoundError, OutputError
 from edgelm.machine.lock import ProcessLock, holder
-from edgelm.model.config import read_json
 from edgelm.tune.events import TuneEvent, from_json, to_json
 from edgelm.units import count
+from edgelm.zoo.config import read_json
 
 
 @dataclass(frozen=True)

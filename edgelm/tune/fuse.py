@@ -19,28 +19,28 @@ import mlx.core as mx
 from mlx.utils import tree_map_with_path
 
 from edgelm import device
+from edgelm.adapters.files import Adapter, AdapterUse, check_base, parent_of, read_adapter
+from edgelm.adapters.stack import check_fits
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.evaluate.compare import compare
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows
+from edgelm.library.identity import file_sha256
+from edgelm.library.licence import licence_of
+from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
-from edgelm.model import config as configs
-from edgelm.model.adapters.files import Adapter, AdapterUse, check_base, parent_of, read_adapter
-from edgelm.model.adapters.layers import adaptable, install
-from edgelm.model.adapters.stack import check_fits
-from edgelm.model.identity import file_sha256
-from edgelm.model.licence import licence_of
 from edgelm.model.load import dense_module, dequantize, load
-from edgelm.model.manifest import Manifest
-from edgelm.model.network import keep_file_limit, mlx_lm_errors
-from edgelm.model.weights.files import weight_files
-from edgelm.model.weights.network import load_network
-from edgelm.model.weights.packing import with_packing
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
 from edgelm.tune.export import describe_base
 from edgelm.units import count
+from edgelm.zoo import config as configs
+from edgelm.zoo.lora import adaptable, install
+from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.weights.files import weight_files
+from edgelm.zoo.weights.network import load_network
+from edgelm.zoo.weights.packing import with_packing
 
 MOST_LOST = 0.25
 """Share of what was learnt that fusing may lose."""

@@ -3,7 +3,7 @@
     head = find_head(network)
     logits = head.logits(head.hidden(ids, cache))
 
-The cut itself is `edgelm.model.halves`. Shapes: B lanes, T positions, D hidden, V vocab.
+The cut itself is `edgelm.zoo.body_and_head`. Shapes: B lanes, T positions, D hidden, V vocab.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from edgelm.model.halves import Cut, cut
 from edgelm.quant.tree import flat_trainable
+from edgelm.zoo.body_and_head import Cut, cut
 
 
 @dataclass(frozen=True)

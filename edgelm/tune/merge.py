@@ -22,12 +22,12 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.adapters.files import Adapter, AdapterConfig, parent_of, write_adapter
+from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
 from edgelm.errors import OptionError, UnsupportedError
+from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
-from edgelm.model.adapters.files import Adapter, AdapterConfig, parent_of, write_adapter
-from edgelm.model.adapters.uniform import rank_of, uniform
-from edgelm.model.manifest import Manifest
 from edgelm.tune.deltas import Factors, factors
 from edgelm.tune.merge_settings import MergeSettings
 from edgelm.units import count

@@ -13,10 +13,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.model.adapters.layers import adaptable, install, wrap
-from edgelm.model.names import near_name
+from edgelm.library.names import near_name
 from edgelm.quant.tree import flat_parameters, flat_trainable
 from edgelm.tune.settings import MethodSettings
+from edgelm.zoo.lora import adaptable, install, wrap
 
 _GROUPS = {
     "linear": "every linear layer inside the layers",

@@ -20,10 +20,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from edgelm.atomic import atomic_directory, disk_errors
-from edgelm.errors import FormatError, NotFoundError, UnsupportedError
-from edgelm.model import config as configs
-from edgelm.model.adapters.files import (
+from edgelm.adapters.files import (
     Adapter,
     AdapterConfig,
     parent_of,
@@ -31,14 +28,17 @@ from edgelm.model.adapters.files import (
     save_tensors,
     write_adapter,
 )
-from edgelm.model.adapters.layers import adaptable
-from edgelm.model.adapters.uniform import rank_of, uniform
-from edgelm.model.config import read_json
-from edgelm.model.identity import file_sha256
-from edgelm.model.manifest import Manifest
-from edgelm.model.network import build_network
-from edgelm.model.safetensors_header import read_header
+from edgelm.adapters.uniform import rank_of, uniform
+from edgelm.atomic import atomic_directory, disk_errors
+from edgelm.errors import FormatError, NotFoundError, UnsupportedError
+from edgelm.library.identity import file_sha256
+from edgelm.library.manifest import Manifest
 from edgelm.tune.export import Base
+from edgelm.zoo import config as configs
+from edgelm.zoo.config import read_json
+from edgelm.zoo.lora import adaptable
+from edgelm.zoo.network import build_network
+from edgelm.zoo.weights.safetensors_header import read_header
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."

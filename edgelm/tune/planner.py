@@ -21,9 +21,8 @@ from typing import Any
 from edgelm import device as devices
 from edgelm.errors import FitError, OptionError
 from edgelm.evaluate.probe import Rates
-from edgelm.model.config import context_length
-from edgelm.model.fit import Verdict
-from edgelm.model.weight_bytes import Headers
+from edgelm.pricing.fit import Verdict
+from edgelm.pricing.weight_bytes import Headers
 from edgelm.tune.batches import Batcher
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.packed_cache import can_pack
@@ -34,6 +33,7 @@ from edgelm.tune.trace.step import BatchShape, trace_step
 from edgelm.tune.trace.unread import build_unread
 from edgelm.tune.trace.work import Work
 from edgelm.units import format_bytes
+from edgelm.zoo.config import context_length
 
 SMALLEST_BATCH_TOKENS = 256
 _SMALLEST_RANK = 4

@@ -21,14 +21,12 @@ import mlx.core as mx
 from edgelm import log, paths
 from edgelm.atomic import atomic_directory, refuse_existing
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, UnsupportedError
+from edgelm.library.manifest import Manifest
+from edgelm.library.names import check_name
 from edgelm.machine.clock import passed_s
 from edgelm.machine.power import kept_awake
 from edgelm.machine.watchdog import watchdog_error
-from edgelm.model import config as configs
 from edgelm.model.load import LoadedModel, load, load_tokenizer
-from edgelm.model.manifest import Manifest
-from edgelm.model.names import check_name
-from edgelm.model.network import build_network
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.quant.tree import flat_arrays
 from edgelm.store.database import Database
@@ -54,6 +52,8 @@ from edgelm.tune.step import Stepper
 from edgelm.tune.threads import training_threads
 from edgelm.tune.trainer import Trainer
 from edgelm.tune.workers import Workers
+from edgelm.zoo import config as configs
+from edgelm.zoo.network import build_network
 
 
 @dataclass

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgelm.device import detect
-from edgelm.model.packages import find_package
+from edgelm.library.packages import find_package
 from edgelm_converters.convert import convert
 
 BARS = (1.1, 1.0)

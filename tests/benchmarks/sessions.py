@@ -22,7 +22,7 @@ from typing import Any
 
 import edgelm
 from edgelm.device import detect
-from edgelm.model.packages import find_package
+from edgelm.library.packages import find_package
 from edgelm_converters.convert import convert
 
 TOPICS = (

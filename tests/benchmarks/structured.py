@@ -21,8 +21,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 import edgelm
+from edgelm.library.packages import find_package
 from edgelm.model.load import LoadedModel, load
-from edgelm.model.packages import find_package
 from edgelm.runtime.constraints.constraint import Constraint, MakeConstraint
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.make import constraint_maker

@@ -48,7 +48,7 @@ def load_network(model: str) -> tuple[Any, dict[str, Any], int]:
         return loaded.network, loaded.config, loaded.vocab_size
     import mlx.core as mx
 
-    from edgelm.model.network import build_network
+    from edgelm.zoo.network import build_network
 
     config = {
         "model_type": "llama", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
@@ -240,7 +240,7 @@ def main() -> None:
 
 
 def _convert(folder: Path) -> Path:
-    from edgelm.model.packages import find_package
+    from edgelm.library.packages import find_package
     from edgelm_converters.convert import convert
 
     found = find_package("smollm2")

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from edgelm.api import load
-from edgelm.model.packages import find_package
+from edgelm.library.packages import find_package
 from edgelm_converters.convert import convert
 
 NAMES = ("Mara", "Jon", "Ines", "Tom", "Aiko", "Luis", "Nora", "Omar", "Vera", "Paul", "Lena", "Igor")

@@ -70,7 +70,7 @@ def shape_of(row: dict[str, Any]) -> Any:
 
 
 def config_of(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
-    from edgelm.model.config import normalise_config, read_config
+    from edgelm.zoo.config import normalise_config, read_config
 
     if row["model"] == "smollm2":
         return normalise_config(read_config(Path(smollm2 or "")))
@@ -88,17 +88,17 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     from tune_steps import measure_step
 
     from edgelm.evaluate.probe import measure_rates
-    from edgelm.model.network import build_network
     from edgelm.tune.trace.peak import find_peak
     from edgelm.tune.trace.step import trace_step
     from edgelm.tune.trace.unread import build_unread
+    from edgelm.zoo.network import build_network
 
     config, settings, shape = config_of(row, smollm2), settings_of(row), shape_of(row)
     directory = Path(smollm2 or "") if row["model"] == "smollm2" else Path(row["model"])
     began = time.perf_counter()
     headers: dict[str, Any] = {}
     if row["model"] == "smollm2":
-        from edgelm.model.weight_bytes import read_headers
+        from edgelm.pricing.weight_bytes import read_headers
 
         headers = read_headers(directory)
     traced = trace_step(build_unread(config, headers, directory, detect()), config, settings, shape)

@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, BenchOptions]]:
         calls.append((ready, options))
         return REPORT
 
-    monkeypatch.setattr("edgelm.model.library.resolve", lambda name: name)
+    monkeypatch.setattr("edgelm.library.models.resolve", lambda name: name)
     monkeypatch.setattr("edgelm.runtime.assemble.assemble", lambda path, options: (path, options))
     monkeypatch.setattr("edgelm.evaluate.bench.run.run_bench", run_bench)
     return calls

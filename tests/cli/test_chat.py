@@ -15,7 +15,7 @@ from fake_api import FakeApi
 from edgelm.cli.answer import TextAnswer, describe_usage
 from edgelm.cli.choose import choose_model
 from edgelm.cli.main import main
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
 from edgelm.text.segments import ToolCall
 
@@ -198,7 +198,7 @@ def test_an_empty_library_without_anybody_to_ask(
     api: FakeApi, stdin: Pipe, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stdin(b"")
-    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: None)
+    monkeypatch.setattr("edgelm.library.packages.find_package", lambda name: None)
     assert main(["chat", "-p", "x"]) == 1
     err = capsys.readouterr().err
     assert "no model is installed" in err
@@ -245,7 +245,7 @@ def test_the_demo_is_converted_when_wanted(
         return SimpleNamespace(directory=home / "models" / "demo")
 
     monkeypatch.setattr("edgelm_converters.convert.convert", convert)
-    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: Path("demo.gguf"))
+    monkeypatch.setattr("edgelm.library.packages.find_package", lambda name: Path("demo.gguf"))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda: "")

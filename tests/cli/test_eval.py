@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from edgelm.adapters.files import AdapterUse
 from edgelm.cli.main import main
 from edgelm.evaluate.compare import Comparison, Quality
 from edgelm.evaluate.harness import TaskScore
 from edgelm.evaluate.quality import Evaluated, Subject
 from edgelm.evaluate.rows import Measuring
 from edgelm.evaluate.scores import Estimate
-from edgelm.model.adapters.files import AdapterUse
 
 PERPLEXITY = {"prose": Estimate(17.0, 0.5), "code": Estimate(8.0, 0.4)}
 QUALITY = Quality(tokens=8160, rows=32, perplexity=Estimate(12.1, 0.31), perplexity_by_domain=PERPLEXITY)
@@ -41,16 +41,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         )  # fmt: skip
 
     monkeypatch.setattr("edgelm.evaluate.quality.evaluate", evaluate)
-    monkeypatch.setattr("edgelm.model.library.resolve", Path)
-    monkeypatch.setattr("edgelm.model.adapters.files.find_adapter", Path)
-    monkeypatch.setattr("edgelm.model.adapters.files.read_adapter", lambda directory: directory)
-    monkeypatch.setattr("edgelm.model.adapters.files.check_base", lambda *_: None)
+    monkeypatch.setattr("edgelm.library.models.resolve", Path)
+    monkeypatch.setattr("edgelm.adapters.files.find_adapter", Path)
+    monkeypatch.setattr("edgelm.adapters.files.read_adapter", lambda directory: directory)
+    monkeypatch.setattr("edgelm.adapters.files.check_base", lambda *_: None)
     return calls
 
 
 def test_flags_become_what_is_measured(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[tuple[Any, Path]] = []
-    monkeypatch.setattr("edgelm.model.adapters.files.check_base", lambda *pair: checked.append(pair))
+    monkeypatch.setattr("edgelm.adapters.files.check_base", lambda *pair: checked.append(pair))
     words = "eval a --reference b --adapter c --reference-adapter d=0.5 --text t.txt --tokens 0 --length 64 --no-fit-check"
     assert main(words.split()) == 0
     assert asked[0]["model"] == Subject(Path("a"), (AdapterUse(Path("c")),), check_fit=False)

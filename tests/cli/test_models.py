@@ -10,7 +10,7 @@ from fake_hub import FakeHub
 
 from edgelm import paths
 from edgelm.cli.main import main
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 
 pytestmark = pytest.mark.usefixtures("home")
 

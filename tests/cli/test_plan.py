@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 from edgelm.cli import plan
 from edgelm.errors import NotFoundError, OptionError, UnsupportedError
 from edgelm.evaluate import probe
-from edgelm.model.network import build_network
+from edgelm.zoo.network import build_network
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

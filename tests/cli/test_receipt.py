@@ -16,7 +16,7 @@ from edgelm.cli.receipt import receipt_rows, show, show_share
 from edgelm.errors import OptionError
 from edgelm.evaluate.receipt import LayerLoss
 from edgelm.evaluate.scores import Estimate
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from edgelm.errors import (
     UnsafeError,
     UnsupportedError,
 )
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm_converters.convert import convert
 from edgelm_converters.receipt import hash_files
@@ -458,7 +458,9 @@ def test_a_package_is_named_as_it_was_asked_for(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where it happened to be installed is of no use in a manifest that is shared."""
-    monkeypatch.setattr("edgelm.model.packages.find_package", lambda name: source if name == "pack" else None)
+    monkeypatch.setattr(
+        "edgelm.library.packages.find_package", lambda name: source if name == "pack" else None
+    )
     made = convert("pack", tmp_path / "out", quality="rtn", bits=4, group_size=32, verify=False)
     assert made.manifest.source == "pack"
     assert made.manifest.parents[0]["source"] == "pack"

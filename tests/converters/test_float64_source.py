@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from edgelm.errors import UnsupportedError
 from edgelm.model.load import load
-from edgelm.model.safetensors_header import read_header
+from edgelm.zoo.weights.safetensors_header import read_header
 from edgelm_converters.convert import convert
 from edgelm_converters.sources.huggingface import _NUMPY, DTYPES, _lazy, _Shard
 

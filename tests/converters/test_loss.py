@@ -14,7 +14,7 @@ from edgelm.evaluate.compare import Comparison
 from edgelm.evaluate.quality import Subject, comparison_of, evaluate
 from edgelm.evaluate.receipt import QualityReceipt, quality_of
 from edgelm.evaluate.rows import Measuring
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 from edgelm_converters.convert import convert
 
 TOKENS = 1024

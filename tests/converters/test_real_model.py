@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import edgelm
+from edgelm.library.manifest import Manifest
 from edgelm.model.load import load
-from edgelm.model.manifest import Manifest
 from edgelm_converters.texts import LOGITS_TEXT
 
 pytestmark = pytest.mark.real

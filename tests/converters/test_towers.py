@@ -14,10 +14,10 @@ import transformers
 from checkpoints import COMMON, VOCAB, write_tokenizer
 
 from edgelm.errors import UnsupportedError
-from edgelm.model.config import normalise_config
 from edgelm.model.load import load
-from edgelm.model.network import build_network
-from edgelm.model.weights.layout import arranged_arrays
+from edgelm.zoo.config import normalise_config
+from edgelm.zoo.network import build_network
+from edgelm.zoo.weights.layout import arranged_arrays
 from edgelm_converters.convert import convert
 
 TEXT = {**COMMON, "num_hidden_layers": 2, "head_dim": 16}

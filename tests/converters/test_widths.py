@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from edgelm.model.bits import measure_bits_per_weight
 from edgelm.model.load import load
+from edgelm.zoo.weights.bits import measure_bits_per_weight
 from edgelm_converters.convert import convert
 
 LAYER = "model.layers.1.mlp.down_proj"

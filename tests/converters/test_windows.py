@@ -15,7 +15,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 import edgelm
 from edgelm.model.load import load
-from edgelm.model.window import windows_of
+from edgelm.zoo.fixes.window import windows_of
 from edgelm_converters.convert import convert
 
 WINDOW = 16

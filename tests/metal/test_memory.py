@@ -9,7 +9,7 @@ import pytest
 
 from edgelm import device
 from edgelm.cli.doctor.metal.kv_memory import measure_kv_memory
-from edgelm.model.chunks import chunks_for
+from edgelm.pricing.chunks import chunks_for
 from edgelm.runtime.assemble import RuntimeOptions, assemble
 
 pytestmark = pytest.mark.metal

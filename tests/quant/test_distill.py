@@ -8,10 +8,10 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from edgelm.model.network import build_network
 from edgelm.quant.distill import Row, UnpackedEmbedding, UnpackedLinear, distill, make_student
 from edgelm.quant.formats import dequantized, rounded
 from edgelm.quant.scheme import Scheme
+from edgelm.zoo.network import build_network
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,

@@ -10,7 +10,6 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from edgelm.model.network import build_network
 from edgelm.quant import formats
 from edgelm.quant.activations import Activations
 from edgelm.quant.apply import quantizable
@@ -18,6 +17,7 @@ from edgelm.quant.formats import Settings
 from edgelm.quant.search import QUICK, THOROUGH, Effort
 from edgelm.quant.sensitivity import MEASURED_BITS, OUTER_BITS, Sensitivities, Sensitivity
 from edgelm.quant.walk import Walk
+from edgelm.zoo.network import build_network
 
 VOCABULARY = 512
 CONFIG: dict[str, Any] = {

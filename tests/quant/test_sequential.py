@@ -9,7 +9,6 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from edgelm.model.network import build_network
 from edgelm.quant import formats
 from edgelm.quant.activations import Activations
 from edgelm.quant.apply import quantizable
@@ -17,6 +16,7 @@ from edgelm.quant.layerwise import LayerResult
 from edgelm.quant.moments import Products
 from edgelm.quant.sequential import Sequential
 from edgelm.quant.walk import Walk
+from edgelm.zoo.network import build_network
 
 SETTINGS = {"bits": 3, "group_size": 32, "mode": "affine"}
 CONFIG: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from mlx.utils import tree_flatten
 
 from edgelm.errors import UnsupportedError
-from edgelm.model.network import build_network
 from edgelm.quant.activations import Activations
 from edgelm.quant.walk import Walk
+from edgelm.zoo.network import build_network
 
 COMMON: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,

@@ -18,11 +18,11 @@ from edgelm.device import (
 )
 from edgelm.errors import FitError
 from edgelm.memory import GIB
-from edgelm.model.chunks import SMALLEST_CHUNK, chunks_for
-from edgelm.model.fit import account_of, price, trace
-from edgelm.model.safetensors_header import TensorInfo
+from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
+from edgelm.pricing.fit import account_of, price, trace
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 MACS = [("M1", 8), ("M2", 16), ("M3", 24), ("M3 Pro", 36), ("M4 Max", 64), ("M2 Ultra", 128), ("M5", 32)]
 

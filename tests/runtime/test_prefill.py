@@ -13,9 +13,8 @@ import pytest
 from virtual_device import VirtualDevice
 
 from edgelm.device import Device, simulate
-from edgelm.model.chunks import Chunks, chunks_for
-from edgelm.model.fit import account_of, trace
-from edgelm.model.safetensors_header import TensorInfo
+from edgelm.pricing.chunks import Chunks, chunks_for
+from edgelm.pricing.fit import account_of, trace
 from edgelm.runtime.batching.lanes import Lanes
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.leaves import leaves_of
@@ -23,6 +22,7 @@ from edgelm.runtime.engine import Engine
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Request
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 MAC = simulate("M3 Pro", 36)

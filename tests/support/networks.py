@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from edgelm.model.network import build_network
+from edgelm.zoo.network import build_network
 
 VOCAB = 96
 _COMMON: dict[str, Any] = {

@@ -11,8 +11,8 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map_with_path
 
-from edgelm.model.network import build_network
 from edgelm.tune.batches import Batch
+from edgelm.zoo.network import build_network
 
 VOCAB = 128
 

@@ -63,7 +63,7 @@ def test_the_real_child_pulls(
     def refused(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgelm.model.library.pull", refused)
+    monkeypatch.setattr("edgelm.library.models.pull", refused)
     assert main(["pull", json.dumps({"repo_id": "org/model"})]) == 130
     assert json.loads(capsys.readouterr().out)["message"] == "cancelled"
     assert issubclass(NetworkError, Exception)

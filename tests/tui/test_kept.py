@@ -141,7 +141,7 @@ async def test_sending_into_a_chat_that_was_just_deleted_elsewhere() -> None:
 async def test_what_is_typed_during_a_search_of_the_hub_is_no_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgelm.model.hub_search import HubModel
+    from edgelm.hub.search import HubModel
 
     found = HubModel("org/deep", 1, 1, is_mlx=True, is_gguf=False, is_gated=False)
     async with running() as it:

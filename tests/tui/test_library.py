@@ -11,7 +11,7 @@ from fake_hub import FakeHub
 from furniture import install, install_adapter
 from textual.widgets import DataTable, Input, OptionList, Static
 
-from edgelm.model.hub_search import HubModel
+from edgelm.hub.search import HubModel
 from edgelm_tui.library.details import Details
 from edgelm_tui.library.entries import Entry, ago, arranged, lineage
 from edgelm_tui.library.exports import exports_of, to_directory
@@ -169,8 +169,8 @@ async def test_an_offline_search_says_so_at_once(
         tries.append((address, timeout))
         raise OSError(101, "Network is unreachable")
 
-    monkeypatch.setattr("edgelm.model.hub_search.getproxies", dict)
-    monkeypatch.setattr("edgelm.model.hub_search.socket.create_connection", refused)
+    monkeypatch.setattr("edgelm.hub.search.getproxies", dict)
+    monkeypatch.setattr("edgelm.hub.search.socket.create_connection", refused)
     async with running() as it:
         await it.press("f3", "h")
         await it.press(*"tiny", "enter")

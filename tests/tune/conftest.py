@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from mlx.utils import tree_map_with_path
 
-from edgelm.model.config import normalise_config
-from edgelm.model.network import build_network
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Example, Origin
+from edgelm.zoo.config import normalise_config
+from edgelm.zoo.network import build_network
 
 VOCAB = 97
 WINDOW = 8

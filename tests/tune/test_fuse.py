@@ -11,14 +11,14 @@ import pytest
 from checkpoints import VOCAB, write_checkpoint
 
 from edgelm import paths
+from edgelm.adapters.files import Adapter, AdapterUse, read_adapter
 from edgelm.cli.main import main
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
 from edgelm.evaluate.rows import Measuring
-from edgelm.model.adapters.files import Adapter, AdapterUse, read_adapter
-from edgelm.model.identity import weights_identity
-from edgelm.model.lineage import lineage, lines
+from edgelm.library.identity import weights_identity
+from edgelm.library.lineage import lineage, lines
+from edgelm.library.manifest import Manifest
 from edgelm.model.load import load
-from edgelm.model.manifest import Manifest
 from edgelm.quant.tree import flat_trainable
 from edgelm.tune.deltas import factors
 from edgelm.tune.export import describe_base, export_adapter

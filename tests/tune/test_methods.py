@@ -11,10 +11,10 @@ import pytest
 from mlx.utils import tree_flatten
 from tune_networks import make_batch, make_network
 
+from edgelm.adapters.files import AdapterConfig, read_adapter, write_adapter
+from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
-from edgelm.model.adapters.files import AdapterConfig, read_adapter, write_adapter
-from edgelm.model.adapters.stack import AdapterStack
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 from edgelm.quant.tree import flat_trainable
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer

@@ -12,8 +12,8 @@ import pytest
 import torch
 from checkpoints import VOCAB, write_checkpoint
 
+from edgelm.adapters.files import read_adapter
 from edgelm.errors import EdgeLMError
-from edgelm.model.adapters.files import read_adapter
 from edgelm.model.load import load
 from edgelm.tune.export import Base, export_adapter
 from edgelm.tune.methods import make_trainable
@@ -115,7 +115,7 @@ def _map(function: Any, tree: Any) -> Any:
 
 
 def _base(directory: Path) -> Base:
-    from edgelm.model.identity import weights_identity
+    from edgelm.library.identity import weights_identity
 
     return Base("model", str(directory), weights_identity(directory), "mit", 3)
 

@@ -18,8 +18,8 @@ from checkpoints import write_checkpoint
 from tuning import request, run, write_chats
 
 from edgelm import paths
+from edgelm.adapters.files import read_adapter
 from edgelm.errors import EngineError, FitError, FormatError, OptionError, OutputError, UnsupportedError
-from edgelm.model.adapters.files import read_adapter
 from edgelm.model.load import load
 from edgelm.store.database import Database
 from edgelm.store.runs import SCHEMA, Runs

@@ -114,7 +114,7 @@ class HearingApp(AppBase):
         self.state.names, self.state.is_listed = names, True
         if self.state.model is not None or self.state.loading or not names:
             return
-        from edgelm.model.recent import last_model
+        from edgelm.library.recent import last_model
 
         last = last_model() if first else None
         if last in names:
@@ -125,7 +125,7 @@ class HearingApp(AppBase):
             self.action_models()
 
     async def _loaded(self, event: Loaded) -> None:
-        from edgelm.model.recent import remember_model
+        from edgelm.library.recent import remember_model
 
         self.state.model, self.state.loading = event, None
         self._before, self._used = None, event.name

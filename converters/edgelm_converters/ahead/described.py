@@ -10,13 +10,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from edgelm.errors import NotFoundError
-from edgelm.model import packages
-from edgelm.model.config import normalise_config
+from edgelm.library import packages
+from edgelm.library.models import resolve
 from edgelm.model.described import Described, describe_model
-from edgelm.model.library import resolve
-from edgelm.model.safetensors_header import TensorInfo
-from edgelm.model.weights.files import names_in
 from edgelm.progress import ignore_progress
+from edgelm.zoo.config import normalise_config
+from edgelm.zoo.weights.files import names_in
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.convert import plan_of
 from edgelm_converters.job import Job

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError
-from edgelm.model.config import read_config, read_json
-from edgelm.model.safetensors_header import TensorInfo
-from edgelm.model.weights.choice import NAMING
-from edgelm.model.weights.files import choose_files
-from edgelm.model.weights.packing import check_packing, with_packing
+from edgelm.zoo.config import read_config, read_json
+from edgelm.zoo.weights.choice import NAMING
+from edgelm.zoo.weights.files import choose_files
+from edgelm.zoo.weights.packing import check_packing, with_packing
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
 from edgelm_converters.pytorch.state_dict import describe_names, open_state_dict
 

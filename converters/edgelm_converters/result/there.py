@@ -7,7 +7,7 @@ from typing import Any
 
 from edgelm.atomic import refuse_existing
 from edgelm.errors import FormatError, OutputError
-from edgelm.model.manifest import FILE_NAME, Manifest
+from edgelm.library.manifest import FILE_NAME, Manifest
 from edgelm_converters.checkpoint import Origin
 from edgelm_converters.conversion import CALIBRATION_TOKENS, Conversion
 

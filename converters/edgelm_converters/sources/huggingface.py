@@ -11,11 +11,11 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.errors import UnsupportedError
-from edgelm.model import config as configs
-from edgelm.model.licence import licence_of
-from edgelm.model.safetensors_header import TensorInfo, read_header
-from edgelm.model.weights.files import stored_tensors, weight_files
-from edgelm.model.weights.packing import check_packing, with_packing
+from edgelm.library.licence import licence_of
+from edgelm.zoo import config as configs
+from edgelm.zoo.weights.files import stored_tensors, weight_files
+from edgelm.zoo.weights.packing import check_packing, with_packing
+from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor, Origin
 from edgelm_converters.sources.tokenizer_files import write_tokenizer_files
 

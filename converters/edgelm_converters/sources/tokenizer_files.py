@@ -14,8 +14,8 @@ from typing import Any
 
 from edgelm import log
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
-from edgelm.model.config import read_json
-from edgelm.model.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.config import read_json
+from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
 
 PATTERNS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",

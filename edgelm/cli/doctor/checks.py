@@ -153,7 +153,7 @@ def check_home() -> Check:
 
 
 def check_library() -> Check:
-    from edgelm.model.library import installed
+    from edgelm.library.models import installed
 
     models = installed()
     broken = [model.name for model in models if model.problem is not None]

@@ -44,8 +44,8 @@ def library_of(kind: Kind) -> Path:
 
 
 def _remove(kind: Kind, arguments: argparse.Namespace) -> None:
-    from edgelm.model.library import remove_directory
-    from edgelm.model.referring import find_named
+    from edgelm.library.models import remove_directory
+    from edgelm.library.references import find_named
 
     found = list(dict.fromkeys(_with_hint(kind, name, find_named) for name in arguments.names))
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in found}
@@ -83,7 +83,7 @@ def _with_hint(kind: Kind, name: str, find: Any) -> Path:
 
 def _say_dependents(found: list[Path]) -> bool:
     """Warn of what would be left without its base; what is removed along with it does not count."""
-    from edgelm.model.referring import built_on
+    from edgelm.library.references import built_on
 
     gone = {path.name for path in found}
     depending = False
@@ -99,8 +99,8 @@ def _say_dependents(found: list[Path]) -> bool:
 
 
 def _rename(kind: Kind, arguments: argparse.Namespace) -> None:
-    from edgelm.model.recent import rename_use
-    from edgelm.model.referring import find_named, rename
+    from edgelm.library.recent import rename_use
+    from edgelm.library.references import find_named, rename
 
     old = find_named(library_of(kind), arguments.old, kind).name
     made = rename(library_of(kind), arguments.old, arguments.new, kind)
@@ -110,7 +110,7 @@ def _rename(kind: Kind, arguments: argparse.Namespace) -> None:
 
 
 def _copy(kind: Kind, arguments: argparse.Namespace) -> None:
-    from edgelm.model.referring import copy
+    from edgelm.library.references import copy
 
     _say_made(copy(library_of(kind), arguments.old, arguments.new, kind), arguments)
 

@@ -11,7 +11,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_write, disk_errors, refuse_existing
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.errors import FormatError, NotFoundError
-from edgelm.model.names import check_name
+from edgelm.library.names import check_name
 
 
 def names() -> list[str]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from edgelm.cli.show.facts import is_piped
 
 if TYPE_CHECKING:
-    from edgelm.model.lineage import Ancestor
+    from edgelm.library.lineage import Ancestor
 
 _BRANCHES = " └├│─"
 
 
 def print_lineage(tree: Ancestor) -> None:
     """The parents, theirs indented below them; in a pipe each with its label before it."""
-    from edgelm.model.lineage import lines
+    from edgelm.library.lineage import lines
 
     found = list(lines(tree)) if tree.parents else []
     if found and not is_piped():

@@ -83,7 +83,7 @@ class BenchedModel:
 
     name: str
     fingerprint: str
-    """Of the weights and the config, see `edgelm.model.fingerprint`."""
+    """Of the weights and the config, see `edgelm.zoo.weights.fingerprint`."""
     size_bytes: int
     """In memory."""
     dtype: str

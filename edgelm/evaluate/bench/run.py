@@ -12,9 +12,9 @@ from edgelm.evaluate.bench.options import BenchOptions
 from edgelm.evaluate.bench.report import BenchedModel, BenchReport, Case, Machine
 from edgelm.evaluate.bench.rig import Rig
 from edgelm.machine.long_job import long_job
-from edgelm.model.fingerprint import adapter_fingerprint, fingerprint
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.runtime.assemble import Ready
+from edgelm.zoo.weights.fingerprint import adapter_fingerprint, fingerprint
 
 _Step = tuple[str, Callable[[], Iterable[Case]]]
 

@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.watchdog import watchdog_error
-from edgelm.model.chunks import Chunks
+from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.lanes import CHUNKS, Lanes

@@ -13,9 +13,9 @@ from contextlib import closing
 import mlx.core as mx
 
 from edgelm import device, log
-from edgelm.model.chunks import Chunks, chunks_for
-from edgelm.model.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
 from edgelm.model.load import LoadedModel
+from edgelm.pricing.chunks import Chunks, chunks_for
+from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
 from edgelm.runtime.batching.batch import Batch
 from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import Batching, find_batching

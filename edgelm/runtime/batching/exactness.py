@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
-from edgelm.model.longrope import regime_of
 from edgelm.runtime.batching.lanes import Lanes, compute
 from edgelm.runtime.cache.leaves import MakeLayers
+from edgelm.zoo.fixes.longrope import regime_of
 
 Batching = Literal["prompts", "tokens", "none"]
 """What may be computed together: prompts and tokens, the tokens of prompts computed one by one, or nothing."""

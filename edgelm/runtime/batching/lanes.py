@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.model.chunks import Chunks
+from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.prefill import Underway
 
 Layers = list[Any]

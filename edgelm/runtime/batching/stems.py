@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgelm.model.chunks import Chunks
+from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.lanes import CHUNKS, Layers, compute
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import common_prefix

@@ -23,8 +23,8 @@ import mlx.core as mx
 from edgelm import log
 from edgelm.atomic import atomic_file, disk_errors, remove_all_orphans
 from edgelm.errors import FormatError, OutputError
-from edgelm.model.safetensors_header import read_header, read_metadata
 from edgelm.runtime.cache.node import FileSpan, Payload
+from edgelm.zoo.weights.safetensors_header import read_header, read_metadata
 
 DEFAULT_SMALLEST = 128
 """Tokens; fewer are computed about as fast as they are read."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelm.errors import OptionError
-from edgelm.model.cache_kind import CacheKind
 from edgelm.options import Options, option
+from edgelm.zoo.cache_kind import CacheKind
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 
 from edgelm import device as devices
-from edgelm.model.network import build_network
-from edgelm.model.weight_bytes import Headers, price_weights
+from edgelm.pricing.weight_bytes import Headers, price_weights
+from edgelm.zoo.network import build_network
 
 _TYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
 

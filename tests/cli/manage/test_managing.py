@@ -12,7 +12,7 @@ from tuning import write_chats
 import edgelm
 from edgelm import paths
 from edgelm.cli.main import main
-from edgelm.model.lineage import lineage
+from edgelm.library.lineage import lineage
 from edgelm.store.chats import Chats
 
 Printed = pytest.CaptureFixture[str]

@@ -7,7 +7,7 @@ import pytest
 from edgelm.cli.show import facts
 from edgelm.cli.show.facts import fact_lines, labelled
 from edgelm.cli.show.lineage_lines import print_lineage
-from edgelm.model.lineage import Ancestor
+from edgelm.library.lineage import Ancestor
 
 
 def node(name: str, *parents: Ancestor) -> Ancestor:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from edgelm.model.config import normalise_config
+from edgelm.zoo.config import normalise_config
 from edgelm_converters.gguf.checkpoint import open_gguf
 
 pytestmark = pytest.mark.parity

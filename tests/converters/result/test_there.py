@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgelm.errors import OutputError
-from edgelm.model.manifest import Manifest
+from edgelm.library.manifest import Manifest
 from edgelm_converters.checkpoint import Origin
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.convert import convert

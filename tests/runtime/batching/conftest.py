@@ -9,7 +9,6 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from edgelm.model.cache_shape import trace_cache
 from edgelm.runtime.batching.batch import Batch
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.exactness import find_batching
@@ -20,6 +19,7 @@ from edgelm.runtime.batching.waiting import WaitingRoom
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+from edgelm.zoo.cache_shape import trace_cache
 
 VOCAB = 259  # what the tests' tokenizer knows; the networks have embeddings for 300
 STOP = frozenset({256})

@@ -13,9 +13,9 @@ import mlx.core as mx
 import pytest
 
 from edgelm.errors import EngineError, FitError, PromptError
-from edgelm.model.cache_shape import trace_cache
 from edgelm.runtime.batching import batch
 from edgelm.runtime.batching.results import BatchResult
+from edgelm.zoo.cache_shape import trace_cache
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,6 @@ import pytest
 
 from edgelm.device import simulate
 from edgelm.errors import EngineError, OptionError
-from edgelm.model.cache_shape import CacheShape, LayerCache
 from edgelm.runtime.batching.budget import Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import find_batching
 from edgelm.runtime.batching.prompts import Task, read_prompts
@@ -22,6 +21,7 @@ from edgelm.runtime.batching.waiting import WaitingRoom
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.generation import GenerationOptions
+from edgelm.zoo.cache_shape import CacheShape, LayerCache
 
 GIB = 1 << 30
 

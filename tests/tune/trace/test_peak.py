@@ -13,7 +13,6 @@ from tune_steps import measure_step
 
 from edgelm.device import detect
 from edgelm.errors import UnsupportedError
-from edgelm.model.network import build_network
 from edgelm.quant.tree import flat_arrays
 from edgelm.tune.methods import make_trainable
 from edgelm.tune.optimizer import Optimizer
@@ -26,6 +25,7 @@ from edgelm.tune.trace.order import evaluation_order
 from edgelm.tune.trace.peak import find_peak
 from edgelm.tune.trace.step import BatchShape, batch_of, trace_step
 from edgelm.tune.trace.unread import build_unread
+from edgelm.zoo.network import build_network
 from tests.tune.conftest import COMMON, config_of
 
 pytestmark = pytest.mark.slow
@@ -181,7 +181,7 @@ def test_what_cannot_be_exported_is_said(tiny: Callable[[str], tuple[Any, dict[s
 
 def test_quantized_weights_stay_packed_where_the_device_keeps_them() -> None:
     from edgelm.device import simulate
-    from edgelm.model.safetensors_header import TensorInfo
+    from edgelm.zoo.weights.safetensors_header import TensorInfo
 
     config = {**config_of("llama"), "hidden_size": 64, "quantization": {"group_size": 32, "bits": 4}}
     path = "model.layers.0.self_attn.q_proj"

@@ -71,7 +71,7 @@ def find_model(name: str) -> object:
 
 def list_library() -> list[str]:
     """The names of the installed models that can be used."""
-    from edgelm.model.library import installed
+    from edgelm.library.models import installed
 
     return [model.name for model in installed() if model.problem is None]
 
@@ -79,10 +79,10 @@ def list_library() -> list[str]:
 def price_model(name: str) -> FitKnown:
     """Whether an installed model fits here."""
     from edgelm.device import detect
-    from edgelm.model.config import normalise_config, read_config
-    from edgelm.model.fit import check_fit
-    from edgelm.model.library import resolve
+    from edgelm.library.models import resolve
+    from edgelm.pricing.fit import check_fit
     from edgelm.units import format_bytes
+    from edgelm.zoo.config import normalise_config, read_config
 
     directory = resolve(name)
     fit = check_fit(directory, normalise_config(read_config(directory)), detect())
@@ -319,7 +319,7 @@ class EngineClient:
 
 
 def _describe(model: Any, adapter: str | None) -> Loaded:
-    from edgelm.model.library import describe
+    from edgelm.library.models import describe
 
     directory = getattr(model, "directory", None)
     bits = describe(directory).bits_per_weight if directory is not None else None

@@ -38,15 +38,15 @@ def _convert(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pull(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.model.library import pull
+    from edgelm.library.models import pull
 
     made = pull(settings["repo_id"], on_progress=_report)
     return {"name": made.name, "directory": str(made.directory)}
 
 
 def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.model.adapters.files import check_base, read_adapter
-    from edgelm.model.library import resolve
+    from edgelm.adapters.files import check_base, read_adapter
+    from edgelm.library.models import resolve
     from edgelm.tune.peft import export_peft
 
     _report(Progress("Writing the adapter", 0, None, "files"))
@@ -58,8 +58,8 @@ def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fuse(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.model.adapters.files import AdapterUse
-    from edgelm.model.library import resolve
+    from edgelm.adapters.files import AdapterUse
+    from edgelm.library.models import resolve
     from edgelm.tune.fuse import fuse
 
     _report(Progress("Building the adapter in", 0, None, "layers"))

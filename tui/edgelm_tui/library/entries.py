@@ -51,8 +51,8 @@ class Entry:
 
 def read_entries() -> list[Entry]:
     """Everything that is installed, by name."""
-    from edgelm.model.library import installed
-    from edgelm.model.recent import model_uses
+    from edgelm.library.models import installed
+    from edgelm.library.recent import model_uses
 
     uses = model_uses()
     models = [_model(found, uses.get(found.name)) for found in installed()]
@@ -114,7 +114,7 @@ def _text(entry: Entry) -> str:
 
 
 def _model(found: Any, used: float | None) -> Entry:
-    from edgelm.model.manifest import Manifest
+    from edgelm.library.manifest import Manifest
 
     try:
         manifest = Manifest.read(found.directory)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm import paths
-from edgelm.model.names import place
+from edgelm.library.names import place
 from edgelm_tui.library.entries import Entry
 
 

@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgelm.errors import EdgeLMError
-from edgelm.model.hub_search import HubModel, search_models
+from edgelm.hub.search import HubModel, search_models
 from edgelm_tui.shell.dialog import Dialog
 
 _LONGEST_S = 15.0

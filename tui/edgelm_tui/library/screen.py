@@ -315,7 +315,7 @@ def place_of(chosen: Entry | None, shown: Sequence[Entry], row: int) -> int:
 
 def _needing(entry: Entry) -> str:
     """What runs no more without `entry`, as a sentence behind the question."""
-    from edgelm.model.referring import built_on
+    from edgelm.library.references import built_on
 
     adapters = [other for other in built_on(entry.directory) if other.startswith("adapter ")]
     return f" Without it nothing runs {', '.join(adapters)}." if adapters and entry.kind == "model" else ""
@@ -325,7 +325,7 @@ def _delete(entry: Entry) -> int:
     import shutil
 
     from edgelm.atomic import disk_errors
-    from edgelm.model.library import remove
+    from edgelm.library.models import remove
 
     if entry.kind == "model":
         return remove(entry.name)

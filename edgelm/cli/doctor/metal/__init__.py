@@ -36,8 +36,8 @@ def measure(model: str | None, seconds: float) -> dict[str, Any]:
     from edgelm.cli.doctor.metal.training import measure_training
     from edgelm.cli.doctor.metal.widths import measure_widths
     from edgelm.cli.output import say
+    from edgelm.library.models import resolve
     from edgelm.machine.power import kept_awake
-    from edgelm.model.library import resolve
 
     directory = resolve(model or _smallest())
     found: dict[str, Any] = {"model": directory.name}
@@ -54,7 +54,7 @@ def measure(model: str | None, seconds: float) -> dict[str, Any]:
 
 
 def _smallest() -> str:
-    from edgelm.model.library import installed
+    from edgelm.library.models import installed
 
     usable = [model for model in installed() if model.problem is None]
     if not usable:

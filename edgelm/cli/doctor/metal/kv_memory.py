@@ -65,12 +65,12 @@ def measure_kv_memory(directory: Path, kinds: Sequence[int | None] = KINDS, toke
 
 def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
     from edgelm import device
-    from edgelm.model.fit import account_of, trace
-    from edgelm.model.weights.files import read_headers
+    from edgelm.pricing.fit import account_of, trace
     from edgelm.runtime.assemble import RuntimeOptions, assemble
     from edgelm.runtime.cache.settings import CacheSettings
     from edgelm.runtime.memory_plan import MemoryPlan
     from edgelm.runtime.requests import Request
+    from edgelm.zoo.weights.files import read_headers
 
     settings = CacheSettings(kv_bits=kv_bits)
     ready = assemble(directory, RuntimeOptions(cache=settings))
@@ -91,7 +91,7 @@ def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
 def _chunk(config: dict[str, object], tokens: int) -> int:
     """As the engine takes it."""
     from edgelm import device
-    from edgelm.model.chunks import chunks_for
-    from edgelm.model.fit import attention_heads
+    from edgelm.pricing.chunks import chunks_for
+    from edgelm.pricing.fit import attention_heads
 
     return chunks_for(device.detect(), attention_heads(config)).at(tokens)

@@ -1,0 +1,341 @@
+"""An adapter on disk: mlx-lm's two files, and the hash of the base it was trained on.
+
+`adapters.safetensors` and `adapter_config.json` are what stock mlx-lm reads and writes; edgelm adds an `edgelm` entry to
+the config and a manifest. Which modules are adapted is read off the tensors, so an adapter whose names or shapes do not fit
+is refused instead of being loaded in part.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm import paths
+from edgelm.atomic import disk_errors
+from edgelm.errors import FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.library.identity import file_sha256, weights_identity
+from edgelm.library.manifest import Manifest
+from edgelm.library.names import directories, named_in, near_name
+from edgelm.zoo.config import read_json
+from edgelm.zoo.lora import LEAVES
+from edgelm.zoo.weights.safetensors_header import read_header
+
+WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+
+_SHARDED = (
+    "adapter_model.safetensors.index.json",
+    "adapters.safetensors.index.json",
+    "adapter_model.bin.index.json",
+)
+KINDS = ("lora", "dora", "full")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What `adapter_config.json` says."""
+
+    kind: str
+    """"lora", "dora", or "full" where the tensors replace the base's."""
+    rank: int = 0
+    scale: float = 1.0
+    dropout: float = 0.0
+    method: str = "lora"
+    """As `edgelm tune --method`; rslora is a lora with another scale."""
+    alpha: float | None = None
+    base_sha256: str | None = None
+    """`weights_identity` of the base; None if another tool made the adapter."""
+    base: str | None = None
+    """The base's name."""
+    num_layers: int = -1
+
+    def to_json(self, modules: list[str]) -> dict[str, Any]:
+        """As written; stock mlx-lm finds `modules` by their whole path."""
+        parameters = {"rank": self.rank, "scale": self.scale, "dropout": self.dropout, "keys": modules}
+        own = {"base_sha256": self.base_sha256, "method": self.method, "alpha": self.alpha}
+        return {
+            "fine_tune_type": self.kind,
+            "model": self.base,
+            "num_layers": self.num_layers,
+            "lora_parameters": None if self.kind == "full" else parameters,
+            "edgelm": own,
+        }
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter, its tensors not read yet."""
+
+    directory: Path
+    config: AdapterConfig
+    tensors: dict[str, mx.array] = field(repr=False)
+    """By path in the network."""
+
+    @property
+    def name(self) -> str:
+        return self.directory.absolute().name
+
+    @property
+    def modules(self) -> list[str]:
+        """Paths of the adapted modules."""
+        return sorted({path.rpartition(".")[0] for path in self.tensors})
+
+    def tensors_of(self, module: str) -> dict[str, mx.array]:
+        """Those of the adapter on one module, by `LEAVES`."""
+        found = {leaf: self.tensors.get(f"{module}.{leaf}") for leaf in LEAVES}
+        return {leaf: value for leaf, value in found.items() if value is not None}
+
+
+def read_adapter(directory: Path) -> Adapter:
+    """The adapter in `directory`.
+
+    Raises:
+        NotFoundError: a file is missing.
+        FormatError: one is broken, or holds what is no adapter.
+        UnsupportedError: it is in PEFT's format.
+    """
+    _checked(directory)
+    read_header(directory / WEIGHTS)
+    config = _parse(read_json(directory / CONFIG), directory / CONFIG)
+    tensors = _load(directory / WEIGHTS)
+    if config.kind != "full":
+        strange = [name for name in tensors if name.rpartition(".")[2] not in LEAVES]
+        if strange:
+            raise FormatError(
+                f"{directory / WEIGHTS} holds {strange[0]}, expected names that end in lora_a, lora_b or m"
+            )
+    if not tensors:
+        raise FormatError(f"{directory / WEIGHTS} holds no tensor")
+    return Adapter(directory, config, tensors)
+
+
+def _load(path: Path) -> dict[str, mx.array]:
+    try:
+        loaded: Any = mx.load(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read: {error}") from error
+    return dict(loaded)
+
+
+def _parse(said: Mapping[str, Any], path: Path) -> AdapterConfig:
+    kind = said.get("fine_tune_type", "lora")
+    if kind not in KINDS:
+        raise FormatError(f"{path}: fine_tune_type is {kind!r}, expected {', '.join(KINDS)}")
+    parameters = said.get("lora_parameters") or {}
+    if kind != "full" and not isinstance(parameters.get("scale"), int | float):
+        raise FormatError(f"{path} has no lora_parameters.scale")
+    own = said.get("edgelm") or {}
+    return AdapterConfig(
+        kind=kind,
+        rank=int(parameters.get("rank") or 0),
+        scale=float(parameters.get("scale", 1.0)),
+        dropout=float(parameters.get("dropout") or 0.0),
+        method=str(own.get("method") or kind),
+        alpha=own.get("alpha"),
+        base_sha256=own.get("base_sha256"),
+        base=said.get("model"),
+        num_layers=int(said.get("num_layers") or -1),
+    )
+
+
+def write_adapter(
+    directory: Path, config: AdapterConfig, tensors: Mapping[str, mx.array], manifest: Manifest
+) -> None:
+    """Fill an existing directory; whole or not is the caller's business (`edgelm.atomic`).
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    modules = sorted({path.rpartition(".")[0] for path in tensors})
+    save_tensors(directory / WEIGHTS, tensors)
+    with disk_errors(directory):
+        text = json.dumps(config.to_json(modules), indent=2)
+        (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
+        hashes = {WEIGHTS: file_sha256(directory / WEIGHTS)}
+        size = (directory / WEIGHTS).stat().st_size
+        _with(manifest, weights_sha256=hashes, size_bytes=size).write(directory)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, mx.array]) -> None:
+    """A safetensors file, evaluated first.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    arrays = dict(tensors)
+    mx.eval(arrays)
+    with disk_errors(path):
+        try:
+            mx.save_safetensors(str(path), arrays)
+        except RuntimeError as error:  # how MLX says that a write failed
+            raise OSError(None, str(error)) from error
+        _check_whole(path, arrays)
+
+
+def _check_whole(path: Path, tensors: Mapping[str, mx.array]) -> None:
+    """MLX does not notice every failed write."""
+    wanted = sum(value.nbytes for value in tensors.values())
+    if path.stat().st_size < wanted:
+        raise OSError(28, "no space left on the device: it was written in part")
+
+
+def _with(manifest: Manifest, **changes: Any) -> Manifest:
+    import dataclasses
+
+    return dataclasses.replace(manifest, **changes)
+
+
+def adapter_identity(adapter: Adapter) -> str:
+    """Its own hash, for those who build on it."""
+    return weights_identity(adapter.directory)
+
+
+def parent_of(adapter: Adapter, relation: str, **more: Any) -> dict[str, Any]:
+    """What the manifest of something made of `adapter` says of it."""
+    known = Manifest.read(adapter.directory)
+    return {
+        "relation": relation,
+        "name": adapter.name,
+        "source": str(adapter.directory.absolute()),
+        "sha256": adapter_identity(adapter),
+        "licence": known.licence if known else None,
+        **more,
+    }
+
+
+def check_base(adapter: Adapter, model: Path) -> None:
+    """Refuse an adapter that was trained on other weights than those in `model`.
+
+    Raises:
+        UnsupportedError: it was. An adapter that does not say passes.
+    """
+    said = adapter.config.base_sha256
+    if said is None:
+        return
+    found = weights_identity(model)
+    if said != found:
+        trained_on = adapter.config.base or "another model"
+        raise UnsupportedError(
+            f"{adapter.directory} was trained on {trained_on} ({said[:12]}), not on {model.name} ({found[:12]})",
+            hint="load it on the model it was trained on, or tune again on this one",
+        )
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """An adapter to load, and how strongly it acts."""
+
+    directory: Path
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.directory.absolute().name
+
+    def __str__(self) -> str:
+        return self.name if self.weight == 1 else f"{self.name}={self.weight:g}"
+
+
+def find_adapter(text: str) -> Path:
+    """The adapter directory that `text` means: a path, or a name of the library of adapters.
+
+    A name of the library wins over a folder of that name in the working directory, unless that is an adapter.
+
+    Raises:
+        NotFoundError: neither; with the nearest name.
+        UnsupportedError: it is in PEFT's format.
+    """
+    path = Path(text).expanduser()
+    if text and path.is_dir() and (os.sep in text or (path / CONFIG).is_file()):
+        return _checked(path)
+    named = named_in(paths.adapters(), text)
+    if named is not None:
+        return _checked(named)
+    if text and path.is_dir():
+        return _checked(path)
+    raise NotFoundError(f"no adapter {text!r} in {paths.adapters()} or on the disk", hint=_hint(text))
+
+
+def _hint(text: str) -> str:
+    near = near_name(text, (path.name for path in directories(paths.adapters())))
+    return f"did you mean {shlex.quote(near)}?" if near else "edgelm adapters lists them"
+
+
+def refuse_shards(directory: Path) -> None:
+    """Refuse an adapter whose tensors an index spreads over files, unless it is there in one file as well.
+
+    Raises:
+        UnsupportedError: naming the index.
+    """
+    index = next((name for name in _SHARDED if (directory / name).is_file()), None)
+    if index is not None and not (directory / index.removesuffix(".index.json")).exists():
+        raise UnsupportedError(
+            f"{directory} holds an adapter in shards ({index}), and adapters are read from one file",
+            hint="load it where it was made, and save it with a larger max_shard_size",
+        )
+
+
+def _checked(directory: Path) -> Path:
+    """`directory`, whose two files are there."""
+    if not (directory / WEIGHTS).exists():
+        refuse_shards(directory)
+    if (directory / "adapter_model.safetensors").exists() and not (directory / WEIGHTS).exists():
+        raise UnsupportedError(
+            f"{directory} is a PEFT adapter",
+            hint=f"edgelm adapters import {shlex.quote(str(directory))} --model MODEL makes one of it",
+        )
+    for name in (WEIGHTS, CONFIG):
+        if not (directory / name).exists():
+            raise NotFoundError(f"{directory / name} does not exist, so {directory} is not an mlx-lm adapter")
+    return directory
+
+
+def parse_use(text: str) -> AdapterUse:
+    """The adapter that `NAME`, `DIR`, or either with `=WEIGHT` means.
+
+    Raises:
+        OptionError: a weight that is no finite number.
+        NotFoundError: no such adapter.
+    """
+    name, equals, weight = text.rpartition("=")
+    if not equals or Path(text).expanduser().is_dir():
+        return AdapterUse(find_adapter(text))
+    directory = find_adapter(name)
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise OptionError(
+            f"the weight of adapter {name} is {weight!r}, expected a finite number", settings=("adapter",)
+        )
+    return AdapterUse(directory, value)
+
+
+def find_uses(texts: Sequence[str], model: Path) -> tuple[AdapterUse, ...]:
+    """The adapters that `texts` mean, all of which were trained on the weights in `model`.
+
+    Raises:
+        OptionError, NotFoundError, FormatError: see `parse_use` and `read_adapter`.
+        UnsupportedError: one has another base.
+    """
+    uses = tuple(map(parse_use, texts))
+    check_uses(uses, model)
+    return uses
+
+
+def check_uses(uses: Sequence[AdapterUse], model: Path) -> None:
+    """Refuse adapters that are broken, or were trained on other weights than those in `model`, before it is loaded.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError: see `read_adapter` and `check_base`.
+    """
+    for use in uses:
+        check_base(read_adapter(use.directory), model)

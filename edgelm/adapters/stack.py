@@ -1,0 +1,202 @@
+"""Several adapters on one network, each with a weight that can change between two requests.
+
+    stack = AdapterStack(network)
+    stack.add(adapter, weight=0.5)
+    stack.set("style", 0.0)        # off: the network computes what its base computes
+
+An adapter's part is the difference it makes to a module's output, times its weight. So off is off for DoRA too, whose
+magnitude is not scaled by its `scale`. KV caches of one `variant` are not those of another.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from edgelm.adapters.files import Adapter
+from edgelm.errors import FormatError, NotFoundError, OptionError
+from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.lora import adaptable, install, wrap
+from edgelm.zoo.weights.fingerprint import adapter_fingerprint
+
+
+class AdapterStack:
+    """The adapters on `network`."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._weights: dict[str, float] = {}
+        self._fingerprints: dict[str, str] = {}
+        """Of every adapter, those that are full fine-tunes included."""
+        self._stacked: dict[str, Stacked] = {}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each adapter by name, in the order they were added; 0 is off."""
+        return dict(self._weights)
+
+    @property
+    def variant(self) -> str:
+        """Tells what the network computes now from what it computes with other adapters or weights."""
+        acting = (
+            (print_, self._weights.get(name, 1.0))
+            for name, print_ in self._fingerprints.items()
+            if self._weights.get(name, 1.0)
+        )
+        said = sorted(acting)
+        return json.dumps(said) if said else ""
+
+    def add(self, adapter: Adapter, *, name: str | None = None, weight: float = 1.0) -> str:
+        """Put an adapter on the network; returns its name.
+
+        Raises:
+            OptionError: there is one of that name, or a full fine-tune with another weight than 1.
+            FormatError: it does not fit this network, or would change nothing.
+        """
+        said = name or adapter.name
+        if said in self._weights:
+            raise OptionError(f"there is an adapter {said!r} on the model already")
+        check_fits(adapter, self._network, self._stacked)
+        self._fingerprints[said] = adapter_fingerprint(adapter.directory)
+        if adapter.config.kind == "full":
+            _replace(self._network, adapter, weight)
+            return said
+        for path in adapter.modules:
+            stacked = self._stacked.get(path) or self._stack(path)
+            stacked.adapters[said] = _layer(path, stacked.base, adapter)
+        self._weights[said] = 0.0
+        self.set(said, weight)
+        return said
+
+    def set(self, name: str, weight: float) -> None:
+        """Let the adapter act with `weight`: 1 as it was trained, 0 not at all.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            OptionError: a weight that is not a finite number.
+        """
+        if name not in self._weights:
+            known = ", ".join(self._weights) or "none"
+            raise NotFoundError(f"there is no adapter {name!r} on the model, expected one of: {known}")
+        if not -1e6 < weight < 1e6:
+            raise OptionError(f"the weight of adapter {name} is {weight}, expected a finite number")
+        self._weights[name] = float(weight)
+        for stacked in self._stacked.values():
+            stacked.weights[name] = float(weight)
+
+    def _stack(self, path: str) -> Stacked:
+        stacked = Stacked(adaptable(self._network)[path])
+        install(self._network, {path: stacked})
+        self._stacked[path] = stacked
+        return stacked
+
+
+class Stacked(nn.Module):
+    """A module, and the adapters on it."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.base = base
+        # Kept out of the module tree: they are not parameters of the model.
+        object.__setattr__(self, "adapters", {})
+        object.__setattr__(self, "weights", {})
+
+    def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+        plain: mx.array = self.base(x, *args, **kwargs)
+        parts = (weight * _difference(layer, plain, x, args, kwargs) for layer, weight in self._active())
+        return sum((part.astype(plain.dtype) for part in parts), plain)
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """Of an embedding that is the head too."""
+        plain: mx.array = self.base.as_linear(x)
+        parts = (weight * (layer.as_linear(x) - plain) for layer, weight in self._active())
+        return sum((part.astype(plain.dtype) for part in parts), plain)
+
+    def _active(self) -> list[tuple[Any, float]]:
+        return [
+            (layer, self.weights[name]) for name, layer in self.adapters.items() if self.weights.get(name)
+        ]
+
+
+def _difference(layer: Any, plain: mx.array, x: mx.array, args: Any, kwargs: Any) -> mx.array:
+    from mlx_lm.tuner.lora import LoRALinear
+
+    if type(layer) is LoRALinear:  # the base need not be computed again
+        alone: mx.array = layer.scale * ((x @ layer.lora_a) @ layer.lora_b)
+        return alone
+    whole: mx.array = layer(x, *args, **kwargs)
+    return whole - plain
+
+
+def _layer(path: str, base: Any, adapter: Adapter) -> Any:
+    tensors = adapter.tensors_of(path)
+    config = adapter.config
+    layer = wrap(path, base, rank=_rank(tensors), scale=config.scale, dora=config.kind == "dora")
+    layer.update(tensors)
+    layer.eval()
+    mx.eval(tensors)
+    return layer
+
+
+def _rank(tensors: dict[str, mx.array]) -> int:
+    first = tensors["lora_a"]
+    return int(first.shape[1] if first.ndim == 3 else first.shape[-1])
+
+
+def check_fits(adapter: Adapter, network: Any, stacked: dict[str, Stacked] | None = None) -> None:
+    """Refuse an adapter whose tensors are not those that `network` would have, or that would change nothing.
+
+    Raises:
+        FormatError: the first tensor that does not fit.
+    """
+    if adapter.config.kind == "full":
+        _check_full(adapter, network)
+        return
+    bases = {**adaptable(network), **{path: module.base for path, module in (stacked or {}).items()}}
+    for path in adapter.modules:
+        if path not in bases:
+            raise FormatError(f"{adapter.directory} adapts {path}, which this model does not have")
+        _check_layer(path, bases[path], adapter)
+    # A DoRA with such a lora_b may still have moved its magnitude.
+    if adapter.config.kind == "lora" and _is_zero(adapter, "lora_b"):
+        raise FormatError(
+            f"{adapter.directory} would change nothing: every lora_b is zero", hint="it was never trained"
+        )
+
+
+def _is_zero(adapter: Adapter, leaf: str) -> bool:
+    found = (value for name, value in adapter.tensors.items() if name.endswith(f".{leaf}"))
+    return not any(mx.any(value).item() for value in found)
+
+
+def _check_layer(path: str, base: Any, adapter: Adapter) -> None:
+    tensors = adapter.tensors_of(path)
+    wanted = {"lora_a", "lora_b"} | ({"m"} if adapter.config.kind == "dora" else set())
+    if set(tensors) != wanted:
+        raise FormatError(f"{adapter.directory}: {path} has {sorted(tensors)}, expected {sorted(wanted)}")
+    layer = wrap(path, base, rank=_rank(tensors), scale=1.0, dora=adapter.config.kind == "dora")
+    for leaf, value in tensors.items():
+        if value.shape != layer[leaf].shape:
+            raise FormatError(
+                f"{adapter.directory}: {path}.{leaf} has shape {value.shape}, but this model's would be {layer[leaf].shape}"
+            )
+
+
+def _check_full(adapter: Adapter, network: Any) -> None:
+    parameters = flat_parameters(network)
+    for name, value in adapter.tensors.items():
+        if name not in parameters or parameters[name].shape != value.shape:
+            found = parameters[name].shape if name in parameters else "none"
+            raise FormatError(f"{adapter.directory}: {name} has shape {value.shape}, the model's is {found}")
+
+
+def _replace(network: Any, adapter: Adapter, weight: float) -> None:
+    if weight != 1.0:
+        raise OptionError(f"{adapter.name} is a full fine-tune, whose weight is 1, given {weight}")
+    parameters = flat_parameters(network)
+    cast = [(name, value.astype(parameters[name].dtype)) for name, value in adapter.tensors.items()]
+    network.load_weights(cast, strict=False)
+    mx.eval(network.parameters())

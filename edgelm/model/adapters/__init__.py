@@ -1,1 +1,0 @@
-"""Adapters on a loaded network: their files, the base they belong to, several at once, switched while it lives."""

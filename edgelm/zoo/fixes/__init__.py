@@ -1,0 +1,1 @@
+"""What a config asks for and mlx-lm's architecture computes otherwise, put right on the built network."""

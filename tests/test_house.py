@@ -1,0 +1,221 @@
+"""The house rules that no linter knows: small folders, small files, one meaning a name, docstrings that are sentences.
+
+What does not follow them yet stands in the tables below, which only shrink: an entry that is no longer needed fails too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("edgelm", "converters/edgelm_converters", "tui/edgelm_tui")
+MODULES_A_FOLDER = 14
+LINES_A_FILE = 400
+
+LARGE_FOLDERS: dict[str, int] = {
+    "converters/edgelm_converters": 33,
+    "edgelm": 15,
+    "edgelm/cli": 42,
+    "edgelm/quant": 20,
+    "edgelm/runtime": 20,
+    "edgelm/runtime/constraints": 17,
+    "edgelm/tune": 36,
+    "edgelm/tune/data": 19,
+    "tui/edgelm_tui/chat": 17,
+    "tui/edgelm_tui/shell": 19,
+}
+LONG_FILES: set[str] = {"edgelm/api.py"}
+CLASSES_OF_ONE_NAME: dict[str, int] = {
+    "Act": 2,
+    "Answer": 3,
+    "Batch": 2,
+    "Batcher": 2,
+    "Chat": 2,
+    "Checkpoint": 2,
+    "Chip": 2,
+    "Choice": 2,
+    "Command": 2,
+    "Comparison": 2,
+    "Completion": 2,
+    "Control": 2,
+    "Ended": 2,
+    "Estimate": 2,
+    "Factors": 2,
+    "Job": 4,
+    "Kept": 2,
+    "Node": 2,
+    "Opening": 2,
+    "Origin": 2,
+    "Outcome": 2,
+    "Pace": 2,
+    "Peak": 2,
+    "Plan": 2,
+    "Prompt": 2,
+    "Said": 2,
+    "Sampler": 2,
+    "Session": 2,
+    "Splitter": 2,
+    "Text": 2,
+    "Tool": 2,
+    "Vocabulary": 3,
+    "Wanted": 2,
+}
+FRAGMENTS: dict[str, int] = {
+    "converters/edgelm_converters": 58,
+    "converters/edgelm_converters/ahead": 2,
+    "converters/edgelm_converters/budget": 4,
+    "converters/edgelm_converters/gguf": 29,
+    "converters/edgelm_converters/pytorch": 15,
+    "converters/edgelm_converters/result": 2,
+    "converters/edgelm_converters/sources": 2,
+    "converters/edgelm_converters/tokenizers": 16,
+    "edgelm": 33,
+    "edgelm/adapters": 14,
+    "edgelm/blas": 3,
+    "edgelm/cli": 96,
+    "edgelm/corpus": 5,
+    "edgelm/evaluate": 37,
+    "edgelm/hub": 11,
+    "edgelm/library": 26,
+    "edgelm/machine": 9,
+    "edgelm/messages": 9,
+    "edgelm/model": 4,
+    "edgelm/pricing": 14,
+    "edgelm/quant": 52,
+    "edgelm/runtime": 130,
+    "edgelm/store": 36,
+    "edgelm/text": 32,
+    "edgelm/tune": 107,
+    "edgelm/zoo": 38,
+    "tui/edgelm_tui": 28,
+    "tui/edgelm_tui/chat": 65,
+    "tui/edgelm_tui/engine": 7,
+    "tui/edgelm_tui/jobs": 8,
+    "tui/edgelm_tui/library": 16,
+    "tui/edgelm_tui/markdown": 11,
+    "tui/edgelm_tui/shell": 48,
+    "tui/edgelm_tui/tune": 26,
+}
+
+# First words of a phrase that is no sentence: "Of the head.", "As it was.", "By key.", "Away with it.".
+PHRASE = re.compile(
+    r"(again|as|at|away|by|down|either|for|from|in|into|less|more|neither|of|off|on|out|over|so|through|to|under|up|with|without)\b",
+    re.IGNORECASE,
+)
+# First words of a noun phrase. A function does something, and its docstring says what: "Return the …", "Whether …".
+NOUN_PHRASE = re.compile(
+    r"(all|an?|another|any|both|each|every|how|its?|many|most|no|nobody|none|nothing|one|others?|some|such|that|the|theirs?"
+    r"|these|they|this|those|two|what|which|who|whose|why)\b",
+    re.IGNORECASE,
+)
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Every module of the product: its path from the root, and its text."""
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            yield file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")
+
+
+def public(tree: ast.Module) -> Iterator[tuple[str, Documented]]:
+    """A module and the classes, methods and functions in it that have no underscore, each with its dotted name."""
+    yield "", tree
+    open_nodes: list[tuple[str, ast.Module | ast.ClassDef]] = [("", tree)]
+    while open_nodes:
+        prefix, parent = open_nodes.pop()
+        for node in parent.body:
+            if (
+                isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                and node.name[0] != "_"
+            ):
+                yield prefix + node.name, node
+                if isinstance(node, ast.ClassDef):
+                    open_nodes.append((f"{prefix}{node.name}.", node))
+
+
+def is_noun_like(node: Documented) -> bool:
+    """Whether a docstring may name a thing (a module, a class, a property) instead of saying what is done."""
+    if isinstance(node, ast.Module | ast.ClassDef):
+        return True
+    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def fault_of(node: Documented) -> str:
+    """What is wrong with a docstring, "" if nothing is."""
+    text = ast.get_docstring(node)
+    if text is None:
+        return "" if isinstance(node, ast.Module) and not node.body else "has no docstring"
+    summary = text.split("\n\n")[0]
+    if PHRASE.match(summary):
+        return f"begins like a phrase, not like a sentence: {summary!r}"
+    if len(summary.split()) < 3:
+        return f"is too short to say something: {summary!r}"
+    if NOUN_PHRASE.match(summary) and not is_noun_like(node):
+        return f"does not say what the function does: {summary!r}"
+    return ""
+
+
+def room(path: str) -> str:
+    """The package below the root one that a file is of: "edgelm/text", "edgelm" for a file at the top."""
+    root = next(package for package in PACKAGES if path.startswith(package + "/"))
+    inner = path.removeprefix(root + "/").split("/")
+    return root if len(inner) == 1 else f"{root}/{inner[0]}"
+
+
+def test_every_folder_can_be_read_at_a_glance() -> None:
+    sizes = Counter(path.rpartition("/")[0] for path, _ in sources() if not path.endswith("/__init__.py"))
+    assert {folder: size for folder, size in sizes.items() if size > MODULES_A_FOLDER} == LARGE_FOLDERS
+
+
+def test_every_file_has_one_idea() -> None:
+    assert {path for path, text in sources() if len(text.splitlines()) > LINES_A_FILE} == LONG_FILES
+
+
+def test_a_public_class_name_means_one_thing() -> None:
+    classes: dict[str, list[str]] = defaultdict(list)
+    for path, text in sources():
+        for name, node in public(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                classes[name.rpartition(".")[2]].append(path)
+    twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
+    assert {name: len(paths) for name, paths in twice.items()} == CLASSES_OF_ONE_NAME, twice
+
+
+def test_docstrings_say_what_is_done() -> None:
+    faults: dict[str, list[str]] = defaultdict(list)
+    for path, text in sources():
+        for name, node in public(ast.parse(text)):
+            if fault := fault_of(node):
+                faults[room(path)].append(f"{path}:{getattr(node, 'lineno', 1)} {name} {fault}")
+    worse = [line for key, lines in faults.items() if len(lines) > FRAGMENTS.get(key, 0) for line in lines]
+    assert not worse, "\n".join(worse)
+    assert {key: len(lines) for key, lines in faults.items()} == FRAGMENTS, (
+        "fewer than the table allows: lower it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("docstring", "is_fine"),
+    [
+        ("Either button.", False),
+        ("Away with it.", False),
+        ("All there is.", False),
+        ("Says so.", False),
+        ("Of one batch; nothing is changed.", False),
+        ("The chat.", False),
+        ("Return the chat of `key`.", True),
+        ("Close the file.", True),
+    ],
+)
+def test_the_rule_tells_a_fragment_from_a_sentence(docstring: str, is_fine: bool) -> None:
+    node = ast.parse(f'def act():\n    """{docstring}"""').body[0]
+    assert isinstance(node, ast.FunctionDef)
+    assert (fault_of(node) == "") == is_fine

@@ -21,7 +21,7 @@ from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message
 from edgelm.store.chats import Chats
-from edgelm.store.turns import turns
+from edgelm.store.saved_to_messages import turns
 
 Kind = Literal["training", "preferences", "labels"]
 Row = dict[str, Any]

@@ -18,12 +18,12 @@ from waiting import PATIENCE_S
 
 from edgelm.memory import Memory
 from edgelm_tui.app import EdgeLMApp
-from edgelm_tui.chat.prompt import Prompt
-from edgelm_tui.chat.screen import ChatScreen
-from edgelm_tui.chat.view import MessageView
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import FitKnown
 from edgelm_tui.jobs.manager import JobManager
+from edgelm_tui.screens.chat.prompt.prompt import Prompt
+from edgelm_tui.screens.chat.screen import ChatScreen
+from edgelm_tui.screens.chat.transcript.view import MessageView
 
 FAKE_JOB = Path(__file__).with_name("fake_job.py")
 MEMORY = Memory(17_000_000_000, 9_000_000_000)

@@ -7,9 +7,9 @@ from typing import Any
 
 from fake_api import FakeApi
 
-from edgelm.cli.journal import Journal
-from edgelm.cli.repl import Repl
-from edgelm.cli.talker import Talker
+from edgelm.cli.chat.chat_recorder import Journal
+from edgelm.cli.chat.chat_session import Talker
+from edgelm.cli.chat.loop import Repl
 from edgelm.store.chats import Chats
 
 

@@ -7,7 +7,7 @@ from app_driver import Driver, running
 from scripted_engine import ScriptedEngine
 from textual.widgets import TextArea
 
-from edgelm_tui.chat.commands import parse
+from edgelm.conversation.commands import parse
 from edgelm_tui.settings import AGAIN_TEMPERATURE, ChatSettings
 from edgelm_tui.shell.dialogs import AskText, Choose
 

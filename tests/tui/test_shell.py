@@ -20,8 +20,8 @@ from textual.widgets import Input, Select, Static, TextArea
 
 from edgelm.errors import EngineError, OptionError
 from edgelm_tui.app import EdgeLMApp
-from edgelm_tui.chat.settings import ChatSettingsScreen
-from edgelm_tui.chat.welcome import Welcome
+from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
+from edgelm_tui.screens.chat.welcome import Welcome
 from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.dialog import Tick

@@ -13,7 +13,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Input, Select, Static
 
-from edgelm_tui.chat.sidebar import Sidebar
+from edgelm_tui.screens.chat.sidebar import Sidebar
 from edgelm_tui.settings import AppSettings
 from edgelm_tui.shell.dialog import FormRow
 from edgelm_tui.shell.keys import every_widget_class

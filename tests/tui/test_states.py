@@ -9,7 +9,7 @@ from textual.widgets import Input
 
 from edgelm.runtime.events import Text
 from edgelm.store.chats import Chats
-from edgelm_tui.chat.view import MessageView
+from edgelm_tui.screens.chat.transcript.view import MessageView
 
 TEXTS = {
     "long word": "x" * 3000,

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from edgelm_tui.chat.prompt import Prompt
-from edgelm_tui.chat.screen import ChatScreen
-from edgelm_tui.chat.welcome import Welcome
 from edgelm_tui.hearing import HearingApp
+from edgelm_tui.screens.chat.prompt.prompt import Prompt
+from edgelm_tui.screens.chat.screen import ChatScreen
+from edgelm_tui.screens.chat.welcome import Welcome
 from edgelm_tui.shell.base import ModeScreen
 from edgelm_tui.shell.sentences import SENTENCES, sentence
 from edgelm_tui.shell.tabs import MODES, ModeTab
@@ -174,7 +174,7 @@ class EdgeLMApp(HearingApp):
 
 
 def _message_bindings() -> list[Binding]:
-    from edgelm_tui.chat.view import MessageView
+    from edgelm_tui.screens.chat.transcript.view import MessageView
 
     return [item for item in MessageView.BINDINGS if isinstance(item, Binding)]
 

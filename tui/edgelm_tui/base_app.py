@@ -26,14 +26,14 @@ from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.memory import Memory
 from edgelm.store.chats import Chats
 from edgelm.store.newlines import unix_newlines
-from edgelm_tui.answers import AnswerDesk
-from edgelm_tui.chat.screen import ChatScreen
-from edgelm_tui.chat.sending import Sender
 from edgelm_tui.clipboard import copy_text
+from edgelm_tui.engine.answer_desk import AnswerDesk
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import ClientEvent, FitKnown, Loaded
 from edgelm_tui.jobs.manager import Job, JobManager
 from edgelm_tui.jobs.process import ChildProcess
+from edgelm_tui.screens.chat.screen import ChatScreen
+from edgelm_tui.screens.chat.sending import Sender
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
 from edgelm_tui.shell.colour_levels import Colours256, NoColours

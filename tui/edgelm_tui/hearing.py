@@ -7,8 +7,8 @@ import gc
 from textual import work
 
 from edgelm.memory import Memory, measure_memory
-from edgelm_tui.answers import Answer
 from edgelm_tui.base_app import AppBase
+from edgelm_tui.engine.answer_desk import Answer
 from edgelm_tui.engine.events import ClientEvent, Ended, Failed, FitKnown, Library, Loaded, Loading, Said
 from edgelm_tui.jobs.manager import Job
 

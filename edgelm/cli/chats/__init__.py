@@ -120,8 +120,8 @@ def _show(chats: Chats, arguments: argparse.Namespace) -> None:
 
 
 def _export(chats: Chats, arguments: argparse.Namespace) -> None:
+    from edgelm.conversation.branching import file_name
     from edgelm.store.chat_files import export_chat
-    from edgelm.store.moves import file_name
 
     session = _find(chats, arguments.id)
     file = (arguments.output or Path(file_name(session.title))).expanduser()
@@ -151,7 +151,7 @@ def _restore(chats: Chats, arguments: argparse.Namespace) -> None:
 
 
 def _find(chats: Chats, text: str) -> Session:
-    from edgelm.cli.journal import find_session
+    from edgelm.cli.chat.chat_recorder import find_session
 
     return find_session(chats, text)
 

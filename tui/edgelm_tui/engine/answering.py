@@ -9,8 +9,8 @@ import json
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from edgelm.conversation.typed_paths import path_of
 from edgelm.errors import FormatError
-from edgelm_tui.chat.typed.paths import path_of
 from edgelm_tui.engine.events import Question
 
 if TYPE_CHECKING:

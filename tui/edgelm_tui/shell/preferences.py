@@ -11,7 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Button, Input, Select, Static
 
 from edgelm.errors import EdgeLMError
-from edgelm_tui.chat.settings import ChatSettingsScreen
+from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
 from edgelm_tui.settings import THEMES, AppSettings, ChatSettings, Settings, settings_file
 from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow, Tick
 from edgelm_tui.shell.shown_paths import with_tilde

@@ -1,0 +1,212 @@
+"""Commands of the chat loop that are about messages: list, answer again, edit, branch, rate, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgelm.cli.chat.command import Command
+from edgelm.cli.output import say
+from edgelm.conversation.attachments import files_named
+from edgelm.conversation.branching import beside, prompt_of, rate
+from edgelm.errors import OptionError
+from edgelm.store.chat_schema import Message, Role
+from edgelm.store.saved_to_messages import left_out
+from edgelm.units import count
+
+if TYPE_CHECKING:
+    from edgelm.cli.chat.loop import Repl
+
+_SHOWN = 60
+_STATES = {
+    "stopped": "stopped",
+    "length": "cut at the token limit",
+    "failed": "failed",
+    "writing": "being written",
+}
+_RATINGS = {1: "rated good", -1: "rated bad"}
+
+
+def pick(repl: Repl, words: str, role: Role | None = None) -> Message:
+    """The message that is meant: by number, else the last, of one role if that is asked for.
+
+    Raises:
+        OptionError: there is none, or it is of another role.
+    """
+    path = repl.journal.path
+    fitting = [message for message in path if role in (None, message.role)]
+    if words.isdecimal():
+        if not 1 <= int(words) <= len(path):
+            raise OptionError(
+                f"there is no message {words}, expected 1 to {len(path)}", hint="/messages lists them"
+            )
+        found = path[int(words) - 1]
+        if found not in fitting:
+            raise OptionError(f"message {words} is of the {found.role}, expected one of the {role}")
+        return found
+    if words:
+        raise OptionError(f"{words!r} is no number of a message", hint="/messages lists them")
+    if not fitting:
+        raise OptionError("there is no message yet")
+    return fitting[-1]
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """A number, if the line begins with one, and what follows."""
+    first, _, more = rest.partition(" ")
+    return (first, more.strip()) if first.isdecimal() else ("", rest)
+
+
+def _list(repl: Repl, _: str) -> None:
+    path = repl.journal.path
+    places = repl.journal.chats.sibling_places(path[0].session_id) if path else {}
+    gone = left_out(path)
+    for number, message in enumerate(path, 1):
+        said = describe(message, places.get(message.id), is_left_out=message.id in gone)
+        say(f"{number:4}  {said}")
+    if not path:
+        say("there is no message yet")
+
+
+def describe(message: Message, place: tuple[int, int] | None, *, is_left_out: bool = False) -> str:
+    """`you: Why is the … (alternative 2 of 3, rated good)`."""
+    who = {"user": "you", "tool": "tool"}.get(message.role) or message.model or "answer"
+    text = " ".join(message.content.split())
+    text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    facts = [
+        f"alternative {place[0]} of {place[1]}" if place else "",
+        _RATINGS.get(message.rating, ""),
+        _STATES.get(message.state, ""),
+        "written by you" if message.edited_from is not None else "",
+        f"{len(message.attachments)} attached" if message.attachments else "",
+        "not told to the model: its answer failed" if is_left_out else "",
+    ]
+    said = ", ".join(fact for fact in facts if fact)
+    return " ".join(part for part in (f"{who}:", text, f"({said})" if said else "") if part)
+
+
+def _read(repl: Repl, rest: str) -> None:
+    message = pick(repl, rest)
+    for file in message.attachments:
+        say(f"attached: {file.name}")
+    print(message.content, flush=True)
+
+
+def _retry(repl: Repl, rest: str) -> None:
+    _retry_from(repl, pick(repl, rest))
+
+
+def _retry_from(repl: Repl, message: Message) -> None:
+    prompt = prompt_of(repl.journal.chats, message)
+    if prompt is None:
+        raise OptionError("there is no prompt above this message")
+    repl.jump(prompt.parent_id)
+    repl.ask(prompt)
+
+
+def _continue(repl: Repl, rest: str) -> None:
+    message = pick(repl, rest, "assistant")
+    if not message.is_cut:
+        raise OptionError("this answer is whole", hint="/retry answers again")
+    if not message.content.strip():
+        _retry_from(repl, message)
+        return
+    repl.jump(message.id)
+    repl.go_on(message)
+
+
+def _edit(repl: Repl, rest: str) -> None:
+    number, text = _split(rest)
+    message = pick(repl, number, None if number else "user")
+    if message.role != "user":
+        _correct(repl, rest)
+        return
+    text = text or _ask_for_text(repl, message)
+    if text:
+        repl.jump(message.parent_id)
+        repl.answer(text, message.attachments)
+
+
+def _correct(repl: Repl, rest: str) -> None:
+    number, text = _split(rest)
+    message = pick(repl, number, "assistant")
+    text = text or _ask_for_text(repl, message)
+    if text and text != message.content:
+        repl.jump(repl.journal.chats.correct(message.id, text).id)
+        say("kept as the better answer: it trains the model, and is preferred to the old one")
+
+
+def _ask_for_text(repl: Repl, message: Message) -> str:
+    say("the text as it is:")
+    print(message.content, flush=True)
+    say("type the new text; an empty line leaves it as it is")
+    return repl.read().strip()
+
+
+def _beside(by: int) -> Command:
+    def go(repl: Repl, rest: str) -> None:
+        message = pick(repl, rest) if rest else _last_with_alternatives(repl)
+        chats = repl.journal.chats
+        chats.show(beside(chats, message.id, by))
+        repl.journal.go_to_end()
+        repl.talker.chat.replace(repl.journal.turns)
+        place, count = chats.sibling_places(message.session_id)[beside(chats, message.id, by)]
+        say(f"alternative {place} of {count}:")
+        print(chats.message(beside(chats, message.id, by)).content, flush=True)
+
+    which = "after" if by > 0 else "before"
+    return Command(f"[N]  go to the alternative {which} this one", go)
+
+
+def _last_with_alternatives(repl: Repl) -> Message:
+    path = repl.journal.path
+    places = repl.journal.chats.sibling_places(path[0].session_id) if path else {}
+    return next((message for message in reversed(path) if message.id in places), None) or pick(repl, "")
+
+
+def _branch(repl: Repl, rest: str) -> None:
+    made = repl.journal.chats.branch(pick(repl, rest).id)
+    repl.journal.open(made)
+    repl.talker.chat.replace(repl.journal.turns)
+    say(f"chat {made.id}, which begins like the one before, has {count(len(repl.journal.path), 'message')}")
+
+
+def _rate(rating: int) -> Command:
+    def do(repl: Repl, rest: str) -> None:
+        now = rate(repl.journal.chats, pick(repl, rest, "assistant"), rating)
+        say(f"the answer is {_RATINGS[now]}" if now else "the rating is taken back")
+
+    return Command(f"[N]  rate an answer {'good' if rating > 0 else 'bad'}, or take that back", do)
+
+
+def _remove(repl: Repl, rest: str) -> None:
+    repl.journal.deletions.message(pick(repl, rest).id)
+    repl.journal.go_to_end()
+    repl.talker.chat.replace(repl.journal.turns)
+    left = len(repl.journal.path)
+    say(
+        f"deleted, with what came after it; /undo brings it back; "
+        f"{count(left, 'message')} {'is' if left == 1 else 'are'} left"
+    )
+
+
+def _attach(repl: Repl, rest: str) -> None:
+    for file in files_named(rest):
+        repl.attachments.append(file)
+        say(f"{file.name} goes with the next prompt: {count(len(file.text), 'character')}")
+
+
+COMMANDS = {
+    "/messages": Command("list the messages with their numbers", _list),
+    "/read": Command("[N]  print a message in full", _read),
+    "/retry": Command("[N]  answer again; the old answer stays as an alternative", _retry),
+    "/continue": Command("[N]  go on with an answer that was stopped or cut", _continue),
+    "/edit": Command("[N] [text]  change a prompt and ask again; the old one stays as an alternative", _edit),
+    "/correct": Command("[N] [text]  write an answer as it should have been; it trains the model", _correct),
+    "/prev": _beside(-1),
+    "/next": _beside(1),
+    "/branch": Command("[N]  a new chat that begins like this one up to N", _branch),
+    "/good": _rate(1),
+    "/bad": _rate(-1),
+    "/remove": Command("[N]  delete a message and what came after it; /undo brings it back", _remove),
+    "/attach": Command("FILE  send a text file with the next prompt", _attach),
+}

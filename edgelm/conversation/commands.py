@@ -1,0 +1,76 @@
+"""The commands of the prompt: each is an action of the chat screen. What `edgelm chat` has too is shared with it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from edgelm.conversation.typed_paths import path_of
+from edgelm.errors import OptionError
+from edgelm.store.chats import Chats
+
+COMMANDS = {
+    "/new": "a new chat; /clear too",
+    "/model": "[name]  change the model, keep the chat",
+    "/system": "[text]  set the system prompt; without text, open the chat's settings",
+    "/settings": "sampling, schema, adapter of this chat",
+    "/attach": "FILE  attach a text file",
+    "/editor": "write the prompt in $EDITOR",
+    "/retry": "answer the last question again",
+    "/continue": "go on with a cut answer",
+    "/copy": "[n]  copy the last answer, or its nth code block",
+    "/rename": "[title]  give the chat a title",
+    "/folder": "[name]  put the chat into a folder, or take it out",
+    "/duplicate": "copy the chat",
+    "/delete": "delete the chat; /undo brings it back",
+    "/undo": "bring back what was deleted last",
+    "/export": "FILE  write the chat to a .md or .json file",
+    "/import": "FILE  open a chat from a .md or .json file",
+    "/feedback": "FILE [training|preferences|labels]  write rated and edited answers as rows to train on",
+    "/search": "[words]  search all chats",
+    "/help": "keys and what they do",
+    "/theme": "[name]  change the colours",
+    "/quit": "leave; /exit too",
+}
+ALIASES = {"/clear": "/new", "/exit": "/quit"}
+_COMMAND = re.compile(r"/[A-Za-z][A-Za-z_-]*(?=\s|$)")
+
+
+def parse(line: str) -> tuple[str, str] | None:
+    """A command and what follows it; None where `line` is text, as a path is. `//` begins any text with a slash."""
+    found = _COMMAND.match(line)
+    return (found[0], line[found.end() :].strip()) if found else None
+
+
+def is_command(name: str) -> bool:
+    """Whether there is such a command in the app."""
+    return name in COMMANDS or name in ALIASES
+
+
+def unknown_command(name: str, known: Iterable[str]) -> OptionError:
+    """What to say to a command that is none of `known`."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    meant = f", did you mean {near[0]}?" if near else ""
+    return OptionError(
+        f"no command {name}{meant}", hint="/help lists them; begin with // to send a line with a slash"
+    )
+
+
+def write_feedback(chats: Chats, rest: str) -> str:
+    """Do `/feedback FILE [KIND]`; what was done, in words.
+
+    Raises:
+        OptionError: no file, or no rows yet.
+        OutputError: it is there already, or cannot be written.
+    """
+    from edgelm.store.feedback import export_feedback
+
+    kinds = ("training", "preferences", "labels")
+    first, _, last = rest.rpartition(" ")
+    name, kind = (first.strip(), last) if last in kinds else (rest.strip(), "preferences")
+    if not name:
+        raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
+    file = path_of(name)
+    count = export_feedback(chats, file, kind)  # type: ignore[arg-type]
+    return f"{count} {kind} row{'' if count == 1 else 's'} written to {file}"

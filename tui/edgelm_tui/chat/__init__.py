@@ -1,1 +1,0 @@
-"""The conversation and what it is made of."""

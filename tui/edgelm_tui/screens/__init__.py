@@ -1,0 +1,1 @@
+"""The app's screens, each in a room of its own."""

@@ -1,0 +1,1 @@
+"""Where the user writes: the prompt, what its words may become, an editor, what waits above it."""

@@ -82,9 +82,9 @@ def test_help_shows_functions_and_their_settings() -> None:
         "import edgelm.tune.api",
         "import edgelm.tune.data.settings",
         "from edgelm.tune import api",
-        "import edgelm.tune.events as events; assert events.Stepped",
+        "import edgelm.runs.events as events; assert events.Stepped",
         "from edgelm.tune.api import tune",
-        "edgelm.tune; import edgelm.tune.losses",
+        "edgelm.tune; import edgelm.tune.step.losses",
     ],
 )
 def test_tune_is_a_function_whatever_is_imported(first: str) -> None:
@@ -94,8 +94,8 @@ def test_tune_is_a_function_whatever_is_imported(first: str) -> None:
         assert inspect.isfunction(edgelm.tune), edgelm.tune
         from edgelm import tune
         assert tune is edgelm.tune
-        import edgelm.tune.events
-        assert edgelm.tune.events.Stepped and inspect.isfunction(edgelm.tune)
+        import edgelm.runs.events
+        assert edgelm.runs.events.Stepped and inspect.isfunction(edgelm.tune)
         import edgelm.tune.api as api
         assert api.tune is edgelm.tune
         import pickle

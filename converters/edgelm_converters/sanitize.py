@@ -17,7 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.tune.trace.graph import trace
+from edgelm.tune.plan.trace.graph import trace
 from edgelm_converters.checkpoint import LazyTensor
 from edgelm_converters.writer import ShardWriter
 

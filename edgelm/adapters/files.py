@@ -21,10 +21,10 @@ import mlx.core as mx
 from edgelm import paths
 from edgelm.atomic import disk_errors
 from edgelm.errors import FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.json_files import read_json
 from edgelm.library.identity import file_sha256, weights_identity
 from edgelm.library.manifest import Manifest
 from edgelm.library.names import directories, named_in, near_name
-from edgelm.zoo.config import read_json
 from edgelm.zoo.lora import LEAVES
 from edgelm.zoo.weights.safetensors_header import read_header
 

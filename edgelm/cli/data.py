@@ -91,8 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from edgelm.tune.data.reading.sources import find_sources
     from edgelm.tune.data.settings import DataSettings
-    from edgelm.tune.data.sources import find_sources
 
     if arguments.model is None:
         reason = "a check without --model, whose tokenizer and template they need"
@@ -207,7 +207,7 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from edgelm.tune.data.sources import find_sources
+    from edgelm.tune.data.reading.sources import find_sources
 
     if arguments.line is not None:
         refuse_together(arguments, "--line, which shows one row", "first")
@@ -229,10 +229,10 @@ def _rows_to_show(
     arguments: argparse.Namespace, source: str, tokenizer: Any
 ) -> tuple[list[Row], list[Problem]]:
     """The rows asked for, and what is wrong among them; reading ends where they do."""
-    from edgelm.tune.data.encode import RowEncoder
-    from edgelm.tune.data.formats import read_record
+    from edgelm.tune.data.encoding.encode import RowEncoder
+    from edgelm.tune.data.encoding.formats import read_record
     from edgelm.tune.data.problems import Problem
-    from edgelm.tune.data.readers import read_rows
+    from edgelm.tune.data.reading.readers import read_rows
     from edgelm.tune.data.settings import DataSettings
 
     encoder = RowEncoder(tokenizer, DataSettings.from_flags(arguments))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgelm.device import Device
     from edgelm.model.described import Described
     from edgelm.tune.data.dataset import Dataset
-    from edgelm.tune.planner import TunePlan
+    from edgelm.tune.plan.planner import TunePlan
     from edgelm.tune.settings import TuneSettings
 
 _FLAGS = (
@@ -49,7 +49,7 @@ def refuse_without_tune(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace, model: Described, device: Device) -> None:
     """Print the plan of training `model` on `device`."""
-    from edgelm.tune.planner import TunePlanner
+    from edgelm.tune.plan.planner import TunePlanner
     from edgelm.tune.settings import TuneSettings
 
     settings = TuneSettings.build(**{name: getattr(arguments, name) for name in _FLAGS})
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, model: Described, device: Device) -> None
 def _read_data(file: str, model: Described) -> Dataset:
     from edgelm.model.load import load_tokenizer
     from edgelm.tune.data.prepare import prepare
-    from edgelm.tune.data.sources import find_sources
+    from edgelm.tune.data.reading.sources import find_sources
 
     tokenizer = load_tokenizer(model.directory, model.config)
     with progress_bars() as on_progress:
@@ -89,7 +89,7 @@ def _epoch_seconds(
     if data is None or not is_here:
         return None
     from edgelm.evaluate.probe import measure_rates
-    from edgelm.tune.batches import Batcher
+    from edgelm.tune.batches.batcher import Batcher
 
     batcher = Batcher(data, settings.loop.batch_tokens, settings.loop.seed, packing=plan.shape.is_packed)
     return plan.seconds(batcher.positions_per_epoch, measure_rates())

@@ -105,7 +105,7 @@ def _current(run: Run) -> Run:
     """A run whose process died says that it is running; it is not."""
     import dataclasses
 
-    from edgelm.tune.folder import RunFolder
+    from edgelm.runs.folder import RunFolder
 
     if run.status == "running" and RunFolder(Path(run.directory)).owner() is None:
         return dataclasses.replace(run, status="interrupted")
@@ -254,8 +254,8 @@ def _draw_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse
 
 
 def _order(arguments: argparse.Namespace) -> None:
-    from edgelm.tune.control import send
-    from edgelm.tune.folder import find_run
+    from edgelm.runs.control import send
+    from edgelm.runs.folder import find_run
 
     folder = find_run(arguments.run)
     if folder.owner() is None:
@@ -267,8 +267,8 @@ def _order(arguments: argparse.Namespace) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> None:
+    from edgelm.runs.folder import RunFolder, delete_run
     from edgelm.store.runs import Runs
-    from edgelm.tune.folder import RunFolder, delete_run
 
     with _open() as database:
         runs = Runs(database)

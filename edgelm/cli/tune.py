@@ -17,8 +17,8 @@ from edgelm.errors import OptionError
 __all__ = ["add_arguments", "run"]
 
 if TYPE_CHECKING:
-    from edgelm.tune.events import TuneEvent
-    from edgelm.tune.session import Session
+    from edgelm.runs.events import TuneEvent
+    from edgelm.tune.loop.training_run import Session
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
         EngineError, OutputError: in the middle; the run can be resumed.
         Interrupted: it was stopped.
     """
-    from edgelm.tune.plot import plot_losses
+    from edgelm.runs.chart import plot_losses
 
     if arguments.plot is not None:
         from edgelm.charts import check_format
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_format(arguments.plot)
         check_file(arguments.plot, arguments)
     if arguments.report_to is not None:
-        from edgelm.tune.writers import check_writer
+        from edgelm.tune.loop.writers import check_writer
 
         check_writer(arguments.report_to)
     if arguments.resume is not None and _is_finished(arguments):
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _is_finished(arguments: argparse.Namespace) -> bool:
     """Whether the run to resume came to its end and its adapter is there; then that is said, and nothing is done."""
-    from edgelm.tune.events import Ended, to_json
-    from edgelm.tune.folder import find_run
+    from edgelm.runs.events import Ended, to_json
+    from edgelm.runs.folder import find_run
 
     _refuse_new_settings(arguments)
     folder = find_run(arguments.resume or None)
@@ -76,9 +76,9 @@ def _is_finished(arguments: argparse.Namespace) -> bool:
 
 
 def _session(arguments: argparse.Namespace, on_progress: Any) -> Session:
-    from edgelm.tune.folder import find_run
-    from edgelm.tune.session import begin, resume
-    from edgelm.tune.workers import Workers
+    from edgelm.runs.folder import find_run
+    from edgelm.tune.loop.training_run import begin, resume
+    from edgelm.tune.loop.workers import Workers
 
     workers = Workers.join()
     if arguments.resume is not None:
@@ -124,7 +124,7 @@ def _watch(session: Session, arguments: argparse.Namespace) -> Any:
 
 @contextmanager
 def _json_lines() -> Iterator[Any]:
-    from edgelm.tune.events import to_json
+    from edgelm.runs.events import to_json
 
     yield lambda event: print(to_json(event), flush=True)
 
@@ -139,7 +139,7 @@ def _writer(arguments: argparse.Namespace, session: Session) -> Iterator[Any]:
     if arguments.report_to is None or not session.workers.is_first:
         yield lambda _: None
         return
-    from edgelm.tune.writers import open_writer
+    from edgelm.tune.loop.writers import open_writer
 
     with open_writer(arguments.report_to, session.folder, session.request) as write:
         yield write

@@ -12,8 +12,8 @@ from edgelm.cli.show.facts import labelled
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm.tune.events import Ended, Started, Stepped, TuneEvent, Validated
-    from edgelm.tune.session import Session
+    from edgelm.runs.events import Ended, Started, Stepped, TuneEvent, Validated
+    from edgelm.tune.loop.training_run import Session
 
 _LINES = 20
 """Reports of steps, off a terminal."""
@@ -89,7 +89,7 @@ def validation_lines(event: Validated) -> Iterator[str]:
 
 def result_lines(session: Session, ended: Ended) -> Iterator[str]:
     """The result, for stdout."""
-    from edgelm.tune.events import Validated
+    from edgelm.runs.events import Validated
 
     validations = [event for event in session.folder.events() if isinstance(event, Validated)]
     facts = {"adapter": ended.adapter}
@@ -105,7 +105,7 @@ def result_lines(session: Session, ended: Ended) -> Iterator[str]:
 
 
 def _other_lines(event: TuneEvent) -> Iterator[str]:
-    from edgelm.tune.events import Paused, Started, Unpaused, Validated
+    from edgelm.runs.events import Paused, Started, Unpaused, Validated
 
     if isinstance(event, Started):
         yield from started_lines(event)
@@ -124,7 +124,7 @@ class _Lines:
         self._last = 0.0
 
     def __call__(self, event: TuneEvent) -> None:
-        from edgelm.tune.events import Stepped
+        from edgelm.runs.events import Stepped
 
         for line in _other_lines(event):
             say(line)
@@ -149,7 +149,7 @@ class _Panel:
 
     def take(self, event: TuneEvent) -> list[str]:
         """Note an event; the lines that are to scroll."""
-        from edgelm.tune.events import Paused, Stepped, Unpaused, Validated
+        from edgelm.runs.events import Paused, Stepped, Unpaused, Validated
 
         if isinstance(event, Stepped):
             self._step = event

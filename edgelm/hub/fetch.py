@@ -195,7 +195,7 @@ def _check_config(listing: Listing) -> None:
 
 def explicit_weights(listing: Listing) -> str | None:
     """The file or index that the configuration names as the weights, which is downloaded; None if it names none."""
-    from edgelm.zoo.config import read_json
+    from edgelm.json_files import read_json
     from edgelm.zoo.weights.files import named_weights
 
     if not may_name_weights(listing):
@@ -210,7 +210,7 @@ def index_of(listing: Listing, kind: WeightKind, explicit: str | None = None) ->
     Args:
         explicit: the file or index that the configuration names.
     """
-    from edgelm.zoo.config import read_json
+    from edgelm.json_files import read_json
 
     name = INDEX_OF.get(kind) if explicit is None else explicit
     if name is None or name not in listing.files or not name.endswith(".json"):

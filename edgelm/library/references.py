@@ -16,12 +16,12 @@ from typing import Any
 from edgelm import paths
 from edgelm.atomic import atomic_directory, atomic_write, disk_errors, refuse_existing
 from edgelm.errors import FormatError, NotFoundError
+from edgelm.json_files import read_json
 from edgelm.library.identity import identity_of
 from edgelm.library.manifest import FILE_NAME, Manifest
 from edgelm.library.names import directories, named_in, near_name, place
 from edgelm.store import chat_schema, runs
 from edgelm.store.database import Database, Schema
-from edgelm.zoo.config import read_json
 
 _ADAPTER_CONFIG = "adapter_config.json"
 

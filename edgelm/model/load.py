@@ -22,6 +22,7 @@ from edgelm import device, log
 from edgelm.adapters.files import AdapterUse, check_base, read_adapter
 from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
+from edgelm.json_files import read_json
 from edgelm.pricing.fit import require_fit
 from edgelm.quant.tree import flat_parameters
 from edgelm.text.families.family import family_of
@@ -262,7 +263,7 @@ def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:
     said = config.get("eos_token_id")
     path = directory / "generation_config.json"
     if path.exists():
-        said = configs.read_json(path).get("eos_token_id") or said
+        said = read_json(path).get("eos_token_id") or said
     ids = said if isinstance(said, list) else [said]
     return [token for token in ids if isinstance(token, int)]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from edgelm.atomic import atomic_write, disk_errors, refuse_existing
 from edgelm.errors import EdgeLMError, FormatError
+from edgelm.json_files import read_json
 from edgelm.messages.reader import read_turns
 from edgelm.options import shorten
 from edgelm.runtime.generation import GenerationOptions
-from edgelm.zoo.config import read_json
 
 _FORMS = {"schema": "schema", "regex": "regex", "lark": "grammar"}
 

@@ -16,13 +16,13 @@ from edgelm.errors import EngineError, Interrupted, OptionError
 from edgelm.library.models import obtain
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, ignore_progress
+from edgelm.runs.events import Ended, TuneEvent, Validated
+from edgelm.runs.folder import RunFolder, find_run
 from edgelm.runtime.worker import EngineThread
-from edgelm.tune.data.given import keep_rows
+from edgelm.tune.data.reading.given import keep_rows
 from edgelm.tune.data.settings import DataSettings
-from edgelm.tune.events import Ended, TuneEvent, Validated
-from edgelm.tune.folder import RunFolder, find_run
+from edgelm.tune.loop.training_run import Session, begin, resume
 from edgelm.tune.request import TuneRequest
-from edgelm.tune.session import Session, begin, resume
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, TuneSettings
 from edgelm.tune.typed import TuneOptions
 

@@ -31,11 +31,11 @@ from edgelm.adapters.files import (
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
+from edgelm.json_files import read_json
 from edgelm.library.identity import file_sha256
 from edgelm.library.manifest import Manifest
 from edgelm.tune.export import Base
 from edgelm.zoo import config as configs
-from edgelm.zoo.config import read_json
 from edgelm.zoo.lora import adaptable
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.safetensors_header import read_header

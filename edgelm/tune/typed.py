@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
     from edgelm.progress import Progress
-    from edgelm.tune.events import TuneEvent
+    from edgelm.runs.events import TuneEvent
 
 
 class TuneOptions(TypedDict, total=False):

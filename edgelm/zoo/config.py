@@ -8,12 +8,12 @@ the flat keys beside the nested ones; `check_architecture` refuses what mlx-lm c
 from __future__ import annotations
 
 import copy
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
+from edgelm.errors import FormatError, UnsafeError, UnsupportedError
+from edgelm.json_files import read_json
 from edgelm.zoo.defaults import fill_defaults
 from edgelm.zoo.sources import ALIASES, module_source, module_spec
 
@@ -25,35 +25,11 @@ RENAMED = {"dtype": "torch_dtype", "num_local_experts": "num_experts"}
 GLOBAL_HEADS = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
 """What layers of full attention may have of their own → the names that mlx-lm reads."""
 
-MAX_CONFIG_BYTES = 16_000_000
-
 MAX_LAYERS = 2000
 """The deepest published models have about 130. Networks are built before any weight is looked at, and a
 config that says a billion would fill the memory with modules."""
 
 _LAYERS = re.compile(r"(num|n)_\w*layers?|depth")
-
-
-def read_json(path: Path) -> Config:
-    """The JSON object in `path`.
-
-    Raises:
-        NotFoundError: there is no such file.
-        FormatError: it is not a JSON object.
-    """
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise FormatError(f"{path} is {path.stat().st_size} bytes long, expected a small JSON file")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(f"{path} does not exist") from error
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{path} holds a {type(value).__name__}, expected a JSON object")
-    return value
 
 
 def read_config(directory: Path) -> Config:

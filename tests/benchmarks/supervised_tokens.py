@@ -14,7 +14,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).p
 
 from chat_templates import make_tokenizer  # noqa: E402
 
-from edgelm.tune.data.encode import RowEncoder  # noqa: E402
+from edgelm.tune.data.encoding.encode import RowEncoder  # noqa: E402
 from edgelm.tune.data.records import Chat  # noqa: E402
 from edgelm.tune.data.rows import Origin  # noqa: E402
 from edgelm.tune.data.settings import DataSettings  # noqa: E402

@@ -138,15 +138,15 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     network, config, vocab = load_network(model)
     import mlx.core as mx
 
-    from edgelm.tune.batches import Batcher
+    from edgelm.tune.batches.batcher import Batcher
     from edgelm.tune.data.dataset import Dataset
     from edgelm.tune.data.rows import Example, Origin
-    from edgelm.tune.methods import make_trainable
-    from edgelm.tune.optimizer import Optimizer
-    from edgelm.tune.packed_cache import packed_caches
     from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
-    from edgelm.tune.step import Stepper
-    from edgelm.tune.threads import training_threads
+    from edgelm.tune.step.methods import make_trainable
+    from edgelm.tune.step.optimizer import Optimizer
+    from edgelm.tune.step.packed_cache import packed_caches
+    from edgelm.tune.step.stepper import Stepper
+    from edgelm.tune.step.threads import training_threads
 
     count = min(LAYERS, len(network.layers))
     make_trainable(network, MethodSettings(rank=8, alpha=160, layers=f"-{count}"))

@@ -59,7 +59,7 @@ def settings_of(row: dict[str, Any]) -> Any:
 
 
 def shape_of(row: dict[str, Any]) -> Any:
-    from edgelm.tune.trace.step import BatchShape
+    from edgelm.tune.plan.trace.step import BatchShape
 
     return BatchShape(
         row.get("lanes", 4),
@@ -88,9 +88,9 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     from tune_steps import measure_step
 
     from edgelm.evaluate.probe import measure_rates
-    from edgelm.tune.trace.peak import find_peak
-    from edgelm.tune.trace.step import trace_step
-    from edgelm.tune.trace.unread import build_unread
+    from edgelm.tune.plan.trace.peak import find_peak
+    from edgelm.tune.plan.trace.step import trace_step
+    from edgelm.tune.plan.trace.unread import build_unread
     from edgelm.zoo.network import build_network
 
     config, settings, shape = config_of(row, smollm2), settings_of(row), shape_of(row)

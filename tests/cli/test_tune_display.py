@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from edgelm.cli.tune_display import memory_text, started_lines
-from edgelm.tune.events import Started, Stepped
+from edgelm.runs.events import Started, Stepped
 
 STARTED = Started("run", "model", "lora", 0, 9, 10, 1, 100, 60, 5, 0.01, True)
 STEP = Stepped(3, 9, 0.5, 2.0, 2.5, 1e-4, 1.5, 10, 20, 100.0, 700_000_000, 1.0, None)

@@ -14,7 +14,7 @@ from edgelm.errors import EngineError
 from edgelm.evaluate.quality import Subject, evaluate
 from edgelm.evaluate.rows import Measuring
 from edgelm.machine import power
-from edgelm.tune.session import begin
+from edgelm.tune.loop.training_run import begin
 from edgelm_converters import convert as converting
 from edgelm_converters.convert import convert
 
@@ -89,7 +89,7 @@ def test_a_training_run_and_one_that_the_watchdog_ends(
         note(event)
     assert set(found) == {1}
     assert assertion.wanted == 0
-    monkeypatch.setattr("edgelm.tune.step.Stepper.update", lambda *_: _raise())
+    monkeypatch.setattr("edgelm.tune.step.stepper.Stepper.update", lambda *_: _raise())
     with pytest.raises(EngineError, match="watchdog ended training") as caught:
         list(begin(request(source, data, name="cut")).events())
     for word in ("--resume", "display sleep", "--batch-tokens", "AGX_RELAX_CDM_CTXSTORE_TIMEOUT=1"):

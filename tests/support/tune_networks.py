@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map_with_path
 
-from edgelm.tune.batches import Batch
+from edgelm.tune.batches.batcher import Batch
 from edgelm.zoo.network import build_network
 
 VOCAB = 128

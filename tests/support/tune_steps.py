@@ -10,13 +10,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.tune.methods import make_trainable
-from edgelm.tune.optimizer import Optimizer
-from edgelm.tune.packed_cache import packed_caches
-from edgelm.tune.recompute import recomputed
+from edgelm.tune.plan.trace.step import BatchShape, batch_of
 from edgelm.tune.settings import TuneSettings
-from edgelm.tune.step import Stepper
-from edgelm.tune.trace.step import BatchShape, batch_of
+from edgelm.tune.step.methods import make_trainable
+from edgelm.tune.step.optimizer import Optimizer
+from edgelm.tune.step.packed_cache import packed_caches
+from edgelm.tune.step.recompute import recomputed
+from edgelm.tune.step.stepper import Stepper
 
 
 @dataclass(frozen=True)

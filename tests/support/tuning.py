@@ -12,9 +12,9 @@ from typing import Any
 
 from waiting import PATIENCE_S
 
-from edgelm.tune.events import TuneEvent
+from edgelm.runs.events import TuneEvent
+from edgelm.tune.loop.training_run import Session, begin
 from edgelm.tune.request import TuneRequest
-from edgelm.tune.session import Session, begin
 from edgelm.tune.settings import TuneSettings
 
 SETTINGS: dict[str, Any] = {
@@ -51,15 +51,15 @@ def run(asked: TuneRequest, **options: Any) -> list[TuneEvent]:
 ZYGOTE = """
 import json, os, resource, signal, sys
 import numpy, tokenizers, transformers
-import edgelm.tune.session, edgelm.tune.trainer, edgelm.api
+import edgelm.tune.loop.training_run, edgelm.tune.loop.trainer, edgelm.api
 from edgelm.zoo.network import keep_file_limit
 with keep_file_limit():
     import mlx_lm.utils, mlx_lm.tokenizer_utils, mlx_lm.tuner.lora, mlx_lm.tuner.dora, mlx_lm.models.llama, mlx_lm.models.cache
 
 def train(task):
-    from edgelm.tune.folder import find_run
+    from edgelm.runs.folder import find_run
     from edgelm.tune.request import TuneRequest
-    from edgelm.tune.session import begin, resume
+    from edgelm.tune.loop.training_run import begin, resume
     os.environ["EDGELM_HOME"] = task["home"]
     if task.get("file_limit"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -8,7 +8,7 @@ import pytest
 
 from edgelm.text.control_tokens import find_control_tokens
 from edgelm.text.prompt import encode_chat, encode_text
-from edgelm.tune.data.masks import ChatEncoder
+from edgelm.tune.data.encoding.masks import ChatEncoder
 from edgelm.tune.data.rows import Origin
 from tests.support.chat_templates import MARKERS, make_tokenizer
 

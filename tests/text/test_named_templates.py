@@ -11,7 +11,7 @@ import pytest
 from edgelm.model.load import load_tokenizer
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, render_chat, require_tool_support
-from edgelm.tune.data.masks import ChatEncoder
+from edgelm.tune.data.encoding.masks import ChatEncoder
 from edgelm.tune.data.rows import Origin
 from tests.support.chat_templates import make_fast
 

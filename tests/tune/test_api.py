@@ -10,8 +10,8 @@ from tuning import SETTINGS, write_chats
 
 import edgelm
 from edgelm.errors import EdgeLMError, Interrupted, OptionError
+from edgelm.runs.events import Stepped, TuneEvent
 from edgelm.tune.api import resume_tune
-from edgelm.tune.events import Stepped, TuneEvent
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def test_a_model_is_tuned_and_talked_to_without_loading_it_again(
 
 
 def test_edgelm_tune_is_a_function_and_a_package(base: Path, tmp_path: Path, home: Path) -> None:
-    import edgelm.tune.events
+    import edgelm.runs.events
 
     data = write_chats(tmp_path / "chats.jsonl")
     seen: list[TuneEvent] = []
     result = edgelm.tune(base, data, on_event=seen.append, **{**SETTINGS, "steps": 2}, answer_tokens=0)
     assert result.adapter.is_dir()
-    assert [event.step for event in seen if isinstance(event, edgelm.tune.events.Stepped)] == [1, 2]
+    assert [event.step for event in seen if isinstance(event, edgelm.runs.events.Stepped)] == [1, 2]
     with pytest.raises(OptionError, match="no setting 'rnak'"):
         edgelm.tune(base, data, rnak=4)
 

@@ -25,8 +25,8 @@ from edgelm.tune.export import describe_base, export_adapter
 from edgelm.tune.fuse import fuse
 from edgelm.tune.merge import merge
 from edgelm.tune.merge_settings import MergeSettings
-from edgelm.tune.methods import make_trainable
 from edgelm.tune.settings import MethodSettings
+from edgelm.tune.step.methods import make_trainable
 from edgelm_converters.convert import convert
 
 IDS = mx.random.randint(4, VOCAB, (1, 24), key=mx.random.key(1))

@@ -16,9 +16,9 @@ from edgelm.adapters.files import read_adapter
 from edgelm.errors import EdgeLMError
 from edgelm.model.load import load
 from edgelm.tune.export import Base, export_adapter
-from edgelm.tune.methods import make_trainable
 from edgelm.tune.peft import export_peft, import_peft
 from edgelm.tune.settings import MethodSettings
+from edgelm.tune.step.methods import make_trainable
 
 peft = pytest.importorskip("peft")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError, UnsupportedError
-from edgelm.zoo.config import read_json
+from edgelm.json_files import read_json
 
 LLAMA3_VOCABULARY = 128_000
 """Llama 3 and later have at least as many tokens, Llama 1 and 2 have 32,000."""

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.errors import UnsupportedError
+from edgelm.json_files import read_json
 from edgelm.library.licence import licence_of
 from edgelm.zoo import config as configs
 from edgelm.zoo.weights.files import stored_tensors, weight_files
@@ -58,7 +59,7 @@ def open_huggingface(
         tensors=tensors,
         write_tokenizer=functools.partial(write_tokenizer_files, directory),
         quantization=_quantization(config, tensors),
-        generation_config=configs.read_json(generation) if generation.exists() else None,
+        generation_config=read_json(generation) if generation.exists() else None,
     )
 
 

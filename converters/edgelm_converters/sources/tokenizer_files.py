@@ -14,7 +14,7 @@ from typing import Any
 
 from edgelm import log
 from edgelm.errors import FormatError, NotFoundError, UnsafeError
-from edgelm.zoo.config import read_json
+from edgelm.json_files import read_json
 from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
 
 PATTERNS = (

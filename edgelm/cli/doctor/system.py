@@ -15,7 +15,7 @@ from edgelm.cli.doctor.checks import Check
 from edgelm.machine import condition, gpu_cores, power
 from edgelm.machine.said import said
 from edgelm.memory import parse_vm_stat
-from edgelm.tune.laptop import parse_pressure_level, parse_speed_limit
+from edgelm.tune.loop.power_policy import parse_pressure_level, parse_speed_limit
 from edgelm.units import format_bytes
 
 Ask = Callable[..., str]

@@ -17,16 +17,16 @@ from edgelm.tune.data.checks import (
     find_spelt_tokens,
 )
 from edgelm.tune.data.dataset import Dataset
-from edgelm.tune.data.encode import RowEncoder
-from edgelm.tune.data.formats import read_record
-from edgelm.tune.data.lengths import LengthRule
+from edgelm.tune.data.encoding.encode import RowEncoder
+from edgelm.tune.data.encoding.formats import read_record
+from edgelm.tune.data.encoding.lengths import LengthRule
 from edgelm.tune.data.problems import Problem, Report
-from edgelm.tune.data.readers import read_rows
+from edgelm.tune.data.reading.readers import read_rows
+from edgelm.tune.data.reading.written import Written
 from edgelm.tune.data.records import Record
 from edgelm.tune.data.rows import Row
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.data.split import split_by_prompt
-from edgelm.tune.data.written import Written
 
 _REPORT_EVERY = 100
 

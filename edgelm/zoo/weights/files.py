@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
-from edgelm.zoo.config import read_json
+from edgelm.json_files import read_json
 from edgelm.zoo.weights.choice import NAMING, Choice, SplitKind, choose, kind_of
 from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.config import read_json
+from edgelm.json_files import read_json
 from edgelm.zoo.sources import family_source
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 

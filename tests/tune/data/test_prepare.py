@@ -96,7 +96,7 @@ def test_pieces_of_a_text_train_every_token_once(tmp_path: Path) -> None:
 @given(size=st.integers(2, 60), limit=st.integers(2, 20))
 @settings(max_examples=50, deadline=None)
 def test_any_text_can_be_split(size: int, limit: int) -> None:
-    from edgelm.tune.data.lengths import LengthRule
+    from edgelm.tune.data.encoding.lengths import LengthRule
     from edgelm.tune.data.records import Text
 
     row = Example(tuple(range(size)), (False, *(True,) * (size - 1)), Origin("a", 1))

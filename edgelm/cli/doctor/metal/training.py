@@ -17,7 +17,7 @@ from edgelm.machine.watchdog import is_watchdog
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm.tune.step import Stepper
+    from edgelm.tune.step.stepper import Stepper
 
 SHAPES = ((1, 128), (1, 512), (4, 512), (1, 2048))
 _RATE = 1e-5
@@ -77,10 +77,10 @@ class Training:
 def measure_training(directory: Path, seconds: float, shapes: Sequence[tuple[int, int]] = SHAPES) -> Training:
     """Train an adapter on the model in `directory`, on nothing in particular; nothing is kept."""
     from edgelm.model.load import load
-    from edgelm.tune.methods import make_trainable
-    from edgelm.tune.optimizer import Optimizer
     from edgelm.tune.settings import TuneSettings
-    from edgelm.tune.step import Stepper
+    from edgelm.tune.step.methods import make_trainable
+    from edgelm.tune.step.optimizer import Optimizer
+    from edgelm.tune.step.stepper import Stepper
 
     settings = TuneSettings()
     loaded = load(directory, keep_range=True)
@@ -122,7 +122,7 @@ def train_for(
 
 
 def _step(stepper: Stepper, lanes: int, length: int) -> float:
-    from edgelm.tune.trace.step import BatchShape, batch_of
+    from edgelm.tune.plan.trace.step import BatchShape, batch_of
 
     began = time.perf_counter()
     stepper.update(stepper.gradients(batch_of(BatchShape(lanes, length))), _RATE)

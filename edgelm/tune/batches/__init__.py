@@ -1,0 +1,1 @@
+"""Which rows go side by side, and the arrays they become."""

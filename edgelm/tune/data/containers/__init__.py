@@ -1,1 +1,0 @@
-"""Rows out of tables: what a container added to them is taken off, what a row says is kept."""

@@ -1,0 +1,1 @@
+"""From rows as they were written to token ids, with the tokens that are trained."""

@@ -1,0 +1,96 @@
+"""Answers to fixed prompts, greedily, so that one can watch what a model learns. Changes no random state."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgelm.runs.events import Answer
+from edgelm.runtime.engine import Engine
+from edgelm.runtime.events import Finished
+from edgelm.runtime.requests import Request
+from edgelm.text.prompt import encode_chat, encode_text
+from edgelm.tune.data.dataset import Dataset
+
+_FROM_DATA = 2
+_SHOWN_CHARS = 300
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked, and how it is shown."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[Prompt, ...]:
+    """The prompts that were asked for, else the first of the data."""
+    if said:
+        encode = _as_chat if tokenizer.has_chat_template else encode_text
+        return tuple(Prompt(text, tuple(encode(tokenizer, text))) for text in said)
+    found = [example for example in data.sequences if 0 < example.prompt_size < len(example.tokens)][
+        :_FROM_DATA
+    ]
+    return tuple(
+        Prompt(shown(ids, tokenizer), ids)
+        for ids in (example.tokens[: example.prompt_size] for example in found)
+    )
+
+
+def shown(ids: Sequence[int], tokenizer: Any) -> str:
+    """What a person recognises a prompt of the data by: its last message, without the template around it."""
+    special = set(tokenizer.all_special_ids)
+    parts: list[list[int]] = [[]]
+    for token in ids:
+        if token in special:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    texts = [str(tokenizer.decode(part)).strip() for part in parts]
+    said = [text for text in texts if len(text.split()) > 1]  # one word names a role
+    if not said:
+        return str(tokenizer.decode(list(ids)))[-_SHOWN_CHARS:]
+    role, _, message = said[-1].partition("\n")
+    text = message if message and len(role.split()) == 1 and len(texts) > 1 else said[-1]
+    return text.strip()[-_SHOWN_CHARS:]
+
+
+def _as_chat(tokenizer: Any, text: str) -> list[int]:
+    return encode_chat(tokenizer, [{"role": "user", "content": text}])
+
+
+class Sampler:
+    """Asks one network.
+
+    Args:
+        loaded: a `LoadedModel`.
+        prompts: what to ask.
+        max_tokens: of one answer.
+    """
+
+    def __init__(self, loaded: Any, prompts: Sequence[Prompt], max_tokens: int) -> None:
+        self._loaded = loaded
+        self._prompts = prompts
+        self._max_tokens = max_tokens
+
+    def __call__(self) -> tuple[Answer, ...]:
+        """What it answers now."""
+        if not self._prompts:
+            return ()
+        loaded = self._loaded
+        loaded.network.eval()
+        engine = Engine(loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length)
+        try:
+            return tuple(Answer(prompt.text, self._answer(engine, prompt)) for prompt in self._prompts)
+        finally:
+            loaded.network.train()
+            engine.reset()
+
+    def _answer(self, engine: Engine, prompt: Prompt) -> str:
+        request = Request(prompt.ids, max_tokens=self._max_tokens, stop_tokens=self._loaded.stop_tokens)
+        events = engine.generate(request, threading.Event())
+        (tokens,) = (event.tokens for event in events if isinstance(event, Finished))
+        return str(self._loaded.tokenizer.decode(list(tokens)))

@@ -1,0 +1,387 @@
+"""A run from its request to its adapter: data, network, trainer, store.
+
+    session = begin(TuneRequest(model, "examples.jsonl"))
+    for event in session.events():
+        …
+
+Data are checked before a model is loaded; everything runs on the calling thread, which owns MLX from here on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm import log, paths
+from edgelm.atomic import atomic_directory, refuse_existing
+from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, UnsupportedError
+from edgelm.library.manifest import Manifest
+from edgelm.library.names import check_name
+from edgelm.machine.clock import passed_s
+from edgelm.machine.power import kept_awake
+from edgelm.machine.watchdog import watchdog_error
+from edgelm.model.load import LoadedModel, load, load_tokenizer
+from edgelm.progress import OnProgress, ignore_progress
+from edgelm.quant.tree import flat_arrays
+from edgelm.runs.control import Control
+from edgelm.runs.events import Ended, Started, Stepped, TuneEvent, Validated
+from edgelm.runs.folder import RunFolder, create_run, remove_directory
+from edgelm.store.database import Database
+from edgelm.store.runs import SCHEMA, Run, Runs
+from edgelm.tune.batches.batcher import Batcher
+from edgelm.tune.data.prepare import Prepared, prepare
+from edgelm.tune.data.reading.sources import find_sources
+from edgelm.tune.export import Base, describe_base, export_adapter
+from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
+from edgelm.tune.loop.power_policy import Look, Manners
+from edgelm.tune.loop.samples import Sampler, choose_prompts
+from edgelm.tune.loop.trainer import Trainer
+from edgelm.tune.loop.workers import Workers
+from edgelm.tune.plan.forecast import Forecast, forecast
+from edgelm.tune.plan.planner import TunePlan
+from edgelm.tune.position import Position
+from edgelm.tune.request import TuneRequest
+from edgelm.tune.step.methods import chosen_modules, make_trainable
+from edgelm.tune.step.optimizer import Optimizer
+from edgelm.tune.step.packed_cache import can_pack, packed_caches
+from edgelm.tune.step.recompute import recomputed
+from edgelm.tune.step.stepper import Stepper
+from edgelm.tune.step.threads import training_threads
+from edgelm.zoo import config as configs
+from edgelm.zoo.network import build_network
+
+
+@dataclass
+class Session:
+    """A run that was made or found, its data checked; nothing is loaded until `events`."""
+
+    request: TuneRequest
+    folder: RunFolder
+    data: Prepared
+    base: Base
+    config: dict[str, Any]
+    """Of the model, normalised."""
+    control: Control
+    workers: Workers
+    look: Look | None = None
+    """Stands for the machine in `--pause-on`."""
+
+    def events(self) -> Generator[TuneEvent, None, None]:
+        """Train; every event is kept in the run's log and in the store as well.
+
+        Raises:
+            FitError, FormatError, UnsupportedError, OptionError: before the first step.
+            EngineError, OutputError: see `Trainer.events`; the run can be resumed.
+        """
+        if not self.workers.is_first:
+            yield from self._train()
+            return
+        self.folder.lock()
+        try:
+            with kept_awake(), closing(Database(paths.database(), SCHEMA)) as database:
+                yield from self._kept(Runs(database))
+        finally:
+            self.folder.unlock()
+
+    def _kept(self, runs: Runs) -> Iterator[TuneEvent]:
+        name = self.folder.name
+        is_new = runs.get(name) is None
+        if is_new:
+            runs.add(self._run())
+        runs.update(name, status="running", error=None)
+        try:
+            for event in self._train():
+                is_new = False
+                self.folder.append(event)
+                _keep(runs, name, event)
+                yield event
+        except EdgeLMError as error:
+            if is_new:  # nothing was trained: there is nothing to look at, and nothing to resume
+                runs.delete(name)
+                remove_directory(self.folder.path)
+            else:
+                runs.update(name, status="failed", error=error.message)
+            raise
+        except (KeyboardInterrupt, GeneratorExit):
+            runs.update(name, status="stopped")
+            raise
+
+    def _run(self) -> Run:
+        request = self.request
+        return Run(
+            name=self.folder.name,
+            created="",
+            model=self.base.name,
+            base_sha256=self.base.sha256,
+            data=request.to_json()["data"],
+            data_sha256=self.data.train.sha256,
+            method=request.settings.method.method,
+            config=request.to_json(),
+            directory=str(self.folder.path),
+        )
+
+    def _train(self) -> Iterator[TuneEvent]:
+        request, loop = self.request, self.request.settings.loop
+        told = forecast(request, self.config, self.data.train) if request.check_fit else None
+        loaded = load(request.model, check_fit=request.check_fit, keep_range=True)
+        mx.random.seed(loop.seed)
+        make_trainable(loaded.network, request.settings.method)
+        layers = loaded.network.layers
+        recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
+        with recomputing, training_threads(self.config), _mlx_errors():
+            trainer = self._trainer(loaded, told.plan if told else None)
+            kept = checkpoints(self.folder.checkpoints)
+            if kept:
+                trainer.restore(load_checkpoint(kept[-1]))
+            yield self._started(trainer, told)
+            with self.control.signals(is_shared=self.workers.size > 1):
+                yield from trainer.events()
+
+    def _trainer(self, loaded: LoadedModel, plan: TunePlan | None) -> Trainer:
+        request, settings = self.request, self.request.settings
+        loop = settings.loop
+        packs = self._packs()
+        stepper = Stepper(
+            loaded.network,
+            Optimizer(settings.optimizer),
+            clip=settings.optimizer.clip,
+            chunk=loop.loss_chunk,
+            compiled=loop.compiled,
+            make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+        )
+        validation = self.data.validation
+        prompts = choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train)
+        world, batch_tokens = self.workers.size, loop.batch_tokens * self.workers.size
+        return Trainer(
+            stepper=stepper,
+            batches=Batcher(self.data.train, batch_tokens, loop.seed, packing=packs, world=world),
+            validation=Batcher(validation, batch_tokens, packing=packs, world=world) if validation else None,
+            settings=settings,
+            folder=self.folder,
+            export=self._export,
+            publish=self._publish,
+            say=Sampler(loaded, prompts if request.answer_tokens else (), request.answer_tokens),
+            name_row=lambda row: str(self.data.train[row].origin),
+            control=self.control,
+            manners=Manners(loop.pause_on, self.look),
+            workers=self.workers,
+            plan=plan,
+            clock=passed_s,
+            work_clock=time.monotonic,
+        )
+
+    def _packs(self) -> bool:
+        return self.request.settings.loop.packing and can_pack(self.config) and self.data.train.kind == "sft"
+
+    def _export(self, directory: Path, parameters: Any, position: Position) -> None:
+        receipt = {
+            "run": self.folder.name,
+            "step": position.step,
+            "tokens": position.tokens,
+            "data_sha256": self.data.train.sha256,
+            "validation_loss": position.best_loss if position.best_step == position.step else None,
+        }
+        export_adapter(directory, parameters, self.request.settings.method, self.base, receipt)
+
+    def _publish(self, adapter: Path) -> Path:
+        """Copy a finished adapter to where it was asked for; of a run that is resumed after its end, again."""
+        target = self.request.output or paths.adapters() / self.folder.name
+        published = Manifest.read(target) if target.is_dir() else None
+        if published is not None and published.receipt.get("run") == self.folder.name:
+            remove_directory(target)
+        with atomic_directory(target) as partial:
+            for file in adapter.iterdir():
+                (partial / file.name).write_bytes(file.read_bytes())
+        return target
+
+    def _started(self, trainer: Trainer, told: Forecast | None) -> Started:
+        trainer.begin()
+        accumulate, position = self.request.settings.loop.accumulate, trainer.position
+        data, batches = self.data, trainer.batches
+        assert isinstance(batches, Batcher)
+        return Started(
+            run=self.folder.name,
+            model=self.base.name,
+            method=self.request.settings.method.method,
+            step=trainer.position.step,
+            total_steps=trainer.position.total_steps,
+            rows=len(data.train),
+            validation_rows=len(data.validation or ()),
+            tokens_per_epoch=data.train.token_count,
+            targets_per_epoch=data.train.target_count,
+            trained_parameters=sum(value.size for value in flat_arrays(trainer.stepper.parameters).values()),
+            pad_share=batches.pad_share,
+            is_packed=self._packs(),
+            notes=tuple(self._notes(trainer)),
+            predicted_bytes=told.plan.peak_bytes if told else None,
+            predicted_s=told.seconds_left(position, batches, accumulate, self.workers.size) if told else None,
+        )
+
+    def _notes(self, trainer: Trainer) -> Iterator[str]:
+        yield from self.data.train.changes
+        loop = self.request.settings.loop
+        if loop.packing and not self._packs():
+            kind = self.config.get("model_type")
+            yield f"rows are not packed: that was not verified for {kind!r}; batches hold rows of like length"
+        if loop.loss_chunk and not trainer.stepper.is_chunked:
+            yield "all logits are held at once: this architecture's head cannot be taken apart"
+        if self.data.validation is None:
+            yield "nothing is held out, so the last weights are kept, not the best"
+
+
+def begin(
+    request: TuneRequest,
+    *,
+    control: Control | None = None,
+    workers: Workers | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Session:
+    """Check a request and its data, and make its run.
+
+    Raises:
+        NotFoundError, FormatError, UnsupportedError: the model or the data; every bad row is named.
+        OptionError: a setting, or a target or layer that the model does not have.
+        OutputError: the output is there already.
+    """
+    if not request.model.is_dir():
+        raise NotFoundError(f"{request.model} is not a directory")
+    name = check_name(request.name) if request.name is not None else None
+    output = request.output or (paths.adapters() / name if name else None)
+    if output is not None:
+        refuse_existing(output, hint="choose another --name or --output")
+    if name is not None:
+        refuse_existing(paths.runs() / name, hint="a run has this name; choose another --name")
+    joined = workers or Workers.alone()
+    config, data, base = _inputs(request, on_progress)
+    _check_kind(request, config, data)
+    chosen_modules(build_network(config, request.model), request.settings.method)
+    said = {
+        "request": request.to_json(),
+        "base_sha256": base.sha256,
+        "data_sha256": data.train.sha256,
+        "validation_sha256": data.validation.sha256 if data.validation else None,
+    }
+    folder = _make_run(request, said, joined)
+    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+
+
+def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
+    if data.train.kind != "sft":
+        raise UnsupportedError(
+            f"{request.data} holds {data.train.kind} rows, and only examples to imitate are trained",
+            hint="give rows with messages, a prompt and a completion, or text",
+        )
+    # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
+    if request.settings.method.method == "full" and config.get("quantization"):
+        raise UnsupportedError(
+            f"{request.model.name} is quantized, and quantized weights cannot be trained themselves",
+            hint="--method lora trains an adapter on them; edgelm convert --mode none keeps weights trainable",
+        )
+
+
+def _make_run(request: TuneRequest, said: dict[str, Any], workers: Workers) -> RunFolder:
+    """The first worker makes it; the others, which write nothing, only need to know about it."""
+    if workers.is_first:
+        return create_run(request.model.absolute().name, request.settings.method.method, said, request.name)
+    return RunFolder(paths.runs() / (request.name or "elsewhere"))
+
+
+def resume(
+    folder: RunFolder,
+    *,
+    control: Control | None = None,
+    workers: Workers | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Session:
+    """Go on with a run from its last checkpoint, or from its beginning if it has none.
+
+    Raises:
+        NotFoundError, FormatError: the run, its model or its data are gone, or the data or model are not what they were.
+    """
+    said = folder.config
+    request = TuneRequest.from_json(said["request"])
+    config, data, base = _inputs(request, on_progress)
+    found = {"base_sha256": base.sha256, "data_sha256": data.train.sha256}
+    for key, value in found.items():
+        if said[key] != value:
+            what = request.data if key == "data_sha256" else request.model
+            raise FormatError(
+                f"{what} changed since run {folder.name} began ({said[key][:12]}, now {value[:12]})",
+                hint="a resumed run would not be the run that began; begin a new one",
+            )
+    joined = workers or Workers.alone()
+    if joined.is_first:
+        _forget(folder)
+    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+
+
+def _control(folder: RunFolder, workers: Workers) -> Control:
+    """Orders are taken by the first worker, which tells the others."""
+    return Control(folder.control if workers.is_first else None)
+
+
+def _forget(folder: RunFolder) -> None:
+    """Points of curves after the checkpoint are going to be computed again."""
+    kept = checkpoints(folder.checkpoints)
+    step = load_checkpoint(kept[-1]).position.step if kept else 0
+    with closing(Database(paths.database(), SCHEMA)) as database:
+        Runs(database).forget_after(folder.name, step)
+
+
+def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, Any], Prepared, Base]:
+    config = configs.normalise_config(configs.read_config(request.model))
+    tokenizer = load_tokenizer(request.model, config)
+    sources = find_sources(request.data)
+    validation = request.validation or sources.validation
+    data = prepare(
+        sources.train,
+        tokenizer,
+        request.data_settings,
+        validation=validation,
+        hold_out=0.0 if validation else request.hold_out,
+        seed=request.settings.loop.seed,
+        on_progress=on_progress,
+    )
+    data.report.require_clean()
+    for problem in data.report.warnings:
+        log.logger.info("%s", problem)
+    return config, data, describe_base(request.model)
+
+
+def _keep(runs: Runs, name: str, event: TuneEvent) -> None:
+    """An event's numbers in the store."""
+    if isinstance(event, Started):
+        runs.update(name, total_steps=event.total_steps)
+    elif isinstance(event, Stepped):
+        curves = ("loss", "smoothed", "learning_rate", "grad_norm", "tokens_per_s")
+        values = {curve: float(getattr(event, curve)) for curve in curves}
+        runs.add_points(name, event.step, values, loss=event.smoothed, total_steps=event.total_steps)
+    elif isinstance(event, Validated):
+        first = {"first_loss": event.loss} if event.step == 0 else {}
+        runs.add_points(name, event.step, {"validation": event.loss}, best_loss=event.best_loss, **first)
+    elif isinstance(event, Ended):
+        status = "stopped" if event.reason == "stopped" else "finished"
+        runs.update(name, status=status, adapter=event.adapter)
+
+
+@contextmanager
+def _mlx_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what MLX raises, out of memory for one
+        stopped = watchdog_error(error, "training")
+        if stopped is not None:
+            raise EngineError(
+                stopped.message,
+                hint=f"the last checkpoint is whole: edgelm tune --resume goes on from it; {stopped.hint}",
+            ) from error
+        raise EngineError(
+            f"training failed: {error}",
+            hint="the last checkpoint is whole: edgelm tune --resume goes on from it",
+        ) from error

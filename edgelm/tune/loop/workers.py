@@ -1,0 +1,83 @@
+"""Several machines that train together: every one takes its lanes of each batch, and gradients are summed.
+
+Weights stay equal on all of them because they start equal and get the same sums. Only the first one writes. Alone, nothing
+is sent. Started by `mlx.launch`; see `docs/tuning.md`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn.utils import average_gradients
+from mlx.utils import tree_map
+
+from edgelm.tune.batches.batcher import BatchPlan
+from edgelm.tune.step.stepper import Gradients
+
+_LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK")
+"""What `mlx.launch` and mpirun set."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together."""
+
+    rank: int
+    size: int
+    group: Any = None
+
+    @classmethod
+    def alone(cls) -> Workers:
+        """No others."""
+        return cls(0, 1)
+
+    @classmethod
+    def join(cls) -> Workers:
+        """Those that `mlx.launch` started; alone without it."""
+        if not any(name in os.environ for name in _LAUNCHED):
+            return cls.alone()
+        group = mx.distributed.init()
+        return cls(group.rank(), group.size(), group)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes."""
+        return self.rank == 0
+
+    def share(self, plan: BatchPlan) -> BatchPlan:
+        """This one's lanes."""
+        return plan if self.size == 1 else plan.shard(self.rank, self.size)
+
+    def sum(self, gradients: Gradients, tokens: int) -> tuple[Gradients, int]:
+        """Gradients and tokens of all."""
+        if self.size == 1:
+            return gradients, tokens
+        tree = tree_map(lambda grad: grad * self.size, average_gradients(gradients.tree, self.group))
+        counts = mx.stack([gradients.loss, gradients.tokens, mx.array(float(tokens))])
+        loss, targets, read = mx.split(self._sum(counts), 3)
+        total = Gradients(tree, loss[0], targets[0])
+        mx.eval(total.tree, total.loss, total.tokens, read)
+        return total, round(_number(read))
+
+    def sum_numbers(self, loss: float, tokens: int) -> tuple[float, int]:
+        """The same for two plain numbers."""
+        if self.size == 1:
+            return loss, tokens
+        total = self._sum(mx.array([loss, float(tokens)]))
+        return _number(total[0]), round(_number(total[1]))
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any of them says so: what one decides alone would leave the others waiting."""
+        return flag if self.size == 1 else _number(self._sum(mx.array(float(flag)))) > 0
+
+    def _sum(self, values: mx.array) -> mx.array:
+        # Small sums are exchanged by the CPU, whatever computes.
+        return mx.distributed.all_sum(values, group=self.group, stream=mx.cpu)
+
+
+def _number(array: mx.array) -> float:
+    value: Any = array.item()
+    return float(value)

@@ -1,0 +1,1 @@
+"""What a run will need in memory and time, before anything is loaded."""

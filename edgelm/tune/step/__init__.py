@@ -1,0 +1,1 @@
+"""One update of the weights: the loss of a batch, its gradient, and the optimizer."""

@@ -1,0 +1,265 @@
+"""One step: gradients of batches, added up by trained tokens, clipped, and one update of the weights.
+
+The gradient of a step is that of the mean loss over all its trained tokens, however they were cut into batches:
+sums are added, and divided once. An update that is not finite leaves the weights and the optimizer as they were.
+Runs on the thread that loaded the network.
+
+Shapes: B lanes, T positions, N trained positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_map, tree_unflatten
+
+from edgelm.errors import FormatError
+from edgelm.quant.tree import flat_arrays, flat_trainable
+from edgelm.tune.batches.batcher import Batch
+from edgelm.tune.step.head import find_head
+from edgelm.tune.step.losses import LossSums, chunked_cross_entropy, chunked_loss, plain_cross_entropy
+from edgelm.tune.step.optimizer import Optimizer, Tree
+
+_GRANULE = 128
+"""Trained positions come in multiples of this, so that few shapes are compiled."""
+_SHAPES_PER_BATCH_SHAPE = 8
+
+MakeCaches = Callable[[mx.array], Any]
+"""Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Sums over trained tokens."""
+
+    tree: Tree
+    loss: mx.array
+    tokens: mx.array
+
+    def __add__(self, other: Gradients) -> Gradients:
+        tree = tree_map(mx.add, self.tree, other.tree)
+        return Gradients(tree, self.loss + other.loss, self.tokens + other.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one update did."""
+
+    loss: float
+    """Mean cross-entropy of the trained tokens before the update, in nats."""
+    grad_norm: float
+    """Of the mean gradient, before clipping."""
+    tokens: int
+    """Trained."""
+
+    @property
+    def is_finite(self) -> bool:
+        """False: nothing was changed."""
+        return bool(np.isfinite(self.loss) and np.isfinite(self.grad_norm))
+
+
+class Stepper:
+    """The trainable weights of a network, and how they change.
+
+    Args:
+        network: in training mode, with everything frozen that is not to be trained.
+        optimizer: the update rule.
+        clip: largest norm of the mean gradient; 0 is without limit.
+        chunk: positions whose logits exist at once; 0 is all.
+        compiled: whether to compile.
+        make_caches: for packed batches.
+        is_traced: the network is only to be priced (`edgelm.tune.plan.trace`): its weights hold nothing, and nothing
+            is evaluated.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        optimizer: Optimizer,
+        *,
+        clip: float = 1.0,
+        chunk: int = _GRANULE,
+        compiled: bool = True,
+        make_caches: MakeCaches | None = None,
+        is_traced: bool = False,
+    ) -> None:
+        self._network = network
+        self._make_caches = make_caches
+        self._chunk = chunk
+        self._head = find_head(network, is_traced=is_traced) if chunk else None
+        self.parameters: Tree = _trainable(network)
+        self.state: Tree = optimizer.start(self.parameters)
+        if not is_traced:
+            mx.eval(self.parameters, self.state)
+        random = mx.random.state
+        self._optimizer = optimizer
+        self._clip = clip
+        self._gradients = self.differentiate
+        self._apply = self.updated
+        if compiled:
+            self._gradients = mx.compile(self.differentiate, inputs=random, outputs=random)
+            self._apply = mx.compile(self.updated)
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether logits are made a chunk at a time."""
+        return self._head is not None
+
+    def gradients(self, batch: Batch) -> Gradients:
+        """Of one batch; nothing is changed."""
+        arrays = self.arrays(batch)
+        tree, loss = self._gradients(self.parameters, arrays)
+        self.sync()  # tracing leaves its own arrays in the network
+        return Gradients(tree, loss, mx.array(float(batch.target_count)))
+
+    def update(self, gradients: Gradients, rate: float) -> StepResult:
+        """Change the weights by the mean gradient, unless it is not finite."""
+        self.parameters, self.state, loss, norm = self._apply(
+            self.parameters, self.state, gradients.tree, gradients.loss, gradients.tokens, mx.array(rate)
+        )
+        mx.eval(self.parameters, self.state, loss, norm)
+        return StepResult(_number(loss), _number(norm), round(_number(gradients.tokens)))
+
+    def loss(self, batches: Sequence[Batch]) -> tuple[float, int]:
+        """Sum of the loss, and trained tokens, of batches under the weights as they are; no dropout."""
+        self.sync()
+        self._network.eval()
+        total = 0.0
+        try:
+            for batch in batches:
+                total += _number(self._forward(self.arrays(batch)))
+        finally:
+            self._network.train()
+        return total, sum(batch.target_count for batch in batches)
+
+    def sync(self) -> None:
+        """Put the weights into the network, after compiled steps that worked on `parameters`."""
+        self._network.update(self.parameters)
+
+    def restore(self, parameters: dict[str, mx.array], state: dict[str, mx.array]) -> None:
+        """Go on from a checkpoint, whose arrays are named by their paths.
+
+        Raises:
+            FormatError: they are not those of this network and optimizer.
+        """
+        self.parameters = _filled(self.parameters, parameters)
+        self.state = _filled(self.state, state)
+        mx.eval(self.parameters, self.state)
+        self.sync()
+
+    def arrays(self, batch: Batch) -> dict[str, mx.array]:
+        """What the computation reads of a batch: `[B, T]` inputs and segments, `[N]` the rest."""
+        chosen = _chosen(batch.weights)
+        trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
+        arrays = {
+            "inputs": batch.inputs,
+            "positions": chosen.positions,
+            "targets": batch.targets.reshape(-1)[chosen.positions],
+            "weights": trained.astype(np.float32),
+        }
+        if batch.segments is not None:
+            arrays["segments"] = batch.segments
+        return {name: mx.array(value) for name, value in arrays.items()}
+
+    def differentiate(self, parameters: Tree, arrays: dict[str, mx.array]) -> tuple[Tree, mx.array]:
+        """The gradient of the summed loss, and the loss; the network is left with traced arrays."""
+
+        def surrogate(tree: Tree) -> LossSums:
+            self._network.update(tree)
+            return self.sums(arrays)
+
+        (_, loss), tree = mx.value_and_grad(surrogate)(parameters)
+        return tree, loss
+
+    def sums(self, arrays: dict[str, mx.array]) -> LossSums:
+        """Of one batch, with the weights that are in the network."""
+        targets, weights = arrays["targets"], arrays["weights"]
+        if self._head is None:
+            return plain_cross_entropy(self._logits(arrays), targets, weights)
+        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
+        return chunked_cross_entropy(self._head, hidden, targets, weights, self._chunk)
+
+    def _forward(self, arrays: dict[str, mx.array]) -> mx.array:
+        targets, weights = arrays["targets"], arrays["weights"]
+        if self._head is None:
+            return plain_cross_entropy(self._logits(arrays), targets, weights).loss
+        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
+        return chunked_loss(self._head, hidden, targets, weights, self._chunk)
+
+    def _logits(self, arrays: dict[str, mx.array]) -> mx.array:
+        return _at(self._network(arrays["inputs"], cache=self._caches(arrays)), arrays["positions"])
+
+    def _caches(self, arrays: dict[str, mx.array]) -> Any:
+        segments = arrays.get("segments")
+        if segments is None:
+            return None
+        if self._make_caches is None:
+            raise ValueError("a packed batch needs make_caches")
+        return self._make_caches(segments)
+
+    def updated(
+        self, parameters: Tree, state: Tree, sums: Tree, loss: mx.array, tokens: mx.array, rate: mx.array
+    ) -> tuple[Tree, Tree, mx.array, mx.array]:
+        """Parameters, state, mean loss and norm after one update by the mean of summed gradients."""
+        mean = tree_map(lambda grad: grad / tokens.astype(grad.dtype), sums)
+        norm = _norm(mean)
+        if self._clip:
+            factor = mx.minimum(1.0, self._clip / (norm + 1e-6))
+            mean = tree_map(lambda grad: (grad * factor).astype(grad.dtype), mean)
+        changed = self._optimizer.update(parameters, state, mean, rate)
+        mean_loss = loss / tokens
+        is_finite = mx.isfinite(norm) & mx.isfinite(mean_loss)
+        kept = tree_map(lambda new, old: mx.where(is_finite, new, old), changed, (parameters, state))
+        return kept[0], kept[1], mean_loss, norm
+
+
+def _trainable(network: Any) -> Tree:
+    return tree_unflatten(list(flat_trainable(network).items()))
+
+
+def _filled(template: Tree, arrays: dict[str, mx.array]) -> Tree:
+    """A tree like `template`, in its order: that of sums over it decides their last bit."""
+    wanted = flat_arrays(template)
+    different = sorted(
+        name
+        for name in wanted.keys() | arrays.keys()
+        if name not in wanted or name not in arrays or wanted[name].shape != arrays[name].shape
+    )
+    if different:
+        raise FormatError(f"the checkpoint is of another network or optimizer: it differs in {different[0]}")
+    return tree_unflatten([(name, arrays[name]) for name in wanted])
+
+
+def _number(array: mx.array) -> float:
+    value: Any = array.item()
+    return float(value)
+
+
+def _norm(tree: Tree) -> mx.array:
+    squares = (grad.astype(mx.float32).square().sum() for grad in flat_arrays(tree).values())
+    return mx.sqrt(sum(squares, mx.array(0.0)))
+
+
+def _at(values: mx.array, positions: mx.array) -> mx.array:
+    """`[B, T, X]` at flat positions `[N]`, as `[N, X]`."""
+    return values.reshape(-1, values.shape[-1])[positions]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    positions: np.ndarray[Any, np.dtype[np.int32]]
+    is_real: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def _chosen(weights: np.ndarray[Any, np.dtype[np.float32]]) -> _Chosen:
+    """The flat positions that are trained, filled up to one of a few counts."""
+    found = np.flatnonzero(weights)
+    granule = _GRANULE * -(-weights.size // (_GRANULE * _SHAPES_PER_BATCH_SHAPE))
+    count = min(max(granule, granule * -(-found.size // granule)), max(weights.size, 1))
+    positions = np.zeros(max(count, found.size), dtype=np.int32)
+    positions[: found.size] = found
+    return _Chosen(positions, np.arange(positions.size) < found.size)

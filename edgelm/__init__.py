@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from edgelm.errors import UnsupportedError as UnsupportedError
     from edgelm.progress import Progress as Progress
     from edgelm.runtime.batching.results import BatchResult as BatchResult
-    from edgelm.runtime.chat import Chat as Chat
+    from edgelm.runtime.chat.chat import Chat as Chat
+    from edgelm.runtime.chat.tool_loop import ToolResult as ToolResult
     from edgelm.runtime.constraints.grammar import Grammar as Grammar
     from edgelm.runtime.events import Alternative as Alternative
     from edgelm.runtime.events import Finished as Finished
@@ -46,11 +47,10 @@ if TYPE_CHECKING:
     from edgelm.runtime.events import Token as Token
     from edgelm.runtime.events import ToolCall as ToolCall
     from edgelm.runtime.events import Usage as Usage
-    from edgelm.runtime.generation import Completion as Completion
-    from edgelm.runtime.generation import GenerationOptions as GenerationOptions
-    from edgelm.runtime.sampling import Sampling as Sampling
-    from edgelm.runtime.settings import GenerationSettings as GenerationSettings
-    from edgelm.runtime.tool_loop import ToolResult as ToolResult
+    from edgelm.runtime.generation.completion import Completion as Completion
+    from edgelm.runtime.generation.options import GenerationOptions as GenerationOptions
+    from edgelm.runtime.generation.typed import GenerationSettings as GenerationSettings
+    from edgelm.runtime.sampling.settings import Sampling as Sampling
     from edgelm.text.tools.tool import Tool as Tool
     from edgelm.tune.api import TuneResult as TuneResult
     from edgelm.tune.api import resume_tune as resume_tune
@@ -66,15 +66,16 @@ _NAMES_IN = {
     ),
     "edgelm.progress": ("Progress",),
     "edgelm.runtime.batching.results": ("BatchResult",),
-    "edgelm.runtime.chat": ("Chat",),
+    "edgelm.runtime.chat.chat": ("Chat",),
     "edgelm.runtime.constraints.grammar": ("Grammar",),
     "edgelm.runtime.events": (
         "Alternative", "Finished", "HistoryRewritten", "Prefill", "Text", "Token", "ToolCall", "Usage",
     ),
-    "edgelm.runtime.generation": ("Completion", "GenerationOptions"),
-    "edgelm.runtime.sampling": ("Sampling",),
-    "edgelm.runtime.settings": ("GenerationSettings",),
-    "edgelm.runtime.tool_loop": ("ToolResult",),
+    "edgelm.runtime.generation.completion": ("Completion",),
+    "edgelm.runtime.generation.options": ("GenerationOptions",),
+    "edgelm.runtime.sampling.settings": ("Sampling",),
+    "edgelm.runtime.generation.typed": ("GenerationSettings",),
+    "edgelm.runtime.chat.tool_loop": ("ToolResult",),
     "edgelm.text.tools.tool": ("Tool",),
     "edgelm.tune.api": ("TuneResult", "resume_tune", "tune"),
     "edgelm_converters.convert": ("Converted", "convert"),

@@ -29,18 +29,14 @@ from edgelm.runtime.batching.options import BatchOptions
 from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts, token_ids
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.cache.settings import CacheSettings
-from edgelm.runtime.chat import Chat
-from edgelm.runtime.chat_file import options_of, read_chat
+from edgelm.runtime.chat.chat import Chat
+from edgelm.runtime.chat.file import options_of, read_chat
 from edgelm.runtime.events import ChatEvent, Text
-from edgelm.runtime.generation import (
-    Collector,
-    Completion,
-    GenerationOptions,
-    collect,
-    generate_text,
-)
-from edgelm.runtime.recommended import default_options, recommended
-from edgelm.runtime.settings import GenerationSettings, ReplySettings
+from edgelm.runtime.generation.completion import Collector, Completion, collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.recommended import default_options, recommended
+from edgelm.runtime.generation.text import generate_text
+from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools

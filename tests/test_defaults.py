@@ -10,7 +10,7 @@ import pytest
 from checkpoints import write_checkpoint
 
 import edgelm
-from edgelm.runtime.recommended import Recommended, default_options
+from edgelm.runtime.generation.recommended import Recommended, default_options
 
 ADVICE = {"do_sample": True, "temperature": 3.0, "top_k": 30, "max_new_tokens": 9, "eos_token_id": 1}
 

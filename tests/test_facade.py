@@ -17,9 +17,9 @@ import pytest
 import edgelm
 from edgelm import errors
 from edgelm.options import Options
-from edgelm.runtime.generation import GenerationOptions
-from edgelm.runtime.sampling import Sampling
-from edgelm.runtime.settings import GenerationSettings
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.typed import GenerationSettings
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings

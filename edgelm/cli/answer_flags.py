@@ -55,7 +55,7 @@ def add_form(group: argparse._ArgumentGroup) -> None:
 
 def add_sampling(group: argparse._ArgumentGroup) -> None:
     """Declare how the next token is chosen."""
-    from edgelm.runtime.sampling import Sampling
+    from edgelm.runtime.sampling.settings import Sampling
 
     group.add_argument(
         "--greedy",
@@ -67,7 +67,7 @@ def add_sampling(group: argparse._ArgumentGroup) -> None:
 
 def said_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """How answers are drawn and how long they may be, as far as flags say it: the model says the rest."""
-    from edgelm.runtime.sampling import Sampling
+    from edgelm.runtime.sampling.settings import Sampling
 
     said = {
         name: getattr(arguments, name, None)

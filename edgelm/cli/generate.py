@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of all rows; checked before a file is read."""
     from edgelm.runtime.batching.options import BatchOptions
-    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.generation.options import GenerationOptions
 
     BatchOptions.from_flags(arguments)
     settings = {
@@ -204,7 +204,7 @@ def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUs
 def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any]) -> str:
     """A hash of everything but the prompt that determines an answer."""
     from edgelm.cli.prompt_file import digest
-    from edgelm.runtime.recommended import recommended
+    from edgelm.runtime.generation.recommended import recommended
     from edgelm.zoo.weights.fingerprint import adapter_fingerprint, fingerprint
 
     advice = recommended(directory)

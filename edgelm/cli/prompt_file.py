@@ -135,7 +135,7 @@ def as_read(row: Mapping[str, Any] | str) -> dict[str, Any]:
 
 def _read_row(number: int, said: dict[str, Any], wrapping: Wrapping) -> PromptRow:
     from edgelm.runtime.batching.prompts import Task
-    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.generation.options import GenerationOptions
 
     own = said.pop("id", number)
     if isinstance(own, bool) or not isinstance(own, str | int):

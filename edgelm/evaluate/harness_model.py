@@ -19,7 +19,9 @@ from edgelm.evaluate.rows import Row
 from edgelm.model.load import LoadedModel
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.runtime.engine import Engine
-from edgelm.runtime.generation import GenerationOptions, collect, generate_text
+from edgelm.runtime.generation.completion import collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 
 _LONGEST = 4096
 """Tokens of a window, where the model's context is longer or not known."""

@@ -25,7 +25,7 @@ from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.events import FinishReason, Token
 from edgelm.runtime.requests import Cancel, Request
-from edgelm.runtime.sampler import Sampler
+from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.speculation.draft import Draft
 from edgelm.runtime.speculation.governor import MOST
 from edgelm.runtime.speculation.speculator import Speculator

@@ -12,7 +12,7 @@ from typing import Protocol
 from edgelm.errors import PromptError
 from edgelm.options import Options, option
 from edgelm.runtime.constraints.constraint import MakeConstraint
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.units import count
 
 

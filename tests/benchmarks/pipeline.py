@@ -33,7 +33,7 @@ from edgelm.runtime.cache.kinds import layer_maker  # noqa: E402
 from edgelm.runtime.engine import Engine  # noqa: E402
 from edgelm.runtime.events import Token  # noqa: E402
 from edgelm.runtime.requests import Request  # noqa: E402
-from edgelm.runtime.sampling import Sampling  # noqa: E402
+from edgelm.runtime.sampling.settings import Sampling  # noqa: E402
 from edgelm.runtime.speculation.draft import Grade  # noqa: E402
 from edgelm.runtime.speculation.draft_model import DraftModel  # noqa: E402
 from edgelm.runtime.speculation.governor import Governor  # noqa: E402

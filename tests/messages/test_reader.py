@@ -10,7 +10,7 @@ from edgelm.errors import OptionError
 from edgelm.messages.reader import read_message, read_messages, read_turns
 from edgelm.messages.values import MessageError
 from edgelm.runtime.batching.prompts import Task
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.tune.data.encoding.messages import read_messages as read_trained
 
 CALL = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}

@@ -15,7 +15,7 @@ from edgelm.errors import EngineError, FitError, OptionError, PromptError
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Prefill, Token
 from edgelm.runtime.requests import Request
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 

@@ -18,8 +18,8 @@ from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Token
 from edgelm.runtime.requests import Request
-from edgelm.runtime.sampler import Sampler
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.sampler import Sampler
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.steps import Step
 

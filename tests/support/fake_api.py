@@ -20,7 +20,7 @@ from edgelm.errors import FitError, NotFoundError, PromptError
 from edgelm.progress import Progress
 from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
-from edgelm.runtime.generation import Completion
+from edgelm.runtime.generation.completion import Completion
 
 
 def reply_to(prompt: str) -> list[ChatEvent]:

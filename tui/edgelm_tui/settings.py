@@ -144,7 +144,7 @@ class ChatSettings(Options):
 
     def generation(self) -> dict[str, Any]:
         """What the runtime is told, by the names it uses: sampling and the length of the answer."""
-        from edgelm.runtime.sampling import Sampling
+        from edgelm.runtime.sampling.settings import Sampling
 
         sampling = {item.name for item in dataclasses.fields(Sampling)} | {"max_tokens"}
         mine = dataclasses.asdict(self)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from edgelm.cli.chat.chat_recorder import Journal
     from edgelm.cli.chat.chat_session import Ask, Begin, Talker, Turns
     from edgelm.cli.chat.loop import Repl
+    from edgelm.runtime.chat.tool_loop import ToolEvent
     from edgelm.runtime.events import Finished
-    from edgelm.runtime.tool_loop import ToolEvent
     from edgelm.store.chats import Chats
     from edgelm.text.tools.tool import Tool
 
@@ -109,7 +109,7 @@ def _overridden(ask: Ask, settings: dict[str, Any]) -> Ask:
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of one answer, as far as they are said; checked here, before a model is loaded for nothing."""
     from edgelm.runtime.cache.settings import CacheSettings
-    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.generation.options import GenerationOptions
 
     CacheSettings.from_flags(arguments)
     settings = {

@@ -177,7 +177,7 @@ class Journal:
 
 
 def shaping(chat: Any) -> dict[str, Any]:
-    """What shapes the answers of a conversation (`edgelm.runtime.chat.Chat`), to be kept with them."""
+    """What shapes the answers of a conversation (`edgelm.runtime.chat.chat.Chat`), to be kept with them."""
     known = getattr(chat, "tools", ())
     found = known.values() if isinstance(known, Mapping) else known
     tools = [tool.definition for tool in as_tools(found).values()]

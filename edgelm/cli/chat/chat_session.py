@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgeLMError, OptionError
-from edgelm.runtime.tool_loop import ToolEvent
+from edgelm.runtime.chat.tool_loop import ToolEvent
 
 Turns = Sequence[Mapping[str, Any]]
 Ask = Callable[..., Generator[ToolEvent, None, None]]
@@ -20,7 +20,7 @@ class Talker:
 
     Args:
         load: makes a model (`edgelm.api.Model`) of a name.
-        begin: a conversation (`edgelm.runtime.chat.Chat`) with a model, a system prompt and earlier turns, and how it is
+        begin: a conversation (`edgelm.runtime.chat.chat.Chat`) with a model, a system prompt and earlier turns, and how it is
             asked.
         name: the first model's.
     """

@@ -30,8 +30,8 @@ from edgelm.conversation.attachments import files_in
 from edgelm.conversation.commands import ALIASES as APP_ALIASES
 from edgelm.conversation.commands import parse, unknown_command
 from edgelm.errors import EdgeLMError
+from edgelm.runtime.chat.tool_loop import ToolEvent
 from edgelm.runtime.events import Finished, Text
-from edgelm.runtime.tool_loop import ToolEvent
 from edgelm.store.chat_schema import Attachment, Message, State
 from edgelm.store.saved_to_messages import take_unanswered
 from edgelm_tui.settings import ChatSettings

@@ -69,7 +69,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _save(arguments: argparse.Namespace) -> None:
     from edgelm.cli.personas.files import write
-    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.generation.options import GenerationOptions
 
     settings = said_settings(arguments)
     GenerationOptions().changed(**settings)

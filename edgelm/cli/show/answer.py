@@ -12,8 +12,8 @@ from typing import Any
 
 from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
 from edgelm.cli.show.token_table import print_tokens
+from edgelm.runtime.chat.tool_loop import ToolEvent, ToolResult
 from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Token, Usage
-from edgelm.runtime.tool_loop import ToolEvent, ToolResult
 from edgelm.text.segments import Channel, ToolCall
 from edgelm.units import count
 

@@ -11,7 +11,7 @@ from edgelm.evaluate.bench.rig import Rig
 from edgelm.evaluate.bench.texts import QUESTIONS
 from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.results import BatchResult
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.text.prompt import encode_text
 from edgelm.units import count
 

@@ -26,7 +26,8 @@ from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResu
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
-from edgelm.runtime.generation import collect, generate_text
+from edgelm.runtime.generation.completion import collect
+from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.requests import Cancel
 

@@ -14,10 +14,10 @@ from collections.abc import Hashable, Sequence
 import mlx.core as mx
 
 from edgelm.runtime.batching.reply import Reply
-from edgelm.runtime.processors import Said
 from edgelm.runtime.requests import Request
-from edgelm.runtime.sampler import choose, processors_of
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.processors import Said
+from edgelm.runtime.sampling.sampler import choose, processors_of
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.steps import Step
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from edgelm.errors import EdgeLMError, OptionError
 from edgelm.messages.reader import read_messages
 from edgelm.options import shorten
-from edgelm.runtime.generation import GenerationOptions
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.prompt import encode_chat, encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 

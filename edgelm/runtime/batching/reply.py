@@ -18,9 +18,10 @@ from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
-from edgelm.runtime.generation import Collector, Completion, generate_text
+from edgelm.runtime.generation.completion import Collector, Completion
+from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 
 _WAITING = Prefill(0, 0, 0)  # a mark, compared by identity: the reply needs its next token
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.progress import Progress
-from edgelm.runtime.generation import Completion
+from edgelm.runtime.generation.completion import Completion
 
 
 @dataclass(frozen=True, slots=True)

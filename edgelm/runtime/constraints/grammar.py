@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from edgelm.errors import EdgeLMError, FormatError, OptionError, UnsupportedError
-from edgelm.runtime.constraints import schema as schemas
-from edgelm.runtime.constraints.checks import check_depth
 from edgelm.runtime.constraints.compiler import compiler_errors
-from edgelm.runtime.constraints.patterns import check_patterns
+from edgelm.runtime.constraints.schema.checks import check_depth
+from edgelm.runtime.constraints.schema.patterns import check_patterns
+from edgelm.runtime.constraints.schema.prepare import bounded, locate, merges, prepare
 
 Kind = Literal["schema", "regex", "lark"]
 
@@ -56,12 +56,12 @@ class Grammar:
         model = schema if isinstance(schema, type) else None
         found = _schema_dict(schema)
         text = json.dumps(found)
-        prepared = schemas.prepare(found)
-        compiled = _compile_schema(schemas.bounded(prepared))
+        prepared = prepare(found)
+        compiled = _compile_schema(bounded(prepared))
         problem = _problem(compiled)
         if problem is not None:
             raise _schema_error(prepared, problem)
-        check_patterns(schemas.locate(prepared), _compile_schema, merges=schemas.merges(prepared))
+        check_patterns(locate(prepared), _compile_schema, merges=merges(prepared))
         return cls("schema", text, compiled, model)
 
     @classmethod
@@ -157,7 +157,7 @@ def _schema_dict(schema: Any) -> dict[str, Any]:
 
 def _class_schema(model: Any) -> Any:
     if hasattr(model, "__pydantic_core_schema__"):
-        from edgelm.runtime.constraints.pydantic_schema import schema_of
+        from edgelm.runtime.constraints.schema.pydantic import schema_of
 
         return schema_of(model)
     return model.model_json_schema()
@@ -188,7 +188,7 @@ def _schema_error(schema: Mapping[str, Any], problem: str) -> EdgeLMError:
     """The problem with the place of the innermost schema that has it."""
     shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
     where = "#"
-    for pointer, part in schemas.locate(schema):
+    for pointer, part in locate(schema):
         if _problem(_compile_schema({**shared, **part})) == problem:
             where = pointer
             break

@@ -21,7 +21,7 @@ from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel
-from edgelm.runtime.sampler import Sampler
+from edgelm.runtime.sampling.sampler import Sampler
 
 _UNREAD = -1  # no token's id
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from edgelm.runtime.sampler import Sampler
+from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.speculation.draft import Draft, Grade
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor

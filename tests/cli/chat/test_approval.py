@@ -14,8 +14,8 @@ from fake_api import FakeApi
 from edgelm.cli.chat.approval import Approval, describe_call
 from edgelm.cli.main import main
 from edgelm.cli.show.answer import TextAnswer, event_json
+from edgelm.runtime.chat.tool_loop import ToolResult
 from edgelm.runtime.events import Text
-from edgelm.runtime.tool_loop import ToolResult
 from edgelm.text.segments import ToolCall
 from edgelm.text.tools.tool import as_tool
 

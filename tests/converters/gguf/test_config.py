@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgelm.errors import FormatError, UnsupportedError
-from edgelm.runtime.recommended import read_recommended
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.generation.recommended import read_recommended
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm_converters.gguf.checkpoint import open_gguf
 from edgelm_converters.gguf.metadata import Keys
 from edgelm_converters.gguf.names import ARCHITECTURES, Dimensions

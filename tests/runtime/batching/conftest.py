@@ -18,7 +18,9 @@ from edgelm.runtime.batching.results import BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
-from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+from edgelm.runtime.generation.completion import Completion, collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 from edgelm.zoo.cache_shape import trace_cache
 
 VOCAB = 259  # what the tests' tokenizer knows; the networks have embeddings for 300

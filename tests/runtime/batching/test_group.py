@@ -17,10 +17,10 @@ from edgelm.runtime.batching.group import group_key
 from edgelm.runtime.batching.prompts import read_prompts
 from edgelm.runtime.batching.reply import Reply, Voice
 from edgelm.runtime.events import Token
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.requests import Request
-from edgelm.runtime.sampler import Sampler
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.sampler import Sampler
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.steps import Step
 
 V = 300

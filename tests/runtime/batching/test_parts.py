@@ -20,7 +20,7 @@ from edgelm.runtime.batching.stems import Stems, shared_stem
 from edgelm.runtime.batching.waiting import WaitingRoom
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.settings import CacheSettings
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.zoo.cache_shape import CacheShape, LayerCache
 
 GIB = 1 << 30

@@ -15,7 +15,7 @@ from edgelm.runtime.cache.kinds import CastKVCache, layer_maker
 from edgelm.runtime.cache.leaves import leaves_of, size_bytes
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.cache.settings import CacheSettings
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 
 TEXT = [(7 * at) % 300 for at in range(90)]
 

@@ -9,7 +9,8 @@ import pytest
 from edgelm.errors import FormatError, OptionError
 from edgelm.runtime.constraints.grammar import Grammar, grammar_of
 from edgelm.runtime.events import Usage
-from edgelm.runtime.generation import Completion, GenerationOptions
+from edgelm.runtime.generation.completion import Completion
+from edgelm.runtime.generation.options import GenerationOptions
 
 USAGE = Usage(1, 0, 2, 0.1, 0.1, 0.1, 0)
 

@@ -13,7 +13,9 @@ from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.vocabulary import vocabulary_of
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Prefill, Token, Usage
-from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+from edgelm.runtime.generation.completion import Completion, collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.requests import Cancel, Request
 
 Ask = Callable[..., Completion]

@@ -11,10 +11,10 @@ from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator
 from jsonschema_specifications import REGISTRY
 
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.runtime.constraints import schema as schemas
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.matcher import Matching
-from edgelm.runtime.constraints.recursion import DEPTH
+from edgelm.runtime.constraints.schema import prepare as schemas
+from edgelm.runtime.constraints.schema.recursion import DEPTH
 
 Match = Callable[..., Matching]
 Spell = Callable[[str], list[int]]

@@ -15,7 +15,9 @@ from jsonschema import Draft202012Validator
 
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.engine import Engine
-from edgelm.runtime.generation import Completion, GenerationOptions, collect, generate_text
+from edgelm.runtime.generation.completion import Completion, collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 
 Named = tuple[str, dict[str, Any]]
 

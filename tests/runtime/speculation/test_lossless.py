@@ -15,7 +15,7 @@ from mlx.utils import tree_map
 from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.events import Token
 from edgelm.runtime.requests import Request
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.speculation.draft import Draft, Grade
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import Governor

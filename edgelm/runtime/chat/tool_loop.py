@@ -16,8 +16,8 @@ from edgelm.runtime.events import ChatEvent
 from edgelm.text.tools.tool import Tool, ToolOutput
 
 if TYPE_CHECKING:
-    from edgelm.runtime.chat import Chat
-    from edgelm.runtime.generation import GenerationOptions
+    from edgelm.runtime.chat.chat import Chat
+    from edgelm.runtime.generation.options import GenerationOptions
 
 Approve = Callable[[Tool, Mapping[str, Any]], bool]
 """Asked before a function runs, with its arguments: whether it may."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgelm.errors import OptionError
-from edgelm.runtime.processors import CountPenalty, RepetitionPenalty
-from edgelm.runtime.sampler import Sampler, keep_likeliest
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.processors import CountPenalty, RepetitionPenalty
+from edgelm.runtime.sampling.sampler import Sampler, keep_likeliest
+from edgelm.runtime.sampling.settings import Sampling
 
 LOGITS = np.array([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -4.0], dtype=np.float32)
 DRAWS = 1000

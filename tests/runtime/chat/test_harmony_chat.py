@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgelm.runtime.chat import Chat
+from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.events import ChatEvent, Finished, Text, Usage
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.text.prompt import encode_begun
 from edgelm.text.segments import Segment, Segmenter
 from tests.support.family_tokenizers import build_family

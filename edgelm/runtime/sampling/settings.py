@@ -1,6 +1,6 @@
 """How the next token is chosen: the settings, validated when built.
 
-`edgelm.runtime.sampler` makes the sampler of them. Apart from it, so that `edgelm chat --help` knows the
+`edgelm.runtime.sampling.sampler` makes the sampler of them. Apart from it, so that `edgelm chat --help` knows the
 settings without importing MLX.
 """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgelm.runtime.chat.history import RenderedHistory
 from edgelm.runtime.events import HistoryRewritten
-from edgelm.runtime.history import RenderedHistory
 
 FIRST = list(range(100))
 REPLY = list(range(200, 230))

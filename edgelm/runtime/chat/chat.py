@@ -17,12 +17,13 @@ from typing import Any, Unpack
 from edgelm.errors import EngineError, OptionError
 from edgelm.messages.reader import read_turns
 from edgelm.options import check_callable, check_type
-from edgelm.runtime.chat_file import write_chat
+from edgelm.runtime.chat.file import write_chat
+from edgelm.runtime.chat.history import RenderedHistory
+from edgelm.runtime.chat.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.runtime.events import ChatEvent, Text
-from edgelm.runtime.generation import Collector, Completion, GenerationOptions, collect
-from edgelm.runtime.history import RenderedHistory
-from edgelm.runtime.settings import GenerationSettings
-from edgelm.runtime.tool_loop import Approve, ToolEvent, ToolResult, tool_events
+from edgelm.runtime.generation.completion import Collector, Completion, collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.typed import GenerationSettings
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.text.tools.tool import Tool, as_tools

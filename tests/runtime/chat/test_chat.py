@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from edgelm.errors import EngineError, OptionError, PromptError
-from edgelm.runtime.chat import Chat
+from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Finished, Text, ToolCall, Usage
-from edgelm.runtime.generation import GenerationOptions, generate_text
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.worker import EngineThread
 
 USAGE = Usage(1, 0, 2, 0.1, 0.1, 0.1, 0)

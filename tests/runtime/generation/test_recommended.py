@@ -10,9 +10,9 @@ import pytest
 from transformers import GenerationConfig
 
 from edgelm.errors import OptionError
-from edgelm.runtime.generation import GenerationOptions
-from edgelm.runtime.recommended import Recommended, read_recommended, recommended
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.recommended import Recommended, read_recommended, recommended
+from edgelm.runtime.sampling.settings import Sampling
 
 
 def of_transformers(said: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import pytest
 from edgelm.errors import EngineError, OptionError
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Token, Usage
-from edgelm.runtime.generation import GenerationOptions, collect, generate_text
+from edgelm.runtime.generation.completion import collect
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.requests import Cancel, Request
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.settings import Sampling
 
 USAGE = Usage(1, 0, 0, 0.0, 0.0, 0.0, 0)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from edgelm.errors import EngineError, OptionError, UnsupportedError
-from edgelm.runtime.chat import Chat
+from edgelm.runtime.chat.chat import Chat
+from edgelm.runtime.chat.tool_loop import ToolResult
 from edgelm.runtime.events import ChatEvent, Finished, Text, ToolCall, Usage
-from edgelm.runtime.generation import GenerationOptions
-from edgelm.runtime.tool_loop import ToolResult
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.text.prompt import require_tool_support
 from edgelm.text.tools.tool import Tool
 

@@ -15,7 +15,7 @@ from pydantic import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.runtime.constraints.formats import BASE64_URL, CLOCK, YEARS, days_of, url_pattern
+from edgelm.runtime.constraints.schema.formats import BASE64_URL, CLOCK, YEARS, days_of, url_pattern
 
 _NUMBER_KEYS = {
     "integer": "^(0|-?[1-9][0-9]{0,14})$",

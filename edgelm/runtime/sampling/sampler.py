@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from edgelm.runtime.processors import Processor, Said, make_processors
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.sampling.processors import Processor, Said, make_processors
+from edgelm.runtime.sampling.settings import Sampling
 
 _COLDEST = 1e-6  # a lower temperature would divide by what float32 holds as zero
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.json_files import read_json
-from edgelm.runtime.generation import DEFAULT_MAX_TOKENS, THINKING_MAX_TOKENS, GenerationOptions
-from edgelm.runtime.sampling import Sampling
+from edgelm.runtime.generation.options import DEFAULT_MAX_TOKENS, THINKING_MAX_TOKENS, GenerationOptions
+from edgelm.runtime.sampling.settings import Sampling
 
 _FILE = "generation_config.json"
 _WHERE_UNSAID = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgelm.runtime.constraints.formats import pattern_of
+from edgelm.runtime.constraints.schema.formats import pattern_of
 
 Resolve = Callable[[Any], Any]
 _NOTES = {"title", "description", "type", "$comment"}

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from edgelm.runtime.constraints.values import rejects, types_of
+from edgelm.runtime.constraints.schema.values import rejects, types_of
 
 _POSITIONS = 8
 """Items of arrays that are compared."""

@@ -19,7 +19,7 @@ from edgelm.errors import EdgeLMError, FormatError
 from edgelm.json_files import read_json
 from edgelm.messages.reader import read_turns
 from edgelm.options import shorten
-from edgelm.runtime.generation import GenerationOptions
+from edgelm.runtime.generation.options import GenerationOptions
 
 _FORMS = {"schema": "schema", "regex": "regex", "lark": "grammar"}
 

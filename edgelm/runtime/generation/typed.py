@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from edgelm.runtime.constraints.grammar import Grammar
-    from edgelm.runtime.sampling import Sampling
+    from edgelm.runtime.sampling.settings import Sampling
 
 
 class SamplingSettings(TypedDict, total=False):

@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.runtime.constraints.cases import Cases
-from edgelm.runtime.constraints.checks import check_values, clamped
-from edgelm.runtime.constraints.formats import check_format, narrowed
-from edgelm.runtime.constraints.names import spelt_out
-from edgelm.runtime.constraints.recursion import unrolled
-from edgelm.runtime.constraints.tags import with_tags
+from edgelm.runtime.constraints.schema.cases import Cases
+from edgelm.runtime.constraints.schema.checks import check_values, clamped
+from edgelm.runtime.constraints.schema.formats import check_format, narrowed
+from edgelm.runtime.constraints.schema.names import spelt_out
+from edgelm.runtime.constraints.schema.recursion import unrolled
+from edgelm.runtime.constraints.schema.tags import with_tags
 
 Schema = Mapping[str, Any] | bool
 

@@ -1,0 +1,1 @@
+"""A conversation: messages in, text out, functions run between, and its file."""

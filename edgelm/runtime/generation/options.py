@@ -1,0 +1,91 @@
+"""The settings of one reply, validated when built: how it is sampled, how long it may be, what ends it, its form."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from edgelm.errors import OptionError
+from edgelm.options import Options, check_names, option
+from edgelm.runtime.constraints.grammar import Grammar, grammar_of
+from edgelm.runtime.sampling.settings import Sampling
+from edgelm.text.stops import as_stops
+
+DEFAULT_MAX_TOKENS = 1024
+"""Of an answer where nobody says otherwise: some 700 words. mlx-lm stops at 256 (100 on its command line), transformers at 20;
+llama.cpp and Ollama go on until the context is full, which a model that does not find an end always does."""
+THINKING_MAX_TOKENS = 8192
+"""The same of a model that thinks before it answers, and thinks in the same tokens."""
+
+
+@dataclass(frozen=True)
+class GenerationOptions(Options):
+    """How a reply is made.
+
+    Raises:
+        OptionError: a setting outside what it may be.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = option(
+        DEFAULT_MAX_TOKENS, "stop after so many tokens; None is until the context is full", ge=1
+    )
+    logprobs: int | None = option(
+        None, "report log-probabilities, and so many alternatives for each token", ge=0, le=20
+    )
+    speculation: bool = option(
+        True, "guess ahead where that is faster; the text is the same, on Metal up to rounding"
+    )
+    stop: tuple[str, ...] = ()
+    """Strings that end the reply and are not part of it; one string or several may be given."""
+    enable_thinking: bool | None = option(
+        None, "let the model think before it answers, or not; None is the model's default"
+    )
+    grammar: Grammar | None = None
+    """What the answer must match: see `changed` for how to name it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.grammar, Grammar | None):
+            raise OptionError(f"grammar is {self.grammar!r}, expected Grammar")
+        if not isinstance(self.sampling, Sampling):
+            raise OptionError(f"sampling is {self.sampling!r}, expected Sampling")
+        object.__setattr__(self, "stop", as_stops(self.stop))
+
+    def changed(self, **settings: Any) -> Self:
+        """A copy with some settings changed; those of `Sampling` may be named directly.
+
+        `greedy=True` takes the likeliest token, without the penalties that were set before. The answer's form is one of
+        `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`
+        (in Lark's syntax, or a `Grammar`); None takes it off.
+
+        Raises:
+            OptionError: a setting that does not exist, or outside what it may be.
+            UnsupportedError: a schema with a keyword that cannot be enforced.
+        """
+        greedy = settings.pop("greedy", False)
+        forms = {name: settings.pop(name) for name in ("schema", "regex", "grammar") if name in settings}
+        if forms:
+            settings["grammar"] = grammar_of(**forms)
+        own = {item.name for item in dataclasses.fields(self)}
+        sampling = {item.name for item in dataclasses.fields(Sampling)}
+        check_names(settings, {*own, *sampling, "schema", "regex", "greedy"})
+        drawn = {name: value for name, value in settings.items() if name in sampling}
+        rest = {name: value for name, value in settings.items() if name in own}
+        if drawn or greedy is not False:
+            base = rest.get("sampling", self.sampling)
+            rest["sampling"] = (
+                dataclasses.replace(base, **drawn) if greedy is False else _likeliest(greedy, base, drawn)
+            )
+        return dataclasses.replace(self, **rest)
+
+
+def _likeliest(greedy: Any, base: Any, drawn: dict[str, Any]) -> Sampling:
+    """Greedy sampling, with what of `drawn` is said beside it."""
+    if greedy is not True:
+        raise OptionError(f"greedy is {greedy!r}, expected bool")
+    sampling = Sampling(**{"logit_bias": base.logit_bias, "seed": base.seed, **drawn})
+    if not sampling.is_greedy:
+        raise OptionError(f"greedy and temperature {sampling.temperature:g} are given, expected one of them")
+    return sampling

@@ -42,6 +42,7 @@ from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 from edgelm.tune.api import TuneResult, tune
 from edgelm.tune.typed import TuneArguments
+from edgelm.zoo.caches.settings import CacheSettings
 
 
 class Model:

@@ -20,7 +20,7 @@ from edgelm.quant.budget import Choice, allocate
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.quant.sensitivity import WIDTHS, Sensitivity, group_for
 from edgelm.units import format_bytes
-from edgelm.zoo.cache_shape import trace_cache
+from edgelm.zoo.caches.shape import trace_cache
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.budget.as_stored import AsStored
 from edgelm_converters.conversion import Conversion

@@ -31,7 +31,7 @@ from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.sensitivity import movable_layers
 from edgelm.zoo.config import normalise_config
-from edgelm.zoo.network import mlx_lm_errors
+from edgelm.zoo.guards import mlx_lm_errors
 from edgelm_converters.budget.as_stored import AsStored
 from edgelm_converters.budgeted import (
     budget_bytes,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.progress import OnProgress
-from edgelm.zoo.network import build_network, mlx_lm_errors
+from edgelm.zoo.guards import mlx_lm_errors
+from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.network import packed_as
 from edgelm_converters.checkpoint import Checkpoint, LazyTensor
 from edgelm_converters.conversion import Conversion

@@ -19,7 +19,7 @@ import mlx.nn as nn
 from edgelm.adapters.files import Adapter
 from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.quant.tree import flat_parameters
-from edgelm.zoo.lora import adaptable, install, wrap
+from edgelm.zoo.lora import adaptable, install, is_plain_lora, wrap
 from edgelm.zoo.weights.fingerprint import adapter_fingerprint
 
 
@@ -122,9 +122,7 @@ class Stacked(nn.Module):
 
 
 def _difference(layer: Any, plain: mx.array, x: mx.array, args: Any, kwargs: Any) -> mx.array:
-    from mlx_lm.tuner.lora import LoRALinear
-
-    if type(layer) is LoRALinear:  # the base need not be computed again
+    if is_plain_lora(layer):  # the base need not be computed again
         alone: mx.array = layer.scale * ((x @ layer.lora_a) @ layer.lora_b)
         return alone
     whole: mx.array = layer(x, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The one door to mlx_lm models: a directory in, a network and its tokenizer out.
+"""Loading: a model directory in, a network and its tokenizer out.
 
 Everything that edgelm knows to be wrong or unsafe in loading is put right here: hostile headers are
 refused before MLX reads them, configs are normalised, no code from the checkpoint runs, and on MLX's
@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_map_with_path, tree_unflatten
+from mlx.utils import tree_map_with_path
 
-from edgelm import device, log
+from edgelm import device
 from edgelm.adapters.files import AdapterUse, check_base, read_adapter
 from edgelm.adapters.stack import AdapterStack
-from edgelm.errors import FormatError, Interrupted, NotFoundError, UnsafeError
+from edgelm.errors import NotFoundError
 from edgelm.json_files import read_json
 from edgelm.pricing.fit import require_fit
 from edgelm.quant.tree import flat_parameters
 from edgelm.text.families.family import family_of
 from edgelm.zoo import config as configs
-from edgelm.zoo.cache_kind import CacheKind
-from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.caches.kind import CacheKind
+from edgelm.zoo.precision.dense import dequantize
 from edgelm.zoo.precision.float16 import use_float16
+from edgelm.zoo.stop import check_stop
+from edgelm.zoo.tokenizers import wrapped_tokenizer
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.network import load_network
 from edgelm.zoo.weights.packing import check_packing, with_packing
@@ -112,16 +113,6 @@ def load(
     return _describe(network, tokenizer, config, directory, stack)
 
 
-def check_stop(stop: threading.Event | None) -> None:
-    """End what nobody waits for any more.
-
-    Raises:
-        Interrupted: `stop` was set.
-    """
-    if stop is not None and stop.is_set():
-        raise Interrupted("loading was stopped")
-
-
 def _stack_adapters(
     network: Any, directory: Path, adapter: Path | Sequence[AdapterUse] | None
 ) -> AdapterStack:
@@ -168,56 +159,6 @@ def _bits_at(network: Any, path: str) -> int:
     return int(getattr(module, "bits", 32))
 
 
-def dequantize(network: Any, dtype: mx.Dtype, stop: threading.Event | None = None) -> None:
-    """Replace quantized linear, embedding and expert layers by dense ones of the same values, in place.
-
-    One module at a time. Scales should be float32 beforehand: codes times scale is then exact enough
-    to equal the reference dequantization.
-    """
-    kinds = _dense_kinds()
-    replaced = []
-    for path, module in network.named_modules():
-        dense_kind = kinds.get(type(module))
-        if dense_kind is not None:
-            check_stop(stop)
-            replaced.append((path, _dense(module, dense_kind, dtype)))
-    if replaced:
-        network.update_modules(tree_unflatten(replaced))
-
-
-def dense_module(module: Any, weight: mx.array) -> Any:
-    """A dense module in place of a quantized one, with `weight`."""
-    return _with_weight(module, _dense_kinds()[type(module)], weight)
-
-
-def _dense_kinds() -> dict[type, Any]:
-    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
-
-    return {
-        nn.QuantizedLinear: nn.Linear,
-        nn.QuantizedEmbedding: nn.Embedding,
-        QuantizedSwitchLinear: SwitchLinear,
-    }
-
-
-def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
-    packed = (module.weight, module.scales, module.get("biases"))
-    weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=dtype)
-    mx.eval(weight)
-    return _with_weight(module, kind, weight)
-
-
-def _with_weight(module: Any, kind: Any, weight: mx.array) -> Any:
-    # The constructor would draw random weights of the full size; only the attributes are wanted.
-    dense = kind.__new__(kind)
-    nn.Module.__init__(dense)  # type: ignore[no-untyped-call]
-    dense.weight = weight
-    if "bias" in module:
-        dense.bias = module.bias
-    dense.eval()
-    return dense
-
-
 def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str | None = None) -> Any:
     """mlx_lm's TokenizerWrapper for `directory`, read with no network and no code from the checkpoint.
 
@@ -236,23 +177,7 @@ def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str
             f"{directory} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model beside the weights",
         )
-    log.silence_known()
-    with keep_file_limit():
-        from mlx_lm.tokenizer_utils import load as load_wrapper
-    try:
-        with mlx_lm_errors(directory, shown=shown):
-            tokenizer = load_wrapper(
-                directory,
-                {"trust_remote_code": False, "local_files_only": True},
-                eos_token_ids=_stop_ids(directory, config),
-            )
-    except FormatError as error:
-        if "trust_remote_code" not in error.message:
-            raise
-        raise UnsafeError(
-            f"the tokenizer of {shown or directory} is Python code, and edgelm runs no code from checkpoints",
-            hint="look for a release of the model with a tokenizer.json",
-        ) from error
+    tokenizer = wrapped_tokenizer(directory, _stop_ids(directory, config), shown=shown or directory)
     # Some configs leave out what ends a function call (gpt-oss's, Llama 3's).
     tokenizer.eos_token_ids |= set(tokenizer.convert_tokens_to_ids(list(family_of(tokenizer).stops)))
     return tokenizer

@@ -16,8 +16,8 @@ from edgelm.errors import FitError
 from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
 from edgelm.pricing.weight_bytes import Headers, WeightBytes, price_weights
 from edgelm.units import count, format_bytes
-from edgelm.zoo.cache_kind import CacheKind
-from edgelm.zoo.cache_shape import CacheShape, trace_cache
+from edgelm.zoo.caches.kind import CacheKind
+from edgelm.zoo.caches.shape import CacheShape, trace_cache
 from edgelm.zoo.config import context_length
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.files import read_headers

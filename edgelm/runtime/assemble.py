@@ -23,11 +23,11 @@ from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, 
 from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
+from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.fingerprint import fingerprint
 

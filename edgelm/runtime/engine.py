@@ -22,10 +22,8 @@ from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
-from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.decode import Decoder, Outcome
 from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
 from edgelm.runtime.memory_plan import MemoryPlan
@@ -34,6 +32,8 @@ from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
+from edgelm.zoo.caches.leaves import MakeLayers
+from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.fixes.longrope import regime_of
 
 _TAIL = 32  # tokens before a prompt's end where a snapshot is kept: templates rewrite only the last few
@@ -277,7 +277,7 @@ def _chunks(
 
 def caches_of(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
     """What makes the network's caches, of the kind in `settings`; mlx_lm is imported here and not before."""
-    from edgelm.runtime.cache.kinds import layer_maker
+    from edgelm.zoo.caches.maker import layer_maker
 
     return layer_maker(network, settings)
 

@@ -12,8 +12,8 @@ from edgelm.device import memory_budget_bytes
 from edgelm.errors import FitError
 from edgelm.pricing.chunks import SMALLEST_CHUNK
 from edgelm.pricing.fit import Account
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.units import count, format_bytes
+from edgelm.zoo.caches.settings import CacheSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.runtime.cache.leaves import arrays_of, leaves_of
+from edgelm.zoo.caches.leaves import arrays_of, leaves_of
 
 
 class Underway:

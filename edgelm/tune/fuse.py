@@ -30,16 +30,17 @@ from edgelm.library.identity import file_sha256
 from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
-from edgelm.model.load import dense_module, dequantize, load
+from edgelm.model.load import load
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
 from edgelm.tune.export import describe_base
 from edgelm.units import count
 from edgelm.zoo import config as configs
+from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.lora import adaptable, install
-from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.precision.dense import dense_module, dequantize
 from edgelm.zoo.weights.files import weight_files
-from edgelm.zoo.weights.network import load_network
+from edgelm.zoo.weights.network import load_network, save_network
 from edgelm.zoo.weights.packing import with_packing
 
 MOST_LOST = 0.25
@@ -218,11 +219,9 @@ def _write(
     adapters: Sequence[tuple[Adapter, float]],
     report: FuseReport,
 ) -> None:
-    with keep_file_limit():
-        from mlx_lm.utils import save_model
     with atomic_directory(report.directory) as partial:
         with disk_errors(partial), mlx_lm_errors(partial):
-            save_model(partial, network)
+            save_network(partial, network)
             _copy_rest(model, partial)
             config.pop("transformers_weights", None)  # the name of a file that is not copied
             if "quantization" in config:

@@ -12,6 +12,7 @@ import importlib
 from typing import Any
 
 from edgelm import log
+from edgelm.zoo.guards import keep_file_limit
 from edgelm.zoo.sources import module_source, module_spec, siblings
 
 Config = dict[str, Any]
@@ -101,8 +102,6 @@ def _fields(model_type: str, names: tuple[str, ...] = (*_TEXT_KINDS, "ModelArgs"
     spec = module_spec(model_type) if module_source(model_type) else None
     if spec is None:
         return {}
-    from edgelm.zoo.network import keep_file_limit
-
     try:
         with keep_file_limit():
             module = importlib.import_module(spec.name)

@@ -15,7 +15,7 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.network import keep_file_limit
+from edgelm.zoo.guards import keep_file_limit
 
 LEAVES = ("lora_a", "lora_b", "m")
 """Parameters of an adapter, as the last part of their path: `[I, R]`, `[R, O]` (experts `[E, R, I]`, `[E, O, R]`), `[O]`."""
@@ -77,6 +77,13 @@ def _dora_linear(linear: Any, settings: Mapping[str, Any]) -> Any:
     layer = DoRALinear(input_dims=inputs, output_dims=outputs, **settings)
     layer.set_linear(linear)
     return layer
+
+
+def is_plain_lora(layer: Any) -> bool:
+    """Whether `layer` adds `scale · x · lora_a · lora_b` to its base's output, and nothing else."""
+    from mlx_lm.tuner.lora import LoRALinear
+
+    return type(layer) is LoRALinear
 
 
 def install(network: Any, modules: Mapping[str, Any]) -> None:

@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from tiny_networks import VOCAB, build  # noqa: E402
 from virtual_device import VirtualDevice, arrays_in  # noqa: E402
 
-from edgelm.runtime.cache.kinds import layer_maker  # noqa: E402
 from edgelm.runtime.engine import Engine  # noqa: E402
 from edgelm.runtime.events import Token  # noqa: E402
 from edgelm.runtime.requests import Request  # noqa: E402
@@ -37,6 +36,7 @@ from edgelm.runtime.sampling.settings import Sampling  # noqa: E402
 from edgelm.runtime.speculation.draft import Grade  # noqa: E402
 from edgelm.runtime.speculation.draft_model import DraftModel  # noqa: E402
 from edgelm.runtime.speculation.governor import Governor  # noqa: E402
+from edgelm.zoo.caches.maker import layer_maker  # noqa: E402
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 

@@ -104,9 +104,9 @@ def soak(turns: int) -> None:
     import mlx.core as mx
     from mlx_lm.models.llama import Model, ModelArgs
 
-    from edgelm.runtime.cache.kinds import layer_maker
     from edgelm.runtime.cache.pool import Pool
     from edgelm.runtime.engine import Engine
+    from edgelm.zoo.caches.maker import layer_maker
 
     mx.random.seed(7)
     network = Model(

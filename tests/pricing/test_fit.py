@@ -18,11 +18,11 @@ from mlx_lm.utils import load_model
 
 from edgelm import device
 from edgelm.errors import FitError, FormatError, NotFoundError, OptionError
-from edgelm.model.load import dequantize
 from edgelm.pricing import fit as fits
 from edgelm.pricing.weight_bytes import price_weights, quantize_headers
-from edgelm.zoo.cache_shape import CacheShape, trace_cache
+from edgelm.zoo.caches.shape import CacheShape, trace_cache
 from edgelm.zoo.network import build_network
+from edgelm.zoo.precision.dense import dequantize
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 

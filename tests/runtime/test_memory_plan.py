@@ -20,8 +20,8 @@ from edgelm.errors import FitError
 from edgelm.memory import GIB
 from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
 from edgelm.pricing.fit import account_of, price, trace
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 MACS = [("M1", 8), ("M2", 16), ("M3", 24), ("M3 Pro", 36), ("M4 Max", 64), ("M2 Ultra", 128), ("M5", 32)]
@@ -124,7 +124,7 @@ def test_a_packed_caches_plan_is_about_what_is_measured(heads: int, key_heads: i
     import mlx.core as mx
     from networks import make_network
 
-    from edgelm.runtime.cache.kinds import layer_maker
+    from edgelm.zoo.caches.maker import layer_maker
 
     tokens, chunk = 2048, 256
     width = 32 * heads

@@ -14,7 +14,6 @@ import mlx.core as mx
 import pytest
 from virtual_device import VirtualDevice
 
-from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Token
 from edgelm.runtime.requests import Request
@@ -22,6 +21,7 @@ from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.steps import Step
+from edgelm.zoo.caches.maker import layer_maker
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 COUNT = 60

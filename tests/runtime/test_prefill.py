@@ -16,12 +16,12 @@ from edgelm.device import Device, simulate
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import account_of, trace
 from edgelm.runtime.batching.lanes import Lanes
-from edgelm.runtime.cache.kinds import layer_maker
-from edgelm.runtime.cache.leaves import leaves_of
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Request
+from edgelm.zoo.caches.leaves import leaves_of
+from edgelm.zoo.caches.maker import layer_maker
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]

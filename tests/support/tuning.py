@@ -52,7 +52,7 @@ ZYGOTE = """
 import json, os, resource, signal, sys
 import numpy, tokenizers, transformers
 import edgelm.tune.loop.training_run, edgelm.tune.loop.trainer, edgelm.api
-from edgelm.zoo.network import keep_file_limit
+from edgelm.zoo.guards import keep_file_limit
 with keep_file_limit():
     import mlx_lm.utils, mlx_lm.tokenizer_utils, mlx_lm.tuner.lora, mlx_lm.tuner.dora, mlx_lm.models.llama, mlx_lm.models.cache
 

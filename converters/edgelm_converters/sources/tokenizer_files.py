@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgelm import log
-from edgelm.errors import FormatError, NotFoundError, UnsafeError
+from edgelm.errors import FormatError, NotFoundError
 from edgelm.json_files import read_json
-from edgelm.zoo.network import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.guards import keep_file_limit
+from edgelm.zoo.tokenizers import tokenizer_errors
 
 PATTERNS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
@@ -103,17 +104,9 @@ def _build_with_sidecars(source: Path, directory: Path) -> None:
     with keep_file_limit():
         log.silence_known()
         from transformers import AutoTokenizer
-    try:
-        with mlx_lm_errors(source):
-            made = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
-            made.save_pretrained(directory)
-    except FormatError as error:
-        if "trust_remote_code" not in error.message:
-            raise
-        raise UnsafeError(
-            f"the tokenizer of {source} is Python code, and edgelm runs no code from checkpoints",
-            hint="look for a release of the model with a tokenizer.json",
-        ) from error
+    with tokenizer_errors(source):
+        made = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+        made.save_pretrained(directory)
     if not (directory / "tokenizer.json").exists():
         raise FormatError(f"{source} holds a tokenizer that has no fast form ({type(made).__name__})")
     _as_it_stands(directory / "tokenizer_config.json", made)

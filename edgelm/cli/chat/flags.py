@@ -80,7 +80,7 @@ def _add_thinking_and_tools(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_speed(group: argparse._ArgumentGroup) -> None:
-    from edgelm.runtime.cache.settings import CacheSettings
+    from edgelm.zoo.caches.settings import CacheSettings
 
     add = group.add_argument
     add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")

@@ -55,7 +55,7 @@ def _measure(rig: Rig, prompt: list[int], name: str, settings: dict[str, Any]) -
         "plain": lambda: _decoded(rig, prompt, plain),
     }
     if rig.compares:
-        from edgelm.evaluate.bench import peer
+        from edgelm.zoo import peer
 
         layers = peer.filled_cache(rig.network, prompt[:-1])
         sides["mlx-lm"] = lambda: peer.decode_tokens_per_s(rig.network, layers, prompt[-1:], new_tokens)

@@ -36,7 +36,7 @@ def measure(rig: Rig) -> Iterator[Case]:
 
     sides = {"edgelm": together, "one by one": one_by_one}
     if rig.compares:
-        from edgelm.evaluate.bench import peer
+        from edgelm.zoo import peer
 
         sides["mlx-lm"] = peer.batch(loaded.network, loaded.tokenizer, prompts, new_tokens)
     together()  # finds out what the network can compute together

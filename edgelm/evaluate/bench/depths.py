@@ -30,7 +30,7 @@ def _decode_sides(rig: Rig, filled: list[int]) -> Sides:
 
     if not rig.compares:
         return {"edgelm": ours}
-    from edgelm.evaluate.bench import peer
+    from edgelm.zoo import peer
 
     layers = peer.filled_cache(rig.network, filled)
     return {
@@ -47,7 +47,7 @@ def _prefill_sides(rig: Rig, filled: list[int]) -> Sides:
 
     if not rig.compares:
         return {"edgelm": ours}
-    from edgelm.evaluate.bench import peer
+    from edgelm.zoo import peer
 
     layers = peer.filled_cache(rig.network, filled)
     return {

@@ -36,7 +36,7 @@ def _measure(rig: Rig, name: str, prompt: list[int]) -> Case:
     decode(speculation=True)  # what a step costs by its width is learnt in a first answer
     sides = {"edgelm": lambda: decode(speculation=True), "plain": lambda: decode(speculation=False)}
     if rig.compares:
-        from edgelm.evaluate.bench import peer
+        from edgelm.zoo import peer
 
         layers = peer.filled_cache(rig.network, prompt[:-1])
         sides["mlx-lm"] = lambda: peer.decode_tokens_per_s(rig.network, layers, prompt[-1:], NEW_TOKENS)

@@ -72,7 +72,7 @@ def _sides(rig: Rig, history: list[int], root: Path) -> Sides:
     sides = {"memory": memory, "disk": disk, "computed again": again}
     if not rig.compares:
         return sides
-    from edgelm.evaluate.bench import peer
+    from edgelm.zoo import peer
 
     empty = peer.filled_cache(rig.network, [])
     return {
@@ -83,7 +83,7 @@ def _sides(rig: Rig, history: list[int], root: Path) -> Sides:
 
 def _engine(rig: Rig, root: Path) -> Engine:
     """As a process that begins: nothing in memory, what was written on the disk."""
-    from edgelm.runtime.cache.kinds import layer_maker
+    from edgelm.zoo.caches.maker import layer_maker
 
     loaded = rig.ready.loaded
     disk = DiskCache(root, "bench", budget_bytes=1 << 62, smallest=1)

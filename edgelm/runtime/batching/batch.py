@@ -26,9 +26,9 @@ from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.stems import Stems
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
-from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.events import Token
 from edgelm.runtime.requests import Cancel
+from edgelm.zoo.caches.leaves import MakeLayers
 
 _HEADROOM_TOKENS = 256
 """A sequence joins only if it may grow by so much, or to its end, before one has to leave."""

@@ -24,12 +24,12 @@ from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom, failed
-from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import collect
 from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.requests import Cancel
+from edgelm.zoo.caches.leaves import MakeLayers
 
 
 class Batcher:

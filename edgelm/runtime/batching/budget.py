@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelm.device import Device, memory_budget_bytes
-from edgelm.zoo.cache_shape import CacheShape
+from edgelm.zoo.caches.shape import CacheShape
 
 MOST_ROWS = 32
 """Beyond this the arithmetic, not memory bandwidth, bounds a laptop: more sequences add little speed."""

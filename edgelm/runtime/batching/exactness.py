@@ -16,7 +16,8 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from edgelm.runtime.batching.lanes import Lanes, compute
-from edgelm.runtime.cache.leaves import MakeLayers
+from edgelm.zoo.caches.batch import stands_side_by_side
+from edgelm.zoo.caches.leaves import MakeLayers
 from edgelm.zoo.fixes.longrope import regime_of
 
 Batching = Literal["prompts", "tokens", "none"]
@@ -31,7 +32,7 @@ _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
 
 def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Batching:
     """The most that gives the same logits; some ten short forward passes."""
-    if regime_of(network) is not None or not all(map(_stands_side_by_side, make_layers())):
+    if regime_of(network) is not None or not all(map(stands_side_by_side, make_layers())):
         return "none"  # LongRoPE turns a sequence by how long it is, and side by side they share one answer
     drawn = random.Random(0)
     prompts = [[drawn.randrange(vocab_size) for _ in range(length + _STEPS)] for length in _LENGTHS]
@@ -39,17 +40,6 @@ def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Bat
     if _agree(expected, _together(network, make_layers, prompts, pads=True)):
         return "prompts"
     return "tokens" if _agree(expected, _together(network, make_layers, prompts, pads=False)) else "none"
-
-
-def _stands_side_by_side(cache: Any) -> bool:
-    """Whether mlx-lm has a batch cache of this kind that keeps what the cache alone keeps."""
-    from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
-
-    if type(cache) is CacheList:
-        return all(map(_stands_side_by_side, cache.caches))
-    if type(cache) is RotatingKVCache:
-        return bool(cache.keep == 0)  # the batch cache keeps no first tokens
-    return type(cache) in (KVCache, ArraysCache)
 
 
 def _alone(network: Any, make_layers: MakeLayers, prompt: list[int]) -> mx.array:

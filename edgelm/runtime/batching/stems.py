@@ -12,8 +12,8 @@ from typing import Any
 
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.lanes import CHUNKS, Layers, compute
-from edgelm.runtime.cache.leaves import MakeLayers
 from edgelm.runtime.cache.pool import common_prefix
+from edgelm.zoo.caches.leaves import MakeLayers
 
 _WORTH_TOKENS = 32
 """Saved over all prompts: less costs more to copy than to compute."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.runtime.cache.leaves import can_drop, can_trim, drop, freeze, leaves_of, thaw
 from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
+from edgelm.zoo.caches.leaves import can_drop, can_trim, drop, freeze, leaves_of, thaw
 
 _KEPT = 4  # snapshots of the sequence under way
 _WORTH_KEEPING = 32  # tokens; fewer are computed again as fast as they are copied

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from edgelm.runtime.cache.leaves import Rows, State, cut_rows, size_bytes
+from edgelm.zoo.caches.leaves import Rows, State, cut_rows, size_bytes
 
 Snapshot = tuple[State | None, ...]
 """The state of each leaf after some token; None for one that grows."""

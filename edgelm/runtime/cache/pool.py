@@ -15,7 +15,8 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.runtime.cache.disk import DiskCache
-from edgelm.runtime.cache.leaves import (
+from edgelm.runtime.cache.node import FileSpan, Node, Payload, Snapshot
+from edgelm.zoo.caches.leaves import (
     MakeLayers,
     can_trim,
     copy_rows,
@@ -25,7 +26,6 @@ from edgelm.runtime.cache.leaves import (
     set_rows,
     thaw,
 )
-from edgelm.runtime.cache.node import FileSpan, Node, Payload, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

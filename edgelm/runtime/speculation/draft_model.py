@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-from edgelm.runtime.cache.leaves import MakeLayers, grows, leaves_of, thaw
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of

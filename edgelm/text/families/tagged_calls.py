@@ -98,13 +98,13 @@ def read_xml_calls(text: str, tools: Tools = None) -> list[Call]:
     Raises:
         ValueError: something else.
     """
-    from mlx_lm.tool_parsers.qwen3_coder import parse_tool_call
+    from edgelm.zoo.tool_parsers import parse_xml_call
 
     # Seed's and Qwen's own marks may stand between the functions of one block.
     text = _AGAIN.sub("", text)
     if text.count("<parameter=") != text.count("</parameter>"):
         raise ValueError("a parameter does not end")
-    return _each(text, _FUNCTION, lambda found: _as_parsed(parse_tool_call(found[0].strip(), _listed(tools))))
+    return _each(text, _FUNCTION, lambda found: _as_parsed(parse_xml_call(found[0].strip(), _listed(tools))))
 
 
 def _glm(text: str, tools: Tools) -> list[Call]:
@@ -113,9 +113,9 @@ def _glm(text: str, tools: Tools) -> list[Call]:
         raise ValueError(f"{text.strip()[:40]!r} is no call")
     if "<arg_key>" not in text:
         return [as_call(name, {})]
-    from mlx_lm.tool_parsers.glm47 import parse_tool_call
+    from edgelm.zoo.tool_parsers import parse_glm_call
 
-    return [_as_parsed(parse_tool_call(text.strip(), _listed(tools)))]
+    return [_as_parsed(parse_glm_call(text.strip(), _listed(tools)))]
 
 
 def _as_parsed(parsed: Any) -> Call:

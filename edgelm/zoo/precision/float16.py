@@ -15,9 +15,9 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 
 from edgelm import log
-from edgelm.errors import Interrupted
 from edgelm.quant.tree import flat_parameters, number
 from edgelm.zoo.precision.families import needs_bfloat16
+from edgelm.zoo.stop import check_stop
 
 LARGEST = 65504.0
 TOLERANCE = 2.0**-9
@@ -66,7 +66,7 @@ def use_float16(
         _say(name, f"{name} runs in bfloat16, which is slower on this chip: {kept.reason}")
         return kept
     for path, value in found.items():
-        _check(stop)
+        check_stop(stop)
         cast = value.astype(mx.float16)
         mx.eval(cast)
         network.update(tree_unflatten([(path, cast)]))
@@ -103,7 +103,7 @@ def _measured(
     """(path, largest magnitude, relative error of the cast) of every parameter."""
     paths = list(found)
     for start in range(0, len(paths), _TOGETHER):
-        _check(stop)
+        check_stop(stop)
         part = paths[start : start + _TOGETHER]
         measures = [_measure(found[path]) for path in part if found[path].size]
         mx.eval(measures)
@@ -120,8 +120,3 @@ def _measure(value: mx.array) -> mx.array:
     error = (value.astype(mx.float16).astype(mx.float32) - whole) / unit
     whole = whole / unit
     return mx.stack([largest, mx.sqrt(mx.square(error).sum()), mx.sqrt(mx.square(whole).sum())])
-
-
-def _check(stop: threading.Event | None) -> None:
-    if stop is not None and stop.is_set():
-        raise Interrupted("loading was stopped")

@@ -15,7 +15,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from edgelm.zoo.network import build_network, keep_file_limit, mlx_lm_errors
+from edgelm.zoo.guards import keep_file_limit, mlx_lm_errors
+from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.files import load_arrays
 from edgelm.zoo.weights.head import settle_arrays
 from edgelm.zoo.weights.layout import arranged_arrays
@@ -63,6 +64,13 @@ def fill(network: Any, weights: dict[str, mx.array], config: Mapping[str, Any]) 
     network.eval()
     network.load_weights(list(weights.items()), strict=True)
     return settings
+
+
+def save_network(directory: Path, network: Any) -> None:
+    """Write the parameters of `network` to `directory` as mlx-lm does: model.safetensors, or shards with an index."""
+    with keep_file_limit():
+        from mlx_lm.utils import save_model
+    save_model(directory, network)
 
 
 def _import(

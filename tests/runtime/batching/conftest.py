@@ -16,7 +16,6 @@ from edgelm.runtime.batching.prompts import Prompt, read_prompts
 from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchProgress, BatchResult
 from edgelm.runtime.batching.waiting import WaitingRoom
-from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions

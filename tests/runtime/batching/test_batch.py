@@ -15,7 +15,7 @@ import pytest
 from edgelm.errors import EngineError, FitError, PromptError
 from edgelm.runtime.batching import batch
 from edgelm.runtime.batching.results import BatchResult
-from edgelm.zoo.cache_shape import trace_cache
+from edgelm.zoo.caches.shape import trace_cache
 
 pytestmark = pytest.mark.slow
 

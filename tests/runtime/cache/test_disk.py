@@ -19,9 +19,9 @@ from waiting import PATIENCE_S
 
 from edgelm.errors import OutputError
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
-from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.cache.pool import Pool
-from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.zoo.caches.maker import layer_maker
+from edgelm.zoo.caches.settings import CacheSettings
 
 PLENTY = 1 << 30
 TEXT = list(range(60))
@@ -207,7 +207,7 @@ def writer_code(root: Path, limit: int | None = None) -> str:
         "import resource, random\nfrom pathlib import Path\nimport mlx.core as mx\n"
         "from edgelm.errors import OutputError\n"
         "from edgelm.runtime.cache.disk import DiskCache\n"
-        "from edgelm.runtime.cache.kinds import layer_maker\n"
+        "from edgelm.zoo.caches.maker import layer_maker\n"
         "from edgelm.runtime.cache.pool import Pool\n"
         "from tiny_networks import build\n"
         "network = build('llama')\n"

@@ -9,9 +9,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from edgelm.runtime.cache.kinds import layer_maker
-from edgelm.runtime.cache.leaves import leaves_of
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
+from edgelm.zoo.caches.leaves import leaves_of
+from edgelm.zoo.caches.maker import layer_maker
 
 PLENTY = 1 << 30
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from mlx.utils import tree_map
 
-from edgelm.runtime.cache.kinds import layer_maker
 from edgelm.runtime.events import Token
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.speculation.draft import Draft, Grade
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import Governor
+from edgelm.zoo.caches.maker import layer_maker
 
 pytestmark = pytest.mark.slow
 

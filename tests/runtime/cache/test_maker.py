@@ -11,8 +11,6 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, QuantizedKVCache, RotatingKVCache
 
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.runtime.cache.kinds import CastKVCache, layer_maker
-from edgelm.runtime.cache.leaves import leaves_of, size_bytes
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.sampling.settings import Sampling

@@ -1,4 +1,4 @@
-"""How the KV cache is kept: settings, validated when built. `kinds.py` makes caches of them, with MLX."""
+"""How the KV cache is kept: settings, validated when built. `maker.py` makes caches of them, with MLX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
-from edgelm.zoo.cache_kind import CacheKind
+from edgelm.zoo.caches.kind import CacheKind
 
 
 @dataclass(frozen=True)

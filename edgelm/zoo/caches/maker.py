@@ -23,8 +23,8 @@ from mlx_lm.models.cache import (
 )
 
 from edgelm.errors import UnsupportedError
-from edgelm.runtime.cache.leaves import MakeLayers, leaves_of
-from edgelm.runtime.cache.settings import CacheSettings
+from edgelm.zoo.caches.leaves import MakeLayers, leaves_of
+from edgelm.zoo.caches.settings import CacheSettings
 
 _SINKS = 4  # first tokens that are always kept: attention falls apart without them (arXiv:2309.17453)
 _GROUPS = (64, 32)

@@ -28,7 +28,6 @@ from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
 from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts, token_ids
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.chat.file import options_of, read_chat
 from edgelm.runtime.events import ChatEvent, Text

@@ -108,8 +108,8 @@ def _overridden(ask: Ask, settings: dict[str, Any]) -> Ask:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of one answer, as far as they are said; checked here, before a model is loaded for nothing."""
-    from edgelm.runtime.cache.settings import CacheSettings
     from edgelm.runtime.generation.options import GenerationOptions
+    from edgelm.zoo.caches.settings import CacheSettings
 
     CacheSettings.from_flags(arguments)
     settings = {

@@ -21,6 +21,7 @@ from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.sampling.sampler import Sampler
+from edgelm.zoo.caches.leaves import MakeLayers, grows, leaves_of, thaw
 
 _UNREAD = -1  # no token's id
 

@@ -20,7 +20,8 @@ from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import generate_text
-from edgelm.zoo.cache_shape import trace_cache
+from edgelm.zoo.caches.maker import layer_maker
+from edgelm.zoo.caches.shape import trace_cache
 
 VOCAB = 259  # what the tests' tokenizer knows; the networks have embeddings for 300
 STOP = frozenset({256})

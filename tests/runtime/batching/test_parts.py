@@ -18,10 +18,10 @@ from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.batching.stems import Stems, shared_stem
 from edgelm.runtime.batching.waiting import WaitingRoom
-from edgelm.runtime.cache.kinds import layer_maker
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.generation.options import GenerationOptions
-from edgelm.zoo.cache_shape import CacheShape, LayerCache
+from edgelm.zoo.caches.maker import layer_maker
+from edgelm.zoo.caches.settings import CacheSettings
+from edgelm.zoo.caches.shape import CacheShape, LayerCache
 
 GIB = 1 << 30
 

@@ -12,8 +12,10 @@ from mlx_lm.models.cache import ArraysCache, QuantizedKVCache, RotatingKVCache
 
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.runtime.cache.pool import Pool
-from edgelm.runtime.cache.settings import CacheSettings
 from edgelm.runtime.sampling.settings import Sampling
+from edgelm.zoo.caches.leaves import leaves_of, size_bytes
+from edgelm.zoo.caches.maker import CastKVCache, layer_maker
+from edgelm.zoo.caches.settings import CacheSettings
 
 TEXT = [(7 * at) % 300 for at in range(90)]
 

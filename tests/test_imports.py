@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from edgelm.cli.main import COMMANDS
+from edgelm.cli.table import COMMANDS
 
 HEAVY = ("mlx", "mlx_lm", "transformers", "textual", "numpy", "huggingface_hub")
 REPORT = f"""

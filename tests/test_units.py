@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgelm.cli.output import format_count
+from edgelm.cli.show.progress_bars import format_count
 from edgelm.units import count, singular
 
 

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 an edgelm error, 2 usage (an unknown flag, a setting outside what it may be), 130
 interrupted. Only the module of the chosen command is imported, so `--help` stays light. Knows no command's flags:
-each module in `COMMANDS` has `add_arguments(parser)` and `run(arguments)`.
+`edgelm.cli.table` lists the commands.
 """
 
 from __future__ import annotations
@@ -10,154 +10,26 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
-import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
 from edgelm import log, paths
-from edgelm.cli.completion import answer, is_asked
-from edgelm.cli.output import be_plain, show_error
+from edgelm.cli.completing import answer_shell, is_shell_asking
 from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
+from edgelm.cli.show.output import be_plain, show_error
+from edgelm.cli.table import ALIASES, COMMANDS, Command
 from edgelm.errors import EdgeLMError, Interrupted, OptionError
 from edgelm.machine.abandoned import is_any_alive, leave
 from edgelm.machine.open_files import raise_open_files
 from edgelm.version import __version__
 
 INTERRUPTED_EXIT_CODE = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: its module is `edgelm.cli.<name>`."""
-
-    name: str
-    help: str
-    examples: tuple[str, ...] = ()
-
-
-COMMANDS = (
-    Command(
-        "convert",
-        "turn published weights into a quantized MLX model",
-        (
-            "edgelm convert HuggingFaceTB/SmolLM2-135M-Instruct --bits 4",
-            "edgelm convert model.Q4_K_M.gguf --name my-model",
-        ),
-    ),
-    Command(
-        "chat",
-        "talk to a model, or ask it one thing",
-        (
-            "edgelm chat",
-            "edgelm chat smollm2-135m-instruct-4bit -p 'Why is the sky blue?'",
-            "git diff | edgelm chat -p 'Write a commit message for this change.'",
-        ),
-    ),
-    Command(
-        "chats",
-        "list, search, print, export and remove saved chats",
-        ("edgelm chats", "edgelm chats search birds", "edgelm chats export 12 -o birds.md"),
-    ),
-    Command(
-        "personas",
-        "keep system prompts and sampling under names",
-        (
-            "edgelm personas save editor --system @editor.txt --temperature 0.2",
-            "edgelm chat --persona editor",
-        ),
-    ),
-    Command(
-        "generate",
-        "answer a file of prompts, many at once",
-        (
-            "edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",
-            "edgelm generate MODEL --input rows.csv --template 'Translate: {text}' --output answers.jsonl --chat",
-        ),
-    ),
-    Command(
-        "models",
-        "list, inspect, download and remove models",
-        ("edgelm models", "edgelm models pull mlx-community/Qwen3-0.6B-4bit", "edgelm models rename old new"),
-    ),
-    Command(
-        "data",
-        "check training data, and see what of it is trained",
-        (
-            "edgelm data check examples.jsonl --model smollm2-135m-instruct-4bit",
-            "edgelm data show examples.jsonl --model smollm2-135m-instruct-4bit",
-            "edgelm data split examples.jsonl --share 0.1",
-        ),
-    ),
-    Command(
-        "plan",
-        "say whether a model fits and how fast it can be",
-        (
-            "edgelm plan smollm2-135m-instruct-4bit",
-            "edgelm plan Qwen/Qwen3-8B --bits 4 --chip 'M3 Pro' --memory 18",
-            "edgelm plan smollm2-135m-instruct-4bit --tune --data examples.jsonl",
-        ),
-    ),
-    Command(
-        "tune",
-        "teach a model from examples",
-        (
-            "edgelm tune smollm2-135m-instruct-4bit --data examples.jsonl",
-            "edgelm tune MODEL --data examples.jsonl --for 3h --pause-on battery,heat",
-            "edgelm tune --resume",
-        ),
-    ),
-    Command(
-        "runs",
-        "list, compare, plot and delete training runs",
-        ("edgelm runs", "edgelm runs show 20261125", "edgelm runs plot 20261125"),
-    ),
-    Command(
-        "adapters",
-        "list, fuse, merge and exchange what was trained",
-        (
-            "edgelm adapters",
-            "edgelm adapters fuse MODEL style --name my-model",
-            "edgelm adapters export style -o style-peft",
-        ),
-    ),
-    Command(
-        "bench", "measure prefill and decode at several depths", ("edgelm bench smollm2-135m-instruct-4bit",)
-    ),
-    Command(
-        "eval",
-        "measure perplexity, the distance to another model, and lm-eval tasks",
-        (
-            "edgelm eval my-model-4bit --reference my-model-bf16",
-            "edgelm eval my-model-4bit --text notes.txt --adapter my-adapter",
-            "edgelm eval my-model-4bit --tasks arc_easy,hellaswag --limit 100",
-        ),
-    ),
-    Command(
-        "quantize",
-        "compare ways to quantize a model: size against loss",
-        ("edgelm quantize compare smollm2 --bits 3,4 --methods rtn,best --svg frontier.svg",),
-    ),
-    Command(
-        "completion",
-        "let a shell complete commands, flags and names",
-        (
-            "edgelm completion zsh >> ~/.zshrc",
-            "edgelm completion fish > ~/.config/fish/completions/edgelm.fish",
-        ),
-    ),
-    Command("doctor", "report what this machine is and what it lacks", ("edgelm doctor",)),
-)
-
-
-ALIASES = {"ls": ("models", "list"), "rm": ("models", "remove")}
-"""Commands of one word → the command and action they stand for."""
 
 
 def run() -> NoReturn:
@@ -218,8 +90,8 @@ def _other_home(message: str) -> str | None:
 def _dispatch(argv: Sequence[str]) -> None:
     at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
     top = _top_parser()
-    if is_asked():
-        answer(top, [command.name for command in COMMANDS], ALIASES)
+    if is_shell_asking():
+        answer_shell(top)
     given = top.parse_args(argv[:at])
     if at == len(argv):
         log.configure(debug=given.debug)
@@ -227,8 +99,8 @@ def _dispatch(argv: Sequence[str]) -> None:
         return
     argv = [*argv[:at], *ALIASES.get(argv[at], argv[at : at + 1]), *argv[at + 1 :]]
     command = _find(argv[at], top)
-    module = importlib.import_module(f"edgelm.cli.{command.name}")
-    parser = make_parser(f"edgelm {command.name}", command.help, command.examples)
+    module = command.load()
+    parser = make_parser(f"edgelm {command.name}", command.help, module.EXAMPLES)
     _add_debug(parser, default=given.debug)
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[at + 1 :])

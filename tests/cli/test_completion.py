@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgelm import paths
-from edgelm.cli.main import COMMANDS, main
+from edgelm.cli.main import main
+from edgelm.cli.table import COMMANDS
 
 
 @pytest.fixture(autouse=True)

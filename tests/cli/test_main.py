@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import pytest
 from waiting import PATIENCE_S
 
 from edgelm.cli import main as cli
-from edgelm.cli.output import show_error
+from edgelm.cli.show.output import show_error
+from edgelm.cli.table import COMMANDS, Command
 from edgelm.errors import EdgeLMError, Interrupted, NotFoundError
 from edgelm.version import __version__
 
@@ -26,11 +26,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @contextmanager
 def command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], Any]) -> Iterator[None]:
     """A command `edgelm trial [--count N]` that does `run`."""
-    module = types.ModuleType("edgelm.cli.trial")
+    module = types.ModuleType("edgelm.cli.commands.trial")
     module.add_arguments = lambda parser: parser.add_argument("--count", type=int)  # type: ignore[attr-defined]
+    module.EXAMPLES = ()  # type: ignore[attr-defined]
     module.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgelm.cli.trial", module)
-    monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, cli.Command("trial", "try something")))
+    monkeypatch.setitem(sys.modules, "edgelm.cli.commands.trial", module)
+    monkeypatch.setattr(cli, "COMMANDS", (*COMMANDS, Command("trial", "try something")))
     yield
 
 
@@ -41,15 +42,15 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], None]:
     return run
 
 
-@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
-def test_every_command_has_the_two_functions(name: str) -> None:
-    module = importlib.import_module(f"edgelm.cli.{name}")
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_the_two_functions(command: Command) -> None:
+    module = command.load()
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     assert callable(module.run)
 
 
-@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_help_of_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"examples:\n  edgelm {name}" in capsys.readouterr().out
@@ -58,7 +59,7 @@ def test_help_of_every_command_has_an_example(name: str, capsys: pytest.CaptureF
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
-    for item in cli.COMMANDS:
+    for item in COMMANDS:
         assert f"  {item.name} " in out
         assert item.help in out
 

@@ -16,7 +16,7 @@ from fake_api import FakeApi
 from edgelm import paths
 from edgelm.atomic import atomic_directory
 from edgelm.blas import row_products
-from edgelm.cli import data
+from edgelm.cli.commands import data
 from edgelm.cli.main import main
 from edgelm.errors import OutputError
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-from edgelm.cli.main import ALIASES, COMMANDS
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser
+from edgelm.cli.table import ALIASES, COMMANDS, Command
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
-def parser_of(command: str) -> Parser:
-    parser = Parser(prog=f"edgelm {command}")
-    importlib.import_module(f"edgelm.cli.{command}").add_arguments(parser)
+def parser_of(command: Command) -> Parser:
+    parser = Parser(prog=f"edgelm {command.name}")
+    command.load().add_arguments(parser)
     return parser
 
 
@@ -35,7 +34,7 @@ def flags_of(parser: argparse.ArgumentParser) -> set[str]:
     return own.union(*(flags_of(inner) for inner in actions_of(parser).values()))
 
 
-PARSERS = {command.name: parser_of(command.name) for command in COMMANDS}
+PARSERS = {command.name: parser_of(command) for command in COMMANDS}
 EVERY_FLAG = set().union(*(flags_of(parser) for parser in PARSERS.values())) | {
     "--help",
     "--version",

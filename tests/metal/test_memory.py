@@ -8,7 +8,7 @@ import mlx.core as mx
 import pytest
 
 from edgelm import device
-from edgelm.cli.doctor.metal.kv_memory import measure_kv_memory
+from edgelm.cli.commands.doctor.metal.kv_memory import measure_kv_memory
 from edgelm.pricing.chunks import chunks_for
 from edgelm.runtime.assemble import RuntimeOptions, assemble
 

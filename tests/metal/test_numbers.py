@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgelm import device
-from edgelm.cli.doctor.metal.widths import measure_widths
+from edgelm.cli.commands.doctor.metal.widths import measure_widths
 from edgelm.model.load import load
 from edgelm.runtime.speculation.width import most_guesses
 

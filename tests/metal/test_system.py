@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgelm import paths
-from edgelm.cli.doctor.metal.training import measure_training
-from edgelm.cli.doctor.system import tool_checks
+from edgelm.cli.commands.doctor.metal.training import measure_training
+from edgelm.cli.commands.doctor.system import tool_checks
 from edgelm.machine import condition, power
 from edgelm.machine.gpu_cores import gpu_cores
 

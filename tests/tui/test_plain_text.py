@@ -14,7 +14,7 @@ from scripted_engine import ScriptedEngine
 from textual.content import Content
 from textual.widgets import Select
 
-from edgelm.cli.output import console
+from edgelm.cli.show.output import console
 from edgelm.store.chats import Chats
 from edgelm_tui.shell.plain import highlighted, plain_cells
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.answer_flags import said_settings, say_recommended
 from edgelm.cli.chat.approval import Approval, answer_reader, require_someone_to_ask
 from edgelm.cli.chat.flags import add_arguments
 from edgelm.cli.chat.line_readers import (
@@ -25,10 +24,12 @@ from edgelm.cli.chat.line_readers import (
     keep_typed_ahead,
     plain_reader,
 )
-from edgelm.cli.choose import choose_model
-from edgelm.cli.form import form_of_answer
-from edgelm.cli.output import ERASE_LINE, dim, is_terminal, progress_bars, say, warn
-from edgelm.cli.stdin import check_text, read_stdin, text_or_file
+from edgelm.cli.parsing.answer_flags import said_settings, say_recommended
+from edgelm.cli.parsing.answer_form import form_of_answer
+from edgelm.cli.parsing.default_model import choose_model
+from edgelm.cli.parsing.texts import check_text, read_stdin, text_or_file
+from edgelm.cli.show.output import ERASE_LINE, dim, is_terminal, say, warn
+from edgelm.cli.show.progress_bars import progress_bars
 from edgelm.errors import OptionError, PromptError
 from edgelm.progress import Progress
 from edgelm.units import count
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
     from edgelm.store.chats import Chats
     from edgelm.text.tools.tool import Tool
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+EXAMPLES = (
+    "edgelm chat",
+    "edgelm chat smollm2-135m-instruct-4bit -p 'Why is the sky blue?'",
+    "git diff | edgelm chat -p 'Write a commit message for this change.'",
+)
 
 
 def run(arguments: argparse.Namespace) -> None:

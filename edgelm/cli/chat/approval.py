@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.chat.line_readers import can_edit
-from edgelm.cli.output import paint, say
+from edgelm.cli.show.output import paint, say
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:

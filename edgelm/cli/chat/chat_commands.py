@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgelm.cli.chat.chat_recorder import find_session
 from edgelm.cli.chat.command import Command
 from edgelm.cli.chat.transcript import default_file, save
-from edgelm.cli.output import say
+from edgelm.cli.show.output import say
 from edgelm.conversation.branching import file_name
 from edgelm.conversation.commands import COMMANDS as APP_COMMANDS
 from edgelm.conversation.commands import write_feedback

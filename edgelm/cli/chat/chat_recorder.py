@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.output import warn
+from edgelm.cli.show.output import warn
 from edgelm.conversation.branching import Deletions
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.store.saved_to_messages import saved_calls, turns

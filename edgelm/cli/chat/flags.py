@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelm.cli.answer_flags import add_form, add_limits, add_logprobs, add_sampling
-from edgelm.cli.model_flags import add_dtype
+from edgelm.cli.parsing.answer_flags import add_form, add_limits, add_logprobs, add_sampling
+from edgelm.cli.parsing.model_flags import add_dtype
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgelm import paths
-from edgelm.cli.output import is_terminal, warn
+from edgelm.cli.show.output import is_terminal, warn
 from edgelm.errors import FormatError
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from edgelm.cli.chat.chat_session import Talker
 from edgelm.cli.chat.command import Command
 from edgelm.cli.chat.line_readers import Abandoned, Reader
 from edgelm.cli.chat.model_commands import describe_settings
-from edgelm.cli.output import say, show_error
+from edgelm.cli.parsing.texts import check_text
 from edgelm.cli.show.answer import TextAnswer, show_usage
-from edgelm.cli.stdin import check_text
+from edgelm.cli.show.output import say, show_error
 from edgelm.conversation.attachments import files_in
 from edgelm.conversation.commands import ALIASES as APP_ALIASES
 from edgelm.conversation.commands import parse, unknown_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgelm.cli.chat.command import Command
-from edgelm.cli.output import say
+from edgelm.cli.show.output import say
 from edgelm.conversation.attachments import files_named
 from edgelm.conversation.branching import beside, prompt_of, rate
 from edgelm.errors import OptionError

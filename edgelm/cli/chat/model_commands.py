@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from edgelm import paths
 from edgelm.cli.chat.command import Command
-from edgelm.cli.output import say, show_error
 from edgelm.cli.parsing.nearest import did_you_mean
+from edgelm.cli.show.output import say, show_error
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:

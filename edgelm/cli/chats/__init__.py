@@ -9,15 +9,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.cli.actions import add_action, add_json
-from edgelm.cli.manage.confirm import add_yes, confirmed
-from edgelm.cli.output import console, print_json, say
+from edgelm.cli.parsing.actions import add_action, add_json
+from edgelm.cli.parsing.confirm import add_yes, confirmed
 from edgelm.cli.show.facts import labelled
+from edgelm.cli.show.output import console, print_json, say
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:
     from edgelm.store.chat_schema import Message, Session
     from edgelm.store.chats import Chats
+
+EXAMPLES = (
+    "edgelm chats",
+    "edgelm chats search birds",
+    "edgelm chats export 12 -o birds.md",
+)
 
 _LISTED = 50
 

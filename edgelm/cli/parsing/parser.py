@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from edgelm.cli.output import show_error
 from edgelm.cli.parsing.nearest import did_you_mean
+from edgelm.cli.show.output import show_error
 
 USAGE_EXIT_CODE = 2
 

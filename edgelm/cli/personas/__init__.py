@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from edgelm.cli.actions import add_action, add_json
-from edgelm.cli.answer_flags import add_sampling, said_settings
-from edgelm.cli.manage.confirm import add_yes, confirmed
-from edgelm.cli.output import print_json, say
+from edgelm.cli.parsing.actions import add_action, add_json
+from edgelm.cli.parsing.answer_flags import add_sampling, said_settings
+from edgelm.cli.parsing.confirm import add_yes, confirmed
+from edgelm.cli.parsing.texts import text_or_file
 from edgelm.cli.show.facts import fact_lines
-from edgelm.cli.stdin import text_or_file
+from edgelm.cli.show.output import print_json, say
 from edgelm.errors import OptionError
+
+EXAMPLES = (
+    "edgelm personas save editor --system @editor.txt --temperature 0.2",
+    "edgelm chat --persona editor",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

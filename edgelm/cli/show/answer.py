@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from edgelm.cli.output import ERASE_LINE, dim, is_terminal, print_json, say
+from edgelm.cli.show.output import ERASE_LINE, dim, is_terminal, print_json, say
 from edgelm.cli.show.token_table import print_tokens
 from edgelm.runtime.chat.tool_loop import ToolEvent, ToolResult
 from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Token, Usage

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgelm.cli.output import console
+from edgelm.cli.show.output import console
 
 if TYPE_CHECKING:
     from edgelm.runtime.events import Token

@@ -12,8 +12,8 @@ import pytest
 from fake_api import FakeApi
 
 from edgelm.cli.chat.loop import COMMANDS
-from edgelm.cli.form import form_of_answer
 from edgelm.cli.main import main
+from edgelm.cli.parsing.answer_form import form_of_answer
 from edgelm.cli.show.answer import TextAnswer, event_json
 from edgelm.cli.show.token_table import print_tokens
 from edgelm.conversation.commands import COMMANDS as APP_COMMANDS

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fake_api import FakeApi
 
-from edgelm.cli.choose import choose_model
 from edgelm.cli.main import main
+from edgelm.cli.parsing.default_model import choose_model
 from edgelm.cli.show.answer import TextAnswer, describe_usage
 from edgelm.library.manifest import Manifest
 from edgelm.runtime.events import Finished, Prefill, Text, Usage

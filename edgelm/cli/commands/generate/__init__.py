@@ -1,0 +1,333 @@
+"""`edgelm generate`: answers a file of prompts, many at once, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.parsing.answer_flags import (
+    add_form,
+    add_limits,
+    add_logprobs,
+    add_sampling,
+    said_settings,
+    say_recommended,
+)
+from edgelm.cli.parsing.answer_form import form_of_answer
+from edgelm.cli.parsing.default_model import choose_model
+from edgelm.cli.parsing.model_flags import add_adapter, add_dtype, add_model
+from edgelm.cli.parsing.texts import check_text, read_stdin, text_or_file
+from edgelm.cli.show.output import say, warn
+from edgelm.cli.show.progress_bars import progress_bars
+from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
+from edgelm.units import count
+
+if TYPE_CHECKING:
+    from edgelm.adapters.files import AdapterUse
+    from edgelm.cli.commands.generate.answer_file import AnswerFile, AnswerWriter
+    from edgelm.cli.commands.generate.prompt_rows import BadRow, PromptRow
+    from edgelm.progress import OnProgress
+    from edgelm.runtime.batching.results import BatchResult
+
+EXAMPLES = (
+    "edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",
+    "edgelm generate MODEL --input rows.csv --template 'Translate: {text}' --output answers.jsonl --chat",
+)
+
+_LISTED = 20
+"""Bad rows shown at most."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    from edgelm.cli.commands.generate.prompt_table import FORMATS
+    from edgelm.runtime.batching.options import BatchOptions
+
+    add = parser.add_argument
+    add_model(parser, nargs="?")
+    add(
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="prompts, by its ending: one JSON object a line, .txt, .csv or .tsv; - is stdin",
+    )
+    add(
+        "--format",
+        choices=FORMATS,
+        help="what the input is, whatever its name (default: by its ending, else jsonl)",
+    )
+    add(
+        "--template",
+        metavar="TEXT",
+        help="a prompt of each row of a table, its columns in braces, as in 'Translate: {text}'; of a line, {text}",
+    )
+    add("--output", required=True, metavar="FILE", help="answers, appended as they come; - is stdout")
+    add(
+        "--chat",
+        action="store_true",
+        help='ask each "prompt" as a user\'s message, through the chat template',
+    )
+    add("--system", metavar="TEXT|@FILE", help="the system prompt of messages that have none")
+    add_limits(parser)
+    add_logprobs(parser)
+    add_adapter(parser)
+    add_dtype(parser)
+    add("--skip-bad", action="store_true", help="leave out rows that cannot be asked, instead of stopping")
+    add("--retry-failed", action="store_true", help="ask again what was answered with an error")
+    add("--force", action="store_true", help="go on in a file that another model, prompt or setting wrote to")
+    add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
+    BatchOptions.add_flags(parser)
+    add_form(parser.add_argument_group("form of the answers"))
+    add_sampling(
+        parser.add_argument_group("sampling, of rows that do not say otherwise; else as the model recommends")
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        FormatError: rows that cannot be asked, all listed; or the output holds something else than answers.
+        OutputError: the output is another run's, or the disk refuses.
+        EngineError: some prompts failed; their answers say why.
+        Interrupted: Ctrl-C; the same command goes on.
+    """
+    settings = _settings(arguments)
+    rows = _read(arguments)
+    name = arguments.model or choose_model()
+    with ExitStack() as stack:
+        on_progress = stack.enter_context(progress_bars())
+        directory = _find(name, on_progress)
+        uses = _uses(arguments.adapter, directory)
+        run_id = _run_id(directory, uses, settings)
+        writer, rest = _open(arguments, rows, run_id, stack)
+        if len(rest) < len(rows):
+            say(f"{len(rows) - len(rest):,} of {count(len(rows), 'prompt')} are answered already")
+        if not rest:
+            return
+        model = stack.enter_context(closing(_load(directory, arguments, on_progress)))
+        say_recommended(model, said_settings(arguments))
+        asked = [row.prompt for row in rest]
+        results = model.generate_many(asked, rows=arguments.rows, on_progress=on_progress, **settings)
+        failed = _answer(rest, results, writer, run_id)
+    if failed:
+        raise EngineError(
+            f"{failed:,} of {count(len(rest), 'prompt')} failed",
+            hint='their answers say why, under "error"; --retry-failed asks them again',
+        )
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of all rows; checked before a file is read."""
+    from edgelm.runtime.batching.options import BatchOptions
+    from edgelm.runtime.generation.options import GenerationOptions
+
+    BatchOptions.from_flags(arguments)
+    settings = {
+        **said_settings(arguments),
+        "stop": tuple(check_text(text, "--stop") for text in arguments.stop),
+        "grammar": form_of_answer(schema=arguments.schema, regex=arguments.regex, grammar=arguments.grammar),
+    }
+    GenerationOptions().changed(**settings)
+    return settings
+
+
+def _read(arguments: argparse.Namespace) -> list[PromptRow]:
+    from edgelm.cli.commands.generate.prompt_rows import Wrapping, as_read, check_rows, read_rows
+    from edgelm.cli.commands.generate.prompt_table import check_template, format_of, table_rows, text_rows
+
+    system = None if arguments.system is None else text_or_file(arguments.system, "--system")
+    wrapping = Wrapping(chat=arguments.chat, system=system)
+    form = format_of(arguments.input, arguments.format)
+    check_template(arguments.template, form)
+    text = _input_text(arguments)
+    if form == "jsonl":
+        rows, bad = read_rows(text, wrapping)
+    elif form == "text":
+        rows, bad = check_rows(text_rows(text, arguments.template), as_read, wrapping)
+    else:
+        delimiter = "," if form == "csv" else "\t"
+        found = table_rows(text, arguments.template, delimiter=delimiter, name=arguments.input)
+        rows, bad = check_rows(found, as_read, wrapping)
+    if bad:
+        _report_bad(bad, arguments)
+    if not rows:
+        hint = 'a line is {"prompt": "…"}' if form == "jsonl" else None
+        raise FormatError(f"{arguments.input} holds no prompts", hint=hint)
+    return rows
+
+
+def _input_text(arguments: argparse.Namespace) -> str:
+    if arguments.input == "-":
+        return read_stdin()
+    path = Path(arguments.input)
+    output = Path(arguments.output)
+    if arguments.output != "-" and path.exists() and output.exists() and path.samefile(output):
+        raise OptionError(f"--input and --output are both {path}")
+    try:
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not UTF-8 text at offset {error.start}") from error
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _report_bad(bad: Sequence[BadRow], arguments: argparse.Namespace) -> None:
+    """List the rows that cannot be asked.
+
+    Raises:
+        FormatError: unless they are to be skipped.
+    """
+    listed = [f"  line {row.line}: {row.reason}" for row in bad[:_LISTED]]
+    if len(bad) > _LISTED:
+        listed.append(f"  and {len(bad) - _LISTED:,} more")
+    plural = "" if len(bad) == 1 else "s"
+    text = "\n".join([f"{len(bad):,} row{plural} of {arguments.input} cannot be asked", *listed])
+    if not arguments.skip_bad:
+        raise FormatError(text, hint="--skip-bad leaves them out")
+    warn(text)
+
+
+def _find(name: str, on_progress: OnProgress) -> Path:
+    from edgelm.api import find_model
+
+    return find_model(name, on_progress)
+
+
+def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUse]:
+    """The adapters that were named, found before anything runs."""
+    if not adapters:
+        return ()
+    from edgelm.adapters.files import find_uses
+
+    return find_uses(adapters, directory)
+
+
+def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any]) -> str:
+    """A hash of everything but the prompt that determines an answer."""
+    from edgelm.cli.commands.generate.prompt_rows import digest
+    from edgelm.runtime.generation.recommended import recommended
+    from edgelm.zoo.weights.fingerprint import adapter_fingerprint, fingerprint
+
+    advice = recommended(directory)
+    try:
+        weights = fingerprint(directory)
+        on_top = [(adapter_fingerprint(use.directory), use.weight) for use in uses] or None
+    except OSError as error:
+        raise NotFoundError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return digest([weights, on_top, settings, dict(advice.settings), advice.max_tokens])
+
+
+def _open(
+    arguments: argparse.Namespace, rows: list[PromptRow], run_id: str, stack: ExitStack
+) -> tuple[AnswerWriter, list[PromptRow]]:
+    """Where answers go, and the rows that have none there yet."""
+    from edgelm.cli.commands.generate.answer_file import AnswerFile, StdoutAnswers
+
+    if arguments.output == "-":
+        _refuse_without_a_file(arguments)
+        return StdoutAnswers(), rows
+    file = stack.enter_context(AnswerFile(Path(arguments.output)))
+    if not arguments.force:
+        _check_same_run(file, rows, run_id, arguments.output)
+    if arguments.retry_failed:
+        file.drop_failed()
+    return file, [row for row in rows if row.id not in file.done]
+
+
+def _refuse_without_a_file(arguments: argparse.Namespace) -> None:
+    """What goes on in a file of answers has no meaning on stdout.
+
+    Raises:
+        OptionError: it was asked for.
+    """
+    for flag in ("retry_failed", "force"):
+        if getattr(arguments, flag):
+            name = f"--{flag.replace('_', '-')}"
+            raise OptionError(
+                f"{name} goes on in a file of answers, and --output is stdout", hint=f"leave {name} out"
+            )
+
+
+def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, output: str) -> None:
+    hint = "choose another --output, or --force to go on and mix them"
+    for done in file.done.values():
+        if done.run != run_id:
+            raise OutputError(
+                f"line {done.line} of {output} is of run {done.run}, this is {run_id}: another model, adapter"
+                " or setting",
+                hint=hint,
+            )
+    for row in rows:
+        found = file.done.get(row.id)
+        if found is not None and found.prompt != row.digest:
+            raise OutputError(
+                f"line {found.line} of {output} answers another prompt than line {row.line} of the input,"
+                f" both of id {row.id!r}",
+                hint=hint,
+            )
+
+
+def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgress) -> Any:
+    from edgelm.api import load
+    from edgelm.library.recent import remember_model
+
+    say(f"loading {directory.name}")
+    model = load(
+        directory,
+        adapter=arguments.adapter,
+        dtype=arguments.dtype,
+        check_fit=not arguments.no_fit_check,
+        on_progress=on_progress,
+    )
+    remember_model(model.name)
+    return model
+
+
+def _answer(
+    rows: Sequence[PromptRow],
+    results: Generator[BatchResult, None, None],
+    writer: AnswerWriter,
+    run_id: str,
+) -> int:
+    """Write each answer as it comes; how many are errors."""
+    done = failed = 0
+    try:
+        with closing(results):
+            for result in results:
+                writer.write(answer_row(rows[result.index], result, run_id))
+                done += 1
+                failed += result.error is not None
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped after {done:,} of {count(len(rows), 'prompt')}",
+            hint="the same command goes on from there",
+        ) from None
+    return failed
+
+
+def answer_row(row: PromptRow, result: BatchResult, run_id: str) -> dict[str, Any]:
+    """One line of the output; `docs/batch.md` has its fields."""
+    answer: dict[str, Any] = {"id": row.id, "text": None, "reason": None, "usage": None, "error": None}
+    completion, error = result.completion, result.error
+    if error is not None:
+        answer["error"] = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    if completion is not None:
+        usage = completion.usage
+        answer |= {"text": completion.text, "reason": completion.reason}
+        answer["usage"] = {
+            name: getattr(usage, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+        }
+        more = {
+            "thinking": completion.thinking,
+            "tool_calls": [dataclasses.asdict(call) for call in completion.tool_calls],
+            "logprobs": [dataclasses.asdict(token) for token in completion.logprobs],
+        }
+        answer |= {name: value for name, value in more.items() if value}
+    if row.meta is not None:
+        answer["meta"] = row.meta
+    return {**answer, "run": run_id, "prompt": row.digest}

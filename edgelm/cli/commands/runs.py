@@ -1,0 +1,290 @@
+"""`edgelm runs`: what was trained, how it went, and orders to what is being trained."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.cli.parsing.actions import add_action, add_force, add_json, check_file
+from edgelm.cli.parsing.confirm import add_yes, confirmed
+from edgelm.cli.show.facts import fact_lines, labelled
+from edgelm.cli.show.output import console, print_json, say
+from edgelm.errors import NotFoundError, OptionError
+from edgelm.units import count, format_bytes
+
+if TYPE_CHECKING:
+    from edgelm.store.runs import Run, Runs
+
+EXAMPLES = (
+    "edgelm runs",
+    "edgelm runs show 20261125",
+    "edgelm runs plot 20261125",
+)
+
+
+_CURVES = ("loss", "smoothed", "validation", "learning_rate", "grad_norm", "tokens_per_s")
+_MARKS = ("", "×", "o", "+", "*", "#")
+"""Of curves drawn as text; the first is a line."""
+_WIDEST, _HIGHEST = 120, 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    add_json(parser)
+    parser.set_defaults(action=_list)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
+    add_action(actions, "list", "every run, newest first", _list, aliases=("ls",))
+    show = add_action(
+        actions, "show", "settings, hashes and losses of a run, or of several side by side", _show
+    )
+    show.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    plot = add_action(actions, "plot", "draw the losses of runs", _plot)
+    plot.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    plot.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="an .svg or .png file (default: the terminal)"
+    )
+    plot.add_argument("--curve", default="smoothed", choices=_CURVES, help="what is drawn (default smoothed)")
+    add_force(plot)
+    for order, text in (
+        ("stop", "end a run after its step, with a checkpoint"),
+        ("pause", "let a run wait"),
+        ("resume", "let a paused run go on; edgelm tune --resume is for one that ended"),
+        ("checkpoint", "write a checkpoint now"),
+    ):
+        action = add_action(actions, order, text, _order)
+        action.add_argument("run", metavar="RUN", help="a run that is being trained")
+        action.set_defaults(order=order)
+    delete = add_action(
+        actions, "delete", "remove runs; adapters in the library stay", _delete, aliases=("remove", "rm")
+    )
+    delete.add_argument("runs", metavar="RUN", nargs="+", help="a run's name, or a part that only it has")
+    add_yes(delete)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        NotFoundError: no such run.
+        OptionError, OutputError: a chart that cannot be drawn, or a run that is being trained.
+    """
+    arguments.action(arguments)
+
+
+def _open() -> Any:
+    from edgelm import paths
+    from edgelm.store.database import Database
+    from edgelm.store.runs import SCHEMA
+
+    return closing(Database(paths.database(), SCHEMA))
+
+
+def _found(runs: Runs, text: str) -> Run:
+    every = runs.all()
+    found = [run for run in every if run.name == text] or [run for run in every if text in run.name]
+    if len(found) != 1:
+        what = f"{count(len(found), 'run')} are" if found else "no run is"
+        raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
+    return found[0]
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from edgelm import paths
+    from edgelm.store.runs import Runs
+
+    every: list[Run] = []
+    if paths.database().exists():  # looking writes nothing, and a home that takes no files is an empty one
+        with _open() as database:
+            every = [_current(run) for run in Runs(database).all()]
+    if arguments.json:
+        print_json(every)
+    elif every:
+        _print_table(every)
+    else:
+        say("nothing was trained yet: edgelm tune MODEL --data FILE")
+
+
+def _current(run: Run) -> Run:
+    """A run whose process died says that it is running; it is not."""
+    import dataclasses
+
+    from edgelm.runs.folder import RunFolder
+
+    if run.status == "running" and RunFolder(Path(run.directory)).owner() is None:
+        return dataclasses.replace(run, status="interrupted")
+    return run
+
+
+def _print_table(every: list[Run]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    for heading in ("status", "model", "method", "data"):
+        table.add_column(heading)
+    for heading in ("step", "loss", "validation"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in every:
+        steps = f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
+        cells = (
+            run.name,
+            run.status,
+            run.model,
+            run.method,
+            Path(run.data).name,
+            steps,
+            _nats(run.loss),
+            _change(run),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console().print(table)
+
+
+def _nats(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _change(run: Run) -> str:
+    return f"{_nats(run.first_loss)} → {_nats(run.best_loss)}" if run.best_loss is not None else ""
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from edgelm.store.runs import Runs
+
+    with _open() as database:
+        runs = Runs(database)
+        found = [_current(_found(runs, text)) for text in dict.fromkeys(arguments.runs)]
+        curves = {run.name: runs.curve(run.name, "validation") for run in found}
+    if arguments.json:
+        print_json([{"run": run, "validation": curves[run.name]} for run in found])
+    elif len(found) == 1:
+        for line in _lines(found[0], curves[found[0].name]):
+            print(line)
+    else:
+        _print_table(found)
+        _print_differences(found)
+
+
+def _lines(run: Run, validations: list[tuple[int, float]]) -> Iterator[str]:
+    facts = {
+        "name": run.name, "status": run.status, "created": run.created,
+        "model": f"{run.model} ({run.base_sha256[:12]})", "data": f"{run.data} ({run.data_sha256[:12]})",
+        "steps": f"{run.step} of {run.total_steps}", "training loss": _nats(run.loss), "adapter": run.adapter,
+        "directory": run.directory, "error": run.error,
+    }  # fmt: skip
+    known = [(name, value) for name, value in facts.items() if value]
+    yield from labelled(
+        [*known, *(("validation", f"{loss:.4f} after step {step}") for step, loss in validations)]
+    )
+    yield from fact_lines({"settings": run.config["settings"]})
+
+
+def _print_differences(found: list[Run]) -> None:
+    """Settings that are not the same in all."""
+    from rich.table import Table
+    from rich.text import Text
+
+    settings = {run.name: {**run.config["settings"], "data": run.data_sha256[:12]} for run in found}
+    names = [
+        key
+        for key in next(iter(settings.values()))
+        if len({str(said.get(key)) for said in settings.values()}) > 1
+    ]
+    table = Table("setting", *settings, box=None, pad_edge=False, header_style="bold")
+    for key in names:
+        table.add_row(Text(key), *(Text(str(said.get(key))) for said in settings.values()))
+    console().print(table)
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    from edgelm.store.runs import Runs
+
+    if arguments.output is not None:
+        from edgelm.charts import check_format
+
+        check_format(arguments.output)
+        check_file(arguments.output, arguments)
+    with _open() as database:
+        runs = Runs(database)
+        curves = {
+            run.name: runs.curve(run.name, arguments.curve)
+            for run in (_found(runs, t) for t in arguments.runs)
+        }
+    empty = [name for name, points in curves.items() if not points]
+    if empty:
+        raise OptionError(f"run {empty[0]} has no curve {arguments.curve!r}")
+    if arguments.output is None:
+        _show_curves(curves, arguments)
+    else:
+        _draw_curves(curves, arguments)
+
+
+def _show_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:
+    """As text, as wide as the terminal; with `--json` the points."""
+    if arguments.json:
+        print_json(curves)
+        return
+    import shutil
+
+    from edgelm_tui.tune.plot import Series, draw
+
+    size = shutil.get_terminal_size()
+    series = [
+        Series(name, points, "", mark=_MARKS[at % len(_MARKS)])
+        for at, (name, points) in enumerate(curves.items())
+    ]
+    picture = draw(series, min(size.columns, _WIDEST), min(size.lines - 1, _HIGHEST))
+    print(f"{arguments.curve} by step")
+    print("\n".join(line.rstrip() for line in picture.plain.splitlines()))
+
+
+def _draw_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:
+    from edgelm.charts import chart
+
+    with chart(
+        arguments.output,
+        title=f"{arguments.curve} of {count(len(curves), 'run')}",
+        x="step",
+        y=arguments.curve,
+    ) as axes:
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), label=name)
+    if arguments.json:
+        print_json({"chart": arguments.output})
+    else:
+        print(arguments.output)
+
+
+def _order(arguments: argparse.Namespace) -> None:
+    from edgelm.runs.control import send
+    from edgelm.runs.folder import find_run
+
+    folder = find_run(arguments.run)
+    if folder.owner() is None:
+        raise NotFoundError(
+            f"run {folder.name} is not being trained", hint=f"edgelm tune --resume {folder.name}"
+        )
+    send(folder.path, arguments.order)
+    say(f"{folder.name} was told to {arguments.order}; it does so after its step")
+
+
+def _delete(arguments: argparse.Namespace) -> None:
+    from edgelm.runs.folder import RunFolder, delete_run
+    from edgelm.store.runs import Runs
+
+    with _open() as database:
+        runs = Runs(database)
+        found = [_found(runs, text) for text in dict.fromkeys(arguments.runs)]
+        question = f"Delete {', '.join(run.name for run in found)}?"
+        if not confirmed(question, yes=arguments.yes):
+            say("nothing was deleted")
+            return
+        for run in found:
+            folder = RunFolder(Path(run.directory))
+            freed = delete_run(folder) if folder.path.is_dir() else 0
+            runs.delete(run.name)
+            say(f"deleted {run.name}: {format_bytes(freed)} freed")

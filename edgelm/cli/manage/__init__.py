@@ -1,1 +1,0 @@
-"""Removing, renaming and copying what is in the library, with what refers to it."""

@@ -1,0 +1,61 @@
+"""Every command in one table, a line each; `edgelm --help` prints it without importing any of them.
+
+A command's module has `EXAMPLES`, `add_arguments(parser)` and `run(arguments)`; it is imported when the command is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+
+class CommandModule(Protocol):
+    """What the module of a command holds."""
+
+    EXAMPLES: Sequence[str]
+    """Command lines that `--help` ends with."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's flags."""
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Run the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; unless `module` says otherwise, its module is `edgelm.cli.commands.<name>`."""
+
+    name: str
+    help: str
+    module: str = ""
+
+    def load(self) -> CommandModule:
+        """Import the command's module."""
+        return cast(CommandModule, importlib.import_module(self.module or f"edgelm.cli.commands.{self.name}"))
+
+
+COMMANDS = (
+    Command("convert", "turn published weights into a quantized MLX model"),
+    Command("chat", "talk to a model, or ask it one thing", "edgelm.cli.chat"),
+    Command("chats", "list, search, print, export and remove saved chats", "edgelm.cli.chats"),
+    Command("personas", "keep system prompts and sampling under names", "edgelm.cli.personas"),
+    Command("generate", "answer a file of prompts, many at once"),
+    Command("models", "list, inspect, download and remove models"),
+    Command("data", "check training data, and see what of it is trained"),
+    Command("plan", "say whether a model fits and how fast it can be"),
+    Command("tune", "teach a model from examples"),
+    Command("runs", "list, compare, plot and delete training runs"),
+    Command("adapters", "list, fuse, merge and exchange what was trained"),
+    Command("bench", "measure prefill and decode at several depths"),
+    Command("eval", "measure perplexity, the distance to another model, and lm-eval tasks"),
+    Command("quantize", "compare ways to quantize a model: size against loss"),
+    Command("completion", "let a shell complete commands, flags and names"),
+    Command("doctor", "report what this machine is and what it lacks"),
+)
+
+ALIASES = {"ls": ("models", "list"), "rm": ("models", "remove")}
+"""Commands of one word → the command and action they stand for."""

@@ -1,0 +1,171 @@
+"""`edgelm doctor`: every line has a status, and every problem a remedy."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgelm.cli.commands import doctor
+from edgelm.device import simulate
+from edgelm.errors import EdgeLMError
+from edgelm.evaluate import probe
+
+MAC = simulate("M3", 16)
+CPU = dataclasses.replace(MAC, backend="cpu", chip="a CPU", generation=None, compiler="/usr/bin/g++")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_READ_BYTES", 1 << 22)
+
+
+def test_every_check_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.run(argparse.Namespace(json=True))
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert {
+        "Python",
+        "mlx",
+        "mlx-lm",
+        "torch",
+        "backend",
+        "memory",
+        "EDGELM_HOME",
+        "library",
+    } <= checks.keys()
+    for check in checks.values():
+        assert check["value"]
+        assert (check["status"] == "ok") == (check["remedy"] is None)
+
+
+def test_the_text_shows_status_value_and_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.run(argparse.Namespace(json=False))
+    shown = capsys.readouterr().out
+    assert "ok" in shown
+    assert "EDGELM_HOME" in shown
+
+
+def test_a_broken_installation_fails_and_says_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = doctor.Check("mlx", "fail", "not installed", "install edgelm again")
+    monkeypatch.setattr(doctor, "run_checks", lambda: iter([broken]))
+    with pytest.raises(EdgeLMError, match="broken: mlx"):
+        doctor.run(argparse.Namespace(json=False))
+    assert "→ install edgelm again" in capsys.readouterr().out
+
+
+def test_a_missing_distribution_is_a_failure() -> None:
+    assert doctor.check_version("edgelm-no-such-thing").status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("check", "remedy"),
+    [
+        (doctor.check_torch(True), "slower"),
+        (doctor.check_blas(dataclasses.replace(CPU, has_fast_blas=False), 7e9), "libopenblas0"),
+        (doctor.check_compiler(dataclasses.replace(CPU, compiler=None), None), "apt install g++"),
+        (doctor.check_compiler(CPU, "cannot execute cc1plus\nand more"), "writable"),
+        (doctor.check_memory(dataclasses.replace(MAC, available_bytes=10**9)), "close other programs"),
+        (doctor.check_open_files(256), "ulimit -n"),
+    ],
+    ids=lambda value: value.name if isinstance(value, doctor.Check) else "",
+)
+def test_what_slows_edgelm_is_warned_of(check: doctor.Check, remedy: str) -> None:
+    assert check.status == "warn"
+    assert remedy in (check.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("core", "rows", "environment", "status", "said", "remedy"),
+    [
+        (
+            "SkylakeX",
+            True,
+            {},
+            "ok",
+            "kernels for SkylakeX, products with one row by the matrix-vector",
+            None,
+        ),
+        ("Prescott", True, {}, "warn", "kernels for Prescott", "install a newer OpenBLAS"),
+        ("Prescott", True, {"OPENBLAS_CORETYPE": "Prescott"}, "warn", "Prescott", "unset OPENBLAS_CORETYPE"),
+        (
+            "Haswell",
+            False,
+            {"EDGELM_ROW_PRODUCTS": "0"},
+            "warn",
+            "general routine",
+            "unset EDGELM_ROW_PRODUCTS",
+        ),
+        ("Haswell", False, {"PATH": ""}, "warn", "general routine", "apt install g++"),
+        ("neoversen1", True, {}, "ok", "kernels for neoversen1", None),
+    ],
+)
+def test_which_kernels_and_routine_openblas_multiplies_with(
+    core: str, rows: bool, environment: dict[str, str], status: str, said: str, remedy: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("EDGELM_ROW_PRODUCTS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: core)
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: rows)
+    monkeypatch.setattr("edgelm.blas.core_for", lambda _: "SKYLAKEX")
+    check = doctor.check_blas(CPU, 1e11)
+    assert check.status == status
+    assert said in check.value
+    assert (remedy in (check.remedy or "")) if remedy else check.remedy is None
+
+
+def test_the_oldest_kernels_are_right_for_the_oldest_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: "Prescott")
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: True)
+    monkeypatch.setattr("edgelm.blas.core_for", lambda _: None)
+    assert doctor.check_blas(CPU, 1e10).status == "ok"
+
+
+def test_a_good_machine_has_no_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.blas.core_type", lambda: "SkylakeX")
+    monkeypatch.setattr("edgelm.blas.has_row_products", lambda: True)
+    checks = (
+        doctor.check_torch(False),
+        doctor.check_blas(CPU, 1e11),
+        doctor.check_compiler(CPU, None),
+        doctor.check_memory(MAC),
+        doctor.check_open_files(4096),
+    )
+    assert {check.status for check in checks} == {"ok"}
+
+
+def test_a_home_that_is_a_file_is_a_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write_text("")
+    assert doctor.check_home().status == "fail"
+    monkeypatch.setenv("EDGELM_HOME", str(home / "below"))
+    assert doctor.check_home().status == "fail"
+
+
+def test_a_broken_model_is_named(home: Path) -> None:
+    (home / "models" / "half").mkdir(parents=True)
+    assert "half" in doctor.check_library().value
+
+
+def test_neither_mlx_lm_nor_transformers_is_imported() -> None:
+    code = (
+        "import sys; from edgelm.cli.commands import doctor; list(doctor.run_checks());"
+        "print([m for m in ('mlx_lm', 'transformers', 'torch') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_the_command_line_finds_it(edgelm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    said = edgelm("doctor", "--json")
+    assert said.returncode == 0
+    assert json.loads(said.stdout)["checks"]

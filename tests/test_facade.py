@@ -25,7 +25,7 @@ from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
 from edgelm.tune.typed import TuneOptions
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.typed import ConversionSettings
+from edgelm_converters.typed_settings import ConversionSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -29,40 +29,40 @@ from edgelm.machine.open_files import raise_open_files
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
-from edgelm.quant.sensitivity import movable_layers
+from edgelm.quant.layers.sensitivity import movable_layers
 from edgelm.zoo.config import normalise_config
 from edgelm.zoo.guards import mlx_lm_errors
-from edgelm_converters.budget.as_stored import AsStored
-from edgelm_converters.budgeted import (
+from edgelm_converters.conversion import Conversion, is_narrow
+from edgelm_converters.estimate import Estimate, OnEstimate, later_steps
+from edgelm_converters.methods.budget.as_stored import AsStored
+from edgelm_converters.methods.budget.choose import (
     budget_bytes,
     decide_by_budget,
     decide_without_measuring,
     refuse_impossible,
 )
-from edgelm_converters.calibrated import Calibrated, read_text, run_calibration
-from edgelm_converters.checkpoint import Checkpoint, wide_notes
-from edgelm_converters.conversion import Conversion, is_narrow
-from edgelm_converters.decisions import choose_dtypes, decide_layers
-from edgelm_converters.distilling import with_trained
-from edgelm_converters.estimate import Estimate, OnEstimate, later_steps
-from edgelm_converters.job import Job, Packed
-from edgelm_converters.limits import check_disk, check_size
-from edgelm_converters.loss import layer_losses, measure_loss
-from edgelm_converters.model_files import converted_config, write_configs
-from edgelm_converters.naming import library_name
-from edgelm_converters.packed import unpacked
-from edgelm_converters.plan import Plan, make_plan
-from edgelm_converters.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
-from edgelm_converters.recognise import open_checkpoint
-from edgelm_converters.result.stopwatch import Stopwatch
-from edgelm_converters.result.there import recorded, refuse_there
-from edgelm_converters.sanitize import grouped
-from edgelm_converters.sensitivities import sensitivities
-from edgelm_converters.sources.tokenizer_files import built_note
-from edgelm_converters.tied import settled
-from edgelm_converters.typed import ConversionSettings
-from edgelm_converters.verify import Comparison, RoundTrip, check_tokenizer, compare
-from edgelm_converters.write import Quantizer, search_scales, write_weights
+from edgelm_converters.methods.budget.sensitivities import sensitivities
+from edgelm_converters.methods.calibration.run import Calibrated, read_text, run_calibration
+from edgelm_converters.methods.distill import with_trained
+from edgelm_converters.pipeline.check import check_disk, check_size
+from edgelm_converters.pipeline.decide import choose_dtypes, decide_layers
+from edgelm_converters.pipeline.job import Job, Packed
+from edgelm_converters.pipeline.sanitize import grouped
+from edgelm_converters.pipeline.settle import settled
+from edgelm_converters.result.existing import recorded, refuse_there
+from edgelm_converters.result.loss import layer_losses, measure_loss
+from edgelm_converters.result.naming import library_name
+from edgelm_converters.result.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
+from edgelm_converters.result.verify import Comparison, RoundTrip, check_tokenizer, compare
+from edgelm_converters.sources.checkpoint import Checkpoint, wide_notes
+from edgelm_converters.sources.huggingface.tokenizer_files import built_note
+from edgelm_converters.sources.recognise import open_checkpoint
+from edgelm_converters.stopwatch import Stopwatch
+from edgelm_converters.targets.mlx.config_files import converted_config, write_configs
+from edgelm_converters.targets.mlx.plan import Plan, make_plan
+from edgelm_converters.targets.mlx.weights import Quantizer, search_scales, write_weights
+from edgelm_converters.typed_settings import ConversionSettings
+from edgelm_converters.weights.packed import unpacked
 
 REUSED_BYTES = 512 << 20
 

@@ -19,12 +19,12 @@ import mlx.core as mx
 from edgelm import device as devices
 from edgelm.errors import FitError
 from edgelm.evaluate.probe import measure_rates
-from edgelm.quant.gptq import ROWS
-from edgelm.quant.search import search
-from edgelm.quant.sensitivity import OUTER_BITS
+from edgelm.quant.layers.sensitivity import OUTER_BITS
+from edgelm.quant.matrix.gptq import ROWS
+from edgelm.quant.matrix.search import search
 from edgelm.units import format_bytes
-from edgelm_converters.calibration_text import ROW_TOKENS
-from edgelm_converters.plan import Plan
+from edgelm_converters.methods.calibration.text import ROW_TOKENS
+from edgelm_converters.targets.mlx.plan import Plan
 from edgelm_converters.workload import Workload
 
 _COLUMN_S = 3e-4

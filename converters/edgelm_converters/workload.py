@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm_converters.plan import Plan
+from edgelm_converters.targets.mlx.plan import Plan
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
 

@@ -18,8 +18,8 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from edgelm.quant.formats import Packed, Settings
 from edgelm.quant.hooks import Call, hook
+from edgelm.quant.matrix.formats import Packed, Settings
 from edgelm.quant.tree import number
 
 Row = tuple[mx.array, Callable[[], mx.array]]

@@ -133,7 +133,7 @@ def gptq(
 ) -> tuple[Any, dict[str, Any]]:
     from mlx_lm.quant import gptq as module
 
-    from edgelm.quant.affine import Grid
+    from edgelm.quant.matrix.affine import Grid
 
     def packed(weight: mx.array, _: int, scales: mx.array, biases: mx.array) -> mx.array:
         grid = Grid(bits, group, mx.float32, scales, biases)

@@ -24,7 +24,7 @@ from edgelm.errors import (
 from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm_converters.convert import convert
-from edgelm_converters.receipt import hash_files
+from edgelm_converters.result.receipt import hash_files
 
 
 def tensors(directory: Path) -> dict[str, mx.array]:
@@ -142,7 +142,7 @@ def test_shards_become_the_same_tensors_as_one_file(source: Path, tmp_path: Path
 def test_large_outputs_are_sharded_with_an_index(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgelm_converters.write.MAX_SHARD_BYTES", 60_000)
+    monkeypatch.setattr("edgelm_converters.targets.mlx.weights.MAX_SHARD_BYTES", 60_000)
     made = convert(source, tmp_path / "out", bits=8, group_size=32)
     index = json.loads((made.directory / "model.safetensors.index.json").read_text())
     names = sorted(path.name for path in made.directory.glob("*.safetensors"))
@@ -157,7 +157,7 @@ def test_slices_of_rows_quantize_to_the_same_codes(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = convert(source, tmp_path / "whole", quality="rtn", bits=4, group_size=32, verify=False)
-    monkeypatch.setattr("edgelm_converters.write.LARGE_BYTES", 5_000)
+    monkeypatch.setattr("edgelm_converters.targets.mlx.weights.LARGE_BYTES", 5_000)
     sliced = convert(source, tmp_path / "sliced", quality="rtn", bits=4, group_size=32, verify=False)
     assert_same(tensors(whole.directory), tensors(sliced.directory))
 

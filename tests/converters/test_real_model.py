@@ -15,7 +15,7 @@ import pytest
 import edgelm
 from edgelm.library.manifest import Manifest
 from edgelm.model.load import load
-from edgelm_converters.texts import LOGITS_TEXT
+from edgelm_converters.result.texts import LOGITS_TEXT
 
 pytestmark = pytest.mark.real
 

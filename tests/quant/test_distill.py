@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 
 from edgelm.quant.distill import Row, UnpackedEmbedding, UnpackedLinear, distill, make_student
-from edgelm.quant.formats import dequantized, rounded
+from edgelm.quant.matrix.formats import dequantized, rounded
 from edgelm.quant.scheme import Scheme
 from edgelm.zoo.network import build_network
 

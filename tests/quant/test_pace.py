@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgelm import device
-from edgelm.quant import formats
-from edgelm.quant.curvature import curvature
-from edgelm.quant.gptq import fit
-from edgelm.quant.search import CHUNK_WEIGHTS, QUICK, THOROUGH, search
+from edgelm.quant.matrix import formats
+from edgelm.quant.matrix.curvature import curvature
+from edgelm.quant.matrix.gptq import fit
+from edgelm.quant.matrix.search import CHUNK_WEIGHTS, QUICK, THOROUGH, search
 
 GPU = device.conversion_pace("metal")
 WEIGHT = mx.array(

@@ -1,1 +1,1 @@
-"""Where a conversion goes, and what is there already."""
+"""The result of a conversion: its name, what stands in its place already, and what it lost."""

@@ -13,7 +13,7 @@ from edgelm.cli.show.quality_rows import show, show_share
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm_converters.frontier import Candidate, Frontier
+    from edgelm_converters.compare import Candidate, Frontier
 
 EXAMPLES = ("edgelm quantize compare smollm2 --bits 3,4 --methods rtn,best --svg frontier.svg",)
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from edgelm.charts import check_format
     from edgelm.evaluate.rows import Measuring
-    from edgelm_converters.frontier import Comparing, compare_methods
+    from edgelm_converters.compare import Comparing, compare_methods
 
     if arguments.svg:
         check_format(Path(arguments.svg))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from edgelm_converters.gguf.generation import token_ids
-from edgelm_converters.gguf.metadata import Keys
-from edgelm_converters.tokenizers import write_gguf_tokenizer
+from edgelm_converters.sources.gguf.generation import token_ids
+from edgelm_converters.sources.gguf.metadata import Keys
 from edgelm_converters.tokenizers.control import find_control
+from edgelm_converters.tokenizers.formats.gguf import write_gguf_tokenizer
 from edgelm_converters.tokenizers.vocabulary import TokenType
 
 N, C, U = TokenType.NORMAL, TokenType.CONTROL, TokenType.USER_DEFINED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgelm_converters.tokenizers import write_gguf_tokenizer
+from edgelm_converters.tokenizers.formats.gguf import write_gguf_tokenizer
 
 pytestmark = pytest.mark.real
 

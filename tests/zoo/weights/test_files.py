@@ -215,7 +215,7 @@ def test_shards_without_an_index_count_as_one_whole_set(
 
 
 def test_a_pytorch_index_decides_too(tmp_path: Path, saves: Path) -> None:
-    from edgelm_converters.pytorch import open_pytorch
+    from edgelm_converters.sources.pytorch.checkpoint import open_pytorch
 
     shutil.copytree(saves / "whole", tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     names = {f"pytorch_model-0000{n}-of-00002.bin": {f"w{n}": torch.full((2,), float(n))} for n in (1, 2)}

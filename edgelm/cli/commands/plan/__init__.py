@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from edgelm_converters.ahead.described import describe
+    from edgelm_converters.describe import describe
 
     device = _device(arguments)
     if arguments.context is not None and arguments.context < 1:

@@ -1,1 +1,0 @@
-"""What a conversion will make, known before anything is written."""

@@ -1,1 +1,0 @@
-"""What a budget may spend on beside widths that it chooses itself."""

@@ -1,0 +1,1 @@
+"""How codes and widths are chosen: quantization methods, budgets and distillation."""

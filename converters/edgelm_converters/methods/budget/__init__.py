@@ -1,0 +1,1 @@
+"""A number of bytes into a width for every tensor."""

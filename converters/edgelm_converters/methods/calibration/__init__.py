@@ -1,0 +1,1 @@
+"""Quantizing every layer from what calibration text does in it."""

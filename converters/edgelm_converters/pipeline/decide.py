@@ -1,0 +1,117 @@
+"""From what was asked and what the source holds to a decision for every layer and a dtype for every tensor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import mlx.core as mx
+
+from edgelm import device
+from edgelm.quant.apply import Decision, decide, quantizable
+from edgelm.quant.recipes import mixed_predicate
+from edgelm.zoo.precision.families import needs_bfloat16
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+
+HALVES = (mx.float16, mx.bfloat16)
+FLOATS = (*HALVES, mx.float32)
+
+TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
+
+
+def decide_layers(
+    network: Any, checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any]
+) -> Decision:
+    """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
+
+    A source that is quantized in whole or in part, even in types that MLX cannot hold, keeps its precision
+    unless another is asked for.
+    """
+    if wanted.keeps_packed and (packed or checkpoint.requantized):
+        modules = quantizable(network)
+        layers = {path: settings for path, settings in checkpoint.requantized.items() if path in modules}
+        return Decision(layers=layers, asked=dict(layers))
+    if wanted.mode == "none":
+        return Decision()
+    scheme = wanted.scheme()
+    if wanted.recipe is None:
+        return decide(network, scheme)
+    assert scheme.group_size is not None
+    paths = [path for path, _ in network.named_modules()]
+    return decide(
+        network, scheme, mixed_predicate(wanted.recipe, paths, len(network.layers), scheme.group_size)
+    )
+
+
+def choose_dtypes(
+    checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any], decision: Decision
+) -> TargetDtype:
+    """The dtype that each floating tensor is cast to.
+
+    "auto" is what runs fastest on this machine, but never loses what a packed source holds: there the
+    scales stay as stored, and float32 vectors join their dtype only if every value survives.
+
+    Args:
+        packed: the modules of the source that are packed and may stay so.
+    """
+    usual, is_gguf = usual_dtype(checkpoint, wanted), checkpoint.origin.kind == "gguf"
+    if packed and not is_gguf and wanted.dtype in ("auto", "source"):
+        return _stored_dtypes(_most_common(checkpoint, FLOATS) or usual, packed)
+    if wanted.dtype == "source":
+        return lambda _, tensor: tensor.dtype
+    keeps = wanted.keeps_packed or (wanted.may_keep_packed and bool(packed or checkpoint.requantized))
+    if wanted.dtype == "auto" and keeps and is_gguf and _half_precision(checkpoint):
+        return _kept_dtypes(usual, decision)
+    return lambda _, tensor: usual
+
+
+def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
+    """As stored; a packed weight that was unpacked, to be quantized anew, gets the dtype of the `scales` beside it."""
+
+    def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
+        path, _, kind = name.rpartition(".")
+        return scales if kind == "weight" and path in packed else tensor.dtype
+
+    return choose
+
+
+def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:
+    """What most parameters that are not quantized become."""
+    if wanted.dtype not in ("auto", "source"):
+        return cast(mx.Dtype, getattr(mx, wanted.dtype))
+    if wanted.dtype == "source":
+        return _most_common(checkpoint, FLOATS) or mx.float32
+    half = _half_precision(checkpoint) if checkpoint.origin.kind == "gguf" else None
+    if half is not None:
+        return half
+    if needs_bfloat16(checkpoint.config):
+        return mx.bfloat16
+    return cast(mx.Dtype, getattr(mx, device.preferred_dtype(device.detect())))
+
+
+def _half_precision(checkpoint: Checkpoint) -> mx.Dtype | None:
+    """The half precision that most tensors of a GGUF are in; None if it holds float32 alone."""
+    # Types that MLX cannot hold come dequantized, and have float16 scales in the file.
+    return _most_common(checkpoint, HALVES) or (mx.float16 if checkpoint.requantized else None)
+
+
+def _most_common(checkpoint: Checkpoint, among: tuple[mx.Dtype, ...]) -> mx.Dtype | None:
+    counts = Counter(tensor.dtype for tensor in checkpoint.tensors.values() if tensor.dtype in among)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _kept_dtypes(half: mx.Dtype, decision: Decision) -> TargetDtype:
+    def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
+        if tensor.dtype != mx.float32:
+            return tensor.dtype
+        if name.removesuffix(".weight") in decision.layers:
+            return half
+        return half if len(tensor.shape) == 1 and _survives(tensor.read(), half) else mx.float32
+
+    return choose
+
+
+def _survives(values: mx.array, dtype: mx.Dtype) -> bool:
+    return bool(mx.array_equal(values.astype(dtype).astype(values.dtype), values).item())

@@ -1,0 +1,98 @@
+"""One conversion under way: what is asked for, of what, and where it is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.progress import OnProgress
+from edgelm.zoo.guards import mlx_lm_errors
+from edgelm.zoo.network import build_network
+from edgelm.zoo.weights.network import packed_as
+from edgelm_converters.conversion import Conversion
+from edgelm_converters.estimate import OnEstimate
+from edgelm_converters.pipeline.sanitize import sanitized
+from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.stopwatch import Stopwatch
+from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.weights.packed import imported
+
+Packed = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Passed from step to step; `settled` and `rounding` are how a step changes what is asked for."""
+
+    checkpoint: Checkpoint
+    config: dict[str, Any]
+    """Normalised."""
+    wanted: Conversion
+    directory: Path
+    """What is being made, under a name of its own until it is whole."""
+    source_hashes: Future[dict[str, str]]
+    """SHA-256 by file name, being computed beside the rest."""
+    on_progress: OnProgress
+    on_estimate: OnEstimate
+    """Called with what a long step will take, before it starts."""
+    notes: list[str] = field(default_factory=list)
+    """What was found in the source that the receipt is to say."""
+    dropped: dict[str, None] = field(default_factory=dict)
+    """The source's tensors that the architecture leaves out, in order."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """Runs since the conversion was asked for."""
+    rounded_because: str | None = None
+    """Why weights are rounded to nearest where the default is to calibrate."""
+
+    @property
+    def stage(self) -> Path:
+        """For tensors that must be copied before they can be computed with."""
+        return self.directory / ".stage"
+
+    def settled(self, plan: Plan) -> Job:
+        """With the quality that the layers of `plan` get."""
+        return replace(self, wanted=self.wanted.settled(plan.quantize.values()))
+
+    def rounding(self, because: str) -> Job:
+        """With weights rounded to nearest after all."""
+        return replace(self, wanted=self.wanted.rounding(), rounded_because=because)
+
+    def network(self) -> Any:
+        """A fresh unquantized network; costs no memory until it is evaluated."""
+        return build_network(self.config, self.checkpoint.origin.files[0].parent)
+
+    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
+        """The source's tensors under the names of `network`, and the modules that are packed in it.
+
+        `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
+        """
+        foreign = "quantization_config" in self.config and "quantization" not in self.config
+        if foreign and self.checkpoint.origin.kind == "huggingface":
+            return imported(self.checkpoint.origin.files[0].parent, self.config)
+        # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
+        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
+            found = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
+            packed = self._packed(network, found.tensors)
+        self.dropped.update(dict.fromkeys(found.dropped))
+        return found.tensors, packed
+
+    def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> Packed:
+        """How modules are packed: as the config says of each, else as their shapes do, which is how they are loaded."""
+        if self.checkpoint.origin.kind != "huggingface":
+            return self.checkpoint.quantization
+        named, modules = self.config.get("quantization") or {}, dict(network.named_modules())
+        return {
+            path: settings
+            if path in named or path not in modules
+            else packed_as(path, modules[path], tensors)
+            for path, settings in self.checkpoint.quantization.items()
+        }
+
+    def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], Packed]:
+        """A fresh network and the source's tensors for it, opened anew: `edgelm_converters.weights.source_weights.Inputs`."""
+        network = self.network()
+        tensors, packed = self.inputs(network)
+        return network, tensors, packed

@@ -1,0 +1,43 @@
+"""A checkpoint with its tensors as the architecture reads them, and a config that says whether the head is the embedding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.zoo.weights import head
+from edgelm.zoo.weights.layout import Compute, arranged
+from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+
+
+def settled(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any], list[str]]:
+    """The checkpoint with the tensors that its normalised config wants, that config, and what the receipt says of it.
+
+    See `edgelm.zoo.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
+    ties them.
+    """
+    tensors = arranged(config, checkpoint.tensors, _derived)
+
+    def are_equal(one: str, other: str) -> bool:
+        first, second = tensors[one], tensors[other]
+        same = first.shape == second.shape and first.dtype == second.dtype
+        return same and head.are_equal(first.read(), second.read())
+
+    found = head.settle(config, tensors, are_equal, checkpoint.origin.files[0].parent)
+    changed = dataclasses.replace(checkpoint, tensors=head.applied(found, tensors))
+    return changed, found.config, [found.note] if found.note else []
+
+
+def _derived(given: Sequence[LazyTensor], compute: Compute) -> LazyTensor:
+    """A tensor that is computed from others when it is read."""
+    made = compute([mx.zeros(tensor.shape, tensor.dtype) for tensor in given])
+    return LazyTensor(
+        tuple(made.shape),
+        made.dtype,
+        lambda: compute([tensor.read() for tensor in given]),
+        given[0].stored_as,
+        is_lazy_array=all(tensor.is_lazy_array for tensor in given),
+    )

@@ -1,0 +1,166 @@
+"""What a quantization lost: source, result and round-to-nearest side by side on the shipped held-out text.
+
+All three are run from lazily read weights that each layer drops, one after the other, so a model need not fit
+in memory to be measured. Round-to-nearest gets the same width and group in every layer: the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.evaluate.compare import Comparison, compare
+from edgelm.evaluate.quality import SHIPPED
+from edgelm.evaluate.receipt import LayerLoss, QualityReceipt
+from edgelm.evaluate.reference import Reference
+from edgelm.evaluate.rows import Measuring, Row, held_out_rows
+from edgelm.evaluate.scores import Estimate
+from edgelm.model.load import load_tokenizer
+from edgelm.progress import OnProgress, Progress
+from edgelm.quant.layers.layerwise import Outcome
+from edgelm.quant.matrix import formats
+from edgelm.zoo.config import context_length, normalise_config
+from edgelm.zoo.network import build_network
+from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
+from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.weights.packed import unpacked
+from edgelm_converters.weights.source_weights import Inputs
+from edgelm_converters.weights.streamed import lazy_weights, run_streamed
+
+TASK = "Measuring the loss"
+_ROW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Converted, and rounded to the same widths, against the source."""
+
+    comparison: Comparison
+    rounded_kl: Estimate | None
+    """None where the conversion rounds anyway."""
+
+    def receipt(
+        self, plan: Plan, quality: str, layers: tuple[LayerLoss, ...], calibration: Mapping[str, Any],
+        cost: tuple[float, int],
+    ) -> QualityReceipt:  # fmt: skip
+        """With what the conversion knows: its layers, its calibration, and (elapsed_s, peak_memory_bytes)."""
+        return QualityReceipt.of(
+            self.comparison,
+            method=quality,
+            bits_per_weight=round(plan.bits_per_weight, 3),
+            size_bytes=plan.size_bytes,
+            text=SHIPPED,
+            rounded_kl=self.rounded_kl,
+            calibration={key: calibration[key] for key in ("source", "tokens", "seed") if key in calibration},
+            layers=layers,
+            elapsed_s=cost[0],
+            peak_memory_bytes=cost[1],
+        )
+
+
+def measure_loss(
+    inputs: Inputs, plan: Plan, directory: Path, config: dict[str, Any], tokens: int, *, rounds: bool,
+    on_progress: OnProgress,
+) -> Loss:  # fmt: skip
+    """Run all of them on about `tokens` held-out tokens.
+
+    Args:
+        inputs: opens the source anew.
+        directory: the converted model, with its `config`.
+        rounds: the conversion rounds to nearest, so it needs no round-to-nearest beside it.
+
+    Raises:
+        OptionError: there is not so much text, or less than a row was asked for.
+        UnsupportedError: the architecture cannot be streamed.
+    """
+    rows = _rows(directory, config, tokens)
+    steps = 2 if rounds else 3
+
+    def announce(done: int, what: str) -> None:
+        on_progress(Progress(TASK, done, steps, "steps", what))
+
+    announce(0, "source")
+    with _run_source(inputs, rows) as reference:
+        announce(1, "result")
+        with run_directory(directory, rows) as result:
+            comparison = compare(reference, result)
+        rounded = None
+        if not rounds:
+            announce(2, "round to nearest")
+            with _run_source(inputs, rows, _rounding(plan)) as result:
+                rounded = compare(reference, result).mean_kl
+    announce(steps, "")
+    return Loss(comparison, rounded)
+
+
+def _rows(directory: Path, config: dict[str, Any], tokens: int) -> list[Row]:
+    length = min(_ROW_TOKENS, context_length(config) or _ROW_TOKENS)
+    return held_out_rows(load_tokenizer(directory, config), Measuring(tokens=tokens, length=length))
+
+
+Change = Callable[[str, mx.array], mx.array]
+"""(parameter name, its value in float32) → what to run instead."""
+
+
+def _run_source(inputs: Inputs, rows: Sequence[Row], change: Change | None = None) -> Reference:
+    network, tensors, packed = inputs()
+    weights = lazy_weights(unpacked(tensors, packed))
+    if change is not None:
+        weights = {name: change(name, value) for name, value in weights.items()}
+    return run_streamed(network, weights, rows)
+
+
+def run_directory(directory: Path, rows: Sequence[Row]) -> Reference:
+    """The model in `directory`, streamed over `rows`.
+
+    Raises:
+        UnsupportedError: the architecture cannot be streamed.
+    """
+    made = open_huggingface(directory)
+    network = build_network(normalise_config(made.config), directory)
+    weights = lazy_weights(unpacked(made.tensors, made.quantization))
+    if hasattr(network, "sanitize"):
+        weights = network.sanitize(weights)  # as mlx-lm does on every load
+    return run_streamed(network, weights, rows)
+
+
+def _rounding(plan: Plan) -> Change:
+    def change(name: str, value: mx.array) -> mx.array:
+        path, _, kind = name.rpartition(".")
+        settings = plan.quantize.get(path)
+        if settings is None or kind != "weight":
+            return value
+        stored = value.astype(plan.dtypes[name])
+        return formats.dequantized(formats.rounded(stored, settings), settings).astype(mx.float32)
+
+    return change
+
+
+def layer_losses(
+    plan: Plan, quality: str, outcomes: Sequence[Outcome], expected_kl: Mapping[str, float]
+) -> tuple[LayerLoss, ...]:
+    """One entry for each module that was quantized, in the order of the plan."""
+    known = {outcome.path: outcome for outcome in outcomes}
+    method = {"rtn": "rounded", "fast": "search"}.get(quality, "")
+    losses = []
+    for path, settings in plan.quantize.items():
+        outcome = known.get(path)
+        losses.append(
+            LayerLoss(
+                path,
+                bits=settings["bits"],
+                group_size=settings["group_size"],
+                mode=settings.get("mode", "affine"),
+                method=outcome.method if outcome else method,
+                weights=math.prod(plan.inputs[f"{path}.weight"].shape),
+                kl=expected_kl.get(path),
+                relative_error=outcome.relative_error if outcome else None,
+                tokens=outcome.tokens if outcome else None,
+            )
+        )
+    return tuple(losses)

@@ -1,0 +1,97 @@
+"""The receipt of a conversion: what it cost, what became of each kind of tensor, what was lost."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgelm.quant.apply import Decision
+from edgelm_converters.result.verify import Comparison, RoundTrip
+from edgelm_converters.sources.checkpoint import Checkpoint
+from edgelm_converters.targets.mlx.plan import Plan
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Kept in the manifest as plain JSON."""
+
+    elapsed_s: float
+    """From when the conversion was asked for until all but this receipt was written: measuring the loss is in it."""
+    peak_memory_bytes: int
+    """Peak resident size of the process, verification excluded."""
+    parameters: int
+    tensors: dict[str, int]
+    """"Q4_1 → 4-bit group 32 (exact)" → how many."""
+    regrouped: dict[str, int]
+    """Layer → the smaller group its width forced."""
+    left_unquantized: dict[str, int]
+    """Layer → the row width no group divides."""
+    tokenizer: RoundTrip
+    comparison: Comparison | None
+    skipped: str | None
+    """Why there is no comparison."""
+    calibration: dict[str, Any] | None = None
+    """Text, tokens and seed of a calibrated quality, and what became of every module."""
+
+    quality: dict[str, Any] | None = None
+    """What was lost on held-out text: `edgelm.evaluate.receipt.QualityReceipt` as JSON."""
+
+    rounded_because: str | None = None
+    """Why weights were rounded to nearest where the default is to calibrate."""
+
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Names of the source's tensors that mlx-lm's architecture leaves out, numbers starred → how many."""
+
+    notes: list[str] = field(default_factory=list)
+    """What was found in the source, and what was made of it."""
+
+    steps_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of each long step."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return asdict(self)
+
+
+def describe_tensors(checkpoint: Checkpoint, plan: Plan, decision: Decision) -> dict[str, int]:
+    """How many tensors of each stored type became what."""
+    counts: Counter[str] = Counter()
+    for name, tensor in plan.inputs.items():
+        path, _, kind = name.rpartition(".")
+        if path in plan.packed and kind in ("scales", "biases"):
+            continue
+        stored = tensor.stored_as or "packed"
+        if path in plan.packed and kind == "weight":
+            counts[f"{stored} → {_words(plan.packed[path])} (kept)"] += 1
+        elif path in decision.layers and kind == "weight":
+            counts[f"{stored} → {_words(decision.layers[path])}"] += 1
+        else:
+            counts[f"{stored} → {str(plan.dtypes[name]).rpartition('.')[2]}"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _words(settings: dict[str, Any]) -> str:
+    mode = settings.get("mode", "affine")
+    label = f"{settings['bits']}-bit" if mode == "affine" else mode
+    return f"{label} group {settings['group_size']}"
+
+
+def hash_files(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each file in hexadecimal, by file name."""
+    hashes = {}
+    for path in files:
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

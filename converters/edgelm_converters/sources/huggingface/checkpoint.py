@@ -1,0 +1,109 @@
+"""A Hugging Face directory with safetensors: one file or shards, quantized or not."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from edgelm.errors import UnsupportedError
+from edgelm.json_files import read_json
+from edgelm.library.licence import licence_of
+from edgelm.zoo import config as configs
+from edgelm.zoo.weights.files import stored_tensors, weight_files
+from edgelm.zoo.weights.packing import check_packing, with_packing
+from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
+from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor, Origin
+from edgelm_converters.sources.huggingface.tokenizer_files import write_tokenizer_files
+
+DTYPES = {
+    "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
+    "I64": mx.int64, "U8": mx.uint8, "I8": mx.int8, "U16": mx.uint16, "I16": mx.int16, "U64": mx.uint64,
+    "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8, "F64": mx.float32,
+}  # fmt: skip
+"""Header name → what is read (8-bit floats come as bytes); float64, which no GPU has in MLX, as float32."""
+
+_NUMPY = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U64": "<u8", "I64": "<i8", "U32": "<u4", "I32": "<i4",
+    "U16": "<u2", "I16": "<i2", "U8": "|u1", "I8": "|i1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
+    "F8_E8M0": "|u1",
+}  # fmt: skip
+"""Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16."""
+
+
+def open_huggingface(
+    directory: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
+) -> Checkpoint:
+    """The checkpoint in `directory`; only headers are read.
+
+    Raises:
+        NotFoundError, FormatError: files are missing or broken.
+        UnsupportedError: packed in a way that mlx-lm does not import.
+    """
+    config = with_packing(configs.read_config(directory), directory)
+    generation = directory / "generation_config.json"
+    stored = stored_tensors(directory)
+    check_packing(config, {name: found.info for name, found in stored.items()}, directory)
+    shards = {path: _Shard(path) for path in {found.path for found in stored.values()}}
+    tensors = {name: _lazy(shards[found.path], name, found.info) for name, found in stored.items()}
+    files = weight_files(directory)
+    return Checkpoint(
+        origin=Origin(
+            source or str(directory), "huggingface", tuple(files), revision, licence or licence_of(directory)
+        ),
+        config=config,
+        tensors=tensors,
+        write_tokenizer=functools.partial(write_tokenizer_files, directory),
+        quantization=_quantization(config, tensors),
+        generation_config=read_json(generation) if generation.exists() else None,
+    )
+
+
+def _read(path: Path, info: TensorInfo) -> mx.array:
+    """One tensor of a file that `mx.load` refuses as a whole, since some other tensor in it is float64."""
+    stored = np.fromfile(path, np.dtype(_NUMPY[info.dtype]), math.prod(info.shape), offset=info.begin)
+    stored = stored.reshape(info.shape)
+    if info.dtype == "F64":
+        stored = stored.astype(np.float32)
+    array = mx.array(stored)
+    return array.view(mx.bfloat16) if info.dtype == "BF16" else array
+
+
+class _Shard:
+    """Hands out unevaluated arrays over one file, parsing its header once per pass over the names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_refused = any(info.dtype == "F64" for info in read_header(path).values())
+        self._arrays: dict[str, mx.array] = {}
+
+    def take(self, name: str) -> mx.array:
+        if name not in self._arrays:
+            self._arrays = mx.load(str(self.path), format="safetensors")  # type: ignore[assignment]
+        return self._arrays.pop(name)
+
+
+def _lazy(shard: _Shard, name: str, info: TensorInfo) -> LazyTensor:
+    if info.dtype not in DTYPES:
+        raise UnsupportedError(f"tensor {name!r} in {shard.path} is {info.dtype}, which MLX does not hold")
+    if shard.is_refused:
+        read = functools.partial(_read, shard.path, info)
+        return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype)
+    read = functools.partial(shard.take, name)
+    return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, is_lazy_array=True)
+
+
+def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dict[str, dict[str, Any]]:
+    """Settings of the modules that are already packed for MLX, by path."""
+    said = config.get("quantization")
+    if not isinstance(said, dict):
+        return {}
+    default = {"mode": "affine", **{k: v for k, v in said.items() if not isinstance(v, dict | bool)}}
+    paths = [name.removesuffix(".scales") for name in tensors if name.endswith(".scales")]
+    return {
+        path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths
+    }

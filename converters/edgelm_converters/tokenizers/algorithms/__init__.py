@@ -1,0 +1,1 @@
+"""The tokenization algorithms that tokenizer.json can hold: byte-level BPE, sentencepiece's BPE and unigram."""

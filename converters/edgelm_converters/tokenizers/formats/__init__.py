@@ -1,0 +1,1 @@
+"""Readers of published tokenizers: one module for each kind of file."""

@@ -1,0 +1,69 @@
+"""Tensors that arrive quantized: unpacked again when another precision is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.weights.network import load_network
+from edgelm_converters.sources.checkpoint import LazyTensor
+
+Settings = dict[str, Any]
+
+
+def unpacked(inputs: Mapping[str, LazyTensor], packed: Mapping[str, Settings]) -> dict[str, LazyTensor]:
+    """`inputs` with every packed triple replaced by one float32 weight of the same values."""
+    found: dict[str, LazyTensor] = {}
+    for name, tensor in inputs.items():
+        path, _, kind = name.rpartition(".")
+        if path not in packed or kind not in ("weight", "scales", "biases"):
+            found[name] = tensor
+        elif kind == "weight":
+            parts = (tensor, inputs[f"{path}.scales"], inputs.get(f"{path}.biases"))
+            shape = (*tensor.shape[:-1], tensor.shape[-1] * 32 // int(packed[path]["bits"]))
+            read = functools.partial(_dequantize, *parts, packed[path])
+            found[name] = LazyTensor(shape, mx.float32, read, tensor.stored_as)
+    return found
+
+
+def _dequantize(
+    weight: LazyTensor, scales: LazyTensor, biases: LazyTensor | None, settings: Settings
+) -> mx.array:
+    mode = settings.get("mode", "affine")
+    scale, bias = scales.read(), biases.read() if biases is not None else None
+    if mode == "affine":
+        # In the scales' own half precision, code · scale would be rounded once more.
+        scale, bias = scale.astype(mx.float32), bias.astype(mx.float32) if bias is not None else None
+    return mx.dequantize(
+        weight.read(), scale, bias, settings["group_size"], settings["bits"], mode, dtype=mx.float32
+    )
+
+
+def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTensor], dict[str, Settings]]:
+    """Weights quantized by other tools (GPTQ, AWQ, FP8, compressed-tensors, …), as mlx-lm imports them.
+
+    Returns:
+        Lazy tensors under the network's names, and the settings of the packed modules.
+
+    Raises:
+        FormatError: mlx-lm does not know the packing.
+    """
+    network, _ = load_network(directory, config)
+    arrays = flat_parameters(network)
+    packed = {
+        path: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
+        for path, module in network.named_modules()
+        if hasattr(module, "bits") and f"{path}.scales" in arrays
+    }
+    # The dictionary is now all that keeps the lazy arrays alive; each is let go when it is read.
+    network.update({})
+    tensors = {
+        name: LazyTensor(tuple(array.shape), array.dtype, functools.partial(arrays.pop, name), "imported")
+        for name, array in arrays.items()
+    }
+    return tensors, packed

@@ -1,0 +1,152 @@
+"""One matrix into any of MLX's formats, by rounding or by search: what a layer's quantized parameters become.
+
+Affine widths have free scales and biases (`search.py`). mxfp4 and nvfp4 have one scale per block from a coarse
+ladder (powers of two, 8-bit floats): the neighbours of MLX's own choice are tried. mxfp8 is left to MLX: its
+blocks lose so little that the next scale never wins.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm import device
+from edgelm.quant.matrix.affine import pack
+from edgelm.quant.matrix.search import CHUNK_WEIGHTS, THOROUGH, Effort, column_weights, search
+
+Settings = dict[str, Any]
+Packed = dict[str, mx.array]
+"""`weight` (packed codes), `scales` and, in mode affine, `biases`."""
+
+FP4_VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""What the codes 0 to 7 of E2M1 stand for; bit 3 is the sign. OCP Microscaling Formats 1.0, table 4."""
+
+LADDER = {"mxfp4": (-1, 0, 1), "nvfp4": (-3, -2, -1, 0, 1, 2)}
+"""Mode → steps of the scale's own code that are tried."""
+
+
+def rounded(weight: mx.array, settings: Settings) -> Packed:
+    """What `mx.quantize` makes of `weight` [..., R, C]: round-to-nearest, and what mlx-lm writes."""
+    made = mx.quantize(weight, settings["group_size"], settings["bits"], settings.get("mode", "affine"))
+    return dict(zip(("weight", "scales", "biases"), made, strict=False))
+
+
+def searched(
+    weight: mx.array, settings: Settings, importance: mx.array | None = None, effort: Effort = THOROUGH
+) -> Packed:
+    """`weight` [..., R, C] with searched scales, stored in the dtype of `weight`.
+
+    Args:
+        importance: [C], or [E, C] for weights of [E, R, C]; None weighs all columns alike.
+    """
+    if weight.ndim == 3:
+        one = importance is None or importance.ndim == 1
+        parts = [
+            searched(weight[e], settings, importance if one else importance[e], effort)  # type: ignore[index]
+            for e in range(weight.shape[0])
+        ]
+        return {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]}
+    mode = settings.get("mode", "affine")
+    if mode in LADDER:
+        return _block_searched(weight, settings, importance)
+    if mode != "affine":
+        return rounded(weight, settings)
+
+    def make(start: int, stop: int) -> Packed:
+        values = weight[start:stop].astype(mx.float32)
+        grid = search(values, settings["bits"], settings["group_size"], weight.dtype, importance, effort)
+        return grid.packed(grid.encode(values))
+
+    return _in_chunks(weight, make)
+
+
+def dequantized(packed: Packed, settings: Settings) -> mx.array:
+    """What the packed arrays stand for, in float32: what a layer that holds them computes with."""
+    scales, biases = packed["scales"], packed.get("biases")
+    mode = settings.get("mode", "affine")
+    if mode == "affine":
+        assert biases is not None
+        scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
+    return mx.dequantize(
+        packed["weight"], scales, biases, settings["group_size"], settings["bits"], mode, dtype=mx.float32
+    )
+
+
+def lookup(packed: Packed, settings: Settings) -> Callable[[mx.array], mx.array]:
+    """The vectors of a quantized embedding for token ids, in float32; only the rows asked for are unpacked."""
+
+    def look_up(ids: mx.array) -> mx.array:
+        return dequantized({kind: array[ids] for kind, array in packed.items()}, settings)
+
+    return look_up
+
+
+def multiplication(
+    packed: Packed, settings: Settings, bias: mx.array | None
+) -> Callable[[mx.array], mx.array]:
+    """What a quantized linear layer makes of [..., C], in float32; the weight is unpacked for one call."""
+
+    def multiply(inputs: mx.array) -> mx.array:
+        product = inputs @ dequantized(packed, settings).T
+        return product if bias is None else product + bias
+
+    return multiply
+
+
+def _in_chunks(values: mx.array, make: Any) -> Packed:
+    step = max(1, max(4, device.current_pace().chunks) * CHUNK_WEIGHTS // values.shape[1])
+    parts = []
+    for start in range(0, values.shape[0], step):
+        parts.append(make(start, min(start + step, values.shape[0])))
+        mx.eval(parts[-1])
+    return {kind: mx.concatenate([part[kind] for part in parts]) for kind in parts[0]}
+
+
+def _block_searched(weight: mx.array, settings: Settings, importance: mx.array | None) -> Packed:
+    values, weights = weight.astype(mx.float32), column_weights(importance, weight.shape[1])
+    return _in_chunks(values, lambda start, stop: _best_blocks(values[start:stop], weights, settings))
+
+
+def _best_blocks(values: mx.array, weights: mx.array, settings: Settings) -> Packed:
+    """The best step of the ladder for every block of one chunk of rows."""
+    mode, size = settings["mode"], settings["group_size"]
+    own = rounded(values, settings)
+    best_scales, best_codes, best_error = own["scales"], None, None
+    for step in sorted(LADDER[mode], key=abs):  # MLX's own first: it wins where they are equal
+        scales = mx.clip(own["scales"].astype(mx.int32) + step, 0, 126 if mode == "nvfp4" else 254)
+        scales = scales.astype(mx.uint8)
+        codes, error = _fp4(values, weights, _scale_values(scales, mode), size)
+        if best_error is None or best_codes is None:
+            best_scales, best_codes, best_error = scales, codes, error
+            continue
+        wins = error < best_error
+        best_scales, best_error = mx.where(wins, scales, best_scales), mx.where(wins, error, best_error)
+        best_codes = mx.where(mx.repeat(wins, size, axis=-1), codes, best_codes)
+        if device.current_pace().candidates == 1:
+            mx.eval(best_scales, best_codes, best_error)
+    assert best_codes is not None
+    return {"weight": pack(best_codes, 4), "scales": best_scales}
+
+
+def _fp4(values: mx.array, weights: mx.array, scales: mx.array, size: int) -> tuple[mx.array, mx.array]:
+    """The nearest E2M1 codes [R, C], and the weighted squared error of every block [R, G]."""
+    spread = mx.repeat(scales, size, axis=-1)
+    ratio = mx.abs(values) / mx.where(spread == 0, 1, spread)
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(FP4_VALUES)]
+    magnitude = sum(
+        ((ratio > middle).astype(mx.uint32) for middle in middles), mx.zeros(ratio.shape, mx.uint32)
+    )
+    made = mx.array(FP4_VALUES)[magnitude] * spread
+    error = weights * mx.square(mx.abs(values) - made)
+    codes = magnitude | ((values < 0).astype(mx.uint32) << 3)
+    return codes, error.reshape(*scales.shape, size).sum(axis=-1)
+
+
+def _scale_values(scales: mx.array, mode: str) -> mx.array:
+    """What stored scales stand for: powers of two (E8M0) or 8-bit floats (E4M3)."""
+    if mode == "mxfp4":
+        return mx.power(2.0, scales.astype(mx.float32) - 127)
+    return mx.from_fp8(scales, mx.float32)

@@ -189,7 +189,7 @@ def test_every_architecture_is_one_that_mlx_lm_has():
 
 
 def test_the_tokenizer_is_asked_of_the_metadata(tiny, tmp_path, monkeypatch):
-    import edgelm_converters.tokenizers as tokenizers
+    from edgelm_converters.tokenizers.formats import gguf as tokenizers
 
     asked = []
     monkeypatch.setattr(

@@ -23,7 +23,6 @@ from edgelm.quant.layers.sensitivity import OUTER_BITS
 from edgelm.quant.matrix.gptq import ROWS
 from edgelm.quant.matrix.search import search
 from edgelm.units import format_bytes
-from edgelm_converters.methods.calibration.text import ROW_TOKENS
 from edgelm_converters.targets.mlx.plan import Plan
 from edgelm_converters.workload import Workload
 
@@ -33,7 +32,8 @@ _READ_BYTES = 6
 """Read in half precision and written in single."""
 _WRITTEN_S_PER_BYTE = 4e-9
 """Of hashing with SHA-256 and of the disk."""
-_LOSS_ROW = 256
+_CALIBRATION_ROW, _LOSS_ROW = 512, 256
+"""Tokens of a row: `methods.calibration.text.ROW_TOKENS`, and what the loss is measured on."""
 _UNPACKED_BYTES = 16
 """Read packed or in half precision, and written and read in single."""
 _PROCESS_BYTES = 400 << 20
@@ -152,7 +152,7 @@ def _elapsed_s(work: Workload, tokens: int, *, sequential: bool) -> float:
     loops_s = _COLUMN_S * work.columns if sequential else 0.0
     rates = measure_rates()
     # Attention is computed for three of the four modules after it in both streams, to go on, and before a tied head.
-    exponentials = (8 if sequential else 1) * work.layers * work.exponentials(ROW_TOKENS) * tokens
+    exponentials = (8 if sequential else 1) * work.layers * work.exponentials(_CALIBRATION_ROW) * tokens
     forward_s = flops / rates.flops_per_s + exponentials / rates.exponentials_per_s
     return loops_s + forward_s + searches * _search_s_per_weight()
 
@@ -164,7 +164,7 @@ def _sensitivity_s(work: Workload, tokens: int, carried: int, row_tokens: int, *
     flops: float = 2 * work.weights * work.used * (tokens + (passes + 2) * carried)
     predictions = work.matrices + work.layers + 2 * len(OUTER_BITS)
     flops += 2 * outer * carried * predictions
-    exponentials: float = work.layers * tokens * work.exponentials(ROW_TOKENS)
+    exponentials: float = work.layers * tokens * work.exponentials(_CALIBRATION_ROW)
     exponentials += work.layers * passes * carried * work.exponentials(row_tokens)
     exponentials += work.vocabulary * carried * predictions
     loops_s, searches = 0.0, work.weights + len(OUTER_BITS) * outer

@@ -22,7 +22,7 @@ from edgelm.quant.matrix import formats
 from edgelm.quant.streams.walk import Walk
 from edgelm.units import format_bytes
 from edgelm_converters.estimate import Estimate
-from edgelm_converters.methods.calibration.layer_files import DISTILLED, LayerFiles
+from edgelm_converters.methods.layer_files import DISTILLED, LayerFiles
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.plan import Plan
 from edgelm_converters.weights.source_weights import Inputs, SourceWeights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import mlx.core as mx
@@ -14,11 +14,10 @@ from edgelm.quant.recipes import mixed_predicate
 from edgelm.zoo.precision.families import needs_bfloat16
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.targets.mlx.plan import TargetDtype
 
 HALVES = (mx.float16, mx.bfloat16)
 FLOATS = (*HALVES, mx.float32)
-
-TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
 
 
 def decide_layers(

@@ -24,7 +24,7 @@ from edgelm.quant.matrix import formats
 from edgelm.quant.streams.activations import Activations
 from edgelm.quant.streams.walk import StandIn, Walk
 from edgelm_converters.clock import Clock
-from edgelm_converters.methods.calibration.layer_files import LayerFiles
+from edgelm_converters.methods.layer_files import LayerFiles
 from edgelm_converters.weights.source_weights import SourceWeights
 
 Settings = dict[str, Any]

@@ -13,10 +13,10 @@ from edgelm.version import __version__
 from edgelm.zoo.config import context_length
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import Estimate, estimate, later_steps
-from edgelm_converters.methods.calibration.layer_files import LayerFiles, work_directory
 from edgelm_converters.methods.calibration.layers import Calibration, calibrate
 from edgelm_converters.methods.calibration.text import CalibrationText, calibration_rows
 from edgelm_converters.methods.distill import Distilling, estimate_distilling
+from edgelm_converters.methods.layer_files import LayerFiles, work_directory
 from edgelm_converters.pipeline.job import Job
 from edgelm_converters.targets.mlx.plan import Plan
 from edgelm_converters.weights.source_weights import SourceWeights

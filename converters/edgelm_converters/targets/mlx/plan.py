@@ -7,7 +7,7 @@ weight is read, and a missing, extra or misshapen tensor is named before anythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ import mlx.core as mx
 from edgelm.errors import FormatError
 from edgelm.quant.apply import Decision, apply_settings, quantizable
 from edgelm.quant.tree import flat_parameters
-from edgelm_converters.pipeline.decide import TargetDtype
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import Layout, size_bytes
 
 Settings = dict[str, Any]
+
+TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
+"""(input name, tensor) → the dtype it is cast to."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Unpack
 
-from edgelm.adapters.files import check_base, check_uses, find_adapter, parse_use, read_adapter
+from edgelm.adapters.base import check_base
+from edgelm.adapters.files import read_adapter
+from edgelm.adapters.find import check_uses, find_adapter, parse_use
 from edgelm.errors import EdgeLMError
 from edgelm.library import models as library
 from edgelm.machine.power import kept_awake

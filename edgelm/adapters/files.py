@@ -7,24 +7,21 @@ is refused instead of being loaded in part.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
-import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from edgelm import paths
 from edgelm.atomic import disk_errors
-from edgelm.errors import FormatError, NotFoundError, OptionError, UnsupportedError
+from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.json_files import read_json
-from edgelm.library.identity import file_sha256, weights_identity
+from edgelm.library.identity import file_sha256
 from edgelm.library.manifest import Manifest
-from edgelm.library.names import directories, named_in, near_name
 from edgelm.zoo.lora import LEAVES
 from edgelm.zoo.weights.safetensors_header import read_header
 
@@ -101,7 +98,7 @@ def read_adapter(directory: Path) -> Adapter:
         FormatError: one is broken, or holds what is no adapter.
         UnsupportedError: it is in PEFT's format.
     """
-    _checked(directory)
+    checked_directory(directory)
     read_header(directory / WEIGHTS)
     config = _parse(read_json(directory / CONFIG), directory / CONFIG)
     tensors = _load(directory / WEIGHTS)
@@ -160,7 +157,7 @@ def write_adapter(
         (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
         hashes = {WEIGHTS: file_sha256(directory / WEIGHTS)}
         size = (directory / WEIGHTS).stat().st_size
-        _with(manifest, weights_sha256=hashes, size_bytes=size).write(directory)
+        dataclasses.replace(manifest, weights_sha256=hashes, size_bytes=size).write(directory)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, mx.array]) -> None:
@@ -186,88 +183,6 @@ def _check_whole(path: Path, tensors: Mapping[str, mx.array]) -> None:
         raise OSError(28, "no space left on the device: it was written in part")
 
 
-def _with(manifest: Manifest, **changes: Any) -> Manifest:
-    import dataclasses
-
-    return dataclasses.replace(manifest, **changes)
-
-
-def adapter_identity(adapter: Adapter) -> str:
-    """Its own hash, for those who build on it."""
-    return weights_identity(adapter.directory)
-
-
-def parent_of(adapter: Adapter, relation: str, **more: Any) -> dict[str, Any]:
-    """What the manifest of something made of `adapter` says of it."""
-    known = Manifest.read(adapter.directory)
-    return {
-        "relation": relation,
-        "name": adapter.name,
-        "source": str(adapter.directory.absolute()),
-        "sha256": adapter_identity(adapter),
-        "licence": known.licence if known else None,
-        **more,
-    }
-
-
-def check_base(adapter: Adapter, model: Path) -> None:
-    """Refuse an adapter that was trained on other weights than those in `model`.
-
-    Raises:
-        UnsupportedError: it was. An adapter that does not say passes.
-    """
-    said = adapter.config.base_sha256
-    if said is None:
-        return
-    found = weights_identity(model)
-    if said != found:
-        trained_on = adapter.config.base or "another model"
-        raise UnsupportedError(
-            f"{adapter.directory} was trained on {trained_on} ({said[:12]}), not on {model.name} ({found[:12]})",
-            hint="load it on the model it was trained on, or tune again on this one",
-        )
-
-
-@dataclass(frozen=True)
-class AdapterUse:
-    """An adapter to load, and how strongly it acts."""
-
-    directory: Path
-    weight: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.directory.absolute().name
-
-    def __str__(self) -> str:
-        return self.name if self.weight == 1 else f"{self.name}={self.weight:g}"
-
-
-def find_adapter(text: str) -> Path:
-    """The adapter directory that `text` means: a path, or a name of the library of adapters.
-
-    A name of the library wins over a folder of that name in the working directory, unless that is an adapter.
-
-    Raises:
-        NotFoundError: neither; with the nearest name.
-        UnsupportedError: it is in PEFT's format.
-    """
-    path = Path(text).expanduser()
-    if text and path.is_dir() and (os.sep in text or (path / CONFIG).is_file()):
-        return _checked(path)
-    named = named_in(paths.adapters(), text)
-    if named is not None:
-        return _checked(named)
-    if text and path.is_dir():
-        return _checked(path)
-    raise NotFoundError(f"no adapter {text!r} in {paths.adapters()} or on the disk", hint=_hint(text))
-
-
-def _hint(text: str) -> str:
-    near = near_name(text, (path.name for path in directories(paths.adapters())))
-    return f"did you mean {shlex.quote(near)}?" if near else "edgelm adapters lists them"
-
-
 def refuse_shards(directory: Path) -> None:
     """Refuse an adapter whose tensors an index spreads over files, unless it is there in one file as well.
 
@@ -282,8 +197,13 @@ def refuse_shards(directory: Path) -> None:
         )
 
 
-def _checked(directory: Path) -> Path:
-    """`directory`, whose two files are there."""
+def checked_directory(directory: Path) -> Path:
+    """Return `directory`, which holds the two files of an mlx-lm adapter.
+
+    Raises:
+        NotFoundError: one of them is missing.
+        UnsupportedError: it is in PEFT's format, or in shards.
+    """
     if not (directory / WEIGHTS).exists():
         refuse_shards(directory)
     if (directory / "adapter_model.safetensors").exists() and not (directory / WEIGHTS).exists():
@@ -295,47 +215,3 @@ def _checked(directory: Path) -> Path:
         if not (directory / name).exists():
             raise NotFoundError(f"{directory / name} does not exist, so {directory} is not an mlx-lm adapter")
     return directory
-
-
-def parse_use(text: str) -> AdapterUse:
-    """The adapter that `NAME`, `DIR`, or either with `=WEIGHT` means.
-
-    Raises:
-        OptionError: a weight that is no finite number.
-        NotFoundError: no such adapter.
-    """
-    name, equals, weight = text.rpartition("=")
-    if not equals or Path(text).expanduser().is_dir():
-        return AdapterUse(find_adapter(text))
-    directory = find_adapter(name)
-    try:
-        value = float(weight)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise OptionError(
-            f"the weight of adapter {name} is {weight!r}, expected a finite number", settings=("adapter",)
-        )
-    return AdapterUse(directory, value)
-
-
-def find_uses(texts: Sequence[str], model: Path) -> tuple[AdapterUse, ...]:
-    """The adapters that `texts` mean, all of which were trained on the weights in `model`.
-
-    Raises:
-        OptionError, NotFoundError, FormatError: see `parse_use` and `read_adapter`.
-        UnsupportedError: one has another base.
-    """
-    uses = tuple(map(parse_use, texts))
-    check_uses(uses, model)
-    return uses
-
-
-def check_uses(uses: Sequence[AdapterUse], model: Path) -> None:
-    """Refuse adapters that are broken, or were trained on other weights than those in `model`, before it is loaded.
-
-    Raises:
-        NotFoundError, FormatError, UnsupportedError: see `read_adapter` and `check_base`.
-    """
-    for use in uses:
-        check_base(read_adapter(use.directory), model)

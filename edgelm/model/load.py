@@ -18,7 +18,9 @@ import mlx.core as mx
 from mlx.utils import tree_map_with_path
 
 from edgelm import device
-from edgelm.adapters.files import AdapterUse, check_base, read_adapter
+from edgelm.adapters.base import check_base
+from edgelm.adapters.files import read_adapter
+from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import NotFoundError
 from edgelm.json_files import read_json

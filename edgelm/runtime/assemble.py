@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm import paths
-from edgelm.adapters.files import AdapterUse
+from edgelm.adapters.find import AdapterUse
 from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.load import LoadedModel, load

@@ -11,7 +11,8 @@ from checkpoints import write_checkpoint
 
 import edgelm
 from edgelm import paths
-from edgelm.adapters.files import AdapterConfig, find_adapter, parse_use, write_adapter
+from edgelm.adapters.files import AdapterConfig, write_adapter
+from edgelm.adapters.find import find_adapter, parse_use
 from edgelm.errors import NotFoundError, OptionError, OutputError, UnsupportedError
 from edgelm.library.manifest import Manifest
 from edgelm.library.models import obtain, pull, resolve

@@ -66,7 +66,7 @@ def _add_fuse(actions: Any) -> None:
 
 
 def _add_merge(actions: Any) -> None:
-    from edgelm.tune.merge_settings import MergeSettings
+    from edgelm.adapters.merge_settings import MergeSettings
 
     merge = add_action(actions, "merge", "make one adapter of several of the same base", _merge)
     merge.add_argument("adapters", metavar="ADAPTER", nargs="+", help=_WEIGHTED)
@@ -138,7 +138,8 @@ def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> N
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from edgelm.adapters.files import find_adapter, read_adapter
+    from edgelm.adapters.files import read_adapter
+    from edgelm.adapters.find import find_adapter
     from edgelm.library.lineage import lineage
 
     adapter = read_adapter(find_adapter(arguments.adapter))
@@ -158,25 +159,25 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _fuse(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.adapters.files import find_uses
+    from edgelm.adapters.find import find_uses
+    from edgelm.adapters.fuse import fuse
+    from edgelm.evaluate.fusing import FusedMeasure
     from edgelm.evaluate.rows import Measuring
-    from edgelm.tune.fuse import fuse
 
     model = found_model(arguments.model)
     uses = find_uses(arguments.adapters, model)
     target = _target(
         arguments, paths.models(), "-".join([model.absolute().name, *(use.name for use in uses)])
     )
+    measuring = Measuring(tokens=2048 if arguments.tokens is None else arguments.tokens)
     with progress_bars() as on_progress:
         report = fuse(
             model,
             uses,
             target,
+            measure=None if arguments.no_check else FusedMeasure(measuring, on_progress),
             keep_dense=arguments.dequantize,
-            check=not arguments.no_check,
             force=arguments.force,
-            measuring=Measuring(tokens=2048 if arguments.tokens is None else arguments.tokens),
-            on_progress=on_progress,
         )
     if arguments.json:
         print_json(report)
@@ -200,9 +201,10 @@ def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
 
 def _merge(arguments: argparse.Namespace) -> None:
     from edgelm import paths
-    from edgelm.adapters.files import parse_use, read_adapter
-    from edgelm.tune.merge import merge
-    from edgelm.tune.merge_settings import MergeSettings
+    from edgelm.adapters.files import read_adapter
+    from edgelm.adapters.find import parse_use
+    from edgelm.adapters.merge import merge
+    from edgelm.adapters.merge_settings import MergeSettings
 
     uses = [parse_use(text) for text in arguments.adapters]
     pairs = [(read_adapter(use.directory), use.weight) for use in uses]
@@ -219,9 +221,9 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     from edgelm import paths
+    from edgelm.adapters.base import describe_base
+    from edgelm.adapters.peft import import_peft
     from edgelm.library.models import default_name
-    from edgelm.tune.export import describe_base
-    from edgelm.tune.peft import import_peft
 
     target = _target(arguments, paths.adapters(), default_name(arguments.source.absolute().name))
     model = found_model(arguments.model)
@@ -230,8 +232,10 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from edgelm.adapters.files import check_base, find_adapter, read_adapter
-    from edgelm.tune.peft import export_peft
+    from edgelm.adapters.base import check_base
+    from edgelm.adapters.files import read_adapter
+    from edgelm.adapters.find import find_adapter
+    from edgelm.adapters.peft import export_peft
 
     refuse_existing(arguments.output)
     adapter = read_adapter(find_adapter(arguments.adapter))

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         OutputError: the result cannot be written.
     """
     from edgelm import device
-    from edgelm.adapters.files import find_uses
+    from edgelm.adapters.find import find_uses
     from edgelm.evaluate.bench.options import BenchOptions
     from edgelm.evaluate.bench.run import run_bench
     from edgelm.runtime.assemble import RuntimeOptions, assemble

@@ -96,7 +96,7 @@ def _subjects(arguments: argparse.Namespace) -> tuple[Subject, Subject | None]:
 
 
 def _subject(name: str, adapters: list[str] | None, arguments: argparse.Namespace) -> Subject:
-    from edgelm.adapters.files import find_uses
+    from edgelm.adapters.find import find_uses
     from edgelm.evaluate.quality import Subject
 
     directory = found_model(name)

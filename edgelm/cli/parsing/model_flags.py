@@ -16,7 +16,7 @@ def add_model(parser: argparse.ArgumentParser, *, nargs: Any = None) -> None:
 
 
 def add_adapter(parser: argparse.ArgumentParser, flag: str = "--adapter", *, of: str = "the model") -> None:
-    """Declare a flag that names adapters; `edgelm.adapters.files.find_uses` finds them."""
+    """Declare a flag that names adapters; `edgelm.adapters.find.find_uses` finds them."""
     text = ADAPTER_HELP.replace("the model", of, 1)
     parser.add_argument(flag, action="append", metavar="NAME[=WEIGHT]", help=f"{text} (repeatable)")
 

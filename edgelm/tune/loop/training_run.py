@@ -19,6 +19,8 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm import log, paths
+from edgelm.adapters.base import AdapterBase, describe_base
+from edgelm.adapters.export import export_adapter
 from edgelm.atomic import atomic_directory, refuse_existing
 from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, UnsupportedError
 from edgelm.library.manifest import Manifest
@@ -37,7 +39,6 @@ from edgelm.store.runs import SCHEMA, Run, Runs
 from edgelm.tune.batches.batcher import Batcher
 from edgelm.tune.data.prepare import Prepared, prepare
 from edgelm.tune.data.reading.sources import find_sources
-from edgelm.tune.export import Base, describe_base, export_adapter
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
 from edgelm.tune.loop.power_policy import Look, Manners
 from edgelm.tune.loop.samples import Sampler, choose_prompts
@@ -64,7 +65,7 @@ class Session:
     request: TuneRequest
     folder: RunFolder
     data: Prepared
-    base: Base
+    base: AdapterBase
     config: dict[str, Any]
     """Of the model, normalised."""
     control: Control
@@ -334,7 +335,7 @@ def _forget(folder: RunFolder) -> None:
         Runs(database).forget_after(folder.name, step)
 
 
-def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, Any], Prepared, Base]:
+def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, Any], Prepared, AdapterBase]:
     config = configs.normalise_config(configs.read_config(request.model))
     tokenizer = load_tokenizer(request.model, config)
     sources = find_sources(request.data)

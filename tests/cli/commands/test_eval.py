@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgelm.adapters.files import AdapterUse
+from edgelm.adapters.find import AdapterUse
 from edgelm.cli.main import main
 from edgelm.evaluate.compare import Comparison, Quality
 from edgelm.evaluate.harness import TaskScore
@@ -42,15 +42,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("edgelm.evaluate.quality.evaluate", evaluate)
     monkeypatch.setattr("edgelm.library.models.resolve", Path)
-    monkeypatch.setattr("edgelm.adapters.files.find_adapter", Path)
-    monkeypatch.setattr("edgelm.adapters.files.read_adapter", lambda directory: directory)
-    monkeypatch.setattr("edgelm.adapters.files.check_base", lambda *_: None)
+    monkeypatch.setattr("edgelm.adapters.find.find_adapter", Path)
+    monkeypatch.setattr("edgelm.adapters.find.read_adapter", lambda directory: directory)
+    monkeypatch.setattr("edgelm.adapters.find.check_base", lambda *_: None)
     return calls
 
 
 def test_flags_become_what_is_measured(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[tuple[Any, Path]] = []
-    monkeypatch.setattr("edgelm.adapters.files.check_base", lambda *pair: checked.append(pair))
+    monkeypatch.setattr("edgelm.adapters.find.check_base", lambda *pair: checked.append(pair))
     words = "eval a --reference b --adapter c --reference-adapter d=0.5 --text t.txt --tokens 0 --length 64 --no-fit-check"
     assert main(words.split()) == 0
     assert asked[0]["model"] == Subject(Path("a"), (AdapterUse(Path("c")),), check_fit=False)

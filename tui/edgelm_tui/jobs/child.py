@@ -45,9 +45,10 @@ def _pull(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.adapters.files import check_base, read_adapter
+    from edgelm.adapters.base import check_base
+    from edgelm.adapters.files import read_adapter
+    from edgelm.adapters.peft import export_peft
     from edgelm.library.models import resolve
-    from edgelm.tune.peft import export_peft
 
     _report(Progress("Writing the adapter", 0, None, "files"))
     adapter = read_adapter(Path(settings["adapter"]))
@@ -58,17 +59,18 @@ def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fuse(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.adapters.files import AdapterUse
+    from edgelm.adapters.find import AdapterUse
+    from edgelm.adapters.fuse import fuse
+    from edgelm.evaluate.fusing import FusedMeasure
     from edgelm.library.models import resolve
-    from edgelm.tune.fuse import fuse
 
     _report(Progress("Building the adapter in", 0, None, "layers"))
     made = fuse(
         resolve(settings["model"]),
         [AdapterUse(Path(settings["adapter"]))],
         Path(settings["output"]),
+        measure=FusedMeasure(on_progress=_report),
         keep_dense=settings["keep_dense"],
-        on_progress=_report,
     )
     return {"name": made.directory.name, "directory": str(made.directory)}
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from edgelm.adapters.files import AdapterUse
     from edgelm.cli.commands.generate.answer_file import AnswerFile, AnswerWriter
     from edgelm.cli.commands.generate.prompt_rows import BadRow, PromptRow
+    from edgelm.adapters.find import AdapterUse
+    from edgelm.cli.answer_file import AnswerFile, AnswerWriter
+    from edgelm.cli.prompt_file import BadRow, PromptRow
     from edgelm.progress import OnProgress
     from edgelm.runtime.batching.results import BatchResult
 
@@ -202,7 +205,7 @@ def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUs
     """The adapters that were named, found before anything runs."""
     if not adapters:
         return ()
-    from edgelm.adapters.files import find_uses
+    from edgelm.adapters.find import find_uses
 
     return find_uses(adapters, directory)
 

@@ -10,41 +10,37 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_map_with_path
 
-from edgelm import device
-from edgelm.adapters.files import Adapter, AdapterUse, check_base, parent_of, read_adapter
+from edgelm.adapters.base import check_base, describe_base, parent_of
+from edgelm.adapters.deltas import dense_delta, dense_weight, is_embedding
+from edgelm.adapters.files import Adapter, read_adapter
+from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.stack import check_fits
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import OptionError, UnsupportedError
-from edgelm.evaluate.compare import compare
-from edgelm.evaluate.reference import Reference
-from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.library.identity import file_sha256
 from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
-from edgelm.model.load import load
-from edgelm.progress import OnProgress, Progress, ignore_progress
-from edgelm.tune.deltas import dense_delta, dense_weight, is_embedding
-from edgelm.tune.export import describe_base
 from edgelm.units import count
 from edgelm.zoo import config as configs
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.lora import adaptable, install
-from edgelm.zoo.precision.dense import dense_module, dequantize
+from edgelm.zoo.precision.dense import dense_module
 from edgelm.zoo.weights.files import weight_files
 from edgelm.zoo.weights.network import load_network, save_network
 from edgelm.zoo.weights.packing import with_packing
 
 MOST_LOST = 0.25
 """Share of what was learnt that fusing may lose."""
+MeasureFused = Callable[[Path, Sequence[AdapterUse], Any], tuple[float, float]]
+"""(base, adapters on it, fused network) → nats of mean KL divergence from base and adapters: (of the base, of the fused)."""
 _NOT_COPIED = ("config.json", "edgelm.json", "model.safetensors.index.json")
 
 
@@ -74,19 +70,16 @@ def fuse(
     uses: Sequence[AdapterUse],
     target: Path,
     *,
+    measure: MeasureFused | None,
     keep_dense: bool = False,
-    check: bool = True,
     force: bool = False,
-    measuring: Measuring | None = None,
-    on_progress: OnProgress = ignore_progress,
 ) -> FuseReport:
     """Write `model` with `uses` built in to `target`.
 
     Args:
+        measure: compares base and fused model with base and adapters, as `edgelm.evaluate.fusing` does; None fuses unmeasured.
         keep_dense: leave adapted layers unquantized; False quantizes them as they were.
-        check: measure what is learnt and lost.
         force: write it however much is lost.
-        measuring: text to measure on.
 
     Raises:
         UnsupportedError: fusing would lose more than a quarter of what was learnt; another base; or no adapter.
@@ -102,9 +95,7 @@ def fuse(
     config = with_packing(configs.normalise_config(configs.read_config(model)), model)
     network, config = load_network(model, config)
     requantized = _fuse_into(network, adapters, config, keep_dense=keep_dense)
-    learnt = lost = None
-    if check:
-        learnt, lost = _measure(model, uses, network, measuring or Measuring(tokens=2048), on_progress)
+    learnt, lost = measure(model, uses, network) if measure else (None, None)
     report = FuseReport(target, learnt, lost, requantized)
     if not force:
         _refuse_loss(report)
@@ -158,48 +149,6 @@ def _fused_module(
         config.setdefault("quantization", {})[path] = False
         return dense
     return dense.to_quantized(group_size=module.group_size, bits=module.bits, mode=module.mode)
-
-
-def _measure(
-    model: Path, uses: Sequence[AdapterUse], fused: Any, measuring: Measuring, on_progress: OnProgress
-) -> tuple[float, float]:
-    """(learnt, lost)."""
-    loaded = load(model, adapter=uses, check_fit=False, keep_range=True)
-    rows: list[Row] = held_out_rows(loaded.tokenizer, measuring)
-    with Reference(
-        loaded.network, rows, on_progress=_renamed(on_progress, "Running base and adapter")
-    ) as reference:
-        del loaded
-        base = load(model, check_fit=False, keep_range=True)
-        learnt = compare(reference, base.network, on_progress=_renamed(on_progress, "Running the base"))
-        del base
-        mx.clear_cache()
-        runnable = _runnable(fused, model)
-        lost = compare(reference, runnable, on_progress=_renamed(on_progress, "Running the fused model"))
-    return learnt.mean_kl.value, lost.mean_kl.value
-
-
-def _renamed(on_progress: OnProgress, task: str) -> OnProgress:
-    return lambda report: on_progress(Progress(task, report.done, report.total, report.unit))
-
-
-def _runnable(fused: Any, model: Path) -> Any:
-    """A copy for this machine's backend: on the CPU, float32 and unpacked."""
-    machine = device.detect()
-    if machine.backend != "cpu":
-        return fused
-    import copy
-
-    network = copy.deepcopy(fused)
-    network.update(
-        tree_map_with_path(
-            lambda _, value: value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value,
-            network.parameters(),
-        )
-    )
-    dequantize(network, mx.float32)
-    mx.eval(network.parameters())
-    return network
 
 
 def _refuse_loss(report: FuseReport) -> None:

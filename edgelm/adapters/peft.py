@@ -20,21 +20,14 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from edgelm.adapters.files import (
-    Adapter,
-    AdapterConfig,
-    parent_of,
-    refuse_shards,
-    save_tensors,
-    write_adapter,
-)
+from edgelm.adapters.base import AdapterBase, parent_of
+from edgelm.adapters.files import Adapter, AdapterConfig, refuse_shards, save_tensors, write_adapter
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.json_files import read_json
 from edgelm.library.identity import file_sha256
 from edgelm.library.manifest import Manifest
-from edgelm.tune.export import Base
 from edgelm.zoo import config as configs
 from edgelm.zoo.lora import adaptable
 from edgelm.zoo.network import build_network
@@ -108,7 +101,7 @@ class PeftConfig:
         return float(alpha / (rank**0.5 if self.is_rslora else rank))
 
 
-def import_peft(source: Path, target: Path, model: Path, base: Base) -> Path:
+def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> Path:
     """Make an adapter of the model in `model` from the PEFT adapter in `source`.
 
     Raises:

@@ -11,26 +11,29 @@ import pytest
 from checkpoints import VOCAB, write_checkpoint
 
 from edgelm import paths
-from edgelm.adapters.files import Adapter, AdapterUse, read_adapter
+from edgelm.adapters.base import describe_base
+from edgelm.adapters.deltas import factors
+from edgelm.adapters.export import export_adapter
+from edgelm.adapters.files import Adapter, read_adapter
+from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.fuse import fuse
+from edgelm.adapters.merge import merge
+from edgelm.adapters.merge_settings import MergeSettings
 from edgelm.cli.main import main
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
+from edgelm.evaluate.fusing import FusedMeasure
 from edgelm.evaluate.rows import Measuring
 from edgelm.library.identity import weights_identity
 from edgelm.library.lineage import lineage, lines
 from edgelm.library.manifest import Manifest
 from edgelm.model.load import load
 from edgelm.quant.tree import flat_trainable
-from edgelm.tune.deltas import factors
-from edgelm.tune.export import describe_base, export_adapter
-from edgelm.tune.fuse import fuse
-from edgelm.tune.merge import merge
-from edgelm.tune.merge_settings import MergeSettings
 from edgelm.tune.settings import MethodSettings
 from edgelm.tune.step.methods import make_trainable
 from edgelm_converters.convert import convert
 
 IDS = mx.random.randint(4, VOCAB, (1, 24), key=mx.random.key(1))
-MEASURING = Measuring(tokens=512, length=64)
+MEASURE = FusedMeasure(Measuring(tokens=512, length=64))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_a_fused_dense_model_computes_what_base_and_adapter_compute(
 ) -> None:
     made = adapter(dense, tmp_path / "adapter", **settings)
     use = AdapterUse(made.directory, 0.5)
-    report = fuse(dense, [use], tmp_path / "fused", measuring=MEASURING)
+    report = fuse(dense, [use], tmp_path / "fused", measure=MEASURE)
     assert difference(logits(tmp_path / "fused"), logits(dense, use)) < 1e-3
     assert difference(logits(tmp_path / "fused"), logits(dense)) > 0.1
     assert report.learnt_kl is not None
@@ -89,7 +92,7 @@ def test_a_fused_dense_model_computes_what_base_and_adapter_compute(
 
 def test_several_adapters_are_fused_with_their_weights(dense: Path, tmp_path: Path) -> None:
     uses = [AdapterUse(adapter(dense, tmp_path / str(n), seed=n).directory, 0.5 + n) for n in range(2)]
-    fuse(dense, uses, tmp_path / "fused", check=False)
+    fuse(dense, uses, tmp_path / "fused", measure=None)
     assert difference(logits(tmp_path / "fused"), logits(dense, *uses)) < 1e-3
 
 
@@ -98,10 +101,10 @@ def test_what_four_bits_would_undo_is_refused_and_dequantizing_keeps_it(packed: 
     made = adapter(packed, tmp_path / "adapter", size=0.02)
     uses = [AdapterUse(made.directory)]
     with pytest.raises(UnsupportedError, match="of what was learnt") as caught:
-        fuse(packed, uses, tmp_path / "fused", measuring=MEASURING)
+        fuse(packed, uses, tmp_path / "fused", measure=MEASURE)
     assert "--dequantize" in (caught.value.hint or "")
     assert not (tmp_path / "fused").exists()
-    report = fuse(packed, uses, tmp_path / "fused", keep_dense=True, measuring=MEASURING)
+    report = fuse(packed, uses, tmp_path / "fused", keep_dense=True, measure=MEASURE)
     assert report.lost_share is not None
     assert report.lost_share < 0.02
     assert difference(logits(tmp_path / "fused"), logits(packed, *uses)) < 0.05
@@ -114,7 +117,7 @@ def test_a_fused_model_is_one_that_stock_mlx_lm_loads(packed: Path, tmp_path: Pa
     from mlx_lm import load as stock_load
 
     made = adapter(packed, tmp_path / "adapter")
-    fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused", check=False, force=True)
+    fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused", measure=None, force=True)
     network, _ = stock_load(str(tmp_path / "fused"))[:2]
     stock, ours = network(IDS).astype(mx.float32), logits(tmp_path / "fused")  # stock runs in bfloat16
     assert (mx.linalg.norm(stock - ours) / mx.linalg.norm(ours)).item() < 0.1
@@ -123,7 +126,7 @@ def test_a_fused_model_is_one_that_stock_mlx_lm_loads(packed: Path, tmp_path: Pa
 def test_an_adapter_of_another_base_is_not_fused(dense: Path, packed: Path, tmp_path: Path) -> None:
     made = adapter(dense, tmp_path / "adapter")
     with pytest.raises(UnsupportedError, match="was trained on"):
-        fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused")
+        fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused", measure=MEASURE)
 
 
 def test_lineage_goes_from_a_fused_model_to_what_was_published(

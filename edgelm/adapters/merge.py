@@ -22,14 +22,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.adapters.files import Adapter, AdapterConfig, parent_of, write_adapter
+from edgelm.adapters.base import parent_of
+from edgelm.adapters.deltas import Factors, factors
+from edgelm.adapters.files import Adapter, AdapterConfig, write_adapter
+from edgelm.adapters.merge_settings import MergeSettings
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
-from edgelm.tune.deltas import Factors, factors
-from edgelm.tune.merge_settings import MergeSettings
 from edgelm.units import count
 
 _OVERSAMPLED = 16

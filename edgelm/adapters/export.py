@@ -5,63 +5,42 @@ Where patterns gave some modules another rank, see `edgelm.adapters.uniform`.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from edgelm.adapters.base import AdapterBase
 from edgelm.adapters.files import AdapterConfig, write_adapter
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
-from edgelm.library.identity import weights_identity
-from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
 from edgelm.quant.tree import flat_arrays
-from edgelm.tune.settings import MethodSettings
-from edgelm.zoo.config import normalise_config, read_config
 
 
-@dataclass(frozen=True)
-class Base:
-    """The model that was trained on."""
+class AdapterMethod(Protocol):
+    """How an adapter is trained, as far as its files tell: what the settings of a training run's method have."""
 
-    name: str
-    source: str
-    sha256: str
-    """Its `weights_identity`."""
-    licence: str | None
-    num_layers: int
+    @property
+    def method(self) -> str:
+        """Return "lora", "dora", "rslora" or "full"."""
 
-    def as_parent(self) -> dict[str, Any]:
-        """What the manifest of something built on it says of it."""
-        return {
-            "relation": "base",
-            "name": self.name,
-            "source": self.source,
-            "sha256": self.sha256,
-            "licence": self.licence,
-        }
+    @property
+    def rank(self) -> int:
+        """Return the rank where no pattern gives another."""
 
+    @property
+    def alpha(self) -> float | None:
+        """Return LoRA's alpha; None is twice the rank."""
 
-def describe_base(model: Path) -> Base:
-    """The model in a directory.
+    @property
+    def dropout(self) -> float:
+        """Return the share of inputs that training dropped."""
 
-    Raises:
-        NotFoundError, FormatError: there is none, or it is broken.
-    """
-    config = normalise_config(read_config(model))
-    text = config.get("text_config") or config
-    return Base(
-        name=model.absolute().name,
-        source=os.path.normpath(model.absolute()),
-        sha256=weights_identity(model),
-        licence=licence_of(model),
-        num_layers=int(text.get("num_hidden_layers") or -1),
-    )
+    def scale_of(self, path: str) -> float:
+        """Return what the adapter's output is multiplied by on the module at `path`; "" is where no pattern matches."""
 
 
 def export_adapter(
-    directory: Path, parameters: Any, settings: MethodSettings, base: Base, receipt: dict[str, Any]
+    directory: Path, parameters: Any, settings: AdapterMethod, base: AdapterBase, receipt: dict[str, Any]
 ) -> None:
     """Write a new directory, whole or not at all.
 

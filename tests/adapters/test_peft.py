@@ -12,11 +12,12 @@ import pytest
 import torch
 from checkpoints import VOCAB, write_checkpoint
 
+from edgelm.adapters.base import AdapterBase
+from edgelm.adapters.export import export_adapter
 from edgelm.adapters.files import read_adapter
+from edgelm.adapters.peft import export_peft, import_peft
 from edgelm.errors import EdgeLMError
 from edgelm.model.load import load
-from edgelm.tune.export import Base, export_adapter
-from edgelm.tune.peft import export_peft, import_peft
 from edgelm.tune.settings import MethodSettings
 from edgelm.tune.step.methods import make_trainable
 
@@ -27,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
 ]
 IDS = np.random.default_rng(2).integers(4, VOCAB, (1, 20))
-BASE = Base("model", "model", "0" * 64, "mit", 3)
+BASE = AdapterBase("model", "model", "0" * 64, "mit", 3)
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {"target_modules": ["q_proj", "down_proj"]},
@@ -114,10 +115,10 @@ def _map(function: Any, tree: Any) -> Any:
     return tree_map(function, tree)
 
 
-def _base(directory: Path) -> Base:
+def _base(directory: Path) -> AdapterBase:
     from edgelm.library.identity import weights_identity
 
-    return Base("model", str(directory), weights_identity(directory), "mit", 3)
+    return AdapterBase("model", str(directory), weights_identity(directory), "mit", 3)
 
 
 @pytest.mark.parametrize(

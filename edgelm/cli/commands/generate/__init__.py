@@ -27,12 +27,9 @@ from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, 
 from edgelm.units import count
 
 if TYPE_CHECKING:
-    from edgelm.adapters.files import AdapterUse
+    from edgelm.adapters.find import AdapterUse
     from edgelm.cli.commands.generate.answer_file import AnswerFile, AnswerWriter
     from edgelm.cli.commands.generate.prompt_rows import BadRow, PromptRow
-    from edgelm.adapters.find import AdapterUse
-    from edgelm.cli.answer_file import AnswerFile, AnswerWriter
-    from edgelm.cli.prompt_file import BadRow, PromptRow
     from edgelm.progress import OnProgress
     from edgelm.runtime.batching.results import BatchResult
 

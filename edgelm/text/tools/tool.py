@@ -13,8 +13,8 @@ from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.options import shorten
+from edgelm.text.tools.arguments import argument_schema, named_function, read_arguments
 from edgelm.text.tools.docstring import parse_docstring
-from edgelm.text.tools.hints import convert, named_function, parameters_of, to_schema
 from edgelm.text.tools.results import as_text, settled
 
 
@@ -45,24 +45,13 @@ class Tool:
         if self.function is None:
             return ToolOutput(f"error: {self.name} cannot be run here", is_error=True)
         try:
-            given = self._converted(arguments)
+            given = read_arguments(self.function, arguments)
         except (ValueError, TypeError) as error:
             return ToolOutput(f"error: {error}", is_error=True)
         try:
             return ToolOutput(as_text(settled(self.function(**given))))
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises, the model reads
             return ToolOutput(f"error: {type(error).__name__}: {error}", is_error=True)
-
-    def _converted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        assert self.function is not None
-        found = parameters_of(self.function)
-        unknown = [name for name in arguments if name not in found]
-        if unknown:
-            raise ValueError(f"{self.name} has no argument {unknown[0]!r}, only {', '.join(found) or 'none'}")
-        missing = [name for name, one in found.items() if one.is_required and name not in arguments]
-        if missing:
-            raise ValueError(f"{self.name} needs the argument {missing[0]!r}")
-        return {name: convert(value, found[name].hint, name) for name, value in arguments.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +114,5 @@ def _from_function(function: Callable[..., Any]) -> Tool:
     name = getattr(named, "__name__", "")
     if not name.isidentifier():
         raise OptionError(f"{function!r} has no name to call it by, expected a function made with def")
-    summary, said = parse_docstring(inspect.getdoc(named) or "")
-    properties, required = {}, []
-    for parameter in parameters_of(function).values():
-        schema = to_schema(parameter.hint, f"{parameter.name} of {name}")
-        if text := said.get(parameter.name):
-            schema.setdefault("description", text)
-        if parameter.is_required:
-            required.append(parameter.name)
-        elif parameter.default is not None and isinstance(parameter.default, str | int | float):
-            schema["default"] = parameter.default
-        properties[parameter.name] = schema
-    return Tool(name, summary, {"type": "object", "properties": properties, "required": required}, function)
+    summary, descriptions = parse_docstring(inspect.getdoc(named) or "")
+    return Tool(name, summary, argument_schema(function, descriptions), function)

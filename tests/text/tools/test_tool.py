@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import enum
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
+import pydantic
 import pytest
 
 from edgelm.errors import FormatError, NotFoundError, OptionError
@@ -70,22 +73,29 @@ def test_a_function_is_described_by_its_signature_and_docstring() -> None:
     )
     parameters = described["parameters"]
     assert parameters["required"] == ["place", "days"]
+    # Pydantic says more than JSON needs to be read by: the type of a choice, and defaults that are not plain values.
     assert parameters["properties"] == {
         "place": {
             "type": "object",
-            "properties": {"city": {"type": "string"}, "height_m": {"type": "number"}},
+            "properties": {"city": {"type": "string"}, "height_m": {"type": "number", "default": 0.0}},
             "required": ["city"],
             "description": "where, with its height.",
         },
         "days": {"type": "integer", "description": "how many days."},
-        "unit": {"enum": ["celsius", "kelvin"], "description": "of temperatures."},
-        "mode": {"enum": ["short", "long"], "default": "short"},
+        "unit": {
+            "type": "string",
+            "enum": ["celsius", "kelvin"],
+            "default": "celsius",
+            "description": "of temperatures.",
+        },
+        "mode": {"type": "string", "enum": ["short", "long"], "default": "short"},
         "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
         "limits": {
             "type": "array",
             "prefixItems": [{"type": "integer"}, {"type": "integer"}],
             "minItems": 2,
             "maxItems": 2,
+            "default": [0, 9],
         },
         "note": {"type": "string", "description": "shown to the user", "default": ""},
         "extra": {
@@ -96,7 +106,6 @@ def test_a_function_is_described_by_its_signature_and_docstring() -> None:
                 {
                     "type": "object",
                     "properties": {"first": {"type": "integer"}, "last": {"type": "integer"}},
-                    "required": [],
                 },
                 {"type": "null"},
             ]
@@ -135,7 +144,8 @@ def test_the_function_gets_pythons_values() -> None:
         ({"place": "Nice", "days": 1}, "place is 'Nice', expected an object"),
         ({"place": {"city": "Nice"}, "days": 1, "unit": "rankine"}, "expected one of 'celsius', 'kelvin'"),
         ({"place": {"city": "Nice"}, "days": 1, "limits": [1]}, "limits has 1 items, expected 2"),
-        ({"place": {"city": "Nice"}, "days": 1, "tags": [3]}, "tags[0] is 3, expected string or tags is"),
+        # Not "or tags is [3], expected null" as well: where the value is a list, what the list lacks is the answer.
+        ({"place": {"city": "Nice"}, "days": 1, "tags": [3]}, "tags[0] is 3, expected string"),
     ],
 )
 def test_wrong_arguments_are_told_to_the_model(arguments: dict[str, Any], said: str) -> None:
@@ -143,6 +153,79 @@ def test_wrong_arguments_are_told_to_the_model(arguments: dict[str, Any], said: 
     assert output.is_error
     assert output.text.startswith("error: ")
     assert said in output.text
+
+
+class Team(pydantic.BaseModel):
+    """People."""
+
+    members: list[Place]
+    since: datetime.date | None = None
+
+
+def meet(
+    team: Team,
+    json: list[Range],
+    _when: datetime.datetime,
+    budget: decimal.Decimal | None = None,
+    code: int | str = 0,
+    at: Annotated[int, pydantic.Field(ge=0, le=23)] = 12,
+    key: object = Unit,
+) -> str:
+    """Meet.
+
+    Args:
+        team: who comes.
+    """
+    return repr((team, json, _when, budget, code, at))
+
+
+TEAM = {"members": [{"city": "Nice"}, {"city": "Rome", "height_m": 21}]}
+NOON = "2026-01-02T12:00:00"
+
+
+def test_classes_inside_classes_are_shown_whole() -> None:
+    parameters = as_tool(meet).parameters
+    assert "$ref" not in str(parameters)
+    assert "title" not in str(parameters)
+    place = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "height_m": {"type": "number", "default": 0.0}},
+        "required": ["city"],
+    }
+    team = parameters["properties"]["team"]
+    assert (team["description"], team["properties"]["members"]) == (
+        "who comes.",
+        {"type": "array", "items": place},
+    )
+    assert parameters["properties"]["_when"] == {"type": "string", "format": "date-time"}
+    assert parameters["properties"]["at"] == {"type": "integer", "minimum": 0, "maximum": 23, "default": 12}
+
+
+def test_classes_inside_classes_are_given() -> None:
+    given = {"team": TEAM, "json": [{"first": 1}], "_when": NOON, "budget": "1.50", "code": "x", "at": 3.0}
+    team = Team(members=[Place("Nice"), Place("Rome", 21.0)])
+    when = datetime.datetime.fromisoformat(NOON)
+    expected = meet(team, [{"first": 1}], when, decimal.Decimal("1.50"), "x", 3)
+    assert as_tool(meet).call(given).text == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"team": {"members": [{"town": "Nice"}]}},
+            "team.members[0] has 'town', expected 'city', 'height_m'",
+        ),
+        ({"json": [{"first": 1}, {"first": "1"}]}, "json[1].first is '1', expected integer"),
+        ({"json": [{"middle": 1}]}, "json[0] has 'middle', expected 'first', 'last'"),
+        ({"_when": "soon"}, "_when is 'soon', expected datetime"),
+        ({"code": [1]}, "code is [1], expected integer or code is [1], expected string"),
+        ({"at": 24}, "at is 24, expected less than or equal to 23"),
+    ],
+)
+def test_what_is_wrong_inside_is_named_by_its_place(arguments: dict[str, Any], said: str) -> None:
+    output = as_tool(meet).call({"team": TEAM, "json": [], "_when": NOON, **arguments})
+    assert output.text.startswith(f"error: {said}")
 
 
 def test_what_a_function_raises_is_told_to_the_model() -> None:
@@ -181,7 +264,22 @@ def no_hint(x):  # type: ignore[no-untyped-def]
 def stars(*names: str) -> None: ...
 
 
-def strange(x: complex) -> None: ...
+class Socket:
+    pass
+
+
+def strange(x: Socket) -> None: ...
+
+
+def called(x: Callable[[int], int]) -> None: ...
+
+
+@dataclass
+class Branch:
+    leaves: list[Branch]
+
+
+def climb(tree: Branch) -> None: ...
 
 
 def unknown(x: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
@@ -192,7 +290,9 @@ def unknown(x: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
     [
         (no_hint, "parameter 'x' of no_hint has no type hint"),
         (stars, "stars takes [*]names"),
-        (strange, "parameter x of strange is <class 'complex'>"),
+        (strange, "parameter x of strange is <class '.*Socket'>"),
+        (called, "parameter x of called is .*Callable"),
+        (climb, "parameter tree of climb holds Branch inside itself"),
         (unknown, "type hints of unknown cannot be read"),
         (lambda x: x, "no name to call it by"),
         (3, "expected a function or a JSON definition"),

@@ -404,7 +404,7 @@ def load(
 
 
 def find_model(model: str, on_progress: OnProgress) -> Path:
-    """The directory of a model; a Hub id that is not in the library yet is pulled.
+    """Return the directory of a model; a Hub id that is not in the library yet is pulled.
 
     Raises:
         NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.

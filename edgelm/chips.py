@@ -74,13 +74,13 @@ CHIPS = (
 
 
 def find_chip(name: str) -> Chip | None:
-    """The chip called `name` ("M3 Pro", "Apple M3 Pro", "m3pro"), None if it is not in the table."""
+    """Return the chip called `name` ("M3 Pro", "Apple M3 Pro", "m3pro"), None if it is not in the table."""
     wanted = _plain(name)
     return next((chip for chip in CHIPS if _plain(chip.name) == wanted), None)
 
 
 def require_chip(name: str) -> Chip:
-    """The chip called `name`.
+    """Return the chip called `name`.
 
     Raises:
         OptionError: there is no such chip; the nearest names are suggested.

@@ -45,7 +45,7 @@ class Device:
 
 
 def detect() -> Device:
-    """This machine, as MLX's default device sees it."""
+    """Return this machine, as MLX's default device sees it."""
     has_fast_blas = preload_blas()
     import mlx.core as mx
 
@@ -74,7 +74,7 @@ def detect() -> Device:
 
 
 def simulate(chip: str, memory_gb: float) -> Device:
-    """An idle Mac with `chip` ("M3 Pro") and `memory_gb` of memory (as sold: 18 means 18 GiB).
+    """Return an idle Mac with `chip` ("M3 Pro") and `memory_gb` of memory (as sold: 18 means 18 GiB).
 
     Raises:
         OptionError: there is no such chip, or no such amount of memory.
@@ -117,7 +117,7 @@ def _cpu_name() -> str:
 
 
 def find_compiler() -> str | None:
-    """The compiler that `mx.compile` calls on the CPU: `g++` on the path, no other (traced, mlx 0.32.4)."""
+    """Return the compiler that `mx.compile` calls on the CPU: `g++` on the path, no other (traced, mlx 0.32.4)."""
     return shutil.which("g++")
 
 
@@ -160,7 +160,7 @@ def settle_memory(device: Device, *, wire: bool = True) -> None:
 
 
 def compile_failure() -> str | None:
-    """Why MLX cannot compile on this CPU, None if it can.
+    """Return why MLX cannot compile on this CPU, None if it can.
 
     Takes a second the first time; MLX keeps the kernel on the disk.
     """
@@ -198,7 +198,7 @@ _PACES: dict[Backend, Pace] = {
 
 
 def conversion_pace(backend: Backend) -> Pace:
-    """The pace of a conversion on `backend`. It changes no bit of what is computed."""
+    """Return the pace of a conversion on `backend`. It changes no bit of what is computed."""
     return _PACES[backend]
 
 
@@ -210,12 +210,12 @@ def current_pace() -> Pace:
 
 
 def preferred_dtype(device: Device) -> Literal["float16", "bfloat16"]:
-    """The half precision to convert to. M1 and M2 have no native bfloat16: float16 prefills 1.8x faster."""
+    """Return the half precision to convert to. M1 and M2 have no native bfloat16: float16 prefills 1.8x faster."""
     return "float16" if device.generation in (1, 2) else "bfloat16"
 
 
 def runtime_dtype(device: Device) -> Literal["float32"] | None:
-    """What floating parameters are cast to at load, None for as stored: half precision crawls on the CPU."""
+    """Return what floating parameters are cast to at load, None for as stored: half precision crawls on the CPU."""
     return "float32" if device.backend == "cpu" else None
 
 
@@ -230,7 +230,7 @@ def should_dequantize(device: Device, dense_bytes: int) -> bool:
 
 
 def recommended_working_set_bytes(device: Device) -> int:
-    """What Metal says; for a Mac that is simulated, what Metal was seen to say on one with as much memory.
+    """Return what Metal says; for a Mac that is simulated, what Metal was seen to say on one with as much memory.
 
     macOS has no documented rule. Reported by `device_info()` and llama.cpp of macOS 15.5 and later: 11.84 of 16 GiB, 17.76
     of 24, 24.96 of 32, 28.08 of 36, 37.44 of 48, 51.84 of 64, 107.52 of 128 on two chips, 208 of 256, 464 of 512; 5.33 of 8.
@@ -270,7 +270,7 @@ def cache_limit_bytes(device: Device, in_use_bytes: int) -> int:
 
 
 def prefix_pool_bytes(device: Device, in_use_bytes: int) -> int:
-    """What computed prompts may take in memory between requests: a quarter of the slack, 16 GiB at most."""
+    """Return what computed prompts may take in memory between requests: a quarter of the slack, 16 GiB at most."""
     slack = max(0, memory_budget_bytes(device) - in_use_bytes)
     return min(slack // 4, 16 * GIB)
 

@@ -25,7 +25,7 @@ class Memory:
 
 
 def measure_memory() -> Memory:
-    """The memory of this machine, or of the container around this process."""
+    """Return the memory of this machine, or of the container around this process."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if sys.platform == "darwin":
         return Memory(physical, _available_on_macos(physical))

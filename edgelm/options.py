@@ -35,7 +35,7 @@ class Bounds:
     choices: tuple[Any, ...] | None = None
 
     def describe(self) -> str:
-        """The bounds in words, for messages and `--help`."""
+        """Return the bounds in words, for messages and `--help`."""
         if self.choices is not None:
             return "one of " + ", ".join(map(str, self.choices))
         signs = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
@@ -65,7 +65,7 @@ def option(
     lt: float | None = None,
     choices: Iterable[Any] | None = None,
 ) -> Any:
-    """A dataclass field with help and bounds. `choices` excludes the four comparisons."""
+    """Return a dataclass field with help and bounds. `choices` excludes the four comparisons."""
     bounds = Bounds(help, ge, gt, le, lt, tuple(choices) if choices is not None else None)
     return field(default=default, metadata={"bounds": bounds})
 
@@ -139,7 +139,7 @@ def check_callable(name: str, value: Any) -> None:
 
 
 def shorten(value: object) -> str:
-    """A value as Python writes it, cut where it is long."""
+    """Return a value as Python writes it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The directory that holds models, adapters, chats and settings; it may not exist yet."""
+    """Return the directory that holds models, adapters, chats and settings; it may not exist yet."""
     said = os.environ.get("EDGELM_HOME")
     if said:
         return Path(said).expanduser().absolute()
@@ -24,7 +24,7 @@ def home() -> Path:
 
 
 def models() -> Path:
-    """The library: one directory per installed model."""
+    """Return the library: one directory per installed model."""
     return home() / "models"
 
 
@@ -34,7 +34,7 @@ def chats() -> Path:
 
 
 def database() -> Path:
-    """The SQLite file of `edgelm.store`: chats, runs, votes, lineage."""
+    """Return the SQLite file of `edgelm.store`: chats, runs, votes, lineage."""
     return home() / "edgelm.db"
 
 
@@ -59,7 +59,7 @@ def prompt_caches() -> Path:
 
 
 def caches() -> Path:
-    """What can be computed again: KV caches, sensitivities, calibration statistics.
+    """Return what can be computed again: KV caches, sensitivities, calibration statistics.
 
     Caches of an earlier edgelm, in the data directory, are moved here once; where they cannot be, they stay unused.
     """
@@ -83,7 +83,7 @@ def former_caches() -> Path:
 
 
 def visible_files(directory: Path) -> list[Path]:
-    """The files at or below `directory` that are not hidden, nor in a hidden folder, in order.
+    """Return the files at or below `directory` that are not hidden, nor in a hidden folder, in order.
 
     What a system keeps beside the data of a person (`._notes.txt` on an exFAT disk, `.DS_Store`, `.git`) is no data.
     """

@@ -30,13 +30,16 @@ def is_alive(pid: int, tag: str = "") -> bool:
 
 
 def tag_of(pid: int) -> str:
-    """A name for this life of the process `pid`, of 8 hexadecimal digits; empty where the system does not say when it began."""
+    """Return a name for this life of the process `pid`, of 8 hexadecimal digits.
+
+    Empty where the system does not say when it began.
+    """
     began = _own_beginning(pid) if pid == os.getpid() else _beginning(pid)
     return hashlib.sha256(began.encode()).hexdigest()[:_TAG_DIGITS] if began else ""
 
 
 def own_mark() -> str:
-    """This process in a name or a table, for `is_marked_alive` of a later one: `4711-1f2e3d4c`."""
+    """Return this process in a name or a table, for `is_marked_alive` of a later one: `4711-1f2e3d4c`."""
     pid = os.getpid()
     tag = tag_of(pid)
     return f"{pid}-{tag}" if tag else str(pid)

@@ -63,12 +63,12 @@ def _loaded_as(core: str, name: str) -> ctypes.CDLL | None:
 
 
 def core_for(flags: frozenset[str]) -> str | None:
-    """The most capable kernels for a processor with these flags of /proc/cpuinfo; None without AVX2."""
+    """Return the most capable kernels for a processor with these flags of /proc/cpuinfo; None without AVX2."""
     return next((core for core, needed in _NEEDS.items() if needed <= flags), None)
 
 
 def processor_flags() -> frozenset[str]:
-    """The instruction sets that Linux reports of the first processor; empty where it does not (ARM)."""
+    """Return the instruction sets that Linux reports of the first processor; empty where it does not (ARM)."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -32,7 +32,7 @@ def preload_blas() -> bool:
 
 
 def core_type() -> str | None:
-    """The processor whose kernels OpenBLAS uses, as OpenBLAS calls it ("Haswell"); None without OpenBLAS."""
+    """Return the processor whose kernels OpenBLAS uses, as OpenBLAS calls it ("Haswell"); None without OpenBLAS."""
     library = _openblas() if sys.platform == "linux" else None
     if library is None:
         return None

@@ -55,7 +55,7 @@ def sample_rows(
 
 
 def leading_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before a text by itself: `[bos]`, or nothing."""
+    """Return what the tokenizer puts before a text by itself: `[bos]`, or nothing."""
     bare = tokenizer.encode("a", add_special_tokens=False)
     with_special = tokenizer.encode("a")
     at = next(

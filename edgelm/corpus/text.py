@@ -22,25 +22,25 @@ _ROLES: Final = {"User": "user", "Assistant": "assistant"}
 
 @cache
 def documents(part: Part, domain: str) -> tuple[str, ...]:
-    """The documents of one domain (of `DOMAINS`), in the order of their file."""
+    """Return the documents of one domain (of `DOMAINS`), in the order of their file."""
     path = files("edgelm.corpus") / "data" / part / f"{domain}.txt"
     return tuple(text.strip("\n") for text in path.read_text(encoding="utf-8").split(_PAGE_BREAK))
 
 
 def calibration_text() -> str:
-    """All calibration text, a document of each domain in turn, so that any long stretch of it is mixed."""
+    """Return all calibration text, a document of each domain in turn, so that any long stretch of it is mixed."""
     by_domain = [documents("calibration", domain) for domain in DOMAINS]
     in_turn = chain.from_iterable(zip_longest(*by_domain))
     return _BETWEEN.join(text for text in in_turn if text is not None)
 
 
 def held_out() -> dict[str, str]:
-    """The held-out text of each domain. Shares no long passage with the calibration text, which a test proves."""
+    """Return the held-out text of each domain. Shares no long passage with the calibration text, which a test proves."""
     return {domain: _BETWEEN.join(documents("held_out", domain)) for domain in DOMAINS}
 
 
 def conversations(part: Part) -> list[list[Message]]:
-    """The dialogues as chat messages, for rendering with a model's own template."""
+    """Return the dialogues as chat messages, for rendering with a model's own template."""
     return [_messages(text) for text in documents(part, "dialogue")]
 
 

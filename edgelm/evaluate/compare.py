@@ -109,17 +109,17 @@ def _logits_of(network: Any, rows: Sequence[Row]) -> Callable[[int], Pieces]:
 
 
 def measure(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore_progress) -> Quality:
-    """The perplexity of `network` on `rows`."""
+    """Return the perplexity of `network` on `rows`."""
     return summarise_quality(score(network, rows, on_progress=on_progress))
 
 
 def compare(reference: Reference, network: Any, *, on_progress: OnProgress = ignore_progress) -> Comparison:
-    """How far `network` is from `reference`. Raises as `score_against` does."""
+    """Return how far `network` is from `reference`. Raises as `score_against` does."""
     return summarise(score_against(reference, network, on_progress=on_progress))
 
 
 def summarise_quality(scores: Sequence[RowScore]) -> Quality:
-    """The estimates of perplexity in `scores`."""
+    """Return the estimates of perplexity in `scores`."""
     return Quality(
         tokens=sum(row.tokens for row in scores),
         rows=len(scores),
@@ -132,7 +132,7 @@ def summarise_quality(scores: Sequence[RowScore]) -> Quality:
 
 
 def summarise(scores: Sequence[RowComparison]) -> Comparison:
-    """The estimates in `scores`."""
+    """Return the estimates in `scores`."""
     counts = [row.tokens for row in scores]
     return Comparison(
         **vars(summarise_quality(scores)),

@@ -118,7 +118,7 @@ def _task_errors(tasks: Sequence[str]) -> Iterator[None]:
 
 
 def read_scores(results: Mapping[str, Any]) -> Iterator[TaskScore]:
-    """The figures in what `simple_evaluate` returns."""
+    """Yield the figures in what `simple_evaluate` returns."""
     counts = results.get("n-samples", {})
     for task, metrics in results["results"].items():
         ran = counts.get(task, {}).get("effective")

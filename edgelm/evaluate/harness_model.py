@@ -68,7 +68,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """A conversation as a prompt."""
+        """Return a conversation as a prompt."""
         text: str = self.tokenizer.apply_chat_template(
             chat_history,
             tokenize=False,

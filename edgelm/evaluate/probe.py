@@ -48,7 +48,7 @@ def measure_matmul_flops_per_s() -> float:
 
 
 def measure_half_flops_per_s(dtype: mx.Dtype) -> float:
-    """The same in half precision; of a smaller product on a CPU, where MLX computes it without a BLAS."""
+    """Return the same in half precision; of a smaller product on a CPU, where MLX computes it without a BLAS."""
     side = _SIDE // 8 if mx.default_device() == mx.Device(mx.cpu) else _GPU_SIDE
     left, right = _ones(side, dtype), _ones(side, dtype)
     return 2 * side**3 / _fastest_s(lambda: left @ right)

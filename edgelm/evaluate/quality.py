@@ -51,7 +51,7 @@ class Subject:
         return " + ".join([self.directory.absolute().name, *map(str, uses)])
 
     def load(self) -> LoadedModel:
-        """The network and its tokenizer; for errors see `edgelm.model.load`."""
+        """Return the network and its tokenizer; for errors see `edgelm.model.load`."""
         return load(self.directory, adapter=self.adapter, check_fit=self.check_fit)
 
 
@@ -168,7 +168,7 @@ def _told(tokenizer: Any, ids: Sequence[int], at: int) -> str:
 
 
 def read_texts(path: Path) -> list[tuple[str, str]]:
-    """The text of a file, or of each .txt and .md file of a directory, by name.
+    """Return the text of a file, or of each .txt and .md file of a directory, by name.
 
     Raises:
         NotFoundError: there is no such path, or no text file in it.
@@ -202,5 +202,5 @@ def _read(file: Path) -> str:
 
 
 def comparison_of(evaluated: Evaluated) -> Comparison | None:
-    """The comparison with the reference, None if there was none."""
+    """Return the comparison with the reference, None if there was none."""
     return evaluated.quality if isinstance(evaluated.quality, Comparison) else None

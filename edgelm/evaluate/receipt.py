@@ -87,7 +87,7 @@ class QualityReceipt:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> QualityReceipt:
-        """What `as_json` wrote; unknown keys of later versions are ignored.
+        """Return what `as_json` wrote; unknown keys of later versions are ignored.
 
         Raises:
             FormatError: it is not such a receipt.
@@ -113,7 +113,7 @@ _ESTIMATES = ("mean_kl", "p99_kl", "top1_agreement", "perplexity", "source_perpl
 
 
 def quality_of(receipt: Mapping[str, Any]) -> QualityReceipt | None:
-    """The quality in a manifest's receipt, None if it was not measured. Raises as `from_json` does."""
+    """Return the quality in a manifest's receipt, None if it was not measured. Raises as `from_json` does."""
     said = receipt.get(KEY)
     return None if said is None else QualityReceipt.from_json(said)
 

@@ -91,7 +91,7 @@ class Reference:
 
     @classmethod
     def of_states(cls, rows: Sequence[Row], states: Iterable[mx.array], head: Head) -> Reference:
-        """A reference whose final hidden states [T - 1, D] of each row come from elsewhere: a streamed model."""
+        """Return a reference whose final hidden states [T - 1, D] of each row come from elsewhere: a streamed model."""
         made = cls.__new__(cls)
         made._prepare(rows, head, _KEPT_BYTES)
         for of_row in states:

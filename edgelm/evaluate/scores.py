@@ -49,7 +49,7 @@ def exponential(estimate: Estimate) -> Estimate:
 
 
 def percentile_estimate(rows: Sequence[Floats], percent: float) -> Estimate:
-    """The `percent` percentile over all tokens; its error is the spread over resampled rows."""
+    """Return the `percent` percentile over all tokens; its error is the spread over resampled rows."""
     value = float(np.percentile(np.concatenate(rows), percent))
     if len(rows) < 2:
         return Estimate(value, math.nan)

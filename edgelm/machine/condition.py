@@ -37,13 +37,13 @@ class Condition:
     """Whether float32 products may be TF32 on hardware that has it."""
 
     def line(self) -> str:
-        """All of it on one line."""
+        """Return all of it on one line."""
         tf32 = "allowed" if self.tf32 else "off"
         return f"{self.system}; power {self.power}; thermal pressure {self.thermal}; TF32 {tf32}"
 
 
 def condition() -> Condition:
-    """The condition now."""
+    """Return the condition now."""
     if sys.platform != "darwin":
         system = f"{platform.system()} {platform.release()}"
         return Condition(system, "unknown", "unknown", uses_tf32())

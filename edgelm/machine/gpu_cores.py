@@ -11,11 +11,11 @@ COMMAND = ("/usr/sbin/ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
 
 
 def gpu_cores() -> int | None:
-    """The cores of this Mac's GPU; None elsewhere, or where macOS does not say."""
+    """Return the cores of this Mac's GPU; None elsewhere, or where macOS does not say."""
     return parse_gpu_cores(said(*COMMAND)) if sys.platform == "darwin" else None
 
 
 def parse_gpu_cores(text: str) -> int | None:
-    """The number in what `ioreg` prints: `"gpu-core-count" = 40`."""
+    """Return the number in what `ioreg` prints: `"gpu-core-count" = 40`."""
     found = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
     return int(found[1]) if found else None

@@ -60,7 +60,10 @@ class ProcessLock:
 
 
 def holder(path: Path) -> int | None:
-    """The number of the living process that holds the lock in `path`; 0 where it has not said it yet, None where none does."""
+    """Return the number of the living process that holds the lock in `path`.
+
+    0 where it has not said it yet, None where none does.
+    """
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:

@@ -8,7 +8,7 @@ _TIMEOUT_S = 5.0
 
 
 def said(*command: str) -> str:
-    """What the program `command` (its path and arguments) prints on stdout; empty where it is not there or hangs."""
+    """Return what the program `command` (its path and arguments) prints on stdout; empty where it is not there or hangs."""
     try:
         return subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False

@@ -36,14 +36,14 @@ def is_watchdog(text: str) -> bool:
 
 
 def hint(smaller: str = "a smaller --batch-tokens") -> str:
-    """What to do about it; `smaller` names the setting by which a job computes less at once."""
+    """Return what to do about it; `smaller` names the setting by which a job computes less at once."""
     return HINT.format(smaller=smaller)
 
 
 def watchdog_error(
     error: BaseException | str, job: str, smaller: str = "a smaller --batch-tokens"
 ) -> EngineError | None:
-    """The error to raise instead of `error` where the watchdog is behind it, else None.
+    """Return the error to raise instead of `error` where the watchdog is behind it, else None.
 
     Args:
         error: what MLX raised, or what a process that died printed.

@@ -10,7 +10,7 @@ from edgelm.messages.values import MessageError, describe, read_list, read_objec
 
 
 def read_calls(value: Any, field: str) -> list[dict[str, Any]]:
-    """The calls of one message, with arguments that are objects; none for null.
+    """Return the calls of one message, with arguments that are objects; none for null.
 
     Raises:
         MessageError: naming the field inside.
@@ -21,7 +21,7 @@ def read_calls(value: Any, field: str) -> list[dict[str, Any]]:
 
 
 def read_call(call: Any, field: str) -> dict[str, Any]:
-    """One call.
+    """Return one call.
 
     Raises:
         MessageError: it has no name, or arguments that are no object.

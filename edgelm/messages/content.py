@@ -57,7 +57,7 @@ def _read_thinking(part: Mapping[str, Any], kind: str, field: str) -> str:
 
 
 def read_reasoning(message: Mapping[str, Any], field: str) -> str | None:
-    """What an answer thought, under the first of its names that is there.
+    """Return what an answer thought, under the first of its names that is there.
 
     Raises:
         MessageError: it is no text.

@@ -31,7 +31,7 @@ Keys = tuple[str, str]
 def read_messages(
     value: Any, field: str = "messages", *, or_keys: Keys | None = None
 ) -> list[dict[str, Any]]:
-    """The messages in `value`, found under `field`; at least one.
+    """Return the messages in `value`, found under `field`; at least one.
 
     Raises:
         MessageError: naming the message and the field inside.
@@ -63,7 +63,7 @@ def read_turns(value: Iterable[Any], field: str = "messages") -> list[dict[str, 
 
 
 def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict[str, Any]:
-    """One message.
+    """Return one message.
 
     Raises:
         MessageError: naming the field inside.

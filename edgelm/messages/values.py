@@ -27,7 +27,7 @@ class MessageError(OptionError):
 
 
 def read_list(value: Any, field: str) -> list[Any]:
-    """A list, or the JSON text of one, as a CSV cell holds it.
+    """Return a list, or the JSON text of one, as a CSV cell holds it.
 
     Raises:
         MessageError: something else.
@@ -43,7 +43,7 @@ def read_list(value: Any, field: str) -> list[Any]:
 
 
 def read_object(value: Any, field: str, expected: str = "an object") -> Mapping[str, Any]:
-    """An object, or the JSON text of one, as tables hold objects of different keys.
+    """Return an object, or the JSON text of one, as tables hold objects of different keys.
 
     Raises:
         MessageError: something else.
@@ -59,7 +59,7 @@ def read_object(value: Any, field: str, expected: str = "an object") -> Mapping[
 
 
 def read_text(value: Any, field: str) -> str:
-    """A text.
+    """Return a text.
 
     Raises:
         MessageError: something else, or not valid Unicode.
@@ -76,7 +76,7 @@ def read_text(value: Any, field: str) -> str:
 
 
 def describe(value: Any) -> str:
-    """A value in a few words: "null", "a list of 3", "the number 7"."""
+    """Return a value in a few words: "null", "a list of 3", "the number 7"."""
     if value is None:
         return "null"
     if isinstance(value, bool):

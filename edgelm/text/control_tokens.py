@@ -35,7 +35,7 @@ _lock = threading.Lock()
 
 
 def find_control_tokens(text: str, tokenizer: Any = None, *, is_answer: bool = False) -> list[str]:
-    """The control tokens that `text` spells, each once.
+    """Return the control tokens that `text` spells, each once.
 
     Args:
         text: of a message.
@@ -49,7 +49,7 @@ def find_control_tokens(text: str, tokenizer: Any = None, *, is_answer: bool = F
 
 
 def guard_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
-    """The messages with every control token that they spell between marks, to be rendered."""
+    """Return the messages with every control token that they spell between marks, to be rendered."""
     pattern = _pattern(tokenizer)
     if pattern is None:
         return [dict(message) for message in messages]
@@ -66,7 +66,7 @@ def guard_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> lis
 
 
 def guard(value: Any, tokenizer: Any) -> Any:
-    """The same of any JSON value, such as the description of a tool."""
+    """Return the same of any JSON value, such as the description of a tool."""
     pattern = _pattern(tokenizer)
     return value if pattern is None else _guarded(value, pattern, ())
 
@@ -77,7 +77,7 @@ def is_guarded(text: str) -> bool:
 
 
 def unguarded(text: str) -> str:
-    """A rendered text as people read it."""
+    """Return a rendered text as people read it."""
     return _GUARDED.sub(r"\1", text)
 
 

@@ -19,7 +19,7 @@ class Pieces:
         self._known: dict[int, str] = {}
 
     def of(self, token: int) -> str:
-        """The text of `token`."""
+        """Return the text of `token`."""
         if token not in self._known:
             whole = self._decode([*self._before, token])
             is_behind = whole.startswith(self._head)

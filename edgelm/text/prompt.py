@@ -98,7 +98,7 @@ def render_chat(
     enable_thinking: bool | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
-    """The text of a conversation as the template writes it; `encode_rendered` makes ids of it.
+    """Return the text of a conversation as the template writes it; `encode_rendered` makes ids of it.
 
     Control tokens that messages or tools spell stand between marks (`edgelm.text.control_tokens`).
 

@@ -83,7 +83,7 @@ class Segmenter:
         self._at_start = False
 
     def add(self, token: int) -> list[Segment | ToolCall]:
-        """What is certain now that `token` has come."""
+        """Return what is certain now that `token` has come."""
         found: list[Segment | ToolCall] = []
         self._waiting.append(token)
         while self._waiting:
@@ -98,7 +98,7 @@ class Segmenter:
         return found
 
     def finish(self) -> list[Segment | ToolCall]:
-        """What was held back, and a tool call that the end of the reply completes."""
+        """Return what was held back, and a tool call that the end of the reply completes."""
         found: list[Segment | ToolCall] = []
         for token in self._waiting:
             found += self._text(self._decoder.add(token))
@@ -236,7 +236,7 @@ _UNREADABLE = (
 def parse_tool_calls(
     parser: Any, text: str, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> list[ToolCall]:
-    """The calls in the text between two markers; what cannot be read is one call with its `error`."""
+    """Return the calls in the text between two markers; what cannot be read is one call with its `error`."""
     try:
         parsed = parser(text, tools)
         calls = parsed if isinstance(parsed, list) else [parsed]

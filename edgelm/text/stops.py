@@ -12,7 +12,7 @@ from edgelm.errors import OptionError
 
 
 def as_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
-    """One stop string or several, validated.
+    """Return one stop string or several, validated.
 
     Raises:
         OptionError: an empty stop string, or something that is not a string.
@@ -43,7 +43,7 @@ class StopMatcher:
         """The text after the match, once there is one."""
 
     def add(self, text: str) -> str:
-        """The text that is certainly before any stop string. After a match, nothing."""
+        """Return the text that is certainly before any stop string. After a match, nothing."""
         if self.matched is not None:
             self.rest += text
             return ""
@@ -58,7 +58,7 @@ class StopMatcher:
         return text[:cut]
 
     def finish(self) -> str:
-        """The text held back: no stop string came of it."""
+        """Return the text held back: no stop string came of it."""
         held, self._held = self._held, ""
         return held
 

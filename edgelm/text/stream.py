@@ -59,7 +59,7 @@ class StreamDecoder:
         self._next_cut = 2 * _CONTEXT
 
     def add(self, token: int) -> str:
-        """The text that is certain now that `token` has come; often one word, sometimes none."""
+        """Return the text that is certain now that `token` has come; often one word, sometimes none."""
         if token in self._traits.ignored:
             return ""
         self._window.append(token)
@@ -74,7 +74,7 @@ class StreamDecoder:
         return self._cleaner.add(piece) if self._cleaner else piece
 
     def finish(self) -> str:
-        """The text that was held back. The decoder is spent."""
+        """Return the text that was held back. The decoder is spent."""
         text = self._decode(self._window)
         piece = text[len(self._shown) :]
         return self._cleaner.add(piece) + self._cleaner.finish() if self._cleaner else piece

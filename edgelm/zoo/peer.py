@@ -51,7 +51,7 @@ def _timed(network: Any, layers: list[Any], prompt: list[int], new_tokens: int) 
 
 
 def batch(network: Any, tokenizer: Any, prompts: Sequence[list[int]], new_tokens: int) -> Callable[[], float]:
-    """What answers `prompts` together once and gives the tokens per second."""
+    """Return what answers `prompts` together once and gives the tokens per second."""
 
     def run() -> float:
         started = time.perf_counter()

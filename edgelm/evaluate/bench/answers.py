@@ -29,7 +29,7 @@ _DRAWN = {"temperature": 0.8, "top_p": 0.95, "seed": 1}
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """Each kind of answer beside a plain one; what the model's tokenizer cannot do is noted in `rig.skipped`."""
+    """Yield each kind of answer beside a plain one; what the model's tokenizer cannot do is noted in `rig.skipped`."""
     prompt = encode_text(rig.ready.loaded.tokenizer, OPEN_ENDED)
     for name, settings in _KINDS:
         try:

@@ -17,7 +17,7 @@ from edgelm.units import count
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """The questions together, one by one, and by the peer."""
+    """Yield the questions together, one by one, and by the peer."""
     loaded = rig.ready.loaded
     prompts = [encode_text(loaded.tokenizer, text) for text in QUESTIONS]
     new_tokens = rig.options.new_tokens

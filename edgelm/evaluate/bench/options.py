@@ -42,7 +42,7 @@ class BenchOptions(Options):
             raise OptionError(f"case is {', '.join(unknown) or 'none'}, expected some of {', '.join(CASES)}")
 
     def depths_within(self, context_length: int | None) -> tuple[int, ...]:
-        """The depths to measure on a model of this context.
+        """Return the depths to measure on a model of this context.
 
         Raises:
             OptionError: a depth that was asked for does not leave room for the measured tokens.

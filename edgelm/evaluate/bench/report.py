@@ -50,7 +50,7 @@ class Case:
     """What is wrong with it, if anything."""
 
     def gain_over(self, other: Spread | None) -> float | None:
-        """How many times better edgelm is, by the medians; above 1 favours edgelm, whatever the unit."""
+        """Return how many times better edgelm is, by the medians; above 1 favours edgelm, whatever the unit."""
         if other is None or not self.edgelm.median or not other.median:
             return None
         ratio = self.edgelm.median / other.median
@@ -70,7 +70,7 @@ class Machine:
 
     @classmethod
     def of(cls, device: Device) -> Machine:
-        """This one."""
+        """Return this one."""
         system = f"{platform.system()} {platform.release()} {platform.machine()}"
         return cls(
             device.chip, device.backend, device.memory_bytes, device.cpu_cores, system, device.has_fast_blas

@@ -67,7 +67,7 @@ class Rig:
         return finished
 
     def by_turns(self, sides: Sides) -> dict[str, Spread]:
-        """Each side's figure over the repeats."""
+        """Return each side's figure over the repeats."""
         found: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(self.options.repeats):
             for name, measure in sides.items():

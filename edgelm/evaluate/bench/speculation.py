@@ -13,7 +13,7 @@ NEW_TOKENS = 128
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """Both kinds of text."""
+    """Yield both kinds of text."""
     for name, text in (("copying", COPY), ("open-ended", OPEN_ENDED)):
         prompt = encode_text(rig.ready.loaded.tokenizer, text)
         yield _measure(rig, name, prompt)

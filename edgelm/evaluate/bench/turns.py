@@ -30,7 +30,7 @@ def history_within(wanted: int, context_length: int | None) -> int:
 
 
 def measure(rig: Rig, history_tokens: int) -> Iterator[Case]:
-    """The turn after `history_tokens` random tokens."""
+    """Yield the turn after `history_tokens` random tokens."""
     history = rig.tokens(history_tokens)
     with tempfile.TemporaryDirectory() as root:
         found = rig.by_turns(_sides(rig, history, Path(root)))

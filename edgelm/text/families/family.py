@@ -54,7 +54,7 @@ _lock = threading.Lock()
 
 
 def family_of(tokenizer: Any) -> Family:
-    """The family of `tokenizer`, mlx-lm's TokenizerWrapper; found at the first call."""
+    """Return the family of `tokenizer`, mlx-lm's TokenizerWrapper; found at the first call."""
     with _lock:
         if tokenizer not in _made:
             _made[tokenizer] = _find(tokenizer)
@@ -62,7 +62,7 @@ def family_of(tokenizer: Any) -> Family:
 
 
 def template_text(tokenizer: Any) -> str:
-    """The chat template's source; of several named ones, all."""
+    """Return the chat template's source; of several named ones, all."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, Mapping):
         return "\n".join(map(str, template.values()))

@@ -16,7 +16,7 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def read_gemma_calls(text: str, tools: Tools = None) -> list[Call]:
-    """The calls in `text`, which holds nothing else.
+    """Return the calls in `text`, which holds nothing else.
 
     Raises:
         ValueError: it holds something else, or a call that does not end.

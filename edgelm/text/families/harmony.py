@@ -38,7 +38,7 @@ class Header:
 
 
 def read_header(text: str) -> Header:
-    """The header that stood before `<|message|>`: from `<|start|>` on, or what of it was generated."""
+    """Return the header that stood before `<|message|>`: from `<|start|>` on, or what of it was generated."""
     # The recipient stands after the role or after the channel.
     recipient = _RECIPIENT.search(text)
     if recipient is not None and recipient[1] not in ("assistant", "user"):

@@ -29,7 +29,7 @@ _DECODER = json.JSONDecoder(strict=False)
 
 
 def read_json_calls(text: str, tools: Tools = None) -> list[Call]:
-    """The calls in `text`, which holds nothing else.
+    """Return the calls in `text`, which holds nothing else.
 
     Raises:
         ValueError: it is no JSON, or not of calls.
@@ -79,7 +79,7 @@ def json_values(text: str) -> list[Any]:
 
 
 def as_call(name: Any, arguments: Any, call_id: Any = None) -> Call:
-    """A call of its parts.
+    """Return a call of its parts.
 
     Raises:
         ValueError: no name, or arguments that are no object.
@@ -96,7 +96,7 @@ def as_call(name: Any, arguments: Any, call_id: Any = None) -> Call:
 
 
 def calls_in(value: Any) -> list[Call]:
-    """The calls of one JSON value.
+    """Return the calls of one JSON value.
 
     Raises:
         ValueError: it is none.

@@ -11,7 +11,7 @@ _LOOKS = re.compile(r"\s*(?:```(?:json)?\s*)?\[?\s*\{\s*\"(?:name|type|function|
 
 
 def read_llama_calls(text: str, tools: Tools = None) -> list[Call]:
-    """The calls in `text`, which holds nothing else.
+    """Return the calls in `text`, which holds nothing else.
 
     Raises:
         ValueError, SyntaxError: it is something else.

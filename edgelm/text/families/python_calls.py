@@ -23,7 +23,7 @@ _JSON_NAMES = {"true": True, "false": False, "null": None}
 
 
 def read_python_calls(text: str, tools: Tools = None) -> list[Call]:
-    """The calls in `text`, which holds nothing else.
+    """Return the calls in `text`, which holds nothing else.
 
     Raises:
         ValueError, SyntaxError: it is not made of calls with literal arguments.

@@ -80,7 +80,7 @@ def read_kimi_calls(text: str, tools: Tools = None) -> list[Call]:
 
 
 def read_tool_call(text: str, tools: Tools = None) -> list[Call]:
-    """What stands between `<tool_call>` and its end: JSON, Qwen3-Coder's and Seed's XML, or GLM's `<arg_key>`.
+    """Return what stands between `<tool_call>` and its end: JSON, Qwen3-Coder's and Seed's XML, or GLM's `<arg_key>`.
 
     Raises:
         ValueError: something else.

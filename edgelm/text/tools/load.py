@@ -13,7 +13,7 @@ from edgelm.text.tools.tool import Tool, as_tools
 
 
 def load_tools(file: Path) -> dict[str, Tool]:
-    """The public functions that `file` itself defines, by name.
+    """Return the public functions that `file` itself defines, by name.
 
     Raises:
         NotFoundError: no such file.

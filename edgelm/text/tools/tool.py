@@ -83,7 +83,7 @@ def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
 
 
 def as_tool(item: Any) -> Tool:
-    """One tool, of a function, a `Tool` or a JSON definition.
+    """Return one tool, of a function, a `Tool` or a JSON definition.
 
     Raises:
         OptionError: it is none of these; a parameter has no type hint, or one that JSON has no word for.

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelm import chips, log
+from edgelm import log
 from edgelm.blas import preload_blas
 from edgelm.errors import OptionError
-from edgelm.machine.gpu_cores import gpu_cores
-from edgelm.memory import GIB, Memory, measure_memory
+from edgelm.machine.gpu import chips
+from edgelm.machine.gpu.cores import gpu_cores
+from edgelm.machine.memory import GIB, Memory, measure_memory
 
 Backend = Literal["metal", "cuda", "cpu"]
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgelm import chips, device
+from edgelm import device
 from edgelm.errors import OptionError
-from edgelm.memory import GIB, Memory, bound_by_cgroup, measure_memory, parse_meminfo, parse_vm_stat
+from edgelm.machine.gpu import chips
+from edgelm.machine.memory import GIB, Memory, bound_by_cgroup, measure_memory, parse_meminfo, parse_vm_stat
 
 SIZES_GB = (8, 16, 18, 24, 36, 64, 128)
 CHIP_NAMES = [chip.name for chip in chips.CHIPS]

@@ -182,7 +182,7 @@ def _report_bug(kind: type[BaseException], error: BaseException, where: Tracebac
     """Show an exception that nobody foresaw; its traceback too if asked for."""
     if "--debug" in sys.argv:
         sys.__excepthook__(kind, error, where)
-    from edgelm.machine.watchdog import hint, is_watchdog
+    from edgelm.machine.gpu.watchdog import hint, is_watchdog
 
     what_next = hint() if is_watchdog(str(error)) else "run it again with --debug to report this"
     show_error(f"edgelm failed unexpectedly: {kind.__name__}: {error}", what_next)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from edgelm.machine.precision import uses_tf32
-from edgelm.machine.said import said
+from edgelm.machine.programs import output_of
 
 SW_VERS = ("/usr/bin/sw_vers",)
 PMSET = ("/usr/bin/pmset", "-g")
@@ -47,9 +47,9 @@ def condition() -> Condition:
     if sys.platform != "darwin":
         system = f"{platform.system()} {platform.release()}"
         return Condition(system, "unknown", "unknown", uses_tf32())
-    system = parse_sw_vers(said(*SW_VERS)) or f"macOS {platform.mac_ver()[0]}"
-    power = f"{parse_source(said(*BATTERY))}, {parse_power_mode(said(*PMSET))}"
-    return Condition(system, power, parse_thermal(said(*THERMAL)), uses_tf32())
+    system = parse_sw_vers(output_of(*SW_VERS)) or f"macOS {platform.mac_ver()[0]}"
+    power = f"{parse_source(output_of(*BATTERY))}, {parse_power_mode(output_of(*PMSET))}"
+    return Condition(system, power, parse_thermal(output_of(*THERMAL)), uses_tf32())
 
 
 def parse_sw_vers(text: str) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edgelm.machine.gpu.watchdog import watchdog_errors
 from edgelm.machine.power import kept_awake
-from edgelm.machine.watchdog import watchdog_errors
 
 
 @contextmanager

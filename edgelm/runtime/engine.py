@@ -20,7 +20,7 @@ import mlx.nn as nn
 
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
-from edgelm.machine.watchdog import watchdog_error
+from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool

@@ -12,7 +12,7 @@ from edgelm import paths
 from edgelm.cli.commands.doctor.metal.training import measure_training
 from edgelm.cli.commands.doctor.system import tool_checks
 from edgelm.machine import condition, power
-from edgelm.machine.gpu_cores import gpu_cores
+from edgelm.machine.gpu.cores import gpu_cores
 
 pytestmark = pytest.mark.metal
 

@@ -17,7 +17,7 @@ from edgelm.device import (
     wired_limit_bytes,
 )
 from edgelm.errors import FitError
-from edgelm.memory import GIB
+from edgelm.machine.memory import GIB
 from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
 from edgelm.pricing.fit import account_of, price, trace
 from edgelm.runtime.memory_plan import MemoryPlan

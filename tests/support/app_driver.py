@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from waiting import PATIENCE_S
 
-from edgelm.memory import Memory
+from edgelm.machine.memory import Memory
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import FitKnown

@@ -23,7 +23,7 @@ from textual.signal import Signal
 
 from edgelm import paths
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
-from edgelm.memory import Memory
+from edgelm.machine.memory import Memory
 from edgelm.store.chats import Chats
 from edgelm.store.newlines import unix_newlines
 from edgelm_tui.clipboard import copy_text

@@ -6,7 +6,7 @@ import gc
 
 from textual import work
 
-from edgelm.memory import Memory, measure_memory
+from edgelm.machine.memory import Memory, measure_memory
 from edgelm_tui.base_app import AppBase
 from edgelm_tui.engine.answer_desk import Answer
 from edgelm_tui.engine.events import ClientEvent, Ended, Failed, FitKnown, Library, Loaded, Loading, Said

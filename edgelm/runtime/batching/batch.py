@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.errors import EdgeLMError, EngineError
-from edgelm.machine.watchdog import watchdog_error
+from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw, Drawer

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgelm.machine.said import said as _said
+from edgelm.machine.programs import output_of
 
 _EVERY_S = 10.0
 """Between two looks: each costs a process or two."""
@@ -119,13 +119,13 @@ def _read(path: Path) -> str:
 
 
 _MACOS: dict[str, Callable[[], bool]] = {
-    "battery": lambda: parse_pmset_battery(_said("/usr/bin/pmset", "-g", "batt")),
+    "battery": lambda: parse_pmset_battery(output_of("/usr/bin/pmset", "-g", "batt")),
     "heat": lambda: (
-        parse_thermal_level(_said("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel"))
-        or parse_speed_limit(_said("/usr/bin/pmset", "-g", "therm"))
+        parse_thermal_level(output_of("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel"))
+        or parse_speed_limit(output_of("/usr/bin/pmset", "-g", "therm"))
     ),
     "pressure": lambda: parse_pressure_level(
-        _said("/usr/sbin/sysctl", "-n", "kern.memorystatus_vm_pressure_level")
+        output_of("/usr/sbin/sysctl", "-n", "kern.memorystatus_vm_pressure_level")
     ),
 }
 _LINUX: dict[str, Callable[[], bool]] = {

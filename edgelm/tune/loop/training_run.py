@@ -26,8 +26,8 @@ from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, 
 from edgelm.library.manifest import Manifest
 from edgelm.library.names import check_name
 from edgelm.machine.clock import passed_s
+from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
-from edgelm.machine.watchdog import watchdog_error
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.quant.tree import flat_arrays

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from edgelm.machine.watchdog import watchdog_error
+from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.units import format_bytes, format_seconds
 from edgelm_tui.jobs.process import ChildProcess
 

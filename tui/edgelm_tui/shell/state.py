@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelm.memory import Memory
+from edgelm.machine.memory import Memory
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import Loaded
 

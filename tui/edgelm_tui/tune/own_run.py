@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgelm.atomic import disk_errors
-from edgelm.machine.watchdog import hint as watchdog_hint
-from edgelm.machine.watchdog import is_watchdog
+from edgelm.machine.gpu.watchdog import hint as watchdog_hint
+from edgelm.machine.gpu.watchdog import is_watchdog
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.tune.runs import RunLog, RunShelf
 

@@ -11,10 +11,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+<<<<<<< HEAD:edgelm/cli/commands/doctor/system.py
 from edgelm.cli.commands.doctor.checks import Check
 from edgelm.machine import condition, gpu_cores, power
 from edgelm.machine.said import said
 from edgelm.memory import parse_vm_stat
+=======
+from edgelm.cli.doctor.checks import Check
+from edgelm.machine import condition, power
+from edgelm.machine.gpu import cores as gpu_cores
+from edgelm.machine.memory import parse_vm_stat
+from edgelm.machine.programs import output_of
+>>>>>>> 036b0a0 (machine/ has the chips, the memory and a room for the GPU; its programs' output is output_of):edgelm/cli/doctor/system.py
 from edgelm.tune.loop.power_policy import parse_pressure_level, parse_speed_limit
 from edgelm.units import format_bytes
 
@@ -65,7 +73,7 @@ TOOLS = (
 )
 
 
-def tool_checks(ask: Ask = said) -> Iterator[Check]:
+def tool_checks(ask: Ask = output_of) -> Iterator[Check]:
     """Every tool's answer, whole, and what was read from it; one that says nothing is warned of."""
     for tool in TOOLS:
         answer = ask(*tool.command).strip()
@@ -75,7 +83,9 @@ def tool_checks(ask: Ask = said) -> Iterator[Check]:
             yield Check(tool.name, "warn", "said nothing", f"run it by hand: {' '.join(tool.command)}")
 
 
-def check_architecture(machine: str | None = None, *, is_mac: bool | None = None, ask: Ask = said) -> Check:
+def check_architecture(
+    machine: str | None = None, *, is_mac: bool | None = None, ask: Ask = output_of
+) -> Check:
     """Whether this Python is native: one for x86_64 runs under Rosetta on Apple silicon, where MLX has no wheels."""
     machine = machine or platform.machine()
     is_mac = sys.platform == "darwin" if is_mac is None else is_mac

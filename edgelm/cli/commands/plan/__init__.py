@@ -11,7 +11,7 @@ from edgelm.cli.commands.plan import training as plan_tune
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.show.output import console, print_json, say
 from edgelm.errors import OptionError
-from edgelm.memory import GIB
+from edgelm.machine.memory import GIB
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:

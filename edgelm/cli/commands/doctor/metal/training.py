@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from edgelm.machine.watchdog import is_watchdog
+from edgelm.machine.gpu.watchdog import is_watchdog
 from edgelm.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgelm.machine.gpu_cores import parse_gpu_cores
+from edgelm.machine.gpu.cores import parse_gpu_cores
 
 SAID = """+-o AGXAcceleratorG15X  <class AGXAcceleratorG15X, id 0x1000004b6, registered, matched, active, busy 0>
     {

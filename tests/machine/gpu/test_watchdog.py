@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgelm.errors import EngineError
+from edgelm.machine.gpu.watchdog import is_watchdog, watchdog_error
 from edgelm.machine.long_job import long_job
-from edgelm.machine.watchdog import is_watchdog, watchdog_error
 
 # As MLX prints them (mlx #3267 and reports of the same error); the codes are those of IOGPUCommandBufferCallbackError.
 SAID = [

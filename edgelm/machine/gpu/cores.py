@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import sys
 
-from edgelm.machine.said import said
+from edgelm.machine.programs import output_of
 
 COMMAND = ("/usr/sbin/ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
 
 
 def gpu_cores() -> int | None:
     """Return the cores of this Mac's GPU; None elsewhere, or where macOS does not say."""
-    return parse_gpu_cores(said(*COMMAND)) if sys.platform == "darwin" else None
+    return parse_gpu_cores(output_of(*COMMAND)) if sys.platform == "darwin" else None
 
 
 def parse_gpu_cores(text: str) -> int | None:

@@ -7,7 +7,7 @@ import subprocess
 _TIMEOUT_S = 5.0
 
 
-def said(*command: str) -> str:
+def output_of(*command: str) -> str:
     """Return what the program `command` (its path and arguments) prints on stdout; empty where it is not there or hangs."""
     try:
         return subprocess.run(

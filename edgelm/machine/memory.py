@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelm.machine.said import said
+from edgelm.machine.programs import output_of
 
 GIB = 1 << 30
 
@@ -68,7 +68,7 @@ def _read_count(path: Path) -> int | None:
 
 
 def _available_on_macos(physical: int) -> int:
-    available = parse_vm_stat(said("/usr/bin/vm_stat"))
+    available = parse_vm_stat(output_of("/usr/bin/vm_stat"))
     return physical if available is None else min(available, physical)
 
 

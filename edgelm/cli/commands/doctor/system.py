@@ -11,18 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-<<<<<<< HEAD:edgelm/cli/commands/doctor/system.py
 from edgelm.cli.commands.doctor.checks import Check
-from edgelm.machine import condition, gpu_cores, power
-from edgelm.machine.said import said
-from edgelm.memory import parse_vm_stat
-=======
-from edgelm.cli.doctor.checks import Check
 from edgelm.machine import condition, power
 from edgelm.machine.gpu import cores as gpu_cores
 from edgelm.machine.memory import parse_vm_stat
 from edgelm.machine.programs import output_of
->>>>>>> 036b0a0 (machine/ has the chips, the memory and a room for the GPU; its programs' output is output_of):edgelm/cli/doctor/system.py
 from edgelm.tune.loop.power_policy import parse_pressure_level, parse_speed_limit
 from edgelm.units import format_bytes
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
 
 import mlx.core as mx
 
@@ -25,11 +24,12 @@ from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.events import FinishReason, Token
 from edgelm.runtime.requests import Cancel, Request
+from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.sampling.sampler import Sampler
+from edgelm.runtime.sampling.step import Step
 from edgelm.runtime.speculation.draft import Draft
 from edgelm.runtime.speculation.governor import MOST
 from edgelm.runtime.speculation.speculator import Speculator
-from edgelm.runtime.steps import Step
 
 _CLEAR_EVERY = 256  # tokens; MLX's buffer cache grows with the KV cache's reallocations
 
@@ -55,7 +55,7 @@ class Decoder:
 
     def __init__(
         self,
-        network: Any,
+        runner: ModelRunner,
         live: LiveCache,
         request: Request,
         cancel: Cancel,
@@ -63,7 +63,7 @@ class Decoder:
         budget: int | None,
         speculator: Speculator | None = None,
     ) -> None:
-        self._network = network
+        self._runner = runner
         self._live = live
         self._request = request
         self._cancel = cancel
@@ -77,7 +77,7 @@ class Decoder:
         """The tokens, a final stop token excluded. What ended them is in `outcome` afterwards."""
         step = self._first()
         while True:
-            ahead = None if self._waits() else self._network_on(step.ids)
+            ahead = None if self._waits() else self._logits_after(step.ids)
             following = self._choose(ahead) if ahead is not None and self._constraint is None else None
             (token,) = self._read(step)
             if ahead is not None:
@@ -97,7 +97,7 @@ class Decoder:
     def _first(self) -> Step:
         """Feed the last prompt token."""
         request = self._request
-        logits = self._network_on(mx.array([request.prompt[-1]]))
+        logits = self._logits_after(mx.array([request.prompt[-1]]))
         self._live.fed(request.prompt[-1:])
         columns = logits.shape[-1]
         self._sampler = Sampler(request.sampling, request.prompt, columns)
@@ -116,9 +116,9 @@ class Decoder:
         # What is forced now begins with the token under way.
         return self._speculator.expects(most) or self._forced_draft(1 + most, after=1) is not None
 
-    def _network_on(self, ids: mx.array) -> mx.array:
-        """Logits `[1, V]` after tokens `[K]`, under way."""
-        logits: mx.array = self._network(ids[None], cache=self._live.layers)[:, -1, :]
+    def _logits_after(self, ids: mx.array) -> mx.array:
+        """Feed a token `[1]`; the logits `[1, V]` after it, under way."""
+        logits = self._runner.step(ids, self._live.layers)
         if self._constraint is not None:
             mx.async_eval(logits)  # type: ignore[no-untyped-call]
         return logits
@@ -132,7 +132,7 @@ class Decoder:
 
     def _plain(self, token: int) -> Step:
         """Feed a token that is known."""
-        logits = self._network_on(mx.array([token]))
+        logits = self._logits_after(mx.array([token]))
         self._live.fed([token])
         return self._choose(logits)
 
@@ -197,7 +197,7 @@ class Decoder:
             allowed = self._constraint.allowed(drafts)  # [1 + admissible, V]
             drafts = drafts[: allowed.shape[0] - 1]
         mark = self._live.mark()
-        logits = self._network(mx.array([[last, *drafts]]), cache=self._live.layers)[0]  # [1 + K, V]
+        logits = self._runner.check([last, *drafts], self._live.layers)  # [1 + K, V]
         ids = self._sampler.peek(logits, drafts, allowed)
         found = Step.build(logits, ids, self._request.logprobs).read()
         stood = next((at for at, guess in enumerate(drafts) if found[at].id != guess), len(drafts))
@@ -209,7 +209,7 @@ class Decoder:
 
     def _feed_again(self, tokens: list[int]) -> None:
         if tokens:
-            self._network(mx.array([tokens]), cache=self._live.layers)
+            self._runner.feed(mx.array([tokens]), self._live.layers)
             self._live.fed(tokens)
 
     def _account(self, draft: Draft, checked: int, taken: list[Token]) -> None:

@@ -29,6 +29,7 @@ from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
 from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
+from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
@@ -67,7 +68,7 @@ class Engine:
         most_guesses: int = MOST,
         variant: Callable[[], str] = str,
     ) -> None:
-        self._network = network
+        self._runner = ModelRunner(network)
         self._vocab_size = vocab_size
         self._context_length = context_length
         if isinstance(prefill_chunk, int):
@@ -174,7 +175,7 @@ class _Run:
 
     def __init__(self, engine: Engine, request: Request, cancel: Cancel, chunk: int) -> None:
         self._engine = engine
-        self._network = engine._network
+        self._runner = engine._runner
         self._live = engine._live
         self._chunks = engine._chunks.capped(chunk)
         self._request = request
@@ -197,7 +198,7 @@ class _Run:
         speculator = self._speculator()
         budget = token_budget(self._request, self._engine._limit())
         decoder = Decoder(
-            self._network, self._live, self._request, self._cancel, budget=budget, speculator=speculator
+            self._runner, self._live, self._request, self._cancel, budget=budget, speculator=speculator
         )
         for token in decoder.tokens():
             if len(decoder.outcome.tokens) == 1:
@@ -217,7 +218,7 @@ class _Run:
             if self._cancel.is_set():
                 return
             chunk = self._prompt[start:end]
-            self._network(mx.array([chunk]), cache=self._live.layers)  # its logits are never evaluated
+            self._runner.feed(mx.array([chunk]), self._live.layers)
             self._live.fed(chunk)
             if not self._underway.compute(self._live.layers, self._cancel.is_set):
                 return

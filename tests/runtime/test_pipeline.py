@@ -19,8 +19,8 @@ from edgelm.runtime.events import Finished, Token
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.settings import Sampling
+from edgelm.runtime.sampling.step import Step
 from edgelm.runtime.speculation.draft_model import DraftModel
-from edgelm.runtime.steps import Step
 from edgelm.zoo.caches.maker import layer_maker
 
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]

@@ -13,7 +13,7 @@ import mlx.core as mx
 from edgelm.runtime.batching.group import Group, group_key
 from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.events import Token
-from edgelm.runtime.steps import Step
+from edgelm.runtime.sampling.step import Step
 
 
 @dataclass(frozen=True, slots=True)

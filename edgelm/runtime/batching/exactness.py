@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
-from edgelm.runtime.batching.lanes import Lanes, compute
+from edgelm.runtime.batching.lanes import CHUNKS, Lanes
+from edgelm.runtime.runner import ModelRunner
 from edgelm.zoo.caches.batch import stands_side_by_side
 from edgelm.zoo.caches.leaves import MakeLayers
 from edgelm.zoo.fixes.longrope import regime_of
@@ -44,9 +45,9 @@ def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Bat
 
 def _alone(network: Any, make_layers: MakeLayers, prompt: list[int]) -> mx.array:
     """Logits `[S, 1, V]` of the last tokens."""
-    layers = make_layers()
-    compute(network, layers, prompt[:-_STEPS], _never)
-    steps = [network(mx.array([[token]]), cache=layers)[:, -1, :] for token in prompt[-_STEPS:]]
+    layers, runner = make_layers(), ModelRunner(network)
+    runner.prefill(mx.array([prompt[:-_STEPS]]), layers, CHUNKS)
+    steps = [runner.step(mx.array([token]), layers) for token in prompt[-_STEPS:]]
     logits = mx.stack(steps)
     mx.eval(logits)
     return logits

@@ -18,7 +18,7 @@ from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.processors import Said
 from edgelm.runtime.sampling.sampler import choose, processors_of
 from edgelm.runtime.sampling.settings import Sampling
-from edgelm.runtime.steps import Step
+from edgelm.runtime.sampling.step import Step
 
 
 class Group:

@@ -18,9 +18,7 @@ import mlx.core as mx
 
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.prefill import Underway
-
-Layers = list[Any]
-"""One cache for each layer of the network."""
+from edgelm.runtime.runner import Layers, ModelRunner
 
 _SPREAD_TOKENS = 512
 """Of padding at most, over all sequences that are computed together."""
@@ -39,7 +37,7 @@ class Lanes:
     """
 
     def __init__(self, network: Any, *, pads: bool, chunks: Chunks = CHUNKS) -> None:
-        self._network = network
+        self._runner = ModelRunner(network)
         self._pads = pads
         self._chunks = chunks
         self._layers: Layers = []
@@ -64,8 +62,7 @@ class Lanes:
 
     def step(self, ids: mx.array) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
-        logits: mx.array = self._network(ids[:, None], cache=self._layers)[:, -1, :]
-        return logits
+        return self._runner.step(ids, self._layers)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other sequences go."""
@@ -80,7 +77,7 @@ class Lanes:
         single = []
         for rest, start in zip(rests, starts, strict=True):
             layers = copy.deepcopy(start)
-            if not compute(self._network, layers, rest, is_cancelled, chunks=self._chunks):
+            if not self._runner.prefill(mx.array([list(rest)]), layers, self._chunks, is_cancelled):
                 return None
             single.append(layers)
         return merge(single)
@@ -99,7 +96,7 @@ class Lanes:
         if shared < longest < shared + 2:
             shared = max(0, longest - 2)
         ids = mx.array([rest[:shared] for rest in rests])
-        if not _feed(self._network, layers, ids, is_cancelled, self._chunks):
+        if not self._runner.prefill(ids, layers, self._chunks, is_cancelled):
             return None
         if shared < longest:
             self._feed_ends(layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
@@ -114,7 +111,7 @@ class Lanes:
         for layer in layers:
             layer.prepare(lengths=list(map(len, ends)), right_padding=padding)
         ids = [[*end, *[0] * pad] for end, pad in zip(ends, padding, strict=True)]
-        self._network(mx.array(ids), cache=layers)
+        self._runner.feed(mx.array(ids), layers)
         for layer in layers:
             layer.finalize()
 
@@ -122,35 +119,6 @@ class Lanes:
 def merge(starts: Sequence[Layers]) -> Layers:
     """The caches of single sequences side by side, copied."""
     return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]
-
-
-def compute(
-    network: Any,
-    layers: Layers,
-    ids: Sequence[int],
-    is_cancelled: Callable[[], bool],
-    *,
-    chunks: Chunks = CHUNKS,
-) -> bool:
-    """Feed one sequence to caches of its own; False if cancelled on the way."""
-    return _feed(network, layers, mx.array([list(ids)]), is_cancelled, chunks)
-
-
-def _feed(
-    network: Any, layers: Layers, ids: mx.array, is_cancelled: Callable[[], bool], chunks: Chunks
-) -> bool:
-    """`[B, T]`, all of one length, in chunks; what was begun of one that is broken off is nobody's."""
-    at = 0
-    while at < ids.shape[1]:
-        if is_cancelled():
-            return False
-        size = max(2, chunks.at(at) // ids.shape[0])
-        network(ids[:, at : at + size], cache=layers)  # its logits are never evaluated
-        if not Underway().compute(layers, is_cancelled):
-            return False
-        at += size
-    mx.clear_cache()  # once a prompt: its chunks use the same buffers
-    return True
 
 
 def widest_spread(rows: int) -> int:

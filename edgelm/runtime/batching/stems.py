@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import mlx.core as mx
+
 from edgelm.pricing.chunks import Chunks
-from edgelm.runtime.batching.lanes import CHUNKS, Layers, compute
+from edgelm.runtime.batching.lanes import CHUNKS
 from edgelm.runtime.cache.pool import common_prefix
+from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.zoo.caches.leaves import MakeLayers
 
 _WORTH_TOKENS = 32
@@ -38,7 +41,7 @@ class Stems:
     """The stems of one batch."""
 
     def __init__(self, network: Any, make_layers: MakeLayers, chunks: Chunks = CHUNKS) -> None:
-        self._network = network
+        self._runner = ModelRunner(network)
         self._make_layers = make_layers
         self._chunks = chunks
         self._stems: list[Stem] = []
@@ -58,7 +61,7 @@ class Stems:
             return
         layers = copy.deepcopy(known.layers) or self._make_layers()
         rest = tokens[len(known.tokens) :]
-        if compute(self._network, layers, rest, is_cancelled, chunks=self._chunks):
+        if self._runner.prefill(mx.array([rest]), layers, self._chunks, is_cancelled):
             self._stems = [*self._stems[1 - _KEPT :], Stem(tokens, layers)]
 
     def clear(self) -> None:

@@ -20,6 +20,7 @@ from edgelm.runtime.cache.node import Snapshot
 from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel
+from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.zoo.caches.leaves import MakeLayers, grows, leaves_of, thaw
 
@@ -36,7 +37,7 @@ class DraftModel:
     """
 
     def __init__(self, network: Any, make_layers: MakeLayers, *, prefill_chunk: int = 512) -> None:
-        self._network = network
+        self._runner = ModelRunner(network)
         self._chunk = prefill_chunk
         self._live = LiveCache(Pool(make_layers, budget_bytes=0))
         self._sequence: list[int] = []
@@ -77,7 +78,7 @@ class DraftModel:
         last = mx.array(self._sequence[-1:])
         drafts: list[mx.array] = []
         while len(drafts) < count and not self._is_cancelled():
-            logits = self._network(last[None], cache=self._live.layers)[:, -1, :]
+            logits = self._runner.step(last, self._live.layers)
             last = sampler.peek(_fit(logits, sampler.vocab_size), (), after=drafts)
             mx.async_eval(last)  # type: ignore[no-untyped-call]
             drafts.append(last)
@@ -98,7 +99,7 @@ class DraftModel:
         while behind := self._sequence[len(self._live.tokens) : -1][: self._chunk]:
             if self._is_cancelled():
                 return False
-            self._network(mx.array([behind]), cache=self._live.layers)
+            self._runner.feed(mx.array([behind]), self._live.layers)
             self._live.fed(behind)
             if not Underway().compute(self._live.layers, self._is_cancelled):
                 return False

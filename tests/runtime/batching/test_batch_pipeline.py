@@ -28,7 +28,7 @@ def test_a_batch_is_a_step_ahead(
     prompts = [{"prompt": [*PROMPT, at], "enable_thinking": False, **SETTINGS[kind]} for at in range(4)]
     prompts[1]["max_tokens"] = COUNT // 3
     batch = tried.batch(prompts, max_tokens=COUNT)
-    batch._network = batch._lanes._network = device.network(network)
+    batch._lanes._runner.network = device.network(network)
     deal = batch._deal
 
     def listened(tokens: Any) -> Any:

@@ -21,7 +21,7 @@ from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.settings import Sampling
-from edgelm.runtime.steps import Step
+from edgelm.runtime.sampling.step import Step
 
 V = 300
 SETTINGS: list[dict[str, Any]] = [

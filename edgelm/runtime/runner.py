@@ -1,0 +1,65 @@
+"""The only place that calls a network: prefill, one step, and the check of guesses.
+
+One sequence or several side by side, as the caches say. Prompts are computed chunk by chunk and layer by layer (`prefill.py`),
+so that a stop is heard early. Knows nothing about requests, sampling and where caches come from.
+
+Shapes: B sequences, T tokens, K guesses, V vocab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from edgelm.pricing.chunks import Chunks
+from edgelm.runtime.prefill import Underway
+
+Layers = list[Any]
+"""One cache for each layer of the network."""
+
+
+class ModelRunner:
+    """Calls one network.
+
+    Args:
+        network: an mlx-lm model: `logits[B, T, V] = network(ids[B, T], cache=layers)`.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def step(self, ids: mx.array, layers: Layers) -> mx.array:
+        """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
+        logits: mx.array = self.network(ids[:, None], cache=layers)[:, -1, :]
+        return logits
+
+    def check(self, tokens: Sequence[int], layers: Layers) -> mx.array:
+        """Feed the last token and K guesses of one sequence; the logits after each, `[1 + K, V]`, not yet computed."""
+        logits: mx.array = self.network(mx.array([list(tokens)]), cache=layers)[0]
+        return logits
+
+    def feed(self, ids: mx.array, layers: Layers) -> None:
+        """Put tokens `[B, T]` into the caches, lazily; their logits are never evaluated."""
+        self.network(ids, cache=layers)
+
+    def prefill(
+        self, ids: mx.array, layers: Layers, chunks: Chunks, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Compute tokens `[B, T]`, all of one length, in chunks.
+
+        Returns:
+            False if cancelled on the way; what was begun of a chunk that is broken off is nobody's.
+        """
+        at = 0
+        while at < ids.shape[1]:
+            if is_cancelled():
+                return False
+            size = max(2, chunks.at(at) // ids.shape[0])
+            self.feed(ids[:, at : at + size], layers)
+            if not Underway().compute(layers, is_cancelled):
+                return False
+            at += size
+        mx.clear_cache()  # once a prompt: its chunks use the same buffers
+        return True

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from edgelm_tui.settings import THEMES, AppSettings, Settings, settings_file, write_settings
-from edgelm_tui.shell.colour_levels import READABLE, contrast, nearest
+from edgelm_tui.shell.colours.colour_levels import READABLE, contrast, nearest
 
 SCREENS: dict[str, tuple[str, ...]] = {
     "chat": (),

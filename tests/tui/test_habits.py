@@ -9,7 +9,7 @@ from textual.widgets import TextArea
 
 from edgelm.conversation.commands import parse
 from edgelm_tui.settings import AGAIN_TEMPERATURE, ChatSettings
-from edgelm_tui.shell.dialogs import AskText, Choose
+from edgelm_tui.shell.dialogs.questions import AskText, Choose
 
 
 async def test_ctrl_c_clears_the_prompt_then_stops_then_quits() -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Select
 
 from edgelm.cli.show.output import console
 from edgelm.store.chats import Chats
-from edgelm_tui.shell.plain import highlighted, plain_cells
+from edgelm_tui.shell.text.plain import highlighted, plain_cells
 
 HOSTILE = "[/INST] x[@click=app.leave]y[/] [bold]"
 FILE = "[INST] [bold] x"

@@ -22,17 +22,17 @@ from edgelm.errors import EngineError, OptionError
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
 from edgelm_tui.screens.chat.welcome import Welcome
+from edgelm_tui.screens.preferences import PreferencesScreen
 from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
-from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.dialog import Tick
-from edgelm_tui.shell.help import HelpScreen
-from edgelm_tui.shell.key_line import KeyLine
-from edgelm_tui.shell.key_names import key_name, short_key_name
-from edgelm_tui.shell.keys import binding_ids, bound_classes
-from edgelm_tui.shell.preferences import PreferencesScreen
+from edgelm_tui.shell.dialogs.dialog import Tick
+from edgelm_tui.shell.dialogs.help import HelpScreen
+from edgelm_tui.shell.dialogs.slider import Slider
+from edgelm_tui.shell.keys.every_key import binding_ids, bound_classes
+from edgelm_tui.shell.keys.key_line import KeyLine
+from edgelm_tui.shell.keys.key_names import key_name, short_key_name
+from edgelm_tui.shell.keys.sentences import SENTENCES
+from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.rows import RowList
-from edgelm_tui.shell.sentences import SENTENCES
-from edgelm_tui.shell.slider import Slider
 from edgelm_tui.shell.tabs import ModeTab
 
 

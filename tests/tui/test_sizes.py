@@ -15,8 +15,8 @@ from textual.widgets import Input, Select, Static
 
 from edgelm_tui.screens.chat.sidebar import Sidebar
 from edgelm_tui.settings import AppSettings
-from edgelm_tui.shell.dialog import FormRow
-from edgelm_tui.shell.keys import every_widget_class
+from edgelm_tui.shell.dialogs.dialog import FormRow
+from edgelm_tui.shell.keys.every_key import every_widget_class
 
 SIZES = [(40, 10), (60, 15), (80, 24), (120, 40)]
 SCREENS = {

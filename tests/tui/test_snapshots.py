@@ -163,10 +163,10 @@ SCREENS: dict[str, Steps] = {
 @pytest.fixture
 def _furnished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chats, a model, an adapter and two runs; a home whose path is always the same."""
-    monkeypatch.setattr("edgelm_tui.library.details.with_tilde", lambda path: f"~/edgelm/{path.name}")
-    monkeypatch.setattr("edgelm_tui.shell.preferences.settings_file", lambda: Path("~/edgelm/config.toml"))
-    monkeypatch.setattr("edgelm_tui.library.screen.ago", lambda *_: "2 h ago")
-    monkeypatch.setattr("edgelm_tui.library.details.ago", lambda *_: "2 h ago")
+    monkeypatch.setattr("edgelm_tui.screens.library.details.with_tilde", lambda path: f"~/edgelm/{path.name}")
+    monkeypatch.setattr("edgelm_tui.screens.preferences.settings_file", lambda: Path("~/edgelm/config.toml"))
+    monkeypatch.setattr("edgelm_tui.screens.library.screen.ago", lambda *_: "2 h ago")
+    monkeypatch.setattr("edgelm_tui.screens.library.details.ago", lambda *_: "2 h ago")
     for kind, blink in ((TextArea, "_toggle_cursor_blink_visible"), (Input, "_toggle_cursor")):
         monkeypatch.setattr(kind, blink, lambda self: None)
     install(home, created="2026-01-01T00:00:00+00:00")

@@ -19,8 +19,8 @@ from edgelm_tui.hearing import HearingApp
 from edgelm_tui.screens.chat.prompt.prompt import Prompt
 from edgelm_tui.screens.chat.screen import ChatScreen
 from edgelm_tui.screens.chat.welcome import Welcome
-from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.sentences import SENTENCES, sentence
+from edgelm_tui.shell.keys.sentences import SENTENCES, sentence
+from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.tabs import MODES, ModeTab
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _LEAVE_S = 0.2
 
 
 def _library_screen() -> Screen[Any]:
-    from edgelm_tui.library.screen import LibraryScreen
+    from edgelm_tui.screens.library.screen import LibraryScreen
 
     return LibraryScreen()
 
@@ -44,7 +44,7 @@ def _commands() -> type[Provider]:
 
 
 def _tune_screen() -> Screen[Any]:
-    from edgelm_tui.tune.screen import TuneScreen
+    from edgelm_tui.screens.tune.screen import TuneScreen
 
     return TuneScreen()
 
@@ -115,13 +115,13 @@ class EdgeLMApp(HearingApp):
 
     def action_preferences(self) -> None:
         """The settings of the app."""
-        from edgelm_tui.shell.preferences import PreferencesScreen
+        from edgelm_tui.screens.preferences import PreferencesScreen
 
         self.push_screen(PreferencesScreen(self.settings))
 
     def action_help(self) -> None:
         """The keys of this screen."""
-        from edgelm_tui.shell.help import HelpScreen, keys_of
+        from edgelm_tui.shell.dialogs.help import HelpScreen, keys_of
 
         screen = self.screen
         text = screen.HELP_TEXT if isinstance(screen, ModeScreen) else ""

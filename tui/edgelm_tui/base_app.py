@@ -36,10 +36,10 @@ from edgelm_tui.screens.chat.screen import ChatScreen
 from edgelm_tui.screens.chat.sending import Sender
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
-from edgelm_tui.shell.colour_levels import Colours256, NoColours
-from edgelm_tui.shell.no_controls import NoControls
+from edgelm_tui.shell.colours.colour_levels import Colours256, NoColours
+from edgelm_tui.shell.colours.themes import THEMES
 from edgelm_tui.shell.state import AppState
-from edgelm_tui.shell.themes import THEMES
+from edgelm_tui.shell.text.no_controls import NoControls
 
 _LOCK_S = 0.25
 """How long the interface waits for another process's write; then it says so and tries again."""
@@ -316,7 +316,7 @@ class AppBase(App[None]):
             self.notify("no model is installed; F3 finds one", severity="warning")
             return
 
-        from edgelm_tui.shell.dialogs import Choose
+        from edgelm_tui.shell.dialogs.questions import Choose
 
         def chosen(name: str | None) -> None:
             if name is not None:
@@ -334,7 +334,7 @@ class AppBase(App[None]):
 
     def check_keys(self) -> None:
         """Say which ids of the settings are none."""
-        from edgelm_tui.shell.keys import binding_ids
+        from edgelm_tui.shell.keys.every_key import binding_ids
 
         # Every module is looked through for them.
         if self.settings.keys and (unknown := sorted(set(self.settings.keys) - binding_ids())):

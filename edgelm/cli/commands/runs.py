@@ -230,7 +230,7 @@ def _show_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse
         return
     import shutil
 
-    from edgelm_tui.tune.plot import Series, draw
+    from edgelm_tui.screens.tune.plot import Series, draw
 
     size = shutil.get_terminal_size()
     series = [

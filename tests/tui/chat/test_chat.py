@@ -12,8 +12,8 @@ from textual import events
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
 from edgelm_tui.screens.chat.prompt.completion import Completions
 from edgelm_tui.screens.chat.prompt.waiting import Chip
-from edgelm_tui.shell.dialogs import Choose
-from edgelm_tui.shell.help import HelpScreen
+from edgelm_tui.shell.dialogs.help import HelpScreen
+from edgelm_tui.shell.dialogs.questions import Choose
 
 
 async def test_the_only_model_is_loaded_and_answers() -> None:

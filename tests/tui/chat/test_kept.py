@@ -12,11 +12,11 @@ from textual import events
 from textual.widgets import Input, TextArea
 
 from edgelm.store.chats import Chats
-from edgelm_tui.library.hub import HubScreen
 from edgelm_tui.screens.chat.prompt.completion import Completions
 from edgelm_tui.screens.chat.prompt.waiting import Chip
-from edgelm_tui.shell.dialogs import AskText
-from edgelm_tui.tune.versus import VersusScreen
+from edgelm_tui.screens.library.hub_search import HubScreen
+from edgelm_tui.screens.tune.versus import VersusScreen
+from edgelm_tui.shell.dialogs.questions import AskText
 
 
 def slow_engine() -> ScriptedEngine:

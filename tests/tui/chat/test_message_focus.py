@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 
 from edgelm_tui.screens.chat.sidebar import SessionList
 from edgelm_tui.screens.chat.transcript.view import MessageView
-from edgelm_tui.shell.dialogs import AskText
+from edgelm_tui.shell.dialogs.questions import AskText
 
 
 async def conversation(it: Driver, *prompts: str) -> None:

@@ -9,7 +9,7 @@ from textual.widgets import TextArea
 
 from edgelm.store.feedback import preference_rows
 from edgelm_tui.screens.chat.transcript.view import MessageView
-from edgelm_tui.shell.dialogs import AskText
+from edgelm_tui.shell.dialogs.questions import AskText
 
 CODE = "Two:\n\n```python\nprint(1)\n```\n\n```sh\nls\n```\n"
 

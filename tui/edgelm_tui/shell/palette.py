@@ -9,9 +9,9 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from edgelm.errors import EdgeLMError
-from edgelm_tui.shell.key_names import key_name
-from edgelm_tui.shell.plain import highlighted
-from edgelm_tui.shell.sentences import sentence
+from edgelm_tui.shell.keys.key_names import key_name
+from edgelm_tui.shell.keys.sentences import sentence
+from edgelm_tui.shell.text.plain import highlighted
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp

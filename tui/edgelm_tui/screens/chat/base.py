@@ -17,7 +17,7 @@ from edgelm_tui.screens.chat.sidebar import Sidebar
 from edgelm_tui.screens.chat.transcript.transcript import Transcript
 from edgelm_tui.screens.chat.transcript.view import MessageView
 from edgelm_tui.settings import ChatSettings
-from edgelm_tui.shell.base import ModeScreen
+from edgelm_tui.shell.mode_screen import ModeScreen
 
 _RECENT = 8
 

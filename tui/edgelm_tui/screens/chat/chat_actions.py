@@ -161,7 +161,7 @@ class SessionActions(ChatBase):
     async def _ask_line(
         self, question: str, take: Callable[[str], Awaitable[None]], given: str, value: str = ""
     ) -> None:
-        from edgelm_tui.shell.dialogs import AskLine
+        from edgelm_tui.shell.dialogs.questions import AskLine
 
         async def taken(text: str | None) -> None:
             if text is not None:

@@ -69,7 +69,7 @@ class MessageActions(ChatBase):
         if view.message.role == "assistant":
             self._correct(view, argument)
             return
-        from edgelm_tui.shell.dialogs import AskText
+        from edgelm_tui.shell.dialogs.questions import AskText
 
         message = view.message
 
@@ -101,7 +101,7 @@ class MessageActions(ChatBase):
         if message.role == "user":
             self.notify("only an answer can be corrected; e edits a prompt", severity="warning")
             return
-        from edgelm_tui.shell.dialogs import AskText
+        from edgelm_tui.shell.dialogs.questions import AskText
 
         async def take(text: str | None) -> None:
             if text is None or not text.strip() or text == message.content:

@@ -24,7 +24,7 @@ from edgelm_tui.screens.chat.sidebar import Sidebar
 from edgelm_tui.screens.chat.slash import SlashCommands
 from edgelm_tui.screens.chat.transcript.transcript import Transcript
 from edgelm_tui.screens.chat.welcome import Welcome
-from edgelm_tui.shell.plain import plain
+from edgelm_tui.shell.text.plain import plain
 
 _DRAFT_S = 0.5
 _ELSEWHERE_S = 2.0

@@ -15,9 +15,9 @@ from edgelm.errors import EdgeLMError
 from edgelm.options import Bounds
 from edgelm_tui.engine.answering import checked_schema
 from edgelm_tui.settings import ChatSettings
-from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
-from edgelm_tui.shell.plain import plain
-from edgelm_tui.shell.slider import Slider
+from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow
+from edgelm_tui.shell.dialogs.slider import Slider
+from edgelm_tui.shell.text.plain import plain
 
 _NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
 _THINKING = {"model's choice": None, "think": True, "do not think": False}

@@ -68,7 +68,7 @@ class SlashCommands(MessageActions, SessionActions):
         elif name:
             raise OptionError(f"there is no theme {name!r}, expected one of {', '.join(names)}")
         else:
-            from edgelm_tui.shell.dialogs import Choose
+            from edgelm_tui.shell.dialogs.questions import Choose
 
             def chosen(theme: str | None) -> None:
                 if theme is not None:

@@ -10,7 +10,7 @@ from textual.events import Click
 from textual.screen import Screen
 from textual.widget import Widget
 
-from edgelm_tui.shell.key_names import short_key_name
+from edgelm_tui.shell.keys.key_names import short_key_name
 
 _GAP = "   "
 _ALWAYS = ("app.help", "app.palette")

@@ -15,16 +15,16 @@ from edgelm.errors import OptionError
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import FitKnown
 from edgelm_tui.jobs.manager import Job
-from edgelm_tui.library.details import Details, verdict
-from edgelm_tui.library.entries import SORTS, Entry, ago, arranged, read_entries
-from edgelm_tui.library.exports import Export, exports_of, to_directory
-from edgelm_tui.library.hub import HubScreen, Wanted
-from edgelm_tui.library.jobs import JobList
-from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
-from edgelm_tui.shell.plain import plain_cells
+from edgelm_tui.screens.library.details import Details, verdict
+from edgelm_tui.screens.library.entries import SORTS, Entry, ago, arranged, read_entries
+from edgelm_tui.screens.library.exports import Export, exports_of, to_directory
+from edgelm_tui.screens.library.hub_search import HubScreen, Wanted
+from edgelm_tui.screens.library.job_list import JobList
+from edgelm_tui.shell.dialogs.questions import AskLine, Choose, Confirm
+from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.rows import RowList
-from edgelm_tui.shell.shown_paths import with_tilde
+from edgelm_tui.shell.text.plain import plain_cells
+from edgelm_tui.shell.text.shown_paths import with_tilde
 
 _COLUMNS = ("name", "size", "bits", "loss", "fits", "used")
 

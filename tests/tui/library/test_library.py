@@ -12,13 +12,13 @@ from furniture import install, install_adapter
 from textual.widgets import DataTable, Input, OptionList, Static
 
 from edgelm.hub.search import HubModel
-from edgelm_tui.library.details import Details
-from edgelm_tui.library.entries import Entry, ago, arranged, lineage
-from edgelm_tui.library.exports import exports_of, to_directory
-from edgelm_tui.library.hub import HubScreen
-from edgelm_tui.library.jobs import JobList
-from edgelm_tui.library.screen import LibraryScreen
-from edgelm_tui.shell.dialogs import AskLine, Choose, Confirm
+from edgelm_tui.screens.library.details import Details
+from edgelm_tui.screens.library.entries import Entry, ago, arranged, lineage
+from edgelm_tui.screens.library.exports import exports_of, to_directory
+from edgelm_tui.screens.library.hub_search import HubScreen
+from edgelm_tui.screens.library.job_list import JobList
+from edgelm_tui.screens.library.screen import LibraryScreen
+from edgelm_tui.shell.dialogs.questions import AskLine, Choose, Confirm
 
 
 async def shelf(it: Driver, count: int) -> LibraryScreen:
@@ -188,7 +188,7 @@ async def test_a_search_can_be_given_up_and_has_an_end(home: Path, monkeypatch: 
         gate.wait(60)
         return []
 
-    monkeypatch.setattr("edgelm_tui.library.hub.search_models", slow)
+    monkeypatch.setattr("edgelm_tui.screens.library.hub_search.search_models", slow)
     async with running() as it:
         try:
             await it.press("f3", "h")

@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from edgelm.errors import EdgeLMError
 from edgelm.hub.search import HubModel, search_models
-from edgelm_tui.shell.dialog import Dialog
+from edgelm_tui.shell.dialogs.dialog import Dialog
 
 _LONGEST_S = 15.0
 """Seconds that a search may take."""

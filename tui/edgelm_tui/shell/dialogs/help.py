@@ -11,9 +11,9 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from edgelm_tui.shell.dialog import Dialog
-from edgelm_tui.shell.key_names import key_name
-from edgelm_tui.shell.sentences import sentence
+from edgelm_tui.shell.dialogs.dialog import Dialog
+from edgelm_tui.shell.keys.key_names import key_name
+from edgelm_tui.shell.keys.sentences import sentence
 
 _GROUPS = {
     "app": "Everywhere",

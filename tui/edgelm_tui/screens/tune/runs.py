@@ -22,7 +22,7 @@ from edgelm import paths
 from edgelm.atomic import atomic_write
 from edgelm.machine.lock import holder
 from edgelm.units import count
-from edgelm_tui.tune.events import read_event
+from edgelm_tui.screens.tune.events import read_event
 
 Status = Literal["running", "paused", "stopped", "finished", "interrupted"]
 Order = Literal["pause", "resume", "checkpoint", "stop"]

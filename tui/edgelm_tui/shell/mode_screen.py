@@ -10,7 +10,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Static
 
-from edgelm_tui.shell.key_line import KeyLine
+from edgelm_tui.shell.keys.key_line import KeyLine
 from edgelm_tui.shell.tabs import ModeTabs
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgelm import paths
 from edgelm.library.names import place
-from edgelm_tui.library.entries import Entry
+from edgelm_tui.screens.library.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)

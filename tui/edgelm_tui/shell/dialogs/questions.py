@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Button, Input, Label, OptionList, TextArea
 from textual.widgets.option_list import Option
 
-from edgelm_tui.shell.dialog import ButtonRow, Dialog
+from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog
 
 
 class AskLine(Dialog[str | None]):

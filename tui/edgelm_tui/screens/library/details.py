@@ -11,8 +11,8 @@ from textual.widgets import Static
 
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import FitKnown
-from edgelm_tui.library.entries import Entry, ago, lineage, short_source
-from edgelm_tui.shell.shown_paths import with_tilde
+from edgelm_tui.screens.library.entries import Entry, ago, lineage, short_source
+from edgelm_tui.shell.text.shown_paths import with_tilde
 
 _COLOURS = {"fits": "$text-success", "tight": "$text-warning", "does not fit": "$text-error"}
 

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from edgelm.units import format_bytes, format_seconds
-from edgelm_tui.tune.runs import RunLog
+from edgelm_tui.screens.tune.runs import RunLog
 
 _COLOURS = {
     "running": "$text-success",

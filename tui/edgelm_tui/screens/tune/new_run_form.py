@@ -19,9 +19,9 @@ from textual.content import Content
 from textual.widgets import Button, Input, Select, Static
 from textual.worker import get_current_worker
 
-from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow
-from edgelm_tui.shell.plain import plain
-from edgelm_tui.tune.new_run import NewRun
+from edgelm_tui.screens.tune.new_run import NewRun
+from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow
+from edgelm_tui.shell.text.plain import plain
 
 _METHODS = ("lora", "dora", "rslora", "full")
 _CHECK_S = 120

@@ -13,8 +13,8 @@ from textual.widgets import Button, Input, Select, Static
 from edgelm.errors import EdgeLMError
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
 from edgelm_tui.settings import THEMES, AppSettings, ChatSettings, Settings, settings_file
-from edgelm_tui.shell.dialog import ButtonRow, Dialog, FormRow, Tick
-from edgelm_tui.shell.shown_paths import with_tilde
+from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow, Tick
+from edgelm_tui.shell.text.shown_paths import with_tilde
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp

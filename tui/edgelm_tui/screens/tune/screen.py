@@ -17,15 +17,15 @@ from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
 from edgelm.atomic import disk_errors
 from edgelm_tui.jobs.process import ChildProcess
-from edgelm_tui.shell.base import ModeScreen
-from edgelm_tui.shell.dialogs import Confirm
-from edgelm_tui.shell.plain import plain_cells
-from edgelm_tui.tune.new_run import NewRun
-from edgelm_tui.tune.own_run import OwnRun
-from edgelm_tui.tune.panel import RunPanel
-from edgelm_tui.tune.plot import Plot, Series
-from edgelm_tui.tune.runs import Order, RunLog, RunShelf
-from edgelm_tui.tune.start import NewRunScreen, edgelm_command
+from edgelm_tui.screens.tune.new_run import NewRun
+from edgelm_tui.screens.tune.new_run_form import NewRunScreen, edgelm_command
+from edgelm_tui.screens.tune.own_run import OwnRun
+from edgelm_tui.screens.tune.panel import RunPanel
+from edgelm_tui.screens.tune.plot import Plot, Series
+from edgelm_tui.screens.tune.runs import Order, RunLog, RunShelf
+from edgelm_tui.shell.dialogs.questions import Confirm
+from edgelm_tui.shell.mode_screen import ModeScreen
+from edgelm_tui.shell.text.plain import plain_cells
 
 _LOOK_S = 0.5
 _COLUMNS = ("", "state", "step", "loss", "validation", "run")
@@ -333,7 +333,7 @@ chats with the adapter, v shows it beside its base."""
 
     def action_versus(self) -> None:
         """The adapter beside its base."""
-        from edgelm_tui.tune.versus import VersusScreen
+        from edgelm_tui.screens.tune.versus import VersusScreen
 
         log = self.chosen
         if log is None or log.adapter is None:

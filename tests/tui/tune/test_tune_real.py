@@ -20,10 +20,10 @@ from tuning import write_chats
 from edgelm import paths
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.jobs.child import main as do_job
-from edgelm_tui.shell.slider import Slider
-from edgelm_tui.tune.screen import TuneScreen
-from edgelm_tui.tune.start import edgelm_command
-from edgelm_tui.tune.versus import VersusScreen
+from edgelm_tui.screens.tune.new_run_form import edgelm_command
+from edgelm_tui.screens.tune.screen import TuneScreen
+from edgelm_tui.screens.tune.versus import VersusScreen
+from edgelm_tui.shell.dialogs.slider import Slider
 
 SIZE = (130, 40)
 TRAIN = [

@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from edgelm.runtime.events import Text
 from edgelm_tui.engine.events import ClientEvent, Ended, Failed, Loaded, Question, Said
-from edgelm_tui.shell.dialog import Dialog
+from edgelm_tui.shell.dialogs.dialog import Dialog
 
 if TYPE_CHECKING:
     from edgelm_tui.app import EdgeLMApp

@@ -15,12 +15,12 @@ from app_driver import Driver, running
 from furniture import DONE, steps, write_run
 from textual.widgets import DataTable, Input
 
-from edgelm_tui.tune.new_run import NewRun
-from edgelm_tui.tune.panel import describe
-from edgelm_tui.tune.plot import Plot, Series, decimate, draw
-from edgelm_tui.tune.runs import RunLog, RunShelf
-from edgelm_tui.tune.screen import TuneScreen
-from edgelm_tui.tune.start import NewRunScreen, _plan_arguments
+from edgelm_tui.screens.tune.new_run import NewRun
+from edgelm_tui.screens.tune.new_run_form import NewRunScreen, _plan_arguments
+from edgelm_tui.screens.tune.panel import describe
+from edgelm_tui.screens.tune.plot import Plot, Series, decimate, draw
+from edgelm_tui.screens.tune.runs import RunLog, RunShelf
+from edgelm_tui.screens.tune.screen import TuneScreen
 
 TRAINER = """
 import fcntl, json, os, sys, time

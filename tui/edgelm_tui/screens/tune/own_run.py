@@ -8,7 +8,7 @@ from edgelm.atomic import disk_errors
 from edgelm.machine.gpu.watchdog import hint as watchdog_hint
 from edgelm.machine.gpu.watchdog import is_watchdog
 from edgelm_tui.jobs.process import ChildProcess
-from edgelm_tui.tune.runs import RunLog, RunShelf
+from edgelm_tui.screens.tune.runs import RunLog, RunShelf
 
 _SHOWN_LINES = 3
 

@@ -1,0 +1,1 @@
+"""The themes, and what becomes of them on terminals with fewer colours."""

@@ -1,0 +1,1 @@
+"""The dialogs: their frame, small questions, help and a slider for forms."""

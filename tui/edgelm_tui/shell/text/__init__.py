@@ -1,0 +1,1 @@
+"""Texts that are not ours, made harmless, and paths as people read them."""

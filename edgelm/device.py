@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgelm import log
 from edgelm.blas import preload_blas
+from edgelm.blas.compiler import find_compiler
 from edgelm.errors import OptionError
 from edgelm.machine.gpu import chips
 from edgelm.machine.gpu.cores import gpu_cores
@@ -115,11 +115,6 @@ def _cpu_name() -> str:
     import platform
 
     return platform.processor() or platform.machine()
-
-
-def find_compiler() -> str | None:
-    """Return the compiler that `mx.compile` calls on the CPU: `g++` on the path, no other (traced, mlx 0.32.4)."""
-    return shutil.which("g++")
 
 
 def configure_mlx(device: Device) -> None:

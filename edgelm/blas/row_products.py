@@ -11,15 +11,14 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 from edgelm import log, paths
+from edgelm.blas.compiler import find_compiler
 
-_COMPILER = "g++"
 _FLAGS = ("-O2", "-shared", "-fPIC", "-x", "c")
 _COMPILING_S = 60
 
@@ -64,7 +63,7 @@ def _compiled() -> Path | None:
 
 
 def _compile(source: bytes, path: Path) -> bool:
-    compiler = shutil.which(_COMPILER)
+    compiler = find_compiler()
     if compiler is None:
         return False
     try:

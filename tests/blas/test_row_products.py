@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 
 from edgelm.blas import preload_blas
+from edgelm.blas.compiler import find_compiler
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not preload_blas() or shutil.which("g++") is None,
+    sys.platform != "linux" or not preload_blas() or find_compiler() is None,
     reason="needs OpenBLAS and g++",
 )
 

@@ -230,16 +230,17 @@ def _show_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse
         return
     import shutil
 
-    from edgelm_tui.screens.tune.plot import Series, draw
+    from edgelm.charts.braille import Series, braille_chart
 
     size = shutil.get_terminal_size()
     series = [
         Series(name, points, "", mark=_MARKS[at % len(_MARKS)])
         for at, (name, points) in enumerate(curves.items())
     ]
-    picture = draw(series, min(size.columns, _WIDEST), min(size.lines - 1, _HIGHEST))
+    picture = braille_chart(series, min(size.columns, _WIDEST), min(size.lines - 1, _HIGHEST))
     print(f"{arguments.curve} by step")
-    print("\n".join(line.rstrip() for line in picture.plain.splitlines()))
+    for line in picture:
+        print("".join(text for text, _ in line).rstrip())
 
 
 def _draw_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:

@@ -15,10 +15,11 @@ from app_driver import Driver, running
 from furniture import DONE, steps, write_run
 from textual.widgets import DataTable, Input
 
+from edgelm.charts.braille import Series
 from edgelm_tui.screens.tune.new_run import NewRun
 from edgelm_tui.screens.tune.new_run_form import NewRunScreen, _plan_arguments
 from edgelm_tui.screens.tune.panel import describe
-from edgelm_tui.screens.tune.plot import Plot, Series, decimate, draw
+from edgelm_tui.screens.tune.plot import draw
 from edgelm_tui.screens.tune.runs import RunLog, RunShelf
 from edgelm_tui.screens.tune.screen import TuneScreen
 
@@ -354,11 +355,3 @@ def test_drawing() -> None:
     assert "⠀" < max(picture.plain) <= "◆⣿" or any(0x2800 < ord(letter) < 0x2900 for letter in picture.plain)
     assert "nothing to draw" in draw([], 60, 12).plain
     assert draw([Series("flat", [(1.0, 2.0)], "red")], 60, 12, is_log=True).plain
-
-
-def test_decimation_keeps_the_peaks() -> None:
-    points = [(float(n), 100.0 if n == 777 else 0.0) for n in range(10_000)]
-    kept = decimate(points, 50)
-    assert len(kept) <= 50
-    assert (777.0, 100.0) in kept
-    assert isinstance(Plot(), Plot)

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 from edgelm import blas
+from edgelm.blas.compiler import find_compiler
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _no_row_products() -> str:
     """Why products with one row, which decoding consists of, go to the general routine."""
     if os.environ.get("EDGELM_ROW_PRODUCTS") == "0":
         return "unset EDGELM_ROW_PRODUCTS, which turns the faster routine off"
-    if shutil.which("g++") is None:
+    if find_compiler() is None:
         return "sudo apt install g++, which the faster routine for answers is compiled with"
     return "`edgelm --debug doctor` says why the faster routine for answers could not be compiled"
 

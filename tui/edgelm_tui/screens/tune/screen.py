@@ -16,12 +16,13 @@ from textual.content import Content
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
 from edgelm.atomic import disk_errors
+from edgelm.charts.braille import Series
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.screens.tune.new_run import NewRun
 from edgelm_tui.screens.tune.new_run_form import NewRunScreen, edgelm_command
 from edgelm_tui.screens.tune.own_run import OwnRun
 from edgelm_tui.screens.tune.panel import RunPanel
-from edgelm_tui.screens.tune.plot import Plot, Series
+from edgelm_tui.screens.tune.plot import Plot
 from edgelm_tui.screens.tune.runs import Order, RunLog, RunShelf
 from edgelm_tui.shell.dialogs.questions import Confirm
 from edgelm_tui.shell.mode_screen import ModeScreen

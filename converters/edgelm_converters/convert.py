@@ -46,20 +46,25 @@ from edgelm_converters.methods.calibration.run import Calibrated, read_text, run
 from edgelm_converters.methods.distill import with_trained
 from edgelm_converters.pipeline.check import check_disk, check_size
 from edgelm_converters.pipeline.decide import choose_dtypes, decide_layers
-from edgelm_converters.pipeline.job import Job, Packed
+from edgelm_converters.pipeline.job import ConversionJob, Packed
 from edgelm_converters.pipeline.sanitize import grouped
 from edgelm_converters.pipeline.settle import settled
+from edgelm_converters.result.conversion_receipt import (
+    ConversionReceipt,
+    describe_tensors,
+    hash_files,
+    peak_memory_bytes,
+)
 from edgelm_converters.result.existing import recorded, refuse_there
 from edgelm_converters.result.loss import layer_losses, measure_loss
 from edgelm_converters.result.naming import library_name
-from edgelm_converters.result.receipt import Receipt, describe_tensors, hash_files, peak_memory_bytes
-from edgelm_converters.result.verify import Comparison, RoundTrip, check_tokenizer, compare
-from edgelm_converters.sources.checkpoint import Checkpoint, wide_notes
+from edgelm_converters.result.verify import LogitsComparison, RoundTrip, check_tokenizer, compare
+from edgelm_converters.sources.checkpoint import SourceCheckpoint, wide_notes
 from edgelm_converters.sources.huggingface.tokenizer_files import built_note
 from edgelm_converters.sources.recognise import open_checkpoint
 from edgelm_converters.stopwatch import Stopwatch
 from edgelm_converters.targets.mlx.config_files import converted_config, write_configs
-from edgelm_converters.targets.mlx.plan import Plan, make_plan
+from edgelm_converters.targets.mlx.plan import OutputPlan, make_plan
 from edgelm_converters.targets.mlx.weights import Quantizer, search_scales, write_weights
 from edgelm_converters.typed_settings import ConversionSettings
 from edgelm_converters.weights.packed import unpacked
@@ -139,17 +144,19 @@ def _buffer_cache(size_bytes: int) -> Iterator[None]:
         mx.set_cache_limit(before)
 
 
-def _reused_bytes(job: Job) -> int:
+def _reused_bytes(job: ConversionJob) -> int:
     return devices.current_pace().reused_bytes if job.wanted.chosen_quality == "rtn" else REUSED_BYTES
 
 
 def _convert(
-    checkpoint: Checkpoint, config: dict[str, Any], notes: list[str], wanted: Conversion, target: Path,
+    checkpoint: SourceCheckpoint, config: dict[str, Any], notes: list[str], wanted: Conversion, target: Path,
     on_progress: OnProgress, on_estimate: OnEstimate, watch: Stopwatch, *, force: bool,
 ) -> Converted:  # fmt: skip
     with atomic_directory(target, replace=force) as directory, ThreadPoolExecutor(1) as pool:
         hashes = pool.submit(hash_files, checkpoint.origin.files)
-        job = Job(checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes, watch=watch)
+        job = ConversionJob(
+            checkpoint, config, wanted, directory, hashes, on_progress, on_estimate, notes, watch=watch
+        )
         job.stage.mkdir()
         with disk_errors(directory):
             checkpoint.write_tokenizer(directory)
@@ -185,8 +192,8 @@ def _convert(
 
 
 def _quantizer_or_rounding(
-    job: Job, plan: Plan, target: Path
-) -> tuple[Job, Quantizer | None, Calibrated | None]:
+    job: ConversionJob, plan: OutputPlan, target: Path
+) -> tuple[ConversionJob, Quantizer | None, Calibrated | None]:
     """`_quantizer`; rounding to nearest where calibration fails that nobody asked for. The job as it then is first."""
     try:
         with _buffer_cache(_reused_bytes(job)):
@@ -197,7 +204,9 @@ def _quantizer_or_rounding(
         return job.rounding(str(error)), None, None
 
 
-def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Calibrated | None]:
+def _quantizer(
+    job: ConversionJob, plan: OutputPlan, target: Path
+) -> tuple[Quantizer | None, Calibrated | None]:
     """What makes the packed parameters, and what calibration came before it."""
     wanted, quality = job.wanted, job.wanted.chosen_quality
     if not plan.quantize:
@@ -216,7 +225,7 @@ def _quantizer(job: Job, plan: Plan, target: Path) -> tuple[Quantizer | None, Ca
     return (lambda _, path: made.files.packed(path)), made
 
 
-def _announce_loss(job: Job, plan: Plan) -> None:
+def _announce_loss(job: ConversionJob, plan: OutputPlan) -> None:
     """Announce what measuring the loss will take where no calibration, which announces it, comes before."""
     if not job.wanted.measured_tokens:
         return
@@ -224,7 +233,9 @@ def _announce_loss(job: Job, plan: Plan) -> None:
     job.on_estimate(Estimate(later.pop("measuring the loss"), 0, 0, 0, "measuring the loss", later))
 
 
-def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decision, Plan]:
+def _plan_budget(
+    job: ConversionJob, decision: Decision, plan: OutputPlan
+) -> tuple[ConversionJob, Decision, OutputPlan]:
     """The plan with widths chosen to spend the budget where it lowers the divergence most.
 
     What the source holds quantized already is among the choices. A budget that holds every tensor so, or at the widest,
@@ -246,7 +257,7 @@ def _plan_budget(job: Job, decision: Decision, plan: Plan) -> tuple[Job, Decisio
     return _rounding_where_wide(job, plan), decision, plan
 
 
-def _rounding_where_wide(job: Job, plan: Plan) -> Job:
+def _rounding_where_wide(job: ConversionJob, plan: OutputPlan) -> ConversionJob:
     """`job` for a `plan` that nothing was measured for: few bits are calibrated, others rounded, nothing if so asked."""
     if not plan.quantize:
         job.notes.append("the budget holds the source's weights as they are: nothing is quantized anew")
@@ -256,7 +267,7 @@ def _rounding_where_wide(job: Job, plan: Plan) -> Job:
     return job.rounding("the budget holds every tensor at the widest")
 
 
-def _as_stored(job: Job) -> AsStored | None:
+def _as_stored(job: ConversionJob) -> AsStored | None:
     """What no options give, where the source is quantized and may stay so."""
     if not job.wanted.may_keep_packed:
         return None
@@ -264,7 +275,9 @@ def _as_stored(job: Job) -> AsStored | None:
     return AsStored(decision, plan) if plan.packed or job.checkpoint.requantized else None
 
 
-def plan_of(job: Job, decision: Decision | None = None, kept: Packed | None = None) -> tuple[Decision, Plan]:
+def plan_of(
+    job: ConversionJob, decision: Decision | None = None, kept: Packed | None = None
+) -> tuple[Decision, OutputPlan]:
     """How every layer is quantized, and what is written.
 
     Args:
@@ -284,15 +297,15 @@ def plan_of(job: Job, decision: Decision | None = None, kept: Packed | None = No
 
 
 def _receipt(
-    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], text: tuple[RoundTrip, list[int]],
+    job: ConversionJob, plan: OutputPlan, decision: Decision, config: dict[str, Any], text: tuple[RoundTrip, list[int]],
     peak_bytes: int, calibrated: Calibrated | None,
-) -> Receipt:  # fmt: skip
+) -> ConversionReceipt:  # fmt: skip
     round_trip, ids = text
     quality = _quality(job, plan, decision, config, peak_bytes, calibrated)
-    comparison: Comparison | None = None
+    comparison: LogitsComparison | None = None
     skipped: str | None = None
     if quality is not None:
-        comparison = Comparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
+        comparison = LogitsComparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
     elif job.wanted.verify:
         job.on_progress(Progress("Comparing with the source", 0, None, "steps"))
         network, inputs, held = job.fresh()
@@ -304,7 +317,7 @@ def _receipt(
         skipped = "not asked for"
     with job.watch.step("hashing the source"):
         job.source_hashes.result()
-    return Receipt(
+    return ConversionReceipt(
         elapsed_s=round(job.watch.elapsed_s, 2),
         peak_memory_bytes=peak_bytes,
         parameters=plan.parameters,
@@ -324,7 +337,7 @@ def _receipt(
 
 
 def _quality(
-    job: Job, plan: Plan, decision: Decision, config: dict[str, Any], peak_bytes: int,
+    job: ConversionJob, plan: OutputPlan, decision: Decision, config: dict[str, Any], peak_bytes: int,
     calibrated: Calibrated | None,
 ) -> QualityReceipt | None:  # fmt: skip
     """What was lost, on held-out text; None where it was not to be measured, or nothing was quantized."""
@@ -352,7 +365,9 @@ def _quality(
     )
 
 
-def _manifest(job: Job, plan: Plan, weights: dict[str, str], receipt: Receipt) -> Manifest:
+def _manifest(
+    job: ConversionJob, plan: OutputPlan, weights: dict[str, str], receipt: ConversionReceipt
+) -> Manifest:
     origin, wanted, source_hashes = job.checkpoint.origin, job.wanted, job.source_hashes.result()
     is_uniform = wanted.recipe is None and not wanted.has_budget
     asked = wanted.scheme().settings if plan.quantize and is_uniform and not plan.packed else {}

@@ -19,7 +19,7 @@ from edgelm.zoo.weights.files import names_in
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.convert import plan_of
-from edgelm_converters.pipeline.job import Job
+from edgelm_converters.pipeline.job import ConversionJob
 from edgelm_converters.pipeline.settle import settled
 from edgelm_converters.result.naming import library_name
 from edgelm_converters.sources.recognise import open_checkpoint
@@ -50,7 +50,7 @@ def describe_source(text: str, *, bits: int | None = None) -> Described:
     checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
     wanted = Conversion(bits=bits, quality="rtn")
     with tempfile.TemporaryDirectory() as directory:
-        job = Job(
+        job = ConversionJob(
             checkpoint, config, wanted, Path(directory), Future(), ignore_progress, lambda _: None, notes
         )
         job.stage.mkdir()

@@ -23,7 +23,7 @@ from edgelm.quant.layers.sensitivity import OUTER_BITS
 from edgelm.quant.matrix.gptq import ROWS
 from edgelm.quant.matrix.search import search
 from edgelm.units import format_bytes
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.workload import Workload
 
 _COLUMN_S = 3e-4
@@ -57,7 +57,7 @@ class Estimate:
 OnEstimate = Callable[[Estimate], None]
 
 
-def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> Estimate:
+def estimate(plan: OutputPlan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> Estimate:
     """Price the calibration of `plan` on this machine, with `tokens` of text.
 
     Raises:
@@ -82,7 +82,7 @@ def estimate(plan: Plan, config: Mapping[str, Any], tokens: int, *, sequential: 
 
 
 def estimate_sensitivity(
-    plan: Plan, config: Mapping[str, Any], tokens: int, sampled: tuple[int, int], *, sequential: bool
+    plan: OutputPlan, config: Mapping[str, Any], tokens: int, sampled: tuple[int, int], *, sequential: bool
 ) -> Estimate:
     """Price the measurement of every tensor of `plan`.
 
@@ -110,7 +110,7 @@ def estimate_sensitivity(
     )
 
 
-def later_steps(plan: Plan, config: Mapping[str, Any], loss_tokens: int) -> dict[str, float]:
+def later_steps(plan: OutputPlan, config: Mapping[str, Any], loss_tokens: int) -> dict[str, float]:
     """What writing `plan` and measuring its loss on so many tokens will take, in seconds; 0 tokens measure nothing."""
     work, rates = Workload.of(plan, config), measure_rates()
     outer = work.vocabulary * work.hidden

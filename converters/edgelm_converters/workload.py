@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
 
@@ -38,7 +38,7 @@ class Workload:
     """Activations of a layer for a token."""
 
     @classmethod
-    def of(cls, plan: Plan, config: Mapping[str, Any]) -> Workload:
+    def of(cls, plan: OutputPlan, config: Mapping[str, Any]) -> Workload:
         """Counted from shapes."""
         layers: dict[str, int] = defaultdict(int)
         outer, vocabulary, widest, columns, matrices = 0, 0, 0, 0, 0

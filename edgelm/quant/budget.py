@@ -23,7 +23,7 @@ TRIED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class WidthChoice:
     """One way to store a tensor."""
 
     settings: dict[str, Any]
@@ -34,7 +34,7 @@ class Choice:
     """The tensor stays as the source holds it, packed or not: nothing is added."""
 
 
-def allocate(choices: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict[str, Choice]:
+def allocate(choices: Mapping[str, Sequence[WidthChoice]], budget_bytes: int) -> dict[str, WidthChoice]:
     """A choice for every path whose sizes together are at most `budget_bytes`.
 
     Raises:
@@ -55,11 +55,11 @@ def allocate(choices: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict
     return min((way for way in found if way is not None), key=_loss)
 
 
-def _loss(chosen: Mapping[str, Choice]) -> float:
+def _loss(chosen: Mapping[str, WidthChoice]) -> float:
     return sum(choice.loss for choice in chosen.values())
 
 
-def _spend(hulls: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict[str, Choice] | None:
+def _spend(hulls: Mapping[str, Sequence[WidthChoice]], budget_bytes: int) -> dict[str, WidthChoice] | None:
     """Step by step; None where even the smallest choices are larger."""
     taken = dict.fromkeys(hulls, 0)
     spent = sum(hull[0].size_bytes for hull in hulls.values())
@@ -79,7 +79,7 @@ def _spend(hulls: Mapping[str, Sequence[Choice]], budget_bytes: int) -> dict[str
     return {path: hulls[path][index] for path, index in taken.items()}
 
 
-def _step(path: str, hull: Sequence[Choice], index: int) -> tuple[float, str, int] | None:
+def _step(path: str, hull: Sequence[WidthChoice], index: int) -> tuple[float, str, int] | None:
     """(minus the gain per byte, path, bytes) of the step after `index`; None at the end of the hull."""
     if index + 1 == len(hull):
         return None
@@ -88,9 +88,9 @@ def _step(path: str, hull: Sequence[Choice], index: int) -> tuple[float, str, in
     return (-(now.loss - then.loss) / cost, path, cost)
 
 
-def lower_hull(choices: Sequence[Choice]) -> list[Choice]:
+def lower_hull(choices: Sequence[WidthChoice]) -> list[WidthChoice]:
     """The choices that no mixture of two others beats, from the smallest to the one with the least loss."""
-    hull: list[Choice] = []
+    hull: list[WidthChoice] = []
     for choice in sorted(choices, key=lambda c: (c.size_bytes, c.loss)):
         if hull and choice.loss >= hull[-1].loss:
             continue
@@ -100,7 +100,7 @@ def lower_hull(choices: Sequence[Choice]) -> list[Choice]:
     return hull
 
 
-def _is_above(left: Choice, middle: Choice, right: Choice) -> bool:
+def _is_above(left: WidthChoice, middle: WidthChoice, right: WidthChoice) -> bool:
     """Whether `middle` lies on or above the line from `left` to `right`."""
     rise = (middle.loss - left.loss) * (right.size_bytes - left.size_bytes)
     return rise >= (right.loss - left.loss) * (middle.size_bytes - left.size_bytes)

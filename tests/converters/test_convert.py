@@ -24,7 +24,7 @@ from edgelm.errors import (
 from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm_converters.convert import convert
-from edgelm_converters.result.receipt import hash_files
+from edgelm_converters.result.conversion_receipt import hash_files
 
 
 def tensors(directory: Path) -> dict[str, mx.array]:

@@ -24,7 +24,7 @@ from edgelm.units import format_bytes
 from edgelm_converters.estimate import Estimate
 from edgelm_converters.methods.layer_files import DISTILLED, LayerFiles
 from edgelm_converters.sources.checkpoint import LazyTensor
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.source_weights import Inputs, SourceWeights
 from edgelm_converters.workload import Workload
 
@@ -39,7 +39,7 @@ _UNPACKED_BYTES = 16
 
 
 def estimate_distilling(
-    plan: Plan, config: Mapping[str, Any], tokens: int, row_tokens: int, steps: int
+    plan: OutputPlan, config: Mapping[str, Any], tokens: int, row_tokens: int, steps: int
 ) -> Estimate:
     """Price `steps` of training on one row each, of a text of `tokens`.
 
@@ -58,7 +58,7 @@ def estimate_distilling(
     return Estimate(_distilling_s(work, tokens, row_tokens, steps), needed, 0, 0, "distilling")
 
 
-def _student_bytes(plan: Plan) -> int:
+def _student_bytes(plan: OutputPlan) -> int:
     quantized = {path: math.prod(plan.inputs[f"{path}.weight"].shape) for path in plan.quantize}
     groups = sum(count / plan.quantize[path]["group_size"] for path, count in quantized.items())
     widest = max(quantized.values(), default=0)
@@ -91,7 +91,7 @@ class Distilling:
     """What runs at the end of a calibration; `said` is then for the receipt."""
 
     def __init__(
-        self, inputs: Inputs, plan: Plan, files: LayerFiles, steps: int, on_progress: OnProgress
+        self, inputs: Inputs, plan: OutputPlan, files: LayerFiles, steps: int, on_progress: OnProgress
     ) -> None:
         self._inputs, self._plan, self._files = inputs, plan, files
         self._steps, self._on_progress = steps, on_progress
@@ -145,7 +145,7 @@ class Distilling:
         return self._plan.dtypes[f"{path}.weight" if kind in ("scales", "biases") else name]
 
 
-def with_trained(plan: Plan, files: LayerFiles) -> Plan:
+def with_trained(plan: OutputPlan, files: LayerFiles) -> OutputPlan:
     """`plan` with the vectors that were trained in place of the source's (scales and biases come with their codes)."""
     trained = files.get(DISTILLED)
     if trained is None:

@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from edgelm.atomic import atomic_write, disk_errors
 from edgelm.errors import FormatError
-from edgelm.quant.layers.layerwise import LayerResult, Outcome
+from edgelm.quant.layers.layerwise import LayerResult, ModuleOutcome
 from edgelm.zoo.weights.safetensors_header import read_header
 
 FINGERPRINT = "fingerprint.json"
@@ -76,7 +76,7 @@ class LayerFiles:
         if found is None:
             return None
         arrays, metadata = found
-        return LayerResult(arrays, [Outcome(**outcome) for outcome in json.loads(metadata["outcomes"])])
+        return LayerResult(arrays, [ModuleOutcome(**outcome) for outcome in json.loads(metadata["outcomes"])])
 
     def notes(self, part: str) -> dict[str, Any] | None:
         """What was noted with a part that was finished before; None if it was not."""

@@ -12,7 +12,7 @@ from edgelm.errors import OutputError
 from edgelm.quant.apply import Decision
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.units import format_bytes
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 
 MAX_EXCESS_BITS = 0.3
 """How far above the bits per weight that were asked for a result may come out."""
@@ -21,7 +21,7 @@ DISK_MARGIN_BYTES = 64 << 20
 """For the tokenizer and configs."""
 
 
-def check_disk(plan: Plan, target: Path) -> None:
+def check_disk(plan: OutputPlan, target: Path) -> None:
     """Raise OutputError if the disk of `target` has no room for the result."""
     existing = next(parent for parent in target.absolute().parents if parent.exists())
     free = shutil.disk_usage(existing).free
@@ -33,7 +33,7 @@ def check_disk(plan: Plan, target: Path) -> None:
         )
 
 
-def check_size(plan: Plan, decision: Decision) -> None:
+def check_size(plan: OutputPlan, decision: Decision) -> None:
     """Raise OutputError if quantization could not do what was asked, naming the layers that kept it from it."""
     if not decision.asked:
         return
@@ -47,7 +47,7 @@ def check_size(plan: Plan, decision: Decision) -> None:
     )
 
 
-def _asked_bits(plan: Plan, decision: Decision) -> float:
+def _asked_bits(plan: OutputPlan, decision: Decision) -> float:
     """Bits per weight over the layers that can be quantized, as if every one got what was asked."""
     sizes = {path: math.prod(plan.inputs[f"{path}.weight"].shape) for path in decision.asked}
     scale_bits = 8 * max(
@@ -58,7 +58,7 @@ def _asked_bits(plan: Plan, decision: Decision) -> float:
     return bits / sum(sizes.values())
 
 
-def _culprits(plan: Plan, decision: Decision) -> str:
+def _culprits(plan: OutputPlan, decision: Decision) -> str:
     """The unquantized weights, largest first."""
     found = [f"{path} (rows of {width} fit no group)" for path, width in decision.left.items()]
     done = {f"{path}.weight" for path in (*plan.quantize, *plan.packed, *decision.left)}

@@ -13,7 +13,7 @@ from edgelm.quant.apply import Decision, decide, quantizable
 from edgelm.quant.recipes import mixed_predicate
 from edgelm.zoo.precision.families import needs_bfloat16
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 from edgelm_converters.targets.mlx.plan import TargetDtype
 
 HALVES = (mx.float16, mx.bfloat16)
@@ -21,7 +21,7 @@ FLOATS = (*HALVES, mx.float32)
 
 
 def decide_layers(
-    network: Any, checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any]
+    network: Any, checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any]
 ) -> Decision:
     """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
 
@@ -45,7 +45,7 @@ def decide_layers(
 
 
 def choose_dtypes(
-    checkpoint: Checkpoint, wanted: Conversion, packed: Mapping[str, Any], decision: Decision
+    checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any], decision: Decision
 ) -> TargetDtype:
     """The dtype that each floating tensor is cast to.
 
@@ -76,7 +76,7 @@ def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
     return choose
 
 
-def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:
+def usual_dtype(checkpoint: SourceCheckpoint, wanted: Conversion) -> mx.Dtype:
     """What most parameters that are not quantized become."""
     if wanted.dtype not in ("auto", "source"):
         return cast(mx.Dtype, getattr(mx, wanted.dtype))
@@ -90,13 +90,13 @@ def usual_dtype(checkpoint: Checkpoint, wanted: Conversion) -> mx.Dtype:
     return cast(mx.Dtype, getattr(mx, device.preferred_dtype(device.detect())))
 
 
-def _half_precision(checkpoint: Checkpoint) -> mx.Dtype | None:
+def _half_precision(checkpoint: SourceCheckpoint) -> mx.Dtype | None:
     """The half precision that most tensors of a GGUF are in; None if it holds float32 alone."""
     # Types that MLX cannot hold come dequantized, and have float16 scales in the file.
     return _most_common(checkpoint, HALVES) or (mx.float16 if checkpoint.requantized else None)
 
 
-def _most_common(checkpoint: Checkpoint, among: tuple[mx.Dtype, ...]) -> mx.Dtype | None:
+def _most_common(checkpoint: SourceCheckpoint, among: tuple[mx.Dtype, ...]) -> mx.Dtype | None:
     counts = Counter(tensor.dtype for tensor in checkpoint.tensors.values() if tensor.dtype in among)
     return counts.most_common(1)[0][0] if counts else None
 

@@ -15,19 +15,19 @@ from edgelm.zoo.weights.network import packed_as
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import OnEstimate
 from edgelm_converters.pipeline.sanitize import sanitized
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 from edgelm_converters.stopwatch import Stopwatch
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import imported
 
 Packed = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Job:
+class ConversionJob:
     """Passed from step to step; `settled` and `rounding` are how a step changes what is asked for."""
 
-    checkpoint: Checkpoint
+    checkpoint: SourceCheckpoint
     config: dict[str, Any]
     """Normalised."""
     wanted: Conversion
@@ -52,11 +52,11 @@ class Job:
         """For tensors that must be copied before they can be computed with."""
         return self.directory / ".stage"
 
-    def settled(self, plan: Plan) -> Job:
+    def settled(self, plan: OutputPlan) -> ConversionJob:
         """With the quality that the layers of `plan` get."""
         return replace(self, wanted=self.wanted.settled(plan.quantize.values()))
 
-    def rounding(self, because: str) -> Job:
+    def rounding(self, because: str) -> ConversionJob:
         """With weights rounded to nearest after all."""
         return replace(self, wanted=self.wanted.rounding(), rounded_because=because)
 

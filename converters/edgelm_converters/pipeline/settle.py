@@ -10,10 +10,12 @@ import mlx.core as mx
 
 from edgelm.zoo.weights import head
 from edgelm.zoo.weights.layout import Compute, arranged
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 
 
-def settled(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any], list[str]]:
+def settled(
+    checkpoint: SourceCheckpoint, config: dict[str, Any]
+) -> tuple[SourceCheckpoint, dict[str, Any], list[str]]:
     """The checkpoint with the tensors that its normalised config wants, that config, and what the receipt says of it.
 
     See `edgelm.zoo.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config

@@ -9,7 +9,7 @@ from edgelm.atomic import refuse_existing
 from edgelm.errors import FormatError, OutputError
 from edgelm.library.manifest import FILE_NAME, Manifest
 from edgelm_converters.conversion import CALIBRATION_TOKENS, Conversion
-from edgelm_converters.sources.checkpoint import Origin
+from edgelm_converters.sources.checkpoint import SourceOrigin
 
 _HINT = "--force replaces it; --name or --output call the new one otherwise"
 _DEFAULTS = {"calibration_tokens": CALIBRATION_TOKENS, "seed": 0}
@@ -23,7 +23,7 @@ def recorded(wanted: Conversion) -> dict[str, Any]:
 
 
 def refuse_there(
-    target: Path, *, force: bool, wanted: Conversion | None = None, origin: Origin | None = None
+    target: Path, *, force: bool, wanted: Conversion | None = None, origin: SourceOrigin | None = None
 ) -> None:
     """Refuse to write over what is there; with `force`, over what is no model of edgelm's.
 
@@ -46,7 +46,7 @@ def refuse_there(
         raise OutputError(f"{target} already exists, {told}", hint=_HINT) from error
 
 
-def _told(target: Path, wanted: Conversion, origin: Origin) -> str | None:
+def _told(target: Path, wanted: Conversion, origin: SourceOrigin) -> str | None:
     """How the model in `target` differs from what is asked for; None where nothing says."""
     try:
         made = Manifest.read(target)
@@ -58,7 +58,7 @@ def _told(target: Path, wanted: Conversion, origin: Origin) -> str | None:
     return f"made with {', '.join(found)}" if found else "made of the same source with the same settings"
 
 
-def _differences(made: Manifest, wanted: Conversion, origin: Origin) -> list[str]:
+def _differences(made: Manifest, wanted: Conversion, origin: SourceOrigin) -> list[str]:
     before, now = (
         {**_DEFAULTS, **{key: value for key, value in said.items() if value is not None}}
         for said in (made.recipe, recorded(wanted))

@@ -22,12 +22,12 @@ from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.evaluate.scores import Estimate
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress
-from edgelm.quant.layers.layerwise import Outcome
+from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.quant.matrix import formats
 from edgelm.zoo.config import context_length, normalise_config
 from edgelm.zoo.network import build_network
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import unpacked
 from edgelm_converters.weights.source_weights import Inputs
 from edgelm_converters.weights.streamed import lazy_weights, run_streamed
@@ -45,7 +45,7 @@ class Loss:
     """None where the conversion rounds anyway."""
 
     def receipt(
-        self, plan: Plan, quality: str, layers: tuple[LayerLoss, ...], calibration: Mapping[str, Any],
+        self, plan: OutputPlan, quality: str, layers: tuple[LayerLoss, ...], calibration: Mapping[str, Any],
         cost: tuple[float, int],
     ) -> QualityReceipt:  # fmt: skip
         """With what the conversion knows: its layers, its calibration, and (elapsed_s, peak_memory_bytes)."""
@@ -64,7 +64,7 @@ class Loss:
 
 
 def measure_loss(
-    inputs: Inputs, plan: Plan, directory: Path, config: dict[str, Any], tokens: int, *, rounds: bool,
+    inputs: Inputs, plan: OutputPlan, directory: Path, config: dict[str, Any], tokens: int, *, rounds: bool,
     on_progress: OnProgress,
 ) -> Loss:  # fmt: skip
     """Run all of them on about `tokens` held-out tokens.
@@ -129,7 +129,7 @@ def run_directory(directory: Path, rows: Sequence[Row]) -> Reference:
     return run_streamed(network, weights, rows)
 
 
-def _rounding(plan: Plan) -> Change:
+def _rounding(plan: OutputPlan) -> Change:
     def change(name: str, value: mx.array) -> mx.array:
         path, _, kind = name.rpartition(".")
         settings = plan.quantize.get(path)
@@ -142,7 +142,7 @@ def _rounding(plan: Plan) -> Change:
 
 
 def layer_losses(
-    plan: Plan, quality: str, outcomes: Sequence[Outcome], expected_kl: Mapping[str, float]
+    plan: OutputPlan, quality: str, outcomes: Sequence[ModuleOutcome], expected_kl: Mapping[str, float]
 ) -> tuple[LayerLoss, ...]:
     """One entry for each module that was quantized, in the order of the plan."""
     known = {outcome.path: outcome for outcome in outcomes}

@@ -12,7 +12,7 @@ from typing import Any
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.pipeline.decide import usual_dtype
-from edgelm_converters.sources.checkpoint import Checkpoint, Origin
+from edgelm_converters.sources.checkpoint import SourceCheckpoint, SourceOrigin
 from edgelm_converters.targets.mlx.config_files import dtype_name, prevailing
 
 STORED = re.compile(r"[-._](?:i?q\d\w*|f16|bf16|f32|fp16|mlx|gguf|\d+-?bits?|\d{5}-of-\d{5})$", re.IGNORECASE)
@@ -24,7 +24,7 @@ _GROUP_SIZE = 64
 _IN_LAYER = re.compile(r"\.(?:layers|h|blocks|blk)\.\d+\.")
 
 
-def library_name(checkpoint: Checkpoint, config: Mapping[str, Any], wanted: Conversion) -> str:
+def library_name(checkpoint: SourceCheckpoint, config: Mapping[str, Any], wanted: Conversion) -> str:
     """The name of a conversion in the library, that no other conversion of the same weights has.
 
     It says the width (of weights that stay as they are, their real one, where it differs from layer to layer), the mode, and
@@ -55,7 +55,7 @@ def _recipe_label(wanted: Conversion) -> str | None:
     return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
 
 
-def _mixed_label(checkpoint: Checkpoint, stored: Mapping[str, dict[str, Any]]) -> str | None:
+def _mixed_label(checkpoint: SourceCheckpoint, stored: Mapping[str, dict[str, Any]]) -> str | None:
     """The mean width of weights that stay as they are, where the layers do not all have the same one."""
     inside = {
         tuple(sorted(settings.items())) for path, settings in stored.items() if _IN_LAYER.search(f".{path}.")
@@ -91,7 +91,7 @@ def _beside_default(wanted: Conversion, *, is_packed: bool) -> Iterator[str]:
         yield {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}[wanted.dtype]
 
 
-def output_name(origin: Origin, config: dict[str, Any]) -> str:
+def output_name(origin: SourceOrigin, config: dict[str, Any]) -> str:
     """A directory name such as `smollm2-135m-instruct-4bit`.
 
     Args:

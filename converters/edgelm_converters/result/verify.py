@@ -25,7 +25,7 @@ MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogitsComparison:
     """Converted against source over `tokens` positions of one text."""
 
     tokens: int
@@ -63,7 +63,7 @@ def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> tup
 
 def compare(
     network: Any, tensors: Mapping[str, LazyTensor], directory: Path, config: dict[str, Any], ids: list[int]
-) -> Comparison:
+) -> LogitsComparison:
     """Run the source and the converted model on `ids`.
 
     Args:
@@ -83,7 +83,7 @@ def compare(
     mean_kl: Any = mx.mean(kl).item()
     top1: Any = mx.mean(same.astype(mx.float32)).item()
     # Rounding in the last place can take the divergence of equal distributions below zero.
-    return Comparison(len(ids), max(0.0, mean_kl), top1)
+    return LogitsComparison(len(ids), max(0.0, mean_kl), top1)
 
 
 def _log_probabilities(network: Any, weights: dict[str, mx.array], ids: list[int]) -> mx.array:

@@ -46,7 +46,7 @@ _WIDE = {"F64", "torch.float64"}
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceOrigin:
     """Where a checkpoint came from, for the manifest."""
 
     source: str
@@ -61,7 +61,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class SourceCheckpoint:
     """Published weights, not yet converted.
 
     `config` is a transformers `config.json` (as published: not yet normalised).
@@ -72,7 +72,7 @@ class Checkpoint:
     whatever else mlx-lm needs to load the tokenizer; it raises FormatError if the source has none.
     """
 
-    origin: Origin
+    origin: SourceOrigin
     config: dict[str, Any]
     tensors: Mapping[str, LazyTensor]
     write_tokenizer: Callable[[Path], None]
@@ -82,7 +82,7 @@ class Checkpoint:
     generation_config: dict[str, Any] | None = None
 
 
-def wide_notes(checkpoint: Checkpoint) -> list[str]:
+def wide_notes(checkpoint: SourceCheckpoint) -> list[str]:
     """What the receipt says of tensors that are wider in the source than MLX computes."""
     wide = [name for name, tensor in checkpoint.tensors.items() if tensor.stored_as in _WIDE]
     return [f"{count(len(wide), 'tensor')} of float64, {wide[0]!r} for one, read as float32"] if wide else []

@@ -18,13 +18,13 @@ from edgelm.library import packages
 from edgelm.library.licence import licence_of
 from edgelm.progress import OnProgress
 from edgelm.zoo.weights.files import names_in, weights_kind
-from edgelm_converters.sources.checkpoint import Checkpoint
+from edgelm_converters.sources.checkpoint import SourceCheckpoint
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
 
 GGUF_MAGIC = b"GGUF"
 
 
-def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgress) -> Checkpoint:
+def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgress) -> SourceCheckpoint:
     """The checkpoint that `source` names; from the Hub, its files are downloaded first.
 
     Raises:
@@ -67,7 +67,7 @@ def _absolute(path: Path) -> str:
     return os.path.normpath(path.absolute())
 
 
-def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Checkpoint:
+def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> SourceCheckpoint:
     from edgelm_converters.sources.gguf.names import ARCHITECTURES
 
     found = hub.fetch(repo_id, revision=revision, gguf_architectures=ARCHITECTURES, on_progress=on_progress)
@@ -77,7 +77,7 @@ def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> Ch
 
 def open_path(
     path: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
-) -> Checkpoint:
+) -> SourceCheckpoint:
     """The checkpoint in a file or a directory."""
     checkpoint = _open_directory(path) if path.is_dir() else _open_file(path)
     origin = checkpoint.origin
@@ -90,7 +90,7 @@ def open_path(
     return dataclasses.replace(checkpoint, origin=origin)
 
 
-def _open_file(path: Path) -> Checkpoint:
+def _open_file(path: Path) -> SourceCheckpoint:
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == GGUF_MAGIC:
@@ -103,7 +103,7 @@ def _open_file(path: Path) -> Checkpoint:
     )
 
 
-def _open_directory(directory: Path) -> Checkpoint:
+def _open_directory(directory: Path) -> SourceCheckpoint:
     kind = weights_kind(directory)
     if kind == "safetensors":
         return open_huggingface(directory)

@@ -46,7 +46,7 @@ ROLES = ("eos", "eot", "eom", *INFILLING)
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlTokens:
     """What llama.cpp makes of a vocabulary."""
 
     types: tuple[TokenType, ...]
@@ -55,7 +55,9 @@ class Control:
     """Ids that end an answer: the one that the file calls EOS first."""
 
 
-def find_control(tokens: Sequence[str], types: Sequence[TokenType], roles: Mapping[str, int]) -> Control:
+def find_control(
+    tokens: Sequence[str], types: Sequence[TokenType], roles: Mapping[str, int]
+) -> ControlTokens:
     """Types and ends of a vocabulary.
 
     Args:
@@ -80,7 +82,7 @@ def find_control(tokens: Sequence[str], types: Sequence[TokenType], roles: Mappi
     for name, kind in _not_ends({tokens[index] for index in ends}).items():
         ends = [index for index in ends if tokens[index] != name]
         changed[ids[name]] = kind
-    return Control(tuple(changed), tuple(dict.fromkeys(ends)))
+    return ControlTokens(tuple(changed), tuple(dict.fromkeys(ends)))
 
 
 def _not_ends(ends: set[str]) -> dict[str, TokenType]:

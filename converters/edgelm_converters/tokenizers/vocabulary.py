@@ -38,7 +38,7 @@ LEARNED = frozenset({TokenType.UNDEFINED, TokenType.NORMAL})
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenVocabulary:
     """Tokens by id. The sequences have the same length; `scores` is None where merges are given.
 
     Raises:

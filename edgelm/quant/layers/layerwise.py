@@ -24,7 +24,7 @@ SOURCE, QUANTIZED = "source", "quantized"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModuleOutcome:
     """What became of one module."""
 
     path: str
@@ -44,9 +44,9 @@ class LayerResult:
     """One quantized layer: packed arrays by parameter path, and what became of each module."""
 
     arrays: dict[str, mx.array] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ModuleOutcome] = field(default_factory=list)
 
-    def add(self, packed: Packed, outcome: Outcome) -> None:
+    def add(self, packed: Packed, outcome: ModuleOutcome) -> None:
         """Keep the module that `outcome` is about."""
         mx.eval(packed)
         self.arrays.update({f"{outcome.path}.{kind}": array for kind, array in packed.items()})
@@ -136,7 +136,7 @@ class Layerwise:
             difference = formats.dequantized(packed, settings) - weight
             error = share(importance, difference, weight)
         method = "search" if importance is None else "weighted search"
-        result.add(packed, Outcome(path, method, tokens, error))
+        result.add(packed, ModuleOutcome(path, method, tokens, error))
         return packed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.quant.layers.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, Outcome, share
+from edgelm.quant.layers.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, ModuleOutcome, share
 from edgelm.quant.layers.moments import MIN_EXPERT_TOKENS, Products, Squares, rows_by_slice
 from edgelm.quant.matrix import formats
 from edgelm.quant.matrix.curvature import Curvature, alignment, curvature
@@ -175,7 +175,7 @@ class Sequential(Layerwise):
         method = (
             f"gptq of {len(rich)} slices in {len(parts)}, else weighted search" if rich else "weighted search"
         )
-        result.add(packed, Outcome(path, method, squares.tokens, error))
+        result.add(packed, ModuleOutcome(path, method, squares.tokens, error))
         return made
 
     def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
@@ -209,5 +209,5 @@ class Sequential(Layerwise):
         fitted = fit(weight, bent, settings["bits"], settings["group_size"], weight.dtype, move=move)
         packed = fitted.packed()
         error = number(fitted.loss.sum() / bent.loss(weight.astype(mx.float32)).sum())
-        result.add(packed, Outcome(path, "gptq", tokens, error))
+        result.add(packed, ModuleOutcome(path, "gptq", tokens, error))
         return packed

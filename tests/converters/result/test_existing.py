@@ -13,9 +13,9 @@ from edgelm.library.manifest import Manifest
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.convert import convert
 from edgelm_converters.result.existing import recorded, refuse_there
-from edgelm_converters.sources.checkpoint import Origin
+from edgelm_converters.sources.checkpoint import SourceOrigin
 
-ORIGIN = Origin("org/tiny", "huggingface", (Path("model.safetensors"),), revision="abc")
+ORIGIN = SourceOrigin("org/tiny", "huggingface", (Path("model.safetensors"),), revision="abc")
 
 
 def there(directory: Path, source: str = "org/tiny", **settings: Any) -> Path:

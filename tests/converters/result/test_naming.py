@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgelm_converters.result.naming import output_name
-from edgelm_converters.sources.checkpoint import Origin
+from edgelm_converters.sources.checkpoint import SourceOrigin
 
 FOUR: dict[str, Any] = {"quantization": {"bits": 4, "group_size": 64, "mode": "affine"}}
 
@@ -27,7 +27,7 @@ FOUR: dict[str, Any] = {"quantization": {"bits": 4, "group_size": 64, "mode": "a
 def test_names_are_of_the_model_and_its_new_precision(
     source: str, kind: str, file: str, expected: str
 ) -> None:
-    assert output_name(Origin(source, kind, (Path(file),)), FOUR) == expected
+    assert output_name(SourceOrigin(source, kind, (Path(file),)), FOUR) == expected
 
 
 @pytest.mark.parametrize("source", [".", "..", "./"])
@@ -38,13 +38,13 @@ def test_a_directory_named_by_dots_has_its_own_name(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     expected = "outer-4bit" if source == ".." else "inner-4bit"
-    assert output_name(Origin(source, "huggingface", (here / "model.safetensors",)), FOUR) == expected
+    assert output_name(SourceOrigin(source, "huggingface", (here / "model.safetensors",)), FOUR) == expected
 
 
 @pytest.mark.parametrize("mode", ["../../outside", "/etc", "a/b", "\\..\\x"])
 def test_a_mode_that_is_a_path_stays_in_the_name(mode: str) -> None:
     name = output_name(
-        Origin("org/tiny", "huggingface", (Path("model.safetensors"),)),
+        SourceOrigin("org/tiny", "huggingface", (Path("model.safetensors"),)),
         {"quantization": {"bits": 4, "mode": mode}},
     )
     assert Path(name).name == name

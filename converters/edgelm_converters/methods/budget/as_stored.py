@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.quant.apply import Decision
-from edgelm.quant.budget import Choice
-from edgelm_converters.targets.mlx.plan import Plan, stored_bytes
+from edgelm.quant.budget import WidthChoice
+from edgelm_converters.targets.mlx.plan import OutputPlan, stored_bytes
 
 Settings = dict[str, Any]
-Chosen = Mapping[str, Choice]
+Chosen = Mapping[str, WidthChoice]
 """Path → what was chosen for it."""
 
 
@@ -24,19 +24,19 @@ class AsStored:
     """A conversion with no options of a source that is quantized in whole or in part."""
 
     decision: Decision
-    plan: Plan
+    plan: OutputPlan
 
     @property
     def is_exact(self) -> bool:
         """Whether nothing is quantized anew: types that MLX cannot hold are."""
         return not self.plan.quantize
 
-    def choice(self, path: str, expected: Callable[[Settings], float] = lambda _: 0.0) -> Choice:
+    def choice(self, path: str, expected: Callable[[Settings], float] = lambda _: 0.0) -> WidthChoice:
         """The tensor at `path` as it would be stored; `expected` says what quantizing it anew would lose."""
         anew = self.plan.quantize.get(path)
         settings = anew or self.plan.packed.get(path, {})
         loss = expected(settings) if anew else 0.0
-        return Choice(dict(settings), stored_bytes(self.plan, path), loss, is_stored=anew is None)
+        return WidthChoice(dict(settings), stored_bytes(self.plan, path), loss, is_stored=anew is None)
 
     def fixed_bytes(self, movable: Sequence[str]) -> int:
         """Of everything but the tensors that a budget chooses for."""
@@ -65,7 +65,7 @@ class AsStored:
 
     def without_measuring(
         self, movable: Sequence[str], offers: Callable[[str], Sequence[tuple[Settings, int]]], budget: int
-    ) -> dict[str, Choice] | None:
+    ) -> dict[str, WidthChoice] | None:
         """The first of these that `budget` holds: all as stored with what MLX lacks at the widest; all as stored; what
         is packed as stored with the rest at the widest. None if it holds none of them."""
         finest = {path: self._finest(path, offers(path)) for path in movable}
@@ -77,7 +77,7 @@ class AsStored:
                 return ways
         return None
 
-    def _finest(self, path: str, offers: Sequence[tuple[Settings, int]]) -> Choice:
-        ways = [Choice(settings, size, 0.0) for settings, size in offers]
+    def _finest(self, path: str, offers: Sequence[tuple[Settings, int]]) -> WidthChoice:
+        ways = [WidthChoice(settings, size, 0.0) for settings, size in offers]
         ways += [self.choice(path)] if path in self.plan.quantize else []
         return max(ways, key=lambda way: (way.settings["bits"], -way.settings["group_size"]))

@@ -16,7 +16,7 @@ from edgelm import device as devices
 from edgelm.errors import OptionError
 from edgelm.pricing.fit import price
 from edgelm.quant.apply import Decision
-from edgelm.quant.budget import Choice, allocate
+from edgelm.quant.budget import WidthChoice, allocate
 from edgelm.quant.layers.sensitivity import WIDTHS, Sensitivity, group_for
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm.units import format_bytes
@@ -24,7 +24,7 @@ from edgelm.zoo.caches.shape import trace_cache
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.methods.budget.as_stored import AsStored
-from edgelm_converters.targets.mlx.plan import Plan, stored_bytes
+from edgelm_converters.targets.mlx.plan import OutputPlan, stored_bytes
 from edgelm_converters.targets.mlx.shard import DTYPE_NAMES, size_bytes
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*$")
@@ -59,7 +59,7 @@ def parse_mac(text: str) -> devices.Device:
     return devices.simulate(chip[0], float(memory[1]))
 
 
-def budget_bytes(wanted: Conversion, plan: Plan, network: Any, config: Mapping[str, Any]) -> int:
+def budget_bytes(wanted: Conversion, plan: OutputPlan, network: Any, config: Mapping[str, Any]) -> int:
     """What all tensors together may take."""
     if wanted.size is not None:
         return parse_size(wanted.size)
@@ -82,9 +82,9 @@ def budget_bytes(wanted: Conversion, plan: Plan, network: Any, config: Mapping[s
 
 
 def decide_by_budget(
-    decision: Decision, plan: Plan, budget: int, found: Mapping[str, Sensitivity], tied: str | None,
+    decision: Decision, plan: OutputPlan, budget: int, found: Mapping[str, Sensitivity], tied: str | None,
     stored: AsStored | None = None,
-) -> tuple[Decision, dict[str, Choice]]:  # fmt: skip
+) -> tuple[Decision, dict[str, WidthChoice]]:  # fmt: skip
     """`decision` with a width and group for every tensor of `found`, together within `budget` bytes, and the choices.
 
     Args:
@@ -106,19 +106,19 @@ def decide_by_budget(
     return _decided(decision, settings, {path: choice.loss for path, choice in chosen.items()}), chosen
 
 
-def _mean_bits(choices: Iterable[Choice]) -> float:
+def _mean_bits(choices: Iterable[WidthChoice]) -> float:
     bits = [_bits(choice) for choice in choices]
     return sum(bits) / max(1, len(bits))
 
 
-def _bits(choice: Choice) -> int:
+def _bits(choice: WidthChoice) -> int:
     """Of a code; of half precision where the tensor stays unquantized."""
     return int(choice.settings.get("bits", 16))
 
 
 def decide_without_measuring(
-    decision: Decision, plan: Plan, movable: Sequence[str], budget: int, stored: AsStored | None = None
-) -> tuple[Decision, dict[str, Choice]] | None:
+    decision: Decision, plan: OutputPlan, movable: Sequence[str], budget: int, stored: AsStored | None = None
+) -> tuple[Decision, dict[str, WidthChoice]] | None:
     """`decision` with every tensor as it is stored or as wide as may be, and the choices, if `budget` holds that."""
     if stored is not None:
         chosen = stored.without_measuring(movable, lambda path: _offers(plan, path), budget)
@@ -137,7 +137,7 @@ def _decided(decision: Decision, settings: Mapping[str, Any], expected_kl: dict[
 
 
 def refuse_impossible(
-    plan: Plan, movable: Sequence[str], budget: int, wanted: Conversion, stored: AsStored | None = None
+    plan: OutputPlan, movable: Sequence[str], budget: int, wanted: Conversion, stored: AsStored | None = None
 ) -> None:
     """Refuse a budget that even the fewest bits exceed, from shapes alone.
 
@@ -163,7 +163,7 @@ def _larger(wanted: Conversion, least: int, parameters: int) -> str:
     return "a Mac with more memory would hold it; --fit names another"
 
 
-def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:
+def _offers(plan: OutputPlan, path: str) -> list[tuple[dict[str, Any], int]]:
     """The settings that the rows of a tensor allow, and the bytes that each takes."""
     shape = plan.inputs[f"{path}.weight"].shape
     scale_bits = 8 * plan.dtypes[f"{path}.weight"].size
@@ -176,7 +176,9 @@ def _offers(plan: Plan, path: str) -> list[tuple[dict[str, Any], int]]:
     return offered
 
 
-def _choices(plan: Plan, path: str, sensitivity: Sensitivity, stored: AsStored | None) -> list[Choice]:
+def _choices(
+    plan: OutputPlan, path: str, sensitivity: Sensitivity, stored: AsStored | None
+) -> list[WidthChoice]:
     measured_group = group_for(plan.inputs[f"{path}.weight"].shape[-1])
 
     def expected(settings: dict[str, Any]) -> float:
@@ -187,10 +189,10 @@ def _choices(plan: Plan, path: str, sensitivity: Sensitivity, stored: AsStored |
         offered = (said for said, _ in _offers(plan, path) if said["bits"] == settings["bits"])
         return min((expected(said) for said in offered), default=0.0)
 
-    choices = [Choice(settings, size, expected(settings)) for settings, size in _offers(plan, path)]
+    choices = [WidthChoice(settings, size, expected(settings)) for settings, size in _offers(plan, path)]
     return choices if stored is None else [*choices, stored.choice(path, expected_of_stored)]
 
 
-def _fixed_bytes(plan: Plan, movable: Sequence[str]) -> int:
+def _fixed_bytes(plan: OutputPlan, movable: Sequence[str]) -> int:
     """Of everything that a budget has no choice about."""
     return plan.size_bytes - sum(stored_bytes(plan, path) for path in movable)

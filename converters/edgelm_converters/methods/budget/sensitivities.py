@@ -22,8 +22,8 @@ from edgelm_converters.clock import Clock
 from edgelm_converters.estimate import estimate, estimate_sensitivity, later_steps
 from edgelm_converters.methods.calibration.layers import in_batches
 from edgelm_converters.methods.calibration.run import read_text
-from edgelm_converters.pipeline.job import Job
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.pipeline.job import ConversionJob
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.source_weights import SourceWeights
 
 TEXT_TOKENS = 16_384
@@ -41,7 +41,7 @@ Rows = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedSensitivities:
     """What a file of the cache holds."""
 
     tensors: dict[str, Sensitivity]
@@ -57,7 +57,9 @@ class Kept:
         atomic_write(path, json.dumps(said))
 
 
-def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[str, Sensitivity], str | None]:
+def sensitivities(
+    job: ConversionJob, plan: OutputPlan, movable: Sequence[str]
+) -> tuple[dict[str, Sensitivity], str | None]:
     """The sensitivity of every tensor of `movable`, and the embedding that is also the head.
 
     Raises:
@@ -83,9 +85,9 @@ def sensitivities(job: Job, plan: Plan, movable: Sequence[str]) -> tuple[dict[st
 
 
 def _measure(
-    job: Job, plan: Plan, movable: Sequence[str], text: tuple[Rows, Rows], cached: Path,
+    job: ConversionJob, plan: OutputPlan, movable: Sequence[str], text: tuple[Rows, Rows], cached: Path,
     known: Mapping[str, Sensitivity],
-) -> Kept:  # fmt: skip
+) -> CachedSensitivities:  # fmt: skip
     """Measure what is not `known`, and keep it in `cached` as it comes; of `text`, the first are the sample."""
     sampled, rows = text
     sequential = job.wanted.chosen_quality == "best"
@@ -105,15 +107,15 @@ def _measure(
 
     def note(found: Mapping[str, Sensitivity], was_known: bool) -> None:
         if not was_known:
-            Kept(dict(found), tied, is_whole=False).write(cached)
+            CachedSensitivities(dict(found), tied, is_whole=False).write(cached)
         clock.part_done(resumed=was_known)
 
-    whole = Kept(method.measure(clock.at, note), tied, is_whole=True)
+    whole = CachedSensitivities(method.measure(clock.at, note), tied, is_whole=True)
     whole.write(cached)
     return whole
 
 
-def _later(job: Job, plan: Plan) -> dict[str, float]:
+def _later(job: ConversionJob, plan: OutputPlan) -> dict[str, float]:
     """Seconds of what comes after the widths are chosen, priced by the plan as it is before."""
     wanted, later = job.wanted, {}
     if wanted.is_calibrated:
@@ -122,7 +124,7 @@ def _later(job: Job, plan: Plan) -> dict[str, float]:
     return {**later, **later_steps(plan, job.config, wanted.measured_tokens)}
 
 
-def read_sensitivities(cached: Path) -> Kept | None:
+def read_sensitivities(cached: Path) -> CachedSensitivities | None:
     """What was measured before; None if nothing was, or it cannot be read (it can be measured again)."""
     try:
         said = json.loads(cached.read_text(encoding="utf-8"))
@@ -132,4 +134,4 @@ def read_sensitivities(cached: Path) -> Kept | None:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Kept(tensors, said.get("tied"), is_whole=not said.get("unfinished", False))
+    return CachedSensitivities(tensors, said.get("tied"), is_whole=not said.get("unfinished", False))

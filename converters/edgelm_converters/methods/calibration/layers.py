@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.progress import OnProgress
-from edgelm.quant.layers.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, Outcome
+from edgelm.quant.layers.layerwise import QUANTIZED, SOURCE, LayerResult, Layerwise, ModuleOutcome
 from edgelm.quant.layers.sequential import Sequential
 from edgelm.quant.layers.weighted import Weighted
 from edgelm.quant.matrix import formats
@@ -52,12 +52,12 @@ class Calibration:
     activations_bytes: int
     """Of hidden states to hold in memory."""
     on_progress: OnProgress
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ModuleOutcome] = field(default_factory=list)
     afterwards: Callable[[Walk], None] | None = None
     """Called at the end, while the source's last hidden states are still kept."""
 
 
-def calibrate(job: Calibration, *, sequential: bool) -> list[Outcome]:
+def calibrate(job: Calibration, *, sequential: bool) -> list[ModuleOutcome]:
     """Quantize every module of `job.settings` into `job.files`; what became of each, in order.
 
     Raises:
@@ -90,7 +90,7 @@ class _Run:
     def __init__(self, job: Calibration, walk: Walk, clock: Clock) -> None:
         self.job, self.walk, self.clock = job, walk, clock
 
-    def good(self) -> list[Outcome]:
+    def good(self) -> list[ModuleOutcome]:
         """Every weight searched under what the source's text does, in one pass."""
         method = Weighted(self.walk, self.job.settings, self.clock.at)
         self.walk.begin(SOURCE)
@@ -100,7 +100,7 @@ class _Run:
         self.clock.part_done()
         return self.job.outcomes
 
-    def best(self) -> list[Outcome]:
+    def best(self) -> list[ModuleOutcome]:
         """GPTQ layer by layer on the quantized model's own inputs."""
         method = Sequential(self.walk, self.job.settings, self.clock.at)
         head = self.walk.head

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.model.load import load_tokenizer
-from edgelm.quant.layers.layerwise import Outcome
+from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.version import __version__
 from edgelm.zoo.config import context_length
 from edgelm_converters.conversion import Conversion
@@ -17,8 +17,8 @@ from edgelm_converters.methods.calibration.layers import Calibration, calibrate
 from edgelm_converters.methods.calibration.text import CalibrationText, calibration_rows
 from edgelm_converters.methods.distill import Distilling, estimate_distilling
 from edgelm_converters.methods.layer_files import LayerFiles, work_directory
-from edgelm_converters.pipeline.job import Job
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.pipeline.job import ConversionJob
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.source_weights import SourceWeights
 
 
@@ -28,7 +28,7 @@ class Calibrated:
 
     files: LayerFiles
     text: CalibrationText
-    outcomes: list[Outcome]
+    outcomes: list[ModuleOutcome]
     elapsed_s: float
     """Of this run; less than the whole where an earlier one had been stopped."""
     estimated: tuple[Estimate, ...]
@@ -66,7 +66,7 @@ def read_text(wanted: Conversion, directory: Path, config: dict[str, Any]) -> Ca
     )
 
 
-def run_calibration(job: Job, plan: Plan, text: CalibrationText, target: Path) -> Calibrated:
+def run_calibration(job: ConversionJob, plan: OutputPlan, text: CalibrationText, target: Path) -> Calibrated:
     """Quantize every module of `plan.quantize` on `text`, going on from an earlier run of the same.
 
     Raises:

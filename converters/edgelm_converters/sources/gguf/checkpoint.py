@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import FormatError
-from edgelm_converters.sources.checkpoint import Checkpoint, Origin
+from edgelm_converters.sources.checkpoint import SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.gguf.config import build_config, read_dimensions, read_keys
 from edgelm_converters.sources.gguf.generation import generation_config
 from edgelm_converters.sources.gguf.metadata import Keys
@@ -17,7 +17,7 @@ from edgelm_converters.sources.gguf.parts import GGUFModel, read_parts
 from edgelm_converters.sources.gguf.tensors import TensorSource
 
 
-def open_gguf(path: Path) -> Checkpoint:
+def open_gguf(path: Path) -> SourceCheckpoint:
     """The model in the GGUF file at `path` (or in all parts of a split one); reads headers only.
 
     Raises:
@@ -30,8 +30,8 @@ def open_gguf(path: Path) -> Checkpoint:
     dimensions = read_dimensions(keys, model.tensors)
     _check_layers(keys, dimensions, model)
     source = _present(model, keys, architecture, dimensions)
-    return Checkpoint(
-        origin=Origin(str(path), "gguf", model.files, licence=keys.text("general.license")),
+    return SourceCheckpoint(
+        origin=SourceOrigin(str(path), "gguf", model.files, licence=keys.text("general.license")),
         config=build_config(keys, architecture, dimensions, model),
         tensors=source.tensors,
         write_tokenizer=functools.partial(_write_tokenizer, model.metadata, path),

@@ -17,7 +17,7 @@ from edgelm.zoo import config as configs
 from edgelm.zoo.weights.files import stored_tensors, weight_files
 from edgelm.zoo.weights.packing import check_packing, with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor, Origin
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.huggingface.tokenizer_files import write_tokenizer_files
 
 DTYPES = {
@@ -37,7 +37,7 @@ _NUMPY = {
 
 def open_huggingface(
     directory: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
-) -> Checkpoint:
+) -> SourceCheckpoint:
     """The checkpoint in `directory`; only headers are read.
 
     Raises:
@@ -51,8 +51,8 @@ def open_huggingface(
     shards = {path: _Shard(path) for path in {found.path for found in stored.values()}}
     tensors = {name: _lazy(shards[found.path], name, found.info) for name, found in stored.items()}
     files = weight_files(directory)
-    return Checkpoint(
-        origin=Origin(
+    return SourceCheckpoint(
+        origin=SourceOrigin(
             source or str(directory), "huggingface", tuple(files), revision, licence or licence_of(directory)
         ),
         config=config,

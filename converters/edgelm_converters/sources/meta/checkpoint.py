@@ -15,7 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor, Origin
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.meta import layout
 from edgelm_converters.sources.meta.params import Params, make_config, read_params
 from edgelm_converters.sources.pytorch.archive import read_archive
@@ -36,7 +36,7 @@ class _Shard:
     """Whether the output projection is the embeddings: absent, or the same bytes."""
 
 
-def open_meta(directory: Path) -> Checkpoint:
+def open_meta(directory: Path) -> SourceCheckpoint:
     """The checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
 
     Raises:
@@ -60,8 +60,8 @@ def open_meta(directory: Path) -> Checkpoint:
         is_tied=is_tied,
     )
     config["torch_dtype"] = embeddings.stored_as.removeprefix("torch.")
-    return Checkpoint(
-        origin=Origin(str(directory), "meta", tuple(paths)),
+    return SourceCheckpoint(
+        origin=SourceOrigin(str(directory), "meta", tuple(paths)),
         config=config,
         tensors=merged,
         write_tokenizer=partial(copy_tokenizer, tokenizer),

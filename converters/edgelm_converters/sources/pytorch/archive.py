@@ -16,7 +16,7 @@ from typing import BinaryIO
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm_converters.sources.pytorch.opcodes import MAX_PICKLE_BYTES, Window
 from edgelm_converters.sources.pytorch.tensors import ALLOWED, Storage, read_storage_id
-from edgelm_converters.sources.pytorch.unpickle import Vocabulary, describe, unpickle
+from edgelm_converters.sources.pytorch.unpickle import AllowedNames, describe, unpickle
 from edgelm_converters.sources.pytorch.zip_directory import Member, ZipDirectory
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -62,7 +62,7 @@ class _Storages:
         self.by_key: dict[str, Storage] = {}
 
     def unpickle(self, window: Window, path: Path) -> object:
-        return unpickle(window, Vocabulary(ALLOWED, self._note), path)
+        return unpickle(window, AllowedNames(ALLOWED, self._note), path)
 
     def _note(self, value: object) -> Storage:
         storage = read_storage_id(value)

@@ -13,13 +13,13 @@ from edgelm.zoo.weights.choice import NAMING
 from edgelm.zoo.weights.files import choose_files
 from edgelm.zoo.weights.packing import check_packing, with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo
-from edgelm_converters.sources.checkpoint import Checkpoint, LazyTensor, Origin
+from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.pytorch.state_dict import describe_names, open_state_dict
 
 INDEX = NAMING["pytorch"].index
 
 
-def open_pytorch(directory: Path) -> Checkpoint:
+def open_pytorch(directory: Path) -> SourceCheckpoint:
     """The checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
 
     float64 tensors are read as float32; other types are kept.
@@ -39,8 +39,8 @@ def open_pytorch(directory: Path) -> Checkpoint:
     tensors = _merge(files, choice.places, directory)
     stored = {name: TensorInfo(tensor.stored_as, tensor.shape, 0, 0) for name, tensor in tensors.items()}
     check_packing(with_packing(config, directory), stored, directory, imports=False)
-    return Checkpoint(
-        origin=Origin(str(directory), "pytorch", tuple(files)),
+    return SourceCheckpoint(
+        origin=SourceOrigin(str(directory), "pytorch", tuple(files)),
         config=config,
         tensors=tensors,
         write_tokenizer=partial(copy_tokenizer, directory),

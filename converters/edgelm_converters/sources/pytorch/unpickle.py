@@ -33,7 +33,7 @@ class Constructor:
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class AllowedNames:
     """What a pickle may ask for."""
 
     names: Mapping[str, object]
@@ -42,7 +42,7 @@ class Vocabulary:
     """What a persistent id stands for; raises MalformedError."""
 
 
-def unpickle(window: Window, vocabulary: Vocabulary, path: Path) -> object:
+def unpickle(window: Window, vocabulary: AllowedNames, path: Path) -> object:
     """The value of the pickle at the start of `window`, which is left just after it.
 
     Raises:
@@ -70,7 +70,7 @@ def shorten(text: str, length: int = 200) -> str:
 class _Machine:
     """The stack, the marks and the memo of one pickle."""
 
-    def __init__(self, vocabulary: Vocabulary, path: Path) -> None:
+    def __init__(self, vocabulary: AllowedNames, path: Path) -> None:
         self._vocabulary = vocabulary
         self._path = path
         self._stack: list[Any] = []

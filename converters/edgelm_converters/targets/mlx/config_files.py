@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from edgelm.atomic import disk_errors
 from edgelm.quant.apply import quantization_config
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 
 _NOT_KEPT = (
     "_name_or_path",
@@ -25,7 +25,7 @@ _NOT_KEPT = (
 """What a config says of the files that it was published with."""
 
 
-def converted_config(config: dict[str, Any], plan: Plan, left: list[str]) -> dict[str, Any]:
+def converted_config(config: dict[str, Any], plan: OutputPlan, left: list[str]) -> dict[str, Any]:
     """The normalised `config` with the dtype and quantization of `plan`; `left` stay unquantized."""
     made = {k: v for k, v in config.items() if k not in _NOT_KEPT}
     floats = Counter(dtype for _, dtype in plan.layout.values() if mx.issubdtype(dtype, mx.floating))

@@ -26,7 +26,7 @@ TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
 
 
 @dataclass(frozen=True)
-class Plan:
+class OutputPlan:
     """Everything about the output but the weights themselves."""
 
     layout: Layout
@@ -55,7 +55,7 @@ class Plan:
         return self.size_bytes * 8 / self.parameters
 
 
-def stored_bytes(plan: Plan, path: str) -> int:
+def stored_bytes(plan: OutputPlan, path: str) -> int:
     """Of the weight of the module at `path`, with its scales and biases where it is packed."""
     names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
     return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
@@ -67,7 +67,7 @@ def make_plan(
     packed: Mapping[str, Settings],
     decision: Decision,
     target_dtype: TargetDtype,
-) -> Plan:
+) -> OutputPlan:
     """The plan for writing `inputs` as the parameters of `network`.
 
     Args:
@@ -88,7 +88,7 @@ def make_plan(
     parameters = sum(_unpacked_size(name, tensor, packed) for name, tensor in inputs.items())
     apply_settings(network, decision.layers)
     layout = {name: (tuple(array.shape), array.dtype) for name, array in flat_parameters(network).items()}
-    return Plan(layout, modules, decision.layers, packed, inputs, dtypes, parameters)
+    return OutputPlan(layout, modules, decision.layers, packed, inputs, dtypes, parameters)
 
 
 def _target(network: Any, name: str, tensor: LazyTensor, target_dtype: TargetDtype) -> mx.Dtype:

@@ -19,7 +19,7 @@ from edgelm.progress import OnProgress, Progress
 from edgelm.quant.matrix.formats import searched
 from edgelm.quant.matrix.search import QUICK
 from edgelm.quant.tree import flat_parameters
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.targets.mlx.shard import Layout, ShardWriter, size_bytes
 
 MAX_SHARD_BYTES = 5 << 30
@@ -32,12 +32,12 @@ LARGE_BYTES = 64 << 20
 Packed = dict[str, mx.array]
 """`weight`, `scales` and, in mode affine, `biases`."""
 
-Quantizer = Callable[[Plan, str], Packed]
+Quantizer = Callable[[OutputPlan, str], Packed]
 """(plan, module path) → the module's packed parameters, evaluated."""
 
 
 def write_weights(
-    plan: Plan, directory: Path, on_progress: OnProgress, quantizer: Quantizer | None = None
+    plan: OutputPlan, directory: Path, on_progress: OnProgress, quantizer: Quantizer | None = None
 ) -> dict[str, str]:
     """Write the weight files of `plan` into `directory`; returns the SHA-256 of each by file name.
 
@@ -77,7 +77,7 @@ def _shards(layout: Layout) -> Iterator[Layout]:
     yield shard
 
 
-def _arrays(plan: Plan, quantizer: Quantizer) -> Iterator[tuple[str, mx.array]]:
+def _arrays(plan: OutputPlan, quantizer: Quantizer) -> Iterator[tuple[str, mx.array]]:
     """Every tensor of the output in the order of the layout, evaluated, one module at a time."""
     for path, group in itertools.groupby(plan.layout, key=lambda name: name.rpartition(".")[0]):
         if path not in plan.quantize:
@@ -91,13 +91,13 @@ def _arrays(plan: Plan, quantizer: Quantizer) -> Iterator[tuple[str, mx.array]]:
                 mx.clear_cache()
 
 
-def _read(plan: Plan, name: str) -> mx.array:
+def _read(plan: OutputPlan, name: str) -> mx.array:
     array = plan.inputs[name].read().astype(plan.dtypes[name])
     mx.eval(array)
     return array
 
 
-def _quantized(plan: Plan, path: str, quantizer: Quantizer) -> dict[str, mx.array]:
+def _quantized(plan: OutputPlan, path: str, quantizer: Quantizer) -> dict[str, mx.array]:
     arrays = {
         f"{path}.{name}": _read(plan, f"{path}.{name}")
         for name in flat_parameters(plan.modules[path])
@@ -107,7 +107,7 @@ def _quantized(plan: Plan, path: str, quantizer: Quantizer) -> dict[str, mx.arra
     return arrays | {f"{path}.{kind}": array for kind, array in packed.items()}
 
 
-def round_to_nearest(plan: Plan, path: str) -> Packed:
+def round_to_nearest(plan: OutputPlan, path: str) -> Packed:
     """The module's own `to_quantized`, as mlx-lm does it."""
     module, settings = plan.modules[path], plan.quantize[path]
 
@@ -121,7 +121,7 @@ def round_to_nearest(plan: Plan, path: str) -> Packed:
     return packed
 
 
-def search_scales(plan: Plan, path: str) -> Packed:
+def search_scales(plan: OutputPlan, path: str) -> Packed:
     """Scales and biases searched for the smallest squared error of the weights (quality "fast")."""
     settings = plan.quantize[path]
     weight = _read(plan, f"{path}.weight")
@@ -144,7 +144,7 @@ def _by_slices(weight: mx.array, quantize: Callable[[mx.array], Packed]) -> Pack
     return packed
 
 
-def _write_index(plan: Plan, shards: dict[str, Layout], directory: Path) -> None:
+def _write_index(plan: OutputPlan, shards: dict[str, Layout], directory: Path) -> None:
     where = {name: file_name for file_name, layout in shards.items() for name in layout}
     index = {
         "metadata": {"total_size": plan.size_bytes, "total_parameters": plan.parameters},

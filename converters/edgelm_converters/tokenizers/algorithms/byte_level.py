@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgelm_converters.tokenizers.algorithms.pretokenizers import (
-    Splitter,
+    WordSplitter,
     build_normalizer,
     build_pre_tokenizer,
 )
-from edgelm_converters.tokenizers.vocabulary import Vocabulary
+from edgelm_converters.tokenizers.vocabulary import TokenVocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 def build_byte_level(
-    vocabulary: Vocabulary,
+    vocabulary: TokenVocabulary,
     merges: Sequence[tuple[str, str]],
-    splitter: Splitter,
+    splitter: WordSplitter,
     *,
     strip_right: bool = False,
 ) -> Tokenizer:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Splitter:
+class WordSplitter:
     """One way to split, and what comes with it."""
 
     patterns: tuple[str, ...]
@@ -81,37 +81,37 @@ DEEPSEEK_LETTERS = "".join(
 DEEPSEEK_CJK = r"[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+"
 BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 
-_DIGITS_GPT2 = Splitter((r"\p{N}", GPT2))
-_LLAMA3 = Splitter((LLAMA3,), whole_words=True, add_bos=True)
-_DEEPSEEK3 = Splitter((r"\p{N}{1,3}", r"[\x{4E00}-\x{9FA5}\x{3040}-\x{30FF}]+", DEEPSEEK_WORDS))
-_BAILING = Splitter(
+_DIGITS_GPT2 = WordSplitter((r"\p{N}", GPT2))
+_LLAMA3 = WordSplitter((LLAMA3,), whole_words=True, add_bos=True)
+_DEEPSEEK3 = WordSplitter((r"\p{N}{1,3}", r"[\x{4E00}-\x{9FA5}\x{3040}-\x{30FF}]+", DEEPSEEK_WORDS))
+_BAILING = WordSplitter(
     (
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
         r"|\s*[\r\n]|\s+(?!\S)|\s+",
     )
 )
 
-_SHARED: tuple[tuple[Splitter, str], ...] = (
+_SHARED: tuple[tuple[WordSplitter, str], ...] = (
     (_LLAMA3, "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2"),
-    (Splitter((LLAMA3,)), "dbrx smaug-bpe glm4 chatglm-bpe"),
+    (WordSplitter((LLAMA3,)), "dbrx smaug-bpe glm4 chatglm-bpe"),
     (_DEEPSEEK3, "deepseek-v3 hunyuan-dense joyai-llm hy_v4"),
     (_DIGITS_GPT2, "smollm starcoder refact codeshell exaone minerva-7b mellum2"),
-    (Splitter((r"\p{N}", GPT2), nfc=True), "command-r"),
-    (Splitter((GPT2,)), "gpt-2 phi-2 gigachat a.x-4.0 mellum exaone4 jais trillion granite-docling"),
-    (Splitter((GPT2,), nfc=True), "mpt olmo"),
-    (Splitter((QWEN2,), nfc=True), "qwen2 deepseek-r1-qwen kormo megrez"),
-    (Splitter((QWEN2,)), "stablelm2 hunyuan solar-open grok-2"),
-    (Splitter((QWEN35,), nfc=True), "qwen35"),
-    (Splitter((TEKKEN,), whole_words=True, add_bos=True), "tekken"),
-    (Splitter((GPT4O,)), "gpt-4o llama4 kanana2 minimax-m2"),
-    (Splitter((BLOOM,)), "bloom poro-chat gpt3-finnish"),
-    (Splitter((BLOOM, r"\p{N}")), "viking"),
+    (WordSplitter((r"\p{N}", GPT2), nfc=True), "command-r"),
+    (WordSplitter((GPT2,)), "gpt-2 phi-2 gigachat a.x-4.0 mellum exaone4 jais trillion granite-docling"),
+    (WordSplitter((GPT2,), nfc=True), "mpt olmo"),
+    (WordSplitter((QWEN2,), nfc=True), "qwen2 deepseek-r1-qwen kormo megrez"),
+    (WordSplitter((QWEN2,)), "stablelm2 hunyuan solar-open grok-2"),
+    (WordSplitter((QWEN35,), nfc=True), "qwen35"),
+    (WordSplitter((TEKKEN,), whole_words=True, add_bos=True), "tekken"),
+    (WordSplitter((GPT4O,)), "gpt-4o llama4 kanana2 minimax-m2"),
+    (WordSplitter((BLOOM,)), "bloom poro-chat gpt3-finnish"),
+    (WordSplitter((BLOOM, r"\p{N}")), "viking"),
     (_BAILING, "bailingmoe bailingmoe2 llada-moe"),
 )
 
-SPLITTERS: dict[str, Splitter] = {
+SPLITTERS: dict[str, WordSplitter] = {
     **{name: splitter for splitter, names in _SHARED for name in names.split()},
-    "deepseek-llm": Splitter(
+    "deepseek-llm": WordSplitter(
         (
             r"[\r\n]",
             rf"\s?[{DEEPSEEK_LETTERS}]+",
@@ -121,11 +121,11 @@ SPLITTERS: dict[str, Splitter] = {
             r"\p{N}+",
         )
     ),
-    "deepseek-coder": Splitter((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, r"\p{N}")),
-    "falcon": Splitter((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]")),
-    "default": Splitter((r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
-    "minicpm5": Splitter((r"\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")), whole_words=True),
-    "seed-coder": Splitter(
+    "deepseek-coder": WordSplitter((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, r"\p{N}")),
+    "falcon": WordSplitter((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]")),
+    "default": WordSplitter((r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
+    "minicpm5": WordSplitter((r"\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")), whole_words=True),
+    "seed-coder": WordSplitter(
         (
             rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{SPACES}",
         )
@@ -133,7 +133,7 @@ SPLITTERS: dict[str, Splitter] = {
 }  # fmt: skip
 
 
-def splitter_named(name: str, origin: Path) -> Splitter:
+def splitter_named(name: str, origin: Path) -> WordSplitter:
     """The splitter of `tokenizer.ggml.pre`.
 
     Raises:
@@ -151,7 +151,7 @@ def splitter_named(name: str, origin: Path) -> Splitter:
     )
 
 
-def build_pre_tokenizer(splitter: Splitter) -> pre_tokenizers.PreTokenizer:
+def build_pre_tokenizer(splitter: WordSplitter) -> pre_tokenizers.PreTokenizer:
     """The splits, then each byte as one printable character."""
     from tokenizers import Regex, pre_tokenizers
 
@@ -161,7 +161,7 @@ def build_pre_tokenizer(splitter: Splitter) -> pre_tokenizers.PreTokenizer:
     )
 
 
-def build_normalizer(splitter: Splitter) -> normalizers.Normalizer | None:
+def build_normalizer(splitter: WordSplitter) -> normalizers.Normalizer | None:
     """NFC where the model's own tokenizer has it."""
     from tokenizers import normalizers
 

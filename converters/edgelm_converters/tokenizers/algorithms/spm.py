@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgelm_converters.tokenizers.algorithms.merges import merges_from_scores
-from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, Vocabulary
+from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, TokenVocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer, decoders, normalizers
@@ -36,7 +36,10 @@ class SpmRules:
 
 
 def build_bpe(
-    vocabulary: Vocabulary, rules: SpmRules, unk: str | None, merges: Sequence[tuple[str, str]] | None = None
+    vocabulary: TokenVocabulary,
+    rules: SpmRules,
+    unk: str | None,
+    merges: Sequence[tuple[str, str]] | None = None,
 ) -> Tokenizer:
     """A BPE tokenizer without added tokens; `merges` default to those that the scores imply."""
     from tokenizers import Tokenizer
@@ -54,7 +57,7 @@ def build_bpe(
     return _with_rules(Tokenizer(model), rules)
 
 
-def build_unigram(vocabulary: Vocabulary, rules: SpmRules, unk_id: int) -> Tokenizer:
+def build_unigram(vocabulary: TokenVocabulary, rules: SpmRules, unk_id: int) -> Tokenizer:
     """A unigram tokenizer without added tokens."""
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
@@ -63,7 +66,7 @@ def build_unigram(vocabulary: Vocabulary, rules: SpmRules, unk_id: int) -> Token
     return _with_rules(Tokenizer(Unigram(pieces, unk_id=unk_id, byte_fallback=rules.byte_fallback)), rules)
 
 
-def _path_scores(vocabulary: Vocabulary) -> list[float]:
+def _path_scores(vocabulary: TokenVocabulary) -> list[float]:
     """Scores that keep bytes, control tokens and unused pieces out of every best path.
 
     sentencepiece leaves them out of its search (unigram_model.cc); `tokenizers` searches all of them,

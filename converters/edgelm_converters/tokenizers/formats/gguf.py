@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.tokenizers.algorithms.byte_level import build_byte_level
-from edgelm_converters.tokenizers.algorithms.pretokenizers import SPLITTERS, Splitter, splitter_named
+from edgelm_converters.tokenizers.algorithms.pretokenizers import SPLITTERS, WordSplitter, splitter_named
 from edgelm_converters.tokenizers.algorithms.spm import SPACE, SpmRules, build_bpe
 from edgelm_converters.tokenizers.control import ROLES, find_control
 from edgelm_converters.tokenizers.metadata import Metadata
 from edgelm_converters.tokenizers.special import SpecialTokens
-from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, Vocabulary
+from edgelm_converters.tokenizers.vocabulary import LEARNED, TokenType, TokenVocabulary
 from edgelm_converters.tokenizers.write import write_tokenizer
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _named_templates(values: Metadata) -> dict[str, str]:
     return found
 
 
-def _splitter(values: Metadata) -> Splitter:
+def _splitter(values: Metadata) -> WordSplitter:
     name = values.text(PRE)
     if name is None:
         raise UnsupportedError(
@@ -104,7 +104,7 @@ def _splitter(values: Metadata) -> Splitter:
     return splitter_named(name, values.origin)
 
 
-def _check_not_overridden(values: Metadata, splitter: Splitter | None) -> None:
+def _check_not_overridden(values: Metadata, splitter: WordSplitter | None) -> None:
     """transformers 5 loads every qwen2 directory with Qwen2's splitter, whatever tokenizer.json says."""
     if values.text("general.architecture") == "qwen2" and splitter != SPLITTERS["qwen2"]:
         name = values.text(PRE) or values.text(MODEL)
@@ -133,7 +133,7 @@ def _role_ids(values: Metadata, kind: str, count: int) -> dict[str, int]:
     return found
 
 
-def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], kind: str) -> Vocabulary:
+def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], kind: str) -> TokenVocabulary:
     codes = values.integers(TYPES, min(TokenType), max(TokenType))
     types = [TokenType(code) for code in codes] if codes is not None else _guess_types(tokens, roles)
     for role in ("bos", *ENDINGS):
@@ -145,11 +145,11 @@ def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], k
     if kind == "llama" and scores is None:
         raise FormatError(f"{SCORES} is missing, expected a score for each token: {values.origin}")
     found = tuple(scores) if scores is not None else None
-    vocabulary = Vocabulary(tuple(tokens), tuple(types), found, values.origin)
+    vocabulary = TokenVocabulary(tuple(tokens), tuple(types), found, values.origin)
     return _with_escaped_spaces(vocabulary) if kind == "gemma4" else vocabulary
 
 
-def _with_escaped_spaces(vocabulary: Vocabulary) -> Vocabulary:
+def _with_escaped_spaces(vocabulary: TokenVocabulary) -> TokenVocabulary:
     """Gemma 4's merges spell spaces as "▁"; llama.cpp's converter unescapes them in user-defined tokens only."""
     user_defined = vocabulary.of_type({TokenType.USER_DEFINED})
     tokens = (t.replace(" ", SPACE) if t in user_defined else t for t in vocabulary.tokens)
@@ -164,7 +164,7 @@ def _guess_types(tokens: list[str], roles: Mapping[str, int]) -> list[TokenType]
 
 
 def _special_tokens(
-    values: Metadata, vocabulary: Vocabulary, roles: Mapping[str, int], splitter: Splitter | None
+    values: Metadata, vocabulary: TokenVocabulary, roles: Mapping[str, int], splitter: WordSplitter | None
 ) -> SpecialTokens:
     def spelled(role: str) -> str | None:
         index = roles.get(role)
@@ -188,7 +188,7 @@ def _special_tokens(
 
 
 def _build(
-    values: Metadata, kind: str, vocabulary: Vocabulary, splitter: Splitter | None, unk: str | None
+    values: Metadata, kind: str, vocabulary: TokenVocabulary, splitter: WordSplitter | None, unk: str | None
 ) -> Tokenizer:
     # Phi-3's tokens swallow what follows, which GGUF cannot say; llama.cpp goes by the name too.
     strip_right = re.search(r"phi[- ]?3", values.text("general.name") or "", re.IGNORECASE) is not None
@@ -203,7 +203,7 @@ def _build(
     return tokenizer
 
 
-def _merges(values: Metadata, vocabulary: Vocabulary) -> list[tuple[str, str]]:
+def _merges(values: Metadata, vocabulary: TokenVocabulary) -> list[tuple[str, str]]:
     """The file's merges, "left right"; a token may itself begin with the space."""
     lines = values.texts(MERGES)
     if lines is None:

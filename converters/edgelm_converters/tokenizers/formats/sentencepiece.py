@@ -20,7 +20,7 @@ from edgelm_converters.tokenizers.formats.charsmap import check_charsmap
 from edgelm_converters.tokenizers.formats.tiktoken import build_llama3, is_rank_file
 from edgelm_converters.tokenizers.metadata import is_unicode
 from edgelm_converters.tokenizers.special import SpecialTokens
-from edgelm_converters.tokenizers.vocabulary import TokenType, Vocabulary
+from edgelm_converters.tokenizers.vocabulary import TokenType, TokenVocabulary
 from edgelm_converters.tokenizers.write import write_tokenizer
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _parse(data: bytes, origin: Path) -> Any:
     return model
 
 
-def _vocabulary(model: Any, origin: Path) -> Vocabulary:
+def _vocabulary(model: Any, origin: Path) -> TokenVocabulary:
     tokens = tuple(piece.piece for piece in model.pieces)
     for index, token in enumerate(tokens):
         # protobuf gives bytes for a string that is not UTF-8.
@@ -127,10 +127,10 @@ def _vocabulary(model: Any, origin: Path) -> Vocabulary:
     scores = tuple(piece.score for piece in model.pieces)
     if any(score != score or abs(score) == float("inf") for score in scores):
         raise FormatError(f"a piece has a score that is not finite: {origin}")
-    return Vocabulary(tokens, tuple(TokenType(piece.type) for piece in model.pieces), scores, origin)
+    return TokenVocabulary(tokens, tuple(TokenType(piece.type) for piece in model.pieces), scores, origin)
 
 
-def _build(model: Any, vocabulary: Vocabulary) -> Tokenizer:
+def _build(model: Any, vocabulary: TokenVocabulary) -> Tokenizer:
     spec = model.normalizer_spec
     if spec.precompiled_charsmap:
         check_charsmap(spec.precompiled_charsmap, vocabulary.origin)
@@ -152,7 +152,7 @@ def _build(model: Any, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _special_tokens(
-    model: Any, vocabulary: Vocabulary, *, eos: str | None, add_bos: bool, add_eos: bool
+    model: Any, vocabulary: TokenVocabulary, *, eos: str | None, add_bos: bool, add_eos: bool
 ) -> SpecialTokens:
     control = vocabulary.of_type({TokenType.CONTROL, TokenType.UNKNOWN})
     spec = model.trainer_spec

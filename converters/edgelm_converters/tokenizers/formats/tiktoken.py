@@ -14,7 +14,7 @@ from edgelm_converters.tokenizers.algorithms.merges import merges_from_ranks, sp
 from edgelm_converters.tokenizers.algorithms.pretokenizers import SPLITTERS
 from edgelm_converters.tokenizers.metadata import shorten
 from edgelm_converters.tokenizers.special import SpecialTokens
-from edgelm_converters.tokenizers.vocabulary import MAX_PIECE_LENGTH, TokenType, Vocabulary
+from edgelm_converters.tokenizers.vocabulary import MAX_PIECE_LENGTH, TokenType, TokenVocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -70,7 +70,7 @@ def build_llama3(
     spelled = dict(zip(ordered, spell_bytes(ordered), strict=True))
     special = llama3_special_tokens()
     kinds = [TokenType.NORMAL] * len(ordered) + [TokenType.CONTROL] * len(special)
-    vocabulary = Vocabulary((*spelled.values(), *special), tuple(kinds), None, origin)
+    vocabulary = TokenVocabulary((*spelled.values(), *special), tuple(kinds), None, origin)
     merges = [(spelled[left], spelled[right]) for left, right in merges_from_ranks(ranks, origin)]
     roles = SpecialTokens(
         origin, bos=_NAMED[0], eos=eos or _NAMED[1], pad=_NAMED[4], add_bos=add_bos, add_eos=add_eos

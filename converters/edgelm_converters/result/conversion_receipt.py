@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.quant.apply import Decision
-from edgelm_converters.result.verify import Comparison, RoundTrip
-from edgelm_converters.sources.checkpoint import Checkpoint
-from edgelm_converters.targets.mlx.plan import Plan
+from edgelm_converters.result.verify import LogitsComparison, RoundTrip
+from edgelm_converters.sources.checkpoint import SourceCheckpoint
+from edgelm_converters.targets.mlx.plan import OutputPlan
 
 
 @dataclass(frozen=True)
-class Receipt:
+class ConversionReceipt:
     """Kept in the manifest as plain JSON."""
 
     elapsed_s: float
@@ -33,7 +33,7 @@ class Receipt:
     left_unquantized: dict[str, int]
     """Layer → the row width no group divides."""
     tokenizer: RoundTrip
-    comparison: Comparison | None
+    comparison: LogitsComparison | None
     skipped: str | None
     """Why there is no comparison."""
     calibration: dict[str, Any] | None = None
@@ -59,7 +59,7 @@ class Receipt:
         return asdict(self)
 
 
-def describe_tensors(checkpoint: Checkpoint, plan: Plan, decision: Decision) -> dict[str, int]:
+def describe_tensors(checkpoint: SourceCheckpoint, plan: OutputPlan, decision: Decision) -> dict[str, int]:
     """How many tensors of each stored type became what."""
     counts: Counter[str] = Counter()
     for name, tensor in plan.inputs.items():

@@ -5,6 +5,9 @@
 BIN := .venv/bin
 SETUP := PYTHON="$(PYTHON)" sh scripts/setup.sh
 
+# Rewritten tests and edgelm's own modules are compiled once a run, not once in every process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: help setup demo test test-fast check fix lint types imports bench docs clean system

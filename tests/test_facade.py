@@ -21,6 +21,7 @@ from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.typed import GenerationSettings
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.tune.data.settings import DataSettings
+from edgelm.tune.objectives.settings import ObjectiveSettings
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
 from edgelm.tune.typed import TuneOptions
@@ -38,7 +39,13 @@ def test_typed_settings_are_those_that_are_checked() -> None:
     forms = {"schema", "regex", "greedy"}
     assert set(get_names(GenerationSettings)) == names(GenerationOptions, Sampling) | forms
     assert set(get_names(ConversionSettings)) == names(Conversion)
-    parts: tuple[type[Options], ...] = (MethodSettings, OptimizerSettings, LoopSettings, DataSettings)
+    parts: tuple[type[Options], ...] = (
+        MethodSettings,
+        OptimizerSettings,
+        ObjectiveSettings,
+        LoopSettings,
+        DataSettings,
+    )
     given = names(TuneRequest) - {"model", "data", "settings", "data_settings"}
     assert set(get_names(TuneOptions)) == names(*parts) | given
 

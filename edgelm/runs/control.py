@@ -21,7 +21,7 @@ Order = Literal["pause", "resume", "checkpoint", "stop"]
 FILE_NAME = "control"
 
 
-class Control:
+class RunControl:
     """What was asked of a run. Safe from any thread and signal handler."""
 
     def __init__(self, file: Path | None = None) -> None:

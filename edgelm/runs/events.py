@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 EndReason = Literal["done", "time", "patience", "stopped"]
@@ -66,10 +66,12 @@ class Stepped:
     """The most that is expected of this run: predicted, until a batch of its largest shape was measured."""
     is_over_budget: bool = False
     """Whether that is more than is safe on this machine."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What the objective watches beside its loss; empty for supervised training, and then not written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SampleAnswer:
     """What the model says now to a fixed prompt."""
 
     prompt: str
@@ -86,7 +88,7 @@ class Validated:
     best_step: int
     tokens: int
     elapsed_s: float
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[SampleAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Unpaused:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunEnded:
     """The last event of a run that did not fail."""
 
     reason: EndReason
@@ -130,17 +132,19 @@ class Ended:
     memory_bytes: int
 
 
-TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | Ended
+TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | RunEnded
 
 _NAMES = {
     Started: "started", Stepped: "stepped", Validated: "validated", Checkpointed: "checkpointed",
-    Paused: "paused", Unpaused: "unpaused", Ended: "ended",
+    Paused: "paused", Unpaused: "unpaused", RunEnded: "ended",
 }  # fmt: skip
 
 
 def to_json(event: TuneEvent) -> str:
     """One line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
     said = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
+    if not said.get("metrics"):
+        said.pop("metrics", None)
     return json.dumps({key: _plain(value) for key, value in said.items()}, ensure_ascii=False)
 
 
@@ -156,7 +160,7 @@ def from_json(line: str) -> TuneEvent:
     if kind is None:
         raise ValueError(f"{line[:80]!r} is no event of a run")
     if "answers" in said:
-        said["answers"] = tuple(Answer(**answer) for answer in said["answers"])
+        said["answers"] = tuple(SampleAnswer(**answer) for answer in said["answers"])
     if "notes" in said:
         said["notes"] = tuple(said["notes"])
     event: TuneEvent = kind(**said)

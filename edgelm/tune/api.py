@@ -16,12 +16,13 @@ from edgelm.errors import EngineError, Interrupted, OptionError
 from edgelm.library.models import obtain
 from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, ignore_progress
-from edgelm.runs.events import Ended, TuneEvent, Validated
+from edgelm.runs.events import RunEnded, TuneEvent, Validated
 from edgelm.runs.folder import RunFolder, find_run
 from edgelm.runtime.worker import EngineThread
 from edgelm.tune.data.reading.given import keep_rows
 from edgelm.tune.data.settings import DataSettings
-from edgelm.tune.loop.training_run import Session, begin, resume
+from edgelm.tune.loop.training_run import TrainingRun, begin, resume
+from edgelm.tune.objectives.settings import ObjectiveSettings
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, TuneSettings
 from edgelm.tune.typed import TuneOptions
@@ -112,7 +113,7 @@ def _source(data: Any) -> str:
 def _request(model: Path, data: str, settings: dict[str, Any]) -> TuneRequest:
     fields = {
         name
-        for part in (MethodSettings, OptimizerSettings, LoopSettings, DataSettings)
+        for part in (MethodSettings, OptimizerSettings, ObjectiveSettings, LoopSettings, DataSettings)
         for name in part.__dataclass_fields__
     }
     check_names(settings, {*fields, *_REQUEST})
@@ -165,20 +166,20 @@ _REQUEST: dict[str, Callable[[str, Any], Any]] = {
 """What a request holds beside its settings, and how it is read."""
 
 
-def _run(session: Session, on_event: Callable[[TuneEvent], None]) -> TuneResult:
+def _run(session: TrainingRun, on_event: Callable[[TuneEvent], None]) -> TuneResult:
     first: float | None = None
-    ended: Ended | None = None
+    ended: RunEnded | None = None
     with EngineThread(lambda: None, name="edgelm-tune") as thread:
         for event in thread.submit(lambda _, cancel: _events(session, cancel)).events():
             on_event(event)
             if isinstance(event, Validated) and event.step == 0:
                 first = event.loss
-            if isinstance(event, Ended):
+            if isinstance(event, RunEnded):
                 ended = event
     return _result(session.folder, ended, first)
 
 
-def _events(session: Session, cancel: threading.Event) -> Iterator[TuneEvent]:
+def _events(session: TrainingRun, cancel: threading.Event) -> Iterator[TuneEvent]:
     """On the thread: whoever stops listening stops the run, with a checkpoint."""
     for event in session.events():
         if cancel.is_set():
@@ -186,7 +187,7 @@ def _events(session: Session, cancel: threading.Event) -> Iterator[TuneEvent]:
         yield event
 
 
-def _result(folder: RunFolder, ended: Ended | None, first: float | None) -> TuneResult:
+def _result(folder: RunFolder, ended: RunEnded | None, first: float | None) -> TuneResult:
     if ended is None:
         raise EngineError("the run ended without a result")
     if ended.adapter is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, check_names, option
+from edgelm.tune.objectives.settings import ObjectiveSettings
 
 METHODS = ("lora", "rslora", "dora", "full")
 OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
@@ -148,6 +149,7 @@ class TuneSettings:
 
     method: MethodSettings = dataclasses.field(default_factory=MethodSettings)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
+    objective: ObjectiveSettings = dataclasses.field(default_factory=ObjectiveSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
 
     @property
@@ -181,6 +183,7 @@ class TuneSettings:
 _PARTS: Mapping[str, type[Options]] = {
     "method": MethodSettings,
     "optimizer": OptimizerSettings,
+    "objective": ObjectiveSettings,
     "loop": LoopSettings,
 }
 

@@ -30,6 +30,7 @@ class TuneOptions(TypedDict, total=False):
     schedule: Literal["cosine", "linear", "constant"] | None
     warmup: float | None
     clip: float | None
+    loss: str | None
     epochs: float | None
     steps: int | None
     for_s: float | None

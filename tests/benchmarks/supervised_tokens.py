@@ -15,8 +15,8 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).p
 from chat_templates import make_tokenizer  # noqa: E402
 
 from edgelm.tune.data.encoding.encode import RowEncoder  # noqa: E402
-from edgelm.tune.data.records import Chat  # noqa: E402
-from edgelm.tune.data.rows import Origin  # noqa: E402
+from edgelm.tune.data.records import ChatRecord  # noqa: E402
+from edgelm.tune.data.rows import RowOrigin  # noqa: E402
 from edgelm.tune.data.settings import DataSettings  # noqa: E402
 from tests.tune.data.labelled import CHATS, LABELS, TOOLS  # noqa: E402
 
@@ -25,7 +25,7 @@ def edgelm_count(family: str, name: str) -> int | str:
     """Trained tokens, or "refused"."""
     tools = tuple(TOOLS) if name == "tool" else ()
     encoder = RowEncoder(make_tokenizer(family), DataSettings())
-    rows, _ = encoder.encode(Chat(tuple(CHATS[name]), tools, Origin("made", 1)))
+    rows, _ = encoder.encode(ChatRecord(tuple(CHATS[name]), tools, RowOrigin("made", 1)))
     return rows[0].target_count if rows else "refused"
 
 

@@ -138,9 +138,9 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
     network, config, vocab = load_network(model)
     import mlx.core as mx
 
-    from edgelm.tune.batches.batcher import Batcher
+    from edgelm.tune.batches.batcher import BatchPlanner
     from edgelm.tune.data.dataset import Dataset
-    from edgelm.tune.data.rows import Example, Origin
+    from edgelm.tune.data.rows import Example, RowOrigin
     from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
     from edgelm.tune.step.methods import make_trainable
     from edgelm.tune.step.optimizer import Optimizer
@@ -154,11 +154,11 @@ def run_edgelm(model: str, steps: int, *, all_tokens: bool, warm: int) -> None:
         Example(
             tuple(tokens),
             tuple(at >= (1 if all_tokens else prompt) for at in range(len(tokens))),
-            Origin("", 1),
+            RowOrigin("", 1),
         )
         for tokens, prompt in make_rows(vocab)
     )
-    batcher = Batcher(Dataset(rows), LoopSettings().batch_tokens // 2, SEED, packing=True)
+    batcher = BatchPlanner(Dataset(rows), LoopSettings().batch_tokens // 2, SEED, packing=True)
     stepper = Stepper(
         network,
         Optimizer(OptimizerSettings()),

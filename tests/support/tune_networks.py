@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map_with_path
 
-from edgelm.tune.batches.batcher import Batch
+from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.zoo.network import build_network
 
 VOCAB = 128
@@ -63,7 +63,7 @@ def _enlarge(path: str, value: mx.array) -> mx.array:
 
 def make_batch(
     sizes: Sequence[int], *, length: int | None = None, seed: int = 0, vocab: int = VOCAB
-) -> Batch:
+) -> TrainingBatch:
     """One lane a row of `sizes` tokens, of which the first third is not trained."""
     random = np.random.default_rng(seed)
     width = length or max(sizes)
@@ -73,13 +73,13 @@ def make_batch(
         tokens = random.integers(3, vocab, size + 1)
         inputs[lane, :size], targets[lane, :size] = tokens[:-1], tokens[1:]
         weights[lane, size // 3 : size] = 1
-    return Batch(inputs, targets, weights, None, np.array(sizes, np.int32), tuple(range(len(sizes))))
+    return TrainingBatch(inputs, targets, weights, None, np.array(sizes, np.int32), tuple(range(len(sizes))))
 
 
-def lanes(batch: Batch, *which: int) -> Batch:
+def lanes(batch: TrainingBatch, *which: int) -> TrainingBatch:
     """Some lanes of a batch."""
     index = list(which)
-    return Batch(
+    return TrainingBatch(
         batch.inputs[index], batch.targets[index], batch.weights[index], None,
         batch.lengths[index], tuple(batch.rows[i] for i in index),
     )  # fmt: skip

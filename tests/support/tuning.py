@@ -13,7 +13,7 @@ from typing import Any
 from waiting import PATIENCE_S
 
 from edgelm.runs.events import TuneEvent
-from edgelm.tune.loop.training_run import Session, begin
+from edgelm.tune.loop.training_run import TrainingRun, begin
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import TuneSettings
 
@@ -44,7 +44,7 @@ def request(base: Path, data: Path, *, name: str | None = "run", **changes: Any)
 
 
 def run(asked: TuneRequest, **options: Any) -> list[TuneEvent]:
-    session: Session = begin(asked, **options)
+    session: TrainingRun = begin(asked, **options)
     return list(session.events())
 
 

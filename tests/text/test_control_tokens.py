@@ -9,11 +9,11 @@ import pytest
 from edgelm.text.control_tokens import find_control_tokens
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.tune.data.encoding.masks import ChatEncoder
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 from tests.support.chat_templates import MARKERS, make_tokenizer
 
 FAMILIES = ("chatml", "qwen3", "llama3", "gemma", "mistral", "phi3")
-HERE = Origin("a.jsonl", 1)
+HERE = RowOrigin("a.jsonl", 1)
 
 
 def user(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from edgelm.model.load import load_tokenizer
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, render_chat, require_tool_support
 from edgelm.tune.data.encoding.masks import ChatEncoder
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 from tests.support.chat_templates import make_fast
 
 DEFAULT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}" \
@@ -63,5 +63,5 @@ def test_calls_can_be_read_and_rows_with_tools_are_trained_so(tokenizer: Any) ->
     require_tool_support(tokenizer)
     assert "<tool_call>" in [form.start for form in family_of(tokenizer).calls]
     messages = [*HI, {"role": "assistant", "content": "x"}]
-    row = ChatEncoder(tokenizer).encode(messages, [1], Origin("a", 1), TOOLS)
+    row = ChatEncoder(tokenizer).encode(messages, [1], RowOrigin("a", 1), TOOLS)
     assert "weather" in tokenizer.decode(row.tokens)

@@ -12,7 +12,7 @@ import pytest
 from mlx.utils import tree_map_with_path
 
 from edgelm.tune.data.dataset import Dataset
-from edgelm.tune.data.rows import Example, Origin
+from edgelm.tune.data.rows import Example, RowOrigin
 from edgelm.zoo.config import normalise_config
 from edgelm.zoo.network import build_network
 
@@ -88,7 +88,7 @@ def make_dataset(sizes: list[int], seed: int = 0) -> Dataset:
             Example(
                 tuple(rng.integers(1, VOCAB, size).tolist()),
                 tuple(at > 0 and at >= size // 3 for at in range(size)),
-                Origin("made", line),
+                RowOrigin("made", line),
             )
             for line, size in enumerate(sizes, start=1)
         )

@@ -10,8 +10,8 @@ Shapes: B lanes (twice as many sequences for preferences), T positions.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +52,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Arrays for one step. Position t reads `inputs[:, t]` and is trained to say `targets[:, t]`.
 
     For preferences B is twice the lanes: the chosen sequences, then the rejected ones in the same order.
@@ -72,6 +72,8 @@ class Batch:
     """Dataset indices, lane by lane."""
     labels: npt.NDArray[np.bool_] | None = None
     """[B]; for KTO: whether the answer is desirable. Of an empty lane, False."""
+    columns: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """[B, T] by name: other numbers of each target that an objective reads, as those of a reference."""
 
     @property
     def target_count(self) -> int:
@@ -79,14 +81,14 @@ class Batch:
         return int(self.weights.sum())
 
 
-class Batcher:
+class BatchPlanner:
     """Plans epochs of `dataset` and makes their arrays.
 
     Args:
         dataset: what to train on.
         batch_tokens: positions of one batch (B * T) at most, unless one row alone has more.
         seed: with the epoch, decides every order.
-        packing: put several rows in a lane, kept apart by `Batch.segments`. Only for networks that
+        packing: put several rows in a lane, kept apart by `TrainingBatch.segments`. Only for networks that
             `edgelm.tune.step.packed_cache` knows to isolate them, and only for examples, not for preferences. Rows
             much longer than the others go into batches of their own, unpacked.
         world: workers that share each batch; lanes come in multiples of it.
@@ -124,7 +126,7 @@ class Batcher:
         rng.shuffle(plans)
         return tuple(plans)
 
-    def load(self, plan: BatchPlan) -> Batch:
+    def load(self, plan: BatchPlan) -> TrainingBatch:
         """The arrays of `plan`."""
         sequences = self._sequences(plan)
         B, T = len(sequences), plan.length
@@ -140,7 +142,7 @@ class Batcher:
                 segments[lane, here] = number
                 lengths[lane] = here.stop
         labels = self._labels(plan)
-        return Batch(
+        return TrainingBatch(
             inputs, targets, weights, segments if plan.is_packed else None, lengths, plan.rows, labels
         )
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from edgelm.text.control_tokens import find_control_tokens
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import Chat, Completion, Record, Text
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.records import ChatRecord, CompletionRecord, Record, TextRecord
+from edgelm.tune.data.rows import RowOrigin
 
 
 def find_duplicates(records: Iterable[Record]) -> Iterator[Problem]:
     """Rows that say what an earlier one says."""
-    seen: dict[str, Origin] = {}
+    seen: dict[str, RowOrigin] = {}
     for record in records:
         first = seen.setdefault(record.content_key, record.origin)
         if first != record.origin:
@@ -33,9 +33,9 @@ def find_empty_answers(record: Record) -> Iterator[Problem]:
 
 def _empty_answers(record: Record) -> tuple[list[str], int]:
     """Fields of the empty answers, and how many answers there are."""
-    if isinstance(record, Completion):
+    if isinstance(record, CompletionRecord):
         return ([] if record.completion.strip() else ["completion"]), 1
-    if not isinstance(record, Chat):
+    if not isinstance(record, ChatRecord):
         return [], 0
     answers = [
         (index, message)
@@ -49,13 +49,15 @@ def _empty_answers(record: Record) -> tuple[list[str], int]:
 
 def find_empty_prompts(record: Record) -> Iterator[Problem]:
     """Questions without a word: nothing is learnt of how to answer what was never asked."""
-    if isinstance(record, Text):
+    if isinstance(record, TextRecord):
         return
-    if isinstance(record, Completion):
+    if isinstance(record, CompletionRecord):
         if not record.prompt.strip():
             yield Problem(record.origin, "prompt", "empty, expected what to answer", "empty prompt")
         return
-    name, messages = ("messages", record.messages) if isinstance(record, Chat) else ("prompt", record.prompt)
+    name, messages = (
+        ("messages", record.messages) if isinstance(record, ChatRecord) else ("prompt", record.prompt)
+    )
     asked = [(index, message) for index, message in enumerate(messages) if message["role"] == "user"]
     empty = [f"{name}[{index}].content" for index, message in asked if not message["content"].strip()]
     if empty and len(empty) == len(asked):
@@ -74,7 +76,7 @@ def find_spelt_tokens(record: Record, tokenizer: Any = None) -> Iterator[Problem
     """
     for field, text, is_answer in _texts(record):
         for token in find_control_tokens(text, tokenizer, is_answer=is_answer):
-            if isinstance(record, Completion):
+            if isinstance(record, CompletionRecord):
                 reason = f"spells the control token {token}: text in a chat, the token itself in a plain completion"
             else:
                 reason = f"spells the control token {token}: it is trained as text, not as the token"
@@ -83,9 +85,9 @@ def find_spelt_tokens(record: Record, tokenizer: Any = None) -> Iterator[Problem
 
 def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:
     """(field, text, whether it is of an answer) of all that a row says."""
-    if isinstance(record, Text):
+    if isinstance(record, TextRecord):
         return
-    if isinstance(record, Completion):
+    if isinstance(record, CompletionRecord):
         yield from (("prompt", record.prompt, False), ("completion", record.completion, True))
         return
     for name in ("messages", "prompt", "chosen", "rejected", "completion"):

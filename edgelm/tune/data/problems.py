@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgelm.errors import FormatError
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 from edgelm.units import count
 
 Severity = Literal["error", "warning"]
@@ -40,7 +40,7 @@ _LISTED = 10
 class Problem:
     """One thing wrong with one row."""
 
-    origin: Origin
+    origin: RowOrigin
     field: str
     """`messages[2].content`, or empty where it is the whole row."""
     reason: str

@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.tune.data.rows import Kind, Origin
+from edgelm.tune.data.rows import Kind, RowOrigin
 
 Messages = tuple[Mapping[str, Any], ...]
 Tools = tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatRecord:
     """A conversation; every answer in it is to be imitated, but those with a `weight` of 0."""
 
     messages: Messages
     tools: Tools
-    origin: Origin
+    origin: RowOrigin
     kind: Kind = "sft"
 
     @property
@@ -39,12 +39,12 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class CompletionRecord:
     """A text to continue, and how."""
 
     prompt: str
     completion: str
-    origin: Origin
+    origin: RowOrigin
     kind: Kind = "sft"
 
     @property
@@ -59,11 +59,11 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextRecord:
     """A text, all of which is to be imitated."""
 
     text: str
-    origin: Origin
+    origin: RowOrigin
     kind: Kind = "sft"
 
     @property
@@ -78,14 +78,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class PreferenceRecord:
     """One prompt with a better and a worse answer. The answers are what follows the prompt."""
 
     prompt: Messages
     chosen: Messages
     rejected: Messages
     tools: Tools
-    origin: Origin
+    origin: RowOrigin
     kind: Kind = "preference"
 
     @property
@@ -100,14 +100,14 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class JudgementRecord:
     """One prompt with one answer, and whether that was good."""
 
     prompt: Messages
     completion: Messages
     is_desirable: bool
     tools: Tools
-    origin: Origin
+    origin: RowOrigin
     kind: Kind = "kto"
 
     @property
@@ -121,7 +121,7 @@ class Judgement:
         return _key(self.prompt, self.completion, self.is_desirable, self.tools)
 
 
-Record = Chat | Completion | Text | Preference | Judgement
+Record = ChatRecord | CompletionRecord | TextRecord | PreferenceRecord | JudgementRecord
 
 
 def _key(*parts: Any) -> str:

@@ -13,7 +13,7 @@ Kind = Literal["sft", "preference", "kto"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Origin:
+class RowOrigin:
     """Where a row was written."""
 
     file: str
@@ -32,7 +32,7 @@ class Example:
     tokens: tuple[int, ...]
     trained: tuple[bool, ...]
     """As long as `tokens`; True where the token is a target. The first never is: nothing predicts it."""
-    origin: Origin
+    origin: RowOrigin
 
     @property
     def size(self) -> int:
@@ -61,7 +61,7 @@ class Pair:
 
     chosen: Example
     rejected: Example
-    origin: Origin
+    origin: RowOrigin
 
     @property
     def size(self) -> int:
@@ -85,7 +85,7 @@ class Judged:
 
     example: Example
     is_desirable: bool
-    origin: Origin
+    origin: RowOrigin
 
     @property
     def size(self) -> int:

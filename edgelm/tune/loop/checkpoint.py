@@ -30,7 +30,7 @@ _VERSION = 2
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """What was read back."""
 
     position: Position
@@ -71,7 +71,7 @@ def best_step_of(directory: Path) -> int | None:
     return step
 
 
-def load_checkpoint(directory: Path) -> Checkpoint:
+def load_checkpoint(directory: Path) -> TrainingCheckpoint:
     """Read one back.
 
     Raises:
@@ -90,7 +90,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         )
     known = {item.name for item in dataclasses.fields(Position)}
     loaded: Any = mx.load(str(directory / _ARRAYS))
-    return Checkpoint(
+    return TrainingCheckpoint(
         Position(**{key: value for key, value in said.items() if key in known}),
         _part(loaded, "weights."),
         _part(loaded, "optimizer."),

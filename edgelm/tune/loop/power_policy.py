@@ -26,7 +26,7 @@ Look = Callable[[str], bool]
 """Whether a reason ("battery", "heat", "pressure") holds now."""
 
 
-class Manners:
+class PowerPolicy:
     """Whether to pause now.
 
     Args:

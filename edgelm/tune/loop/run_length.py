@@ -22,7 +22,7 @@ _WINDOW = 50
 _CHECKPOINT_S = 600.0
 
 
-class Pace:
+class RunLength:
     """The length of a run, and when things are due in it.
 
     Args:

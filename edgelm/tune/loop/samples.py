@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.runs.events import Answer
+from edgelm.runs.events import SampleAnswer
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished
 from edgelm.runtime.requests import Request
@@ -19,23 +19,23 @@ _SHOWN_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Prompt:
+class FixedPrompt:
     """What is asked, and how it is shown."""
 
     text: str
     ids: tuple[int, ...]
 
 
-def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[Prompt, ...]:
+def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[FixedPrompt, ...]:
     """The prompts that were asked for, else the first of the data."""
     if said:
         encode = _as_chat if tokenizer.has_chat_template else encode_text
-        return tuple(Prompt(text, tuple(encode(tokenizer, text))) for text in said)
+        return tuple(FixedPrompt(text, tuple(encode(tokenizer, text))) for text in said)
     found = [example for example in data.sequences if 0 < example.prompt_size < len(example.tokens)][
         :_FROM_DATA
     ]
     return tuple(
-        Prompt(shown(ids, tokenizer), ids)
+        FixedPrompt(shown(ids, tokenizer), ids)
         for ids in (example.tokens[: example.prompt_size] for example in found)
     )
 
@@ -62,7 +62,7 @@ def _as_chat(tokenizer: Any, text: str) -> list[int]:
     return encode_chat(tokenizer, [{"role": "user", "content": text}])
 
 
-class Sampler:
+class PromptAnswers:
     """Asks one network.
 
     Args:
@@ -71,12 +71,12 @@ class Sampler:
         max_tokens: of one answer.
     """
 
-    def __init__(self, loaded: Any, prompts: Sequence[Prompt], max_tokens: int) -> None:
+    def __init__(self, loaded: Any, prompts: Sequence[FixedPrompt], max_tokens: int) -> None:
         self._loaded = loaded
         self._prompts = prompts
         self._max_tokens = max_tokens
 
-    def __call__(self) -> tuple[Answer, ...]:
+    def __call__(self) -> tuple[SampleAnswer, ...]:
         """What it answers now."""
         if not self._prompts:
             return ()
@@ -84,12 +84,12 @@ class Sampler:
         loaded.network.eval()
         engine = Engine(loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length)
         try:
-            return tuple(Answer(prompt.text, self._answer(engine, prompt)) for prompt in self._prompts)
+            return tuple(SampleAnswer(prompt.text, self._answer(engine, prompt)) for prompt in self._prompts)
         finally:
             loaded.network.train()
             engine.reset()
 
-    def _answer(self, engine: Engine, prompt: Prompt) -> str:
+    def _answer(self, engine: Engine, prompt: FixedPrompt) -> str:
         request = Request(prompt.ids, max_tokens=self._max_tokens, stop_tokens=self._loaded.stop_tokens)
         events = engine.generate(request, threading.Event())
         (tokens,) = (event.tokens for event in events if isinstance(event, Finished))

@@ -13,30 +13,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
 from edgelm.errors import EngineError
 from edgelm.machine.clock import passed_s
 from edgelm.machine.power import sleep_allowed
-from edgelm.runs.control import Control
+from edgelm.runs.control import RunControl
 from edgelm.runs.events import (
-    Answer,
     Checkpointed,
-    Ended,
     EndReason,
     Paused,
+    RunEnded,
+    SampleAnswer,
     Stepped,
     TuneEvent,
     Unpaused,
     Validated,
 )
 from edgelm.runs.folder import RunFolder, remove_directory
-from edgelm.tune.batches.batcher import Batch, Batcher, BatchPlan
-from edgelm.tune.loop.checkpoint import Checkpoint, best_step_of, checkpoints, save_checkpoint
-from edgelm.tune.loop.power_policy import Manners
-from edgelm.tune.loop.run_length import Pace
+from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner, TrainingBatch
+from edgelm.tune.loop.checkpoint import TrainingCheckpoint, best_step_of, checkpoints, save_checkpoint
+from edgelm.tune.loop.power_policy import PowerPolicy
+from edgelm.tune.loop.run_length import RunLength
 from edgelm.tune.loop.workers import Workers
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
@@ -50,12 +50,20 @@ _ROWS_NAMED = 8
 
 
 class Batches(Protocol):
-    """What the loop needs of a `Batcher`."""
+    """What the loop needs of a `BatchPlanner`."""
 
     @property
     def batches_per_epoch(self) -> int: ...
     def epoch(self, number: int) -> Sequence[BatchPlan]: ...
-    def load(self, plan: BatchPlan) -> Batch: ...
+    def load(self, plan: BatchPlan) -> TrainingBatch: ...
+
+
+class _TokenCount(NamedTuple):
+    """Tokens of one step, on all machines."""
+
+    read: int
+    """Without padding."""
+    trained: int
 
 
 @dataclass
@@ -64,19 +72,19 @@ class Trainer:
 
     stepper: Stepper
     batches: Batches
-    validation: Batcher | None
+    validation: BatchPlanner | None
     settings: TuneSettings
     folder: RunFolder
     export: Callable[[Path, Any, Position], None]
     """(new directory, weights, position): write the adapter there."""
     publish: Callable[[Path], Path]
     """Put the adapter of a run that ended where others find it."""
-    say: Callable[[], tuple[Answer, ...]] = tuple
+    say: Callable[[], tuple[SampleAnswer, ...]] = tuple
     """What the network answers now to the fixed prompts."""
     name_row: Callable[[int], str] = str
     """Where a row of the data was written."""
-    control: Control = field(default_factory=Control)
-    manners: Manners = field(default_factory=lambda: Manners(()))
+    control: RunControl = field(default_factory=RunControl)
+    manners: PowerPolicy = field(default_factory=lambda: PowerPolicy(()))
     workers: Workers = field(default_factory=Workers.alone)
     plan: TunePlan | None = None
     """What was predicted; corrected once a batch of the shape that takes most has run."""
@@ -89,7 +97,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         accumulate = self.settings.loop.accumulate
-        self._pace = Pace(self.settings.loop, -(-self.batches.batches_per_epoch // accumulate))
+        self._length = RunLength(self.settings.loop, -(-self.batches.batches_per_epoch // accumulate))
         self._plans: tuple[int, Sequence[BatchPlan]] | None = None
         self._memory_bytes = 0
         self._shapes_run: set[tuple[int, ...]] = set()
@@ -97,14 +105,14 @@ class Trainer:
         self._tick = self.work_clock or self.clock
         self._spent_at = self._saved_at = self.clock()
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: TrainingCheckpoint) -> None:
         """Go on from a checkpoint."""
         self.position = checkpoint.position
         self.stepper.restore(checkpoint.parameters, checkpoint.optimizer)
 
     def begin(self) -> None:
         """Fix the number of steps, where it does not depend on time; again is a no-op."""
-        self._pace.begin(self.position)
+        self._length.begin(self.position)
 
     def events(self) -> Iterator[TuneEvent]:
         """Train to the end, or until stopped; either way a checkpoint is left.
@@ -124,16 +132,16 @@ class Trainer:
                 yield self._ended("stopped")
                 return
             yield self._step()
-            if self._pace.is_validation_due(self.position) and self.validation is not None:
+            if self._length.is_validation_due(self.position) and self.validation is not None:
                 yield from self._validate()
             if self._is_stale():
                 break
-            if self._pace.is_checkpoint_due(self.position, self.clock() - self._saved_at):
+            if self._length.is_checkpoint_due(self.position, self.clock() - self._saved_at):
                 yield from self._checkpoint()
         yield from self._finish()
 
     def _finish(self) -> Iterator[TuneEvent]:
-        measured = self.position.step and self._pace.is_validation_due(self.position)
+        measured = self.position.step and self._length.is_validation_due(self.position)
         if self.validation is not None and not measured and not self._is_stale():
             yield from self._validate()
         yield from self._checkpoint()
@@ -147,7 +155,7 @@ class Trainer:
 
     def _is_over(self) -> bool:
         self._spend()
-        return self._pace.is_over(self.position)
+        return self._length.is_over(self.position)
 
     def _is_stale(self) -> bool:
         patience = self.settings.loop.patience
@@ -180,28 +188,29 @@ class Trainer:
         plans = self._next_plans()
         mx.random.seed(self._step_seed())
         rate = self._rate()
-        gradients, tokens = self._gradients(plans)
+        gradients, count = self._gradients(plans)
         result = self.stepper.update(gradients, rate)
         if not result.is_finite:
             self._refuse(result, plans)
         elapsed_s = self._tick() - began
-        self._advance(result, tokens, len(plans), elapsed_s)
-        self._pace.fit(position)
-        return self._stepped(result, rate, tokens, elapsed_s)
+        self._advance(result, count, len(plans), elapsed_s)
+        self._length.fit(position)
+        return self._stepped(result, rate, count, elapsed_s)
 
-    def _gradients(self, plans: Sequence[BatchPlan]) -> tuple[Gradients, int]:
+    def _gradients(self, plans: Sequence[BatchPlan]) -> tuple[Gradients, _TokenCount]:
         total: Gradients | None = None
-        tokens = 0
+        read = trained = 0
         for plan in plans:
             batch = self.batches.load(self.workers.share(plan))
-            tokens += int(batch.lengths.sum())
+            read, trained = read + int(batch.lengths.sum()), trained + batch.target_count
             part = self.stepper.gradients(batch)
             self._shapes_run.add(batch.inputs.shape)
             total = part if total is None else total + part
             if len(plans) > 1:
                 mx.eval(total.tree, total.loss)
         assert total is not None
-        return self.workers.sum(total, tokens)
+        gradients = self.workers.sum(total)
+        return gradients, _TokenCount(*map(round, self.workers.sum_numbers(read, trained)))
 
     def _step_seed(self) -> int:
         """Of dropout in this step, on this machine."""
@@ -212,7 +221,7 @@ class Trainer:
         optimizer = self.settings.optimizer
         return learning_rate(
             self.position.step,
-            self._pace.planned_steps(self.position),
+            self._length.planned_steps(self.position),
             peak=self.settings.learning_rate,
             warmup=optimizer.warmup,
             kind=optimizer.schedule,
@@ -225,17 +234,17 @@ class Trainer:
             self._plans = (position.epoch, self.batches.epoch(position.epoch))
         return self._plans[1][position.batch : position.batch + self.settings.loop.accumulate]
 
-    def _advance(self, result: StepResult, tokens: int, batches: int, elapsed_s: float) -> None:
+    def _advance(self, result: StepResult, count: _TokenCount, batches: int, elapsed_s: float) -> None:
         position = self.position
         position.step += 1
         position.batch += batches
         if position.batch >= self.batches.batches_per_epoch:
             position.epoch, position.batch = position.epoch + 1, 0
-        position.tokens += tokens
-        position.targets += result.tokens
+        position.tokens += count.read
+        position.targets += count.trained
         position.average = _SMOOTHING * position.average + (1 - _SMOOTHING) * result.loss
         self._spend()
-        self._pace.measured_step(elapsed_s)
+        self._length.measured_step(elapsed_s)
 
     def _spend(self) -> None:
         """Count all that has passed since the last call, whatever it went into: checkpoints, readers of events, sleep."""
@@ -243,7 +252,7 @@ class Trainer:
         self.position.elapsed_s += now - self._spent_at
         self._spent_at = now
 
-    def _stepped(self, result: StepResult, rate: float, tokens: int, elapsed_s: float) -> Stepped:
+    def _stepped(self, result: StepResult, rate: float, count: _TokenCount, elapsed_s: float) -> Stepped:
         position = self.position
         self._memory_bytes = max(self._memory_bytes, mx.get_peak_memory())
         plan = self._corrected_plan()
@@ -255,14 +264,15 @@ class Trainer:
             smoothed=_smoothed(position) or result.loss,
             learning_rate=rate,
             grad_norm=result.grad_norm,
-            targets=result.tokens,
-            tokens=tokens,
-            tokens_per_s=tokens / max(elapsed_s, 1e-9),
+            targets=count.trained,
+            tokens=count.read,
+            tokens_per_s=count.read / max(elapsed_s, 1e-9),
             memory_bytes=self._memory_bytes,
             elapsed_s=position.elapsed_s,
-            eta_s=self._pace.eta_s(position),
+            eta_s=self._length.eta_s(position),
             expected_bytes=plan.peak_bytes if plan else None,
             is_over_budget=plan is not None and plan.verdict == "does not fit",
+            metrics=result.metrics,
         )
 
     def _corrected_plan(self) -> TunePlan | None:
@@ -290,20 +300,27 @@ class Trainer:
     def _validate(self) -> Iterator[TuneEvent]:
         assert self.validation is not None
         position, began = self.position, self._tick()
-        total, tokens = 0.0, 0
+        total, denominator, tokens = 0.0, 0.0, 0
         for plan in self.validation.epoch(0):
-            loss, count = self.stepper.loss([self.validation.load(self.workers.share(plan))])
-            total, tokens = total + loss, tokens + count
-        total, tokens = self.workers.sum_numbers(total, tokens)
-        loss = total / max(tokens, 1)
+            batch = self.validation.load(self.workers.share(plan))
+            loss, count = self.stepper.loss([batch])
+            total, denominator, tokens = total + loss, denominator + count, tokens + batch.target_count
+        total, denominator, trained = self.workers.sum_numbers(total, denominator, tokens)
+        loss = total / max(denominator, 1)
         answers = self.say() if self.workers.is_first else ()
         self._note_validation(loss)
         self._spend()
-        self._pace.measured_validation(self._tick() - began)
+        self._length.measured_validation(self._tick() - began)
         assert position.best_loss is not None
         assert position.best_step is not None
         yield Validated(
-            position.step, loss, position.best_loss, position.best_step, tokens, position.elapsed_s, answers
+            position.step,
+            loss,
+            position.best_loss,
+            position.best_step,
+            round(trained),
+            position.elapsed_s,
+            answers,
         )
 
     def _note_validation(self, loss: float) -> None:
@@ -347,9 +364,9 @@ class Trainer:
         self.folder.prune_adapters({best_step_of(path) for path in checkpoints(self.folder.checkpoints)})
         return saved
 
-    def _ended(self, reason: EndReason, adapter: Path | None = None, result: Path | None = None) -> Ended:
+    def _ended(self, reason: EndReason, adapter: Path | None = None, result: Path | None = None) -> RunEnded:
         position = self.position
-        return Ended(
+        return RunEnded(
             reason=reason,
             step=position.step,
             loss=_smoothed(position),

@@ -31,19 +31,20 @@ from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.quant.tree import flat_arrays
-from edgelm.runs.control import Control
-from edgelm.runs.events import Ended, Started, Stepped, TuneEvent, Validated
+from edgelm.runs.control import RunControl
+from edgelm.runs.events import RunEnded, Started, Stepped, TuneEvent, Validated
 from edgelm.runs.folder import RunFolder, create_run, remove_directory
 from edgelm.store.database import Database
 from edgelm.store.runs import SCHEMA, Run, Runs
-from edgelm.tune.batches.batcher import Batcher
+from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.prepare import Prepared, prepare
 from edgelm.tune.data.reading.sources import find_sources
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
-from edgelm.tune.loop.power_policy import Look, Manners
-from edgelm.tune.loop.samples import Sampler, choose_prompts
+from edgelm.tune.loop.power_policy import Look, PowerPolicy
+from edgelm.tune.loop.samples import PromptAnswers, choose_prompts
 from edgelm.tune.loop.trainer import Trainer
 from edgelm.tune.loop.workers import Workers
+from edgelm.tune.objectives.registry import make_objective
 from edgelm.tune.plan.forecast import Forecast, forecast
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
@@ -59,7 +60,7 @@ from edgelm.zoo.network import build_network
 
 
 @dataclass
-class Session:
+class TrainingRun:
     """A run that was made or found, its data checked; nothing is loaded until `events`."""
 
     request: TuneRequest
@@ -68,7 +69,7 @@ class Session:
     base: AdapterBase
     config: dict[str, Any]
     """Of the model, normalised."""
-    control: Control
+    control: RunControl
     workers: Workers
     look: Look | None = None
     """Stands for the machine in `--pause-on`."""
@@ -151,6 +152,7 @@ class Session:
         stepper = Stepper(
             loaded.network,
             Optimizer(settings.optimizer),
+            make_objective(settings.objective.loss),
             clip=settings.optimizer.clip,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,
@@ -161,16 +163,18 @@ class Session:
         world, batch_tokens = self.workers.size, loop.batch_tokens * self.workers.size
         return Trainer(
             stepper=stepper,
-            batches=Batcher(self.data.train, batch_tokens, loop.seed, packing=packs, world=world),
-            validation=Batcher(validation, batch_tokens, packing=packs, world=world) if validation else None,
+            batches=BatchPlanner(self.data.train, batch_tokens, loop.seed, packing=packs, world=world),
+            validation=BatchPlanner(validation, batch_tokens, packing=packs, world=world)
+            if validation
+            else None,
             settings=settings,
             folder=self.folder,
             export=self._export,
             publish=self._publish,
-            say=Sampler(loaded, prompts if request.answer_tokens else (), request.answer_tokens),
+            say=PromptAnswers(loaded, prompts if request.answer_tokens else (), request.answer_tokens),
             name_row=lambda row: str(self.data.train[row].origin),
             control=self.control,
-            manners=Manners(loop.pause_on, self.look),
+            manners=PowerPolicy(loop.pause_on, self.look),
             workers=self.workers,
             plan=plan,
             clock=passed_s,
@@ -205,7 +209,7 @@ class Session:
         trainer.begin()
         accumulate, position = self.request.settings.loop.accumulate, trainer.position
         data, batches = self.data, trainer.batches
-        assert isinstance(batches, Batcher)
+        assert isinstance(batches, BatchPlanner)
         return Started(
             run=self.folder.name,
             model=self.base.name,
@@ -239,10 +243,10 @@ class Session:
 def begin(
     request: TuneRequest,
     *,
-    control: Control | None = None,
+    control: RunControl | None = None,
     workers: Workers | None = None,
     on_progress: OnProgress = ignore_progress,
-) -> Session:
+) -> TrainingRun:
     """Check a request and its data, and make its run.
 
     Raises:
@@ -269,14 +273,24 @@ def begin(
         "validation_sha256": data.validation.sha256 if data.validation else None,
     }
     folder = _make_run(request, said, joined)
-    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+    return TrainingRun(request, folder, data, base, config, control or _control(folder, joined), joined)
+
+
+_ROWS = {
+    "sft": ("examples to imitate", "give rows with messages, a prompt and a completion, or text"),
+    "preference": ("preferences", "give rows with a prompt, a chosen and a rejected answer"),
+    "kto": ("judged answers", "give rows with a prompt, a completion and a label"),
+}
+"""Rows of each kind in words, and how they are written."""
 
 
 def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
-    if data.train.kind != "sft":
+    loss = request.settings.objective.loss
+    wanted = make_objective(loss).data_kind
+    if data.train.kind != wanted:
+        what, hint = _ROWS[wanted]
         raise UnsupportedError(
-            f"{request.data} holds {data.train.kind} rows, and only examples to imitate are trained",
-            hint="give rows with messages, a prompt and a completion, or text",
+            f"{request.data} holds {data.train.kind} rows, and the loss {loss} trains only {what}", hint=hint
         )
     # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
     if request.settings.method.method == "full" and config.get("quantization"):
@@ -296,10 +310,10 @@ def _make_run(request: TuneRequest, said: dict[str, Any], workers: Workers) -> R
 def resume(
     folder: RunFolder,
     *,
-    control: Control | None = None,
+    control: RunControl | None = None,
     workers: Workers | None = None,
     on_progress: OnProgress = ignore_progress,
-) -> Session:
+) -> TrainingRun:
     """Go on with a run from its last checkpoint, or from its beginning if it has none.
 
     Raises:
@@ -319,12 +333,12 @@ def resume(
     joined = workers or Workers.alone()
     if joined.is_first:
         _forget(folder)
-    return Session(request, folder, data, base, config, control or _control(folder, joined), joined)
+    return TrainingRun(request, folder, data, base, config, control or _control(folder, joined), joined)
 
 
-def _control(folder: RunFolder, workers: Workers) -> Control:
+def _control(folder: RunFolder, workers: Workers) -> RunControl:
     """Orders are taken by the first worker, which tells the others."""
-    return Control(folder.control if workers.is_first else None)
+    return RunControl(folder.control if workers.is_first else None)
 
 
 def _forget(folder: RunFolder) -> None:
@@ -366,7 +380,7 @@ def _keep(runs: Runs, name: str, event: TuneEvent) -> None:
     elif isinstance(event, Validated):
         first = {"first_loss": event.loss} if event.step == 0 else {}
         runs.add_points(name, event.step, {"validation": event.loss}, best_loss=event.best_loss, **first)
-    elif isinstance(event, Ended):
+    elif isinstance(event, RunEnded):
         status = "stopped" if event.reason == "stopped" else "finished"
         runs.update(name, status=status, adapter=event.adapter)
 

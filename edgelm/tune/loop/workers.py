@@ -51,23 +51,23 @@ class Workers:
         """This one's lanes."""
         return plan if self.size == 1 else plan.shard(self.rank, self.size)
 
-    def sum(self, gradients: Gradients, tokens: int) -> tuple[Gradients, int]:
-        """Gradients and tokens of all."""
+    def sum(self, gradients: Gradients) -> Gradients:
+        """Add up the gradients of all."""
         if self.size == 1:
-            return gradients, tokens
+            return gradients
         tree = tree_map(lambda grad: grad * self.size, average_gradients(gradients.tree, self.group))
-        counts = mx.stack([gradients.loss, gradients.tokens, mx.array(float(tokens))])
-        loss, targets, read = mx.split(self._sum(counts), 3)
-        total = Gradients(tree, loss[0], targets[0])
-        mx.eval(total.tree, total.loss, total.tokens, read)
-        return total, round(_number(read))
+        names = sorted(gradients.metrics)
+        scalars = [gradients.loss, gradients.denominator, *(gradients.metrics[name] for name in names)]
+        loss, denominator, *metrics = self._sum(mx.stack(scalars))
+        mx.eval(tree, loss, denominator, metrics)
+        return Gradients(tree, loss, denominator, dict(zip(names, metrics, strict=True)))
 
-    def sum_numbers(self, loss: float, tokens: int) -> tuple[float, int]:
-        """The same for two plain numbers."""
+    def sum_numbers(self, *numbers: float) -> tuple[float, ...]:
+        """Add up plain numbers of all."""
         if self.size == 1:
-            return loss, tokens
-        total = self._sum(mx.array([loss, float(tokens)]))
-        return _number(total[0]), round(_number(total[1]))
+            return numbers
+        total: Any = self._sum(mx.array(numbers)).tolist()
+        return tuple(total)
 
     def agree(self, flag: bool) -> bool:
         """Whether any of them says so: what one decides alone would leave the others waiting."""

@@ -12,7 +12,7 @@ from edgelm import device, log
 from edgelm.errors import UnsupportedError
 from edgelm.evaluate.probe import Rates, measure_rates
 from edgelm.model.described import describe_model
-from edgelm.tune.batches.batcher import Batcher
+from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.plan.planner import TunePlan, TunePlanner
 from edgelm.tune.position import Position
@@ -27,7 +27,7 @@ class Forecast:
     rates: Rates
 
     def seconds_left(
-        self, position: Position, batches: Batcher, accumulate: int, workers: int
+        self, position: Position, batches: BatchPlanner, accumulate: int, workers: int
     ) -> float | None:
         """Without validations; None where no steps are left, or their number is not known yet."""
         if position.total_steps is None or position.step >= position.total_steps:

@@ -23,7 +23,7 @@ from edgelm.errors import FitError, OptionError
 from edgelm.evaluate.probe import Rates
 from edgelm.pricing.fit import Verdict
 from edgelm.pricing.weight_bytes import Headers
-from edgelm.tune.batches.batcher import Batcher
+from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.batches.packing import MAX_PACK_TOKENS
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.plan.trace.peak import find_peak
@@ -116,7 +116,7 @@ class TunePlanner:
             longest = min(MAX_PACK_TOKENS, context_length(self._config) or MAX_PACK_TOKENS)
             length = min(loop.batch_tokens, longest)
             return [BatchShape(max(1, loop.batch_tokens // length), length, packs)]
-        batcher = Batcher(
+        batcher = BatchPlanner(
             self._data, loop.batch_tokens, loop.seed, packing=packs and self._data.kind == "sft"
         )
         plans = batcher.epoch(0)

@@ -18,14 +18,14 @@ from edgelm.tune.step.head import TrainedHead
 
 
 class LossSums(NamedTuple):
-    """`surrogate` is to be differentiated, `loss` to be reported: sum(weights · cross-entropy) in nats."""
+    """A loss in two forms: `surrogate` is differentiated, `loss` is reported, sum(weights · cross-entropy) in nats."""
 
     surrogate: mx.array
     loss: mx.array
 
 
 def plain_cross_entropy(logits: mx.array, targets: mx.array, weights: mx.array) -> LossSums:
-    """The same with all logits `[N, V]` at once."""
+    """Return the loss of all logits `[N, V]` at once; `targets` and `weights` are `[N]`."""
     loss = (_cross_entropy(logits.astype(mx.float32), targets) * weights).sum()
     return LossSums(loss, loss)
 
@@ -33,12 +33,12 @@ def plain_cross_entropy(logits: mx.array, targets: mx.array, weights: mx.array) 
 def chunked_cross_entropy(
     head: TrainedHead, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
 ) -> LossSums:
-    """The loss of hidden states.
+    """Return the loss of hidden states, of which `chunk` have logits at a time.
 
     Args:
         hidden: `[N, D]`.
         targets: `[N]` ids.
-        weights: `[N]` float32; 0 leaves a position out.
+        weights: `[N]` float32, of either sign; 0 leaves a position out.
         chunk: C.
     """
     total = _Total(head.parameters())
@@ -52,7 +52,7 @@ def chunked_cross_entropy(
 def chunked_loss(
     head: TrainedHead, hidden: mx.array, targets: mx.array, weights: mx.array, chunk: int
 ) -> mx.array:
-    """sum(weights · cross-entropy) alone, without a gradient; arguments as for `chunked_cross_entropy`."""
+    """Return sum(weights · cross-entropy) alone, without a gradient; arguments as for `chunked_cross_entropy`."""
     loss = mx.array(0.0)
     for start in range(0, hidden.shape[0], chunk):
         span = slice(start, start + chunk)
@@ -60,6 +60,23 @@ def chunked_loss(
         logits = head.logits(part[None])[0].astype(mx.float32)
         loss = loss + (_cross_entropy(logits, targets[span]) * weights[span]).sum()
     return loss
+
+
+def plain_log_probs(logits: mx.array, targets: mx.array) -> mx.array:
+    """Return the log-probability `[N]` of each target under logits `[N, V]`, in nats."""
+    return -_cross_entropy(logits.astype(mx.float32), targets)
+
+
+def chunked_log_probs(head: TrainedHead, hidden: mx.array, targets: mx.array, chunk: int) -> mx.array:
+    """Return the log-probability `[N]` of each target, in nats; arguments as for `chunked_cross_entropy`."""
+    parts: list[mx.array] = []
+    for start in range(0, hidden.shape[0], chunk):
+        span = slice(start, start + chunk)
+        part = hidden[span]
+        if parts:
+            (part,) = mx.depends([part], [parts[-1]])
+        parts.append(plain_log_probs(head.logits(part[None])[0], targets[span]))
+    return mx.concatenate(parts)
 
 
 class _Total:

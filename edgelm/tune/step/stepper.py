@@ -10,7 +10,7 @@ Shapes: B lanes, T positions, N trained positions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -19,14 +19,25 @@ from mlx.utils import tree_map, tree_unflatten
 
 from edgelm.errors import FormatError
 from edgelm.quant.tree import flat_arrays, flat_trainable
-from edgelm.tune.batches.batcher import Batch
+from edgelm.tune.batches.batcher import TrainingBatch
+from edgelm.tune.objectives.objective import Objective, TargetBatch
+from edgelm.tune.objectives.supervised import Supervised
 from edgelm.tune.step.head import find_head
-from edgelm.tune.step.losses import LossSums, chunked_cross_entropy, chunked_loss, plain_cross_entropy
 from edgelm.tune.step.optimizer import Optimizer, Tree
+from edgelm.tune.step.target_logits import (
+    ChunkedLogits,
+    ObjectiveSums,
+    TargetLogits,
+    WholeLogits,
+    objective_loss,
+    objective_sums,
+)
 
 _GRANULE = 128
 """Trained positions come in multiples of this, so that few shapes are compiled."""
 _SHAPES_PER_BATCH_SHAPE = 8
+_COLUMN = "column."
+"""What the names of a batch's columns begin with among its arrays."""
 
 MakeCaches = Callable[[mx.array], Any]
 """Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
@@ -34,15 +45,17 @@ MakeCaches = Callable[[mx.array], Any]
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """Sums over trained tokens."""
+    """Sums over batches, still to be divided by their denominator."""
 
     tree: Tree
     loss: mx.array
-    tokens: mx.array
+    denominator: mx.array
+    """A scalar: trained tokens, pairs or groups, as the objective counts."""
+    metrics: dict[str, mx.array] = field(default_factory=dict)
 
     def __add__(self, other: Gradients) -> Gradients:
-        tree = tree_map(mx.add, self.tree, other.tree)
-        return Gradients(tree, self.loss + other.loss, self.tokens + other.tokens)
+        tree, metrics = tree_map(mx.add, (self.tree, self.metrics), (other.tree, other.metrics))
+        return Gradients(tree, self.loss + other.loss, self.denominator + other.denominator, metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +63,11 @@ class StepResult:
     """What one update did."""
 
     loss: float
-    """Mean cross-entropy of the trained tokens before the update, in nats."""
+    """The objective's mean before the update: of supervised training the cross-entropy of the trained tokens, in nats."""
     grad_norm: float
-    """Of the mean gradient, before clipping."""
-    tokens: int
-    """Trained."""
+    """The norm of the mean gradient, before clipping."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Means of what the objective watches beside its loss."""
 
     @property
     def is_finite(self) -> bool:
@@ -68,6 +81,7 @@ class Stepper:
     Args:
         network: in training mode, with everything frozen that is not to be trained.
         optimizer: the update rule.
+        objective: the loss.
         clip: largest norm of the mean gradient; 0 is without limit.
         chunk: positions whose logits exist at once; 0 is all.
         compiled: whether to compile.
@@ -80,6 +94,7 @@ class Stepper:
         self,
         network: Any,
         optimizer: Optimizer,
+        objective: Objective | None = None,
         *,
         clip: float = 1.0,
         chunk: int = _GRANULE,
@@ -88,6 +103,7 @@ class Stepper:
         is_traced: bool = False,
     ) -> None:
         self._network = network
+        self._objective = objective or Supervised()
         self._make_caches = make_caches
         self._chunk = chunk
         self._head = find_head(network, is_traced=is_traced) if chunk else None
@@ -109,32 +125,41 @@ class Stepper:
         """Whether logits are made a chunk at a time."""
         return self._head is not None
 
-    def gradients(self, batch: Batch) -> Gradients:
-        """Of one batch; nothing is changed."""
+    def gradients(self, batch: TrainingBatch) -> Gradients:
+        """Return the gradients of one batch; nothing is changed."""
         arrays = self.arrays(batch)
-        tree, loss = self._gradients(self.parameters, arrays)
+        tree, loss, metrics = self._gradients(self.parameters, arrays)
         self.sync()  # tracing leaves its own arrays in the network
-        return Gradients(tree, loss, mx.array(float(batch.target_count)))
+        return Gradients(tree, loss, self._objective.denominator(_targets(arrays)), metrics)
 
     def update(self, gradients: Gradients, rate: float) -> StepResult:
         """Change the weights by the mean gradient, unless it is not finite."""
         self.parameters, self.state, loss, norm = self._apply(
-            self.parameters, self.state, gradients.tree, gradients.loss, gradients.tokens, mx.array(rate)
+            self.parameters,
+            self.state,
+            gradients.tree,
+            gradients.loss,
+            gradients.denominator,
+            mx.array(rate),
         )
         mx.eval(self.parameters, self.state, loss, norm)
-        return StepResult(_number(loss), _number(norm), round(_number(gradients.tokens)))
+        metrics = {name: _number(total / gradients.denominator) for name, total in gradients.metrics.items()}
+        return StepResult(_number(loss), _number(norm), metrics)
 
-    def loss(self, batches: Sequence[Batch]) -> tuple[float, int]:
-        """Sum of the loss, and trained tokens, of batches under the weights as they are; no dropout."""
+    def loss(self, batches: Sequence[TrainingBatch]) -> tuple[float, float]:
+        """Return the summed loss of batches under the weights as they are, without dropout, and its denominator."""
         self.sync()
         self._network.eval()
-        total = 0.0
+        total = denominator = 0.0
         try:
             for batch in batches:
-                total += _number(self._forward(self.arrays(batch)))
+                arrays = self.arrays(batch)
+                targets = _targets(arrays)
+                total += _number(objective_loss(self._objective, self._logits(arrays), targets))
+                denominator += _number(self._objective.denominator(targets))
         finally:
             self._network.train()
-        return total, sum(batch.target_count for batch in batches)
+        return total, denominator
 
     def sync(self) -> None:
         """Put the weights into the network, after compiled steps that worked on `parameters`."""
@@ -151,7 +176,7 @@ class Stepper:
         mx.eval(self.parameters, self.state)
         self.sync()
 
-    def arrays(self, batch: Batch) -> dict[str, mx.array]:
+    def arrays(self, batch: TrainingBatch) -> dict[str, mx.array]:
         """What the computation reads of a batch: `[B, T]` inputs and segments, `[N]` the rest."""
         chosen = _chosen(batch.weights)
         trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
@@ -161,37 +186,35 @@ class Stepper:
             "targets": batch.targets.reshape(-1)[chosen.positions],
             "weights": trained.astype(np.float32),
         }
-        if batch.segments is not None:
-            arrays["segments"] = batch.segments
+        arrays |= {
+            f"{_COLUMN}{name}": values.reshape(-1)[chosen.positions] for name, values in batch.columns.items()
+        }
+        given = {"segments": batch.segments, "labels": batch.labels}
+        arrays |= {name: values for name, values in given.items() if values is not None}
         return {name: mx.array(value) for name, value in arrays.items()}
 
-    def differentiate(self, parameters: Tree, arrays: dict[str, mx.array]) -> tuple[Tree, mx.array]:
-        """The gradient of the summed loss, and the loss; the network is left with traced arrays."""
+    def differentiate(
+        self, parameters: Tree, arrays: dict[str, mx.array]
+    ) -> tuple[Tree, mx.array, dict[str, mx.array]]:
+        """Return the gradient of the summed loss, the loss and the metrics; the network is left with traced arrays."""
 
-        def surrogate(tree: Tree) -> LossSums:
+        def surrogate(tree: Tree) -> ObjectiveSums:
             self._network.update(tree)
             return self.sums(arrays)
 
-        (_, loss), tree = mx.value_and_grad(surrogate)(parameters)
-        return tree, loss
+        (_, loss, metrics), tree = mx.value_and_grad(surrogate)(parameters)
+        return tree, loss, metrics
 
-    def sums(self, arrays: dict[str, mx.array]) -> LossSums:
-        """Of one batch, with the weights that are in the network."""
-        targets, weights = arrays["targets"], arrays["weights"]
+    def sums(self, arrays: dict[str, mx.array]) -> ObjectiveSums:
+        """Return the loss of one batch under the weights that are in the network."""
+        return objective_sums(self._objective, self._logits(arrays), _targets(arrays))
+
+    def _logits(self, arrays: dict[str, mx.array]) -> TargetLogits:
+        inputs, positions, targets = arrays["inputs"], arrays["positions"], arrays["targets"]
         if self._head is None:
-            return plain_cross_entropy(self._logits(arrays), targets, weights)
-        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
-        return chunked_cross_entropy(self._head, hidden, targets, weights, self._chunk)
-
-    def _forward(self, arrays: dict[str, mx.array]) -> mx.array:
-        targets, weights = arrays["targets"], arrays["weights"]
-        if self._head is None:
-            return plain_cross_entropy(self._logits(arrays), targets, weights).loss
-        hidden = _at(self._head.hidden(arrays["inputs"], self._caches(arrays)), arrays["positions"])
-        return chunked_loss(self._head, hidden, targets, weights, self._chunk)
-
-    def _logits(self, arrays: dict[str, mx.array]) -> mx.array:
-        return _at(self._network(arrays["inputs"], cache=self._caches(arrays)), arrays["positions"])
+            return WholeLogits(_at(self._network(inputs, cache=self._caches(arrays)), positions), targets)
+        hidden = _at(self._head.hidden(inputs, self._caches(arrays)), positions)
+        return ChunkedLogits(self._head, hidden, targets, self._chunk)
 
     def _caches(self, arrays: dict[str, mx.array]) -> Any:
         segments = arrays.get("segments")
@@ -202,19 +225,33 @@ class Stepper:
         return self._make_caches(segments)
 
     def updated(
-        self, parameters: Tree, state: Tree, sums: Tree, loss: mx.array, tokens: mx.array, rate: mx.array
+        self,
+        parameters: Tree,
+        state: Tree,
+        sums: Tree,
+        loss: mx.array,
+        denominator: mx.array,
+        rate: mx.array,
     ) -> tuple[Tree, Tree, mx.array, mx.array]:
-        """Parameters, state, mean loss and norm after one update by the mean of summed gradients."""
-        mean = tree_map(lambda grad: grad / tokens.astype(grad.dtype), sums)
+        """Return parameters, state, mean loss and norm after one update by the mean of summed gradients."""
+        mean = tree_map(lambda grad: grad / denominator.astype(grad.dtype), sums)
         norm = _norm(mean)
         if self._clip:
             factor = mx.minimum(1.0, self._clip / (norm + 1e-6))
             mean = tree_map(lambda grad: (grad * factor).astype(grad.dtype), mean)
         changed = self._optimizer.update(parameters, state, mean, rate)
-        mean_loss = loss / tokens
+        mean_loss = loss / denominator
         is_finite = mx.isfinite(norm) & mx.isfinite(mean_loss)
         kept = tree_map(lambda new, old: mx.where(is_finite, new, old), changed, (parameters, state))
         return kept[0], kept[1], mean_loss, norm
+
+
+def _targets(arrays: dict[str, mx.array]) -> TargetBatch:
+    lanes, length = arrays["inputs"].shape
+    columns = {
+        name.removeprefix(_COLUMN): values for name, values in arrays.items() if name.startswith(_COLUMN)
+    }
+    return TargetBatch(arrays["weights"], arrays["positions"] // length, lanes, arrays.get("labels"), columns)
 
 
 def _trainable(network: Any) -> Tree:

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelm.errors import OptionError
-from edgelm.tune.batches.batcher import Batcher, BatchPlan
+from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner
 from edgelm.tune.batches.buckets import choose_lengths, round_up
 from edgelm.tune.batches.packing import MAX_PACK_TOKENS, choose_layout
 from edgelm.tune.data.dataset import Dataset
-from edgelm.tune.data.rows import Example, Judged, Origin, Pair
+from edgelm.tune.data.rows import Example, Judged, Pair, RowOrigin
 from tests.tune.conftest import make_dataset
 
-ORIGIN = Origin("made", 1)
+ORIGIN = RowOrigin("made", 1)
 
 
 def chats(count: int, seed: int = 0) -> list[int]:
@@ -42,8 +42,8 @@ def example(tokens: list[int], trained_from: int = 1) -> Example:
 def test_every_row_once_an_epoch(
     sizes: list[int], batch_tokens: int, packing: bool, world: int, seed: int
 ) -> None:
-    batcher = Batcher(make_dataset(sizes), batch_tokens, seed, packing=packing, world=world)
-    again = Batcher(make_dataset(sizes), batch_tokens, seed, packing=packing, world=world)
+    batcher = BatchPlanner(make_dataset(sizes), batch_tokens, seed, packing=packing, world=world)
+    again = BatchPlanner(make_dataset(sizes), batch_tokens, seed, packing=packing, world=world)
     longest = round_up(max(sizes))
     for number in (0, 1, 7):
         plans = batcher.epoch(number)
@@ -63,21 +63,21 @@ def test_every_row_once_an_epoch(
 def test_epochs_and_seeds_have_other_batches() -> None:
     data = make_dataset(chats(300))
     for packing in (False, True):
-        batcher = Batcher(data, 2048, packing=packing)
+        batcher = BatchPlanner(data, 2048, packing=packing)
         first, second = (
             {frozenset(plan.rows) for plan in batcher.epoch(number) if len(plan.rows) > 1}
             for number in (0, 1)
         )
         # A length that few rows have brings the same few together again.
         assert len(first & second) <= len(first) // 6
-        other = Batcher(data, 2048, 1, packing=packing)
+        other = BatchPlanner(data, 2048, 1, packing=packing)
         assert other.epoch(0) != batcher.epoch(0)
 
 
 def test_a_resume_continues_at_any_batch_without_replaying() -> None:
     data = make_dataset(chats(200))
-    whole = [plan for number in range(3) for plan in Batcher(data, 1024, 3, packing=True).epoch(number)]
-    resumed = Batcher(data, 1024, 3, packing=True)
+    whole = [plan for number in range(3) for plan in BatchPlanner(data, 1024, 3, packing=True).epoch(number)]
+    resumed = BatchPlanner(data, 1024, 3, packing=True)
     per_epoch = resumed.batches_per_epoch
     for position in (0, 5, per_epoch - 1, per_epoch, 2 * per_epoch + 3):
         epoch, batch = divmod(position, per_epoch)
@@ -88,14 +88,14 @@ def test_a_resume_continues_at_any_batch_without_replaying() -> None:
     ("count", "batch_tokens"), [(2000, 1024), (2000, 2048), (2000, 4096), (500, 2048), (200, 4096)]
 )
 def test_packed_padding_is_below_one_percent(count: int, batch_tokens: int) -> None:
-    batcher = Batcher(make_dataset(chats(count)), batch_tokens, packing=True)
+    batcher = BatchPlanner(make_dataset(chats(count)), batch_tokens, packing=True)
     assert batcher.pad_share <= 0.01
     assert len(batcher.shapes) <= 9
 
 
 def test_a_few_long_rows_do_not_make_every_pack_long() -> None:
     """Attention costs the square of a pack's length: rows beyond most of the tokens go into batches of their own."""
-    batcher = Batcher(make_dataset([*chats(500), 1900]), 2048, packing=True)
+    batcher = BatchPlanner(make_dataset([*chats(500), 1900]), 2048, packing=True)
     plans = batcher.epoch(0)
     (long,) = [plan for plan in plans if 500 in plan.rows]
     assert not long.is_packed
@@ -104,11 +104,11 @@ def test_a_few_long_rows_do_not_make_every_pack_long() -> None:
 
 def test_unpacked_padding_is_a_fraction_of_that_of_sorted_fours() -> None:
     """mlx-lm's batches of 4 in file order have 0.47 padding on such lengths."""
-    assert Batcher(make_dataset(chats(2000)), 2048).pad_share <= 0.18
+    assert BatchPlanner(make_dataset(chats(2000)), 2048).pad_share <= 0.18
 
 
 def test_rows_longer_than_a_pack_go_into_batches_of_their_own() -> None:
-    batcher = Batcher(make_dataset([MAX_PACK_TOKENS + 500, 50, 60, 70]), 4096, packing=True)
+    batcher = BatchPlanner(make_dataset([MAX_PACK_TOKENS + 500, 50, 60, 70]), 4096, packing=True)
     plans = {plan.rows: plan for plan in batcher.epoch(0)}
     assert not plans[(0,)].is_packed
     assert all(plan.is_packed for rows, plan in plans.items() if rows != (0,))
@@ -116,7 +116,7 @@ def test_rows_longer_than_a_pack_go_into_batches_of_their_own() -> None:
 
 def test_arrays_say_what_each_position_reads_and_is_trained_to_say() -> None:
     data = Dataset((example([5, 6, 7, 8], 2), example([1, 2, 3])))
-    batch = Batcher(data, 64).load(BatchPlan(((0,), (1,), ()), 5))
+    batch = BatchPlanner(data, 64).load(BatchPlan(((0,), (1,), ()), 5))
     assert batch.inputs.tolist() == [[5, 6, 7, 0, 0], [1, 2, 0, 0, 0], [0] * 5]
     assert batch.targets.tolist() == [[6, 7, 8, 0, 0], [2, 3, 0, 0, 0], [0] * 5]
     assert batch.weights.tolist() == [[0, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0] * 5]
@@ -127,7 +127,7 @@ def test_arrays_say_what_each_position_reads_and_is_trained_to_say() -> None:
 
 def test_packed_arrays_number_the_rows_of_a_lane() -> None:
     data = Dataset((example([5, 6, 7, 8], 2), example([1, 2, 3])))
-    batch = Batcher(data, 64).load(BatchPlan(((0, 1),), 6, is_packed=True))
+    batch = BatchPlanner(data, 64).load(BatchPlan(((0, 1),), 6, is_packed=True))
     assert batch.inputs.tolist() == [[5, 6, 7, 1, 2, 0]]
     assert batch.targets.tolist() == [[6, 7, 8, 2, 3, 0]]
     assert batch.weights.tolist() == [[0, 1, 1, 1, 1, 0]]
@@ -137,24 +137,24 @@ def test_packed_arrays_number_the_rows_of_a_lane() -> None:
 
 def test_preferences_are_chosen_then_rejected() -> None:
     pairs = tuple(Pair(example([n, 1, 2]), example([n, 3, 4, 5]), ORIGIN) for n in (7, 8))
-    batcher = Batcher(Dataset(pairs, "preference"), 64)
+    batcher = BatchPlanner(Dataset(pairs, "preference"), 64)
     (plan,) = batcher.epoch(0)
     batch = batcher.load(BatchPlan(((0,), (1,)), plan.length))
     assert batch.inputs[:, :3].tolist() == [[7, 1, 0], [8, 1, 0], [7, 3, 4], [8, 3, 4]]
     assert batcher.shapes == {(4, plan.length)}
     with pytest.raises(OptionError, match="packing is for examples"):
-        Batcher(Dataset(pairs, "preference"), 64, packing=True)
+        BatchPlanner(Dataset(pairs, "preference"), 64, packing=True)
 
 
 def test_judgements_bring_their_labels() -> None:
     rows = tuple(Judged(example([1, 2, 3]), good, ORIGIN) for good in (True, False))
-    batch = Batcher(Dataset(rows, "kto"), 64).load(BatchPlan(((1,), (0,), ()), 8))
+    batch = BatchPlanner(Dataset(rows, "kto"), 64).load(BatchPlan(((1,), (0,), ()), 8))
     assert batch.labels is not None
     assert batch.labels.tolist() == [False, True, False]
 
 
 def test_workers_share_a_batch_in_one_shape() -> None:
-    batcher = Batcher(make_dataset(chats(101)), 2048, packing=True, world=3)
+    batcher = BatchPlanner(make_dataset(chats(101)), 2048, packing=True, world=3)
     for plan in batcher.epoch(0):
         parts = [plan.shard(rank, 3) for rank in range(3)]
         assert len({len(part.lanes) for part in parts}) == 1
@@ -170,9 +170,9 @@ def test_workers_share_a_batch_in_one_shape() -> None:
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        Batcher(make_dataset([5]), **settings)
+        BatchPlanner(make_dataset([5]), **settings)
     with pytest.raises(OptionError, match="there are no rows to train on"):
-        Batcher(Dataset(()), 8)
+        BatchPlanner(Dataset(()), 8)
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 4))
@@ -204,18 +204,18 @@ def test_packs_are_as_short_as_they_may_be() -> None:
 
 def test_rows_of_like_lengths_do_not_pad_for_short_packs() -> None:
     sizes = np.random.default_rng(0).integers(50, 67, 228).tolist()
-    assert Batcher(make_dataset(sizes), 512, packing=True).pad_share <= 0.045
+    assert BatchPlanner(make_dataset(sizes), 512, packing=True).pad_share <= 0.045
 
 
 def test_nothing_is_laid_out_where_every_row_is_too_long() -> None:
     assert choose_layout([MAX_PACK_TOKENS + 1] * 3, 1024) is None
-    assert Batcher(make_dataset([MAX_PACK_TOKENS + 9] * 3), 1024, packing=True).batches_per_epoch == 3
+    assert BatchPlanner(make_dataset([MAX_PACK_TOKENS + 9] * 3), 1024, packing=True).batches_per_epoch == 3
 
 
 def test_the_hash_is_of_the_content() -> None:
     data = make_dataset([5, 6])
     assert data.sha256 == make_dataset([5, 6]).sha256
-    moved = Dataset(tuple(Example(r.tokens, r.trained, Origin("other", 9)) for r in data.sequences))
+    moved = Dataset(tuple(Example(r.tokens, r.trained, RowOrigin("other", 9)) for r in data.sequences))
     assert moved.sha256 == data.sha256
     assert Dataset(data.rows[::-1]).sha256 != data.sha256
     first = data.rows[0]

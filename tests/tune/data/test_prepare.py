@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from edgelm.errors import OptionError, PromptError
 from edgelm.tune.data.prepare import Prepared, prepare, read_all, read_records
-from edgelm.tune.data.records import Completion
-from edgelm.tune.data.rows import Example, Origin
+from edgelm.tune.data.records import CompletionRecord
+from edgelm.tune.data.rows import Example, RowOrigin
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.data.split import split_by_prompt
 
@@ -97,11 +97,11 @@ def test_pieces_of_a_text_train_every_token_once(tmp_path: Path) -> None:
 @settings(max_examples=50, deadline=None)
 def test_any_text_can_be_split(size: int, limit: int) -> None:
     from edgelm.tune.data.encoding.lengths import LengthRule
-    from edgelm.tune.data.records import Text
+    from edgelm.tune.data.records import TextRecord
 
-    row = Example(tuple(range(size)), (False, *(True,) * (size - 1)), Origin("a", 1))
+    row = Example(tuple(range(size)), (False, *(True,) * (size - 1)), RowOrigin("a", 1))
     rule = LengthRule(DataSettings(max_tokens=limit, long_rows="split"))
-    rows, _ = rule.apply(row, Text("", row.origin))
+    rows, _ = rule.apply(row, TextRecord("", row.origin))
     assert sum(piece.target_count for piece in rows) == size - 1
     assert all(piece.target_count for piece in rows)
 
@@ -136,7 +136,9 @@ def test_held_out_rows_share_no_prompt_with_training(tmp_path: Path) -> None:
 @given(prompts=st.lists(st.integers(0, 5), min_size=2, max_size=30), share=st.floats(0.01, 0.99))
 @settings(max_examples=80, deadline=None)
 def test_a_split_keeps_every_row_and_never_empties_a_part(prompts: list[int], share: float) -> None:
-    records = [Completion(str(prompt), str(at), Origin("a", at)) for at, prompt in enumerate(prompts)]
+    records = [
+        CompletionRecord(str(prompt), str(at), RowOrigin("a", at)) for at, prompt in enumerate(prompts)
+    ]
     if len(set(prompts)) < 2:
         with pytest.raises(OptionError, match="1 different prompt, expected at least 2"):
             split_by_prompt(records, records, share, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgelm.tune.loop import power_policy as laptop
-from edgelm.tune.loop.power_policy import Manners
+from edgelm.tune.loop.power_policy import PowerPolicy
 
 BATTERY = "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t81%; discharging; 4:02 remaining"
 MAINS = "Now drawing from 'AC Power'\n -InternalBattery-0 (id=1)\t100%; charged; 0:00 remaining"
@@ -94,7 +94,7 @@ def test_it_is_asked_now_and_then_and_the_first_reason_is_said() -> None:
         asked.append(reason)
         return reason == "heat"
 
-    manners = Manners(("battery", "heat", "pressure"), look, clock=lambda: now)
+    manners = PowerPolicy(("battery", "heat", "pressure"), look, clock=lambda: now)
     assert manners.reason_to_pause() == "heat"
     now = 9.0
     assert manners.reason_to_pause() == "heat"
@@ -102,4 +102,4 @@ def test_it_is_asked_now_and_then_and_the_first_reason_is_said() -> None:
     now = 10.0
     manners.reason_to_pause()
     assert asked == ["battery", "heat"] * 2
-    assert Manners((), look, clock=lambda: now).reason_to_pause() is None
+    assert PowerPolicy((), look, clock=lambda: now).reason_to_pause() is None

@@ -21,11 +21,11 @@ from edgelm import paths
 from edgelm.adapters.files import read_adapter
 from edgelm.errors import EngineError, FitError, FormatError, OptionError, OutputError, UnsupportedError
 from edgelm.model.load import load
-from edgelm.runs.control import Control, send
+from edgelm.runs.control import RunControl, send
 from edgelm.runs.events import (
     Checkpointed,
-    Ended,
     Paused,
+    RunEnded,
     Started,
     Stepped,
     TuneEvent,
@@ -37,9 +37,9 @@ from edgelm.runs.events import (
 from edgelm.runs.folder import RunFolder, create_run, find_run
 from edgelm.store.database import Database
 from edgelm.store.runs import SCHEMA, Runs
-from edgelm.tune.batches.batcher import Batch, BatchPlan
+from edgelm.tune.batches.batcher import BatchPlan, TrainingBatch
 from edgelm.tune.loop.checkpoint import checkpoints
-from edgelm.tune.loop.power_policy import Manners
+from edgelm.tune.loop.power_policy import PowerPolicy
 from edgelm.tune.loop.trainer import Trainer
 from edgelm.tune.loop.training_run import begin, resume
 from edgelm.tune.plan.planner import TunePlan
@@ -74,16 +74,16 @@ class FakeStepper:
     rates: list[float] = field(default_factory=list)
     bad_step: int | None = None
 
-    def gradients(self, batch: Batch) -> Gradients:
+    def gradients(self, batch: TrainingBatch) -> Gradients:
         return Gradients({}, mx.array(1.0), mx.array(float(batch.target_count)))
 
     def update(self, gradients: Gradients, rate: float) -> StepResult:
         self.clock.now += self.step_s
         self.rates.append(rate)
         loss = float("nan") if len(self.rates) == self.bad_step else 2.0
-        return StepResult(loss, 1.0, 4)
+        return StepResult(loss, 1.0)
 
-    def loss(self, batches: list[Batch]) -> tuple[float, int]:
+    def loss(self, batches: list[TrainingBatch]) -> tuple[float, int]:
         self.clock.now += self.validation_s
         return self.losses.pop(0) if self.losses else 1.0, 1
 
@@ -109,9 +109,9 @@ class FakeBatches:
     def epoch(self, number: int) -> list[BatchPlan]:
         return [BatchPlan(((10 * number + index,),), 4) for index in range(self.batches_per_epoch)]
 
-    def load(self, plan: BatchPlan) -> Batch:
+    def load(self, plan: BatchPlan) -> TrainingBatch:
         ones = np.ones((1, 4))
-        return Batch(
+        return TrainingBatch(
             ones.astype(np.int32), ones.astype(np.int32), ones.astype(np.float32), None,
             np.array([4], np.int32), plan.rows,
         )  # fmt: skip
@@ -124,7 +124,7 @@ class OneValidation(FakeBatches):
 class ShortFirst(FakeBatches):
     """The first batch is half as long as the others."""
 
-    def load(self, plan: BatchPlan) -> Batch:
+    def load(self, plan: BatchPlan) -> TrainingBatch:
         batch = super().load(plan)
         return dataclasses.replace(batch, inputs=batch.inputs[:, :2]) if plan.rows == (0,) else batch
 
@@ -163,8 +163,8 @@ def of(kind: type, events: list[TuneEvent]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def ended(events: list[TuneEvent]) -> Ended:
-    assert isinstance(events[-1], Ended)
+def ended(events: list[TuneEvent]) -> RunEnded:
+    assert isinstance(events[-1], RunEnded)
     return events[-1]
 
 
@@ -270,7 +270,9 @@ def test_numbers_that_are_not_finite_end_the_run_with_their_rows(clock: FakeCloc
 
 def test_pausing_for_battery_writes_a_checkpoint_waits_and_goes_on(clock: FakeClock, home: Path) -> None:
     began: float | None = None
-    manners = Manners(("battery",), lambda _: began is not None and clock() - began < 60, clock, every_s=0.0)
+    manners = PowerPolicy(
+        ("battery",), lambda _: began is not None and clock() - began < 60, clock, every_s=0.0
+    )
     run_ = trainer(clock, home, steps=6, manners=manners)
     seen: list[TuneEvent] = []
     for event in run_.events():
@@ -286,7 +288,7 @@ def test_pausing_for_battery_writes_a_checkpoint_waits_and_goes_on(clock: FakeCl
 
 
 def test_orders_come_through_the_control_file(clock: FakeClock, home: Path) -> None:
-    run_ = trainer(clock, home, steps=9, control=Control(paths.runs() / "run" / "control"))
+    run_ = trainer(clock, home, steps=9, control=RunControl(paths.runs() / "run" / "control"))
     seen = []
     for event in run_.events():
         seen.append(event)

@@ -16,7 +16,7 @@ from tuning import write_chats
 from waiting import PATIENCE_S, wait_for
 
 from edgelm.cli.main import main
-from edgelm.runs.events import Ended, Stepped
+from edgelm.runs.events import RunEnded, Stepped
 from edgelm.runs.folder import find_run
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
 from edgelm.tune.loop.training_run import resume
@@ -111,7 +111,7 @@ def test_a_lost_worker_ends_in_an_error_and_a_checkpoint_to_go_on_from(
     for event in session.events():
         if isinstance(event, Stepped):
             session.control.give("stop")
-    assert isinstance(event, Ended)
+    assert isinstance(event, RunEnded)
     assert event.step == last + 1
 
 

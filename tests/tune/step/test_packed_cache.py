@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from edgelm.errors import UnsupportedError
-from edgelm.tune.batches.batcher import Batch, Batcher, BatchPlan
+from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner, TrainingBatch
 from edgelm.tune.step.packed_cache import VERIFIED, PackedCache, can_pack, packed_caches, require_packable
 from tests.tune.conftest import CONFIGS, make_dataset
 
@@ -20,7 +20,7 @@ TARGETS = make_dataset(SIZES).target_count
 LANES = ((0, 1, 2), (3, 4, 5))
 
 
-def gradients_of(network: Any, caches: Any, batch: Batch) -> tuple[float, dict[str, mx.array]]:
+def gradients_of(network: Any, caches: Any, batch: TrainingBatch) -> tuple[float, dict[str, mx.array]]:
     """The loss, as a share of all rows' mean over trained tokens, and its gradients by path."""
 
     def loss(network: Any) -> mx.array:
@@ -39,7 +39,7 @@ def added(parts: list[dict[str, mx.array]]) -> dict[str, mx.array]:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_is_unpacked(name: str, tiny: Callable[[str], tuple[Any, dict[str, Any]]]) -> None:
     network, config = tiny(name)
-    batcher = Batcher(make_dataset(SIZES), 128)
+    batcher = BatchPlanner(make_dataset(SIZES), 128)
     packed = batcher.load(BatchPlan(LANES, 64, is_packed=True))
     assert packed.segments is not None
     segments = mx.array(packed.segments)
@@ -58,7 +58,7 @@ def test_packed_is_unpacked(name: str, tiny: Callable[[str], tuple[Any, dict[str
 
 def test_without_the_mask_the_loss_is_another(tiny: Callable[[str], tuple[Any, dict[str, Any]]]) -> None:
     network, config = tiny("llama")
-    packed = Batcher(make_dataset(SIZES), 128).load(BatchPlan(LANES, 64, is_packed=True))
+    packed = BatchPlanner(make_dataset(SIZES), 128).load(BatchPlan(LANES, 64, is_packed=True))
     assert packed.segments is not None
     segments = mx.array(packed.segments)
     isolated, _ = gradients_of(network, lambda _: packed_caches(network, config, segments), packed)

@@ -10,7 +10,7 @@ import pytest
 from mlx.utils import tree_flatten
 from tune_networks import lanes, make_batch, make_network
 
-from edgelm.tune.batches.batcher import Batch
+from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.settings import OPTIMIZERS, OptimizerSettings
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.recompute import recomputed
@@ -29,7 +29,7 @@ def stepper(network: Any, **options: Any) -> Stepper:
 
 
 def mean(sums: Gradients) -> dict[str, mx.array]:
-    return {name: value / sums.tokens for name, value in tree_flatten(sums.tree)}
+    return {name: value / sums.denominator for name, value in tree_flatten(sums.tree)}
 
 
 def largest_difference(left: dict[str, mx.array], right: dict[str, mx.array]) -> float:
@@ -129,7 +129,7 @@ def test_numbers_that_are_not_finite_leave_everything_as_it_was() -> None:
     step.update(step.gradients(batch), 1e-3)
     before = [(name, np.array(value)) for name, value in tree_flatten([step.parameters, step.state])]
     bad = step.gradients(batch)
-    result = step.update(Gradients(bad.tree, mx.array(float("nan")), bad.tokens), 1e-3)
+    result = step.update(Gradients(bad.tree, mx.array(float("nan")), bad.denominator), 1e-3)
     assert not result.is_finite
     for (name, old), (_, new) in zip(before, tree_flatten([step.parameters, step.state]), strict=True):
         assert np.array_equal(old, np.array(new)), name
@@ -152,7 +152,7 @@ def test_a_batch_is_trained_where_its_weights_say() -> None:
     batch = make_batch([9])
     changed = batch.targets.copy()
     changed[0, 0] += 1
-    same = Batch(batch.inputs, changed, batch.weights, None, batch.lengths, batch.rows)
+    same = TrainingBatch(batch.inputs, changed, batch.weights, None, batch.lengths, batch.rows)
     assert largest_difference(mean(step.gradients(batch)), mean(step.gradients(same))) == 0
     changed[0, 8] += 1
     assert largest_difference(mean(step.gradients(batch)), mean(step.gradients(same))) > 1e-3

@@ -90,9 +90,9 @@ def _epoch_seconds(
     if data is None or not is_here:
         return None
     from edgelm.evaluate.probe import measure_rates
-    from edgelm.tune.batches.batcher import Batcher
+    from edgelm.tune.batches.batcher import BatchPlanner
 
-    batcher = Batcher(data, settings.loop.batch_tokens, settings.loop.seed, packing=plan.shape.is_packed)
+    batcher = BatchPlanner(data, settings.loop.batch_tokens, settings.loop.seed, packing=plan.shape.is_packed)
     return plan.seconds(batcher.positions_per_epoch, measure_rates())
 
 

@@ -19,7 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 if TYPE_CHECKING:
     from edgelm.runs.events import TuneEvent
-    from edgelm.tune.loop.training_run import Session
+    from edgelm.tune.loop.training_run import TrainingRun
 
 EXAMPLES = (
     "edgelm tune smollm2-135m-instruct-4bit --data examples.jsonl",
@@ -68,12 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _is_finished(arguments: argparse.Namespace) -> bool:
     """Whether the run to resume came to its end and its adapter is there; then that is said, and nothing is done."""
-    from edgelm.runs.events import Ended, to_json
+    from edgelm.runs.events import RunEnded, to_json
     from edgelm.runs.folder import find_run
 
     _refuse_new_settings(arguments)
     folder = find_run(arguments.resume or None)
-    ended = next((event for event in reversed(list(folder.events())) if isinstance(event, Ended)), None)
+    ended = next((event for event in reversed(list(folder.events())) if isinstance(event, RunEnded)), None)
     if ended is None or ended.reason == "stopped" or not (ended.adapter and Path(ended.adapter).is_dir()):
         return False
     if arguments.json:
@@ -82,7 +82,7 @@ def _is_finished(arguments: argparse.Namespace) -> bool:
     return True
 
 
-def _session(arguments: argparse.Namespace, on_progress: Any) -> Session:
+def _session(arguments: argparse.Namespace, on_progress: Any) -> TrainingRun:
     from edgelm.runs.folder import find_run
     from edgelm.tune.loop.training_run import begin, resume
     from edgelm.tune.loop.workers import Workers
@@ -113,7 +113,7 @@ def _refuse_new_settings(arguments: argparse.Namespace) -> None:
         )
 
 
-def _watch(session: Session, arguments: argparse.Namespace) -> Any:
+def _watch(session: TrainingRun, arguments: argparse.Namespace) -> Any:
     """Train and show it; the last event."""
     from edgelm.cli.commands.tune.display import display
 
@@ -142,7 +142,7 @@ def _silent() -> Iterator[Any]:
 
 
 @contextmanager
-def _writer(arguments: argparse.Namespace, session: Session) -> Iterator[Any]:
+def _writer(arguments: argparse.Namespace, session: TrainingRun) -> Iterator[Any]:
     if arguments.report_to is None or not session.workers.is_first:
         yield lambda _: None
         return
@@ -159,7 +159,7 @@ def _name_of(model: Path) -> str:
     return model.name if model.absolute().parent == paths.models() else str(model)
 
 
-def _show_result(session: Session, ended: Any) -> None:
+def _show_result(session: TrainingRun, ended: Any) -> None:
     from edgelm.cli.commands.tune.display import result_lines
 
     for line in result_lines(session, ended):

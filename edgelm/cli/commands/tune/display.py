@@ -12,8 +12,8 @@ from edgelm.cli.show.output import error_console, is_terminal, say
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm.runs.events import Ended, Started, Stepped, TuneEvent, Validated
-    from edgelm.tune.loop.training_run import Session
+    from edgelm.runs.events import RunEnded, Started, Stepped, TuneEvent, Validated
+    from edgelm.tune.loop.training_run import TrainingRun
 
 _LINES = 20
 """Reports of steps, off a terminal."""
@@ -23,7 +23,7 @@ _HISTORY = 60
 
 
 @contextmanager
-def display(session: Session) -> Iterator[Callable[[TuneEvent], None]]:
+def display(session: TrainingRun) -> Iterator[Callable[[TuneEvent], None]]:
     """Something to give every event to."""
     say(f"run {session.folder.name}")
     if not is_terminal(sys.stderr):
@@ -87,7 +87,7 @@ def validation_lines(event: Validated) -> Iterator[str]:
         yield f"  {_short(answer.prompt)} → {_short(answer.text)}"
 
 
-def result_lines(session: Session, ended: Ended) -> Iterator[str]:
+def result_lines(session: TrainingRun, ended: RunEnded) -> Iterator[str]:
     """The result, for stdout."""
     from edgelm.runs.events import Validated
 

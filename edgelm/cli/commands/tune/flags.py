@@ -21,12 +21,15 @@ _OWN = ("for_s", "pause_on")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
+    from edgelm.tune.objectives.settings import ObjectiveSettings
     from edgelm.tune.settings import OptimizerSettings
 
     add_model(parser, nargs="?")
     _add_data(parser.add_argument_group("data"))
     _add_method(parser.add_argument_group("what is trained"))
-    OptimizerSettings.add_flags(parser.add_argument_group("how"))
+    how = parser.add_argument_group("how")
+    ObjectiveSettings.add_flags(how)
+    OptimizerSettings.add_flags(how)
     _add_loop(parser.add_argument_group("for how long, in what batches"))
     _add_run(parser.add_argument_group("the run and its result"))
     _add_watching(parser.add_argument_group("watching"))

@@ -13,8 +13,17 @@ from edgelm.text.prompt import encode_text
 from edgelm.tune.data.encoding.masks import ChatEncoder
 from edgelm.tune.data.encoding.messages import RowError
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import Chat, Completion, Judgement, Messages, Preference, Record, Text, Tools
-from edgelm.tune.data.rows import Example, Judged, Origin, Pair, Row
+from edgelm.tune.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    JudgementRecord,
+    Messages,
+    PreferenceRecord,
+    Record,
+    TextRecord,
+    Tools,
+)
+from edgelm.tune.data.rows import Example, Judged, Pair, Row, RowOrigin
 from edgelm.tune.data.settings import DataSettings
 
 _EACH = "--turns each makes one row of every answer, --turns last trains the last only"
@@ -51,14 +60,14 @@ class RowEncoder:
         return rows, self._warnings(record, rows)
 
     def _rows(self, record: Record) -> list[Row]:
-        if isinstance(record, Text):
+        if isinstance(record, TextRecord):
             return [self._plain("", record.text, record.origin)]
-        if isinstance(record, Completion):
+        if isinstance(record, CompletionRecord):
             return [self._completion(record)]
         self._require_template()
-        if isinstance(record, Chat):
+        if isinstance(record, ChatRecord):
             return list(self._turns(record))
-        if isinstance(record, Preference):
+        if isinstance(record, PreferenceRecord):
             return [self._pair(record)]
         return [self._judged(record)]
 
@@ -69,28 +78,30 @@ class RowEncoder:
                 hint="choose an instruct model, or give plain text, or completions with --completions plain",
             )
 
-    def _turns(self, chat: Chat) -> list[Example]:
+    def _turns(self, chat: ChatRecord) -> list[Example]:
         return [
             self._answered(messages, answers, chat.tools, chat.origin)
             for messages, answers in self._parts(chat)
         ]
 
-    def _parts(self, chat: Chat) -> list[tuple[Messages, list[int]]]:
+    def _parts(self, chat: ChatRecord) -> list[tuple[Messages, list[int]]]:
         """The conversations that the chat becomes, with the answers trained in each."""
         answers = _answers(chat.messages)
         if self._settings.turns == "each":
             return [(chat.messages[: at + 1], [at]) for at in answers]
         return [(chat.messages, answers[-1:] if self._settings.turns == "last" else answers)]
 
-    def _answered(self, messages: Messages, answers: Sequence[int], tools: Tools, origin: Origin) -> Example:
+    def _answered(
+        self, messages: Messages, answers: Sequence[int], tools: Tools, origin: RowOrigin
+    ) -> Example:
         return self._chat.encode(messages, answers, origin, tools)
 
-    def _completion(self, record: Completion) -> Example:
+    def _completion(self, record: CompletionRecord) -> Example:
         if self._settings.completions == "plain" or not self._tokenizer.has_chat_template:
             return self._plain(record.prompt, record.completion, record.origin)
         return self._answered(_as_chat(record), [1], (), record.origin)
 
-    def _plain(self, prompt: str, text: str, origin: Origin) -> Example:
+    def _plain(self, prompt: str, text: str, origin: RowOrigin) -> Example:
         """`prompt` has the ids it has when it is asked; `text` and the end after it are trained."""
         asked = encode_text(self._tokenizer, prompt) if prompt else []
         if prompt:
@@ -107,7 +118,7 @@ class RowEncoder:
         trained = [at >= max(len(asked), 1) for at in range(len(tokens))]
         return Example(tuple(tokens), tuple(trained), origin)
 
-    def _pair(self, record: Preference) -> Pair:
+    def _pair(self, record: PreferenceRecord) -> Pair:
         chosen, rejected = (
             self._after(record.prompt, answer, record.tools, record.origin)
             for answer in (record.chosen, record.rejected)
@@ -117,23 +128,23 @@ class RowEncoder:
             raise RowError("prompt", "chosen and rejected do not begin with the same tokens", "template")
         return Pair(chosen, rejected, record.origin)
 
-    def _judged(self, record: Judgement) -> Judged:
+    def _judged(self, record: JudgementRecord) -> Judged:
         example = self._after(record.prompt, record.completion, record.tools, record.origin)
         return Judged(example, record.is_desirable, record.origin)
 
-    def _after(self, prompt: Messages, answer: Messages, tools: Tools, origin: Origin) -> Example:
+    def _after(self, prompt: Messages, answer: Messages, tools: Tools, origin: RowOrigin) -> Example:
         answers = [len(prompt) + at for at in _answers(answer)]
         return self._answered(prompt + answer, answers, tools, origin)
 
     def _warnings(self, record: Record, rows: Sequence[Row]) -> list[Problem]:
-        found = self._left_out(record) if isinstance(record, Chat) else []
+        found = self._left_out(record) if isinstance(record, ChatRecord) else []
         sequences = [sequence for row in rows for sequence in row.sequences]
         if not all(self._chat.has_stop(sequence) for sequence in sequences):
             reason = "no token that the model stops at is trained after the answer: it may not learn to end"
             found.append(Problem(record.origin, "", reason, "no stop", "warning"))
         return found
 
-    def _left_out(self, chat: Chat) -> list[Problem]:
+    def _left_out(self, chat: ChatRecord) -> list[Problem]:
         return [
             Problem(chat.origin, field, reason, "left out", "warning")
             for messages, answers in self._parts(chat)
@@ -149,5 +160,5 @@ def _answers(messages: Messages) -> list[int]:
     ]
 
 
-def _as_chat(record: Completion) -> Messages:
+def _as_chat(record: CompletionRecord) -> Messages:
     return ({"role": "user", "content": record.prompt}, {"role": "assistant", "content": record.completion})

@@ -21,8 +21,16 @@ from edgelm.messages.values import MessageError, describe, read_list, read_text
 from edgelm.tune.data.encoding.messages import RowError, read_messages
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.reading.written import Written
-from edgelm.tune.data.records import Chat, Completion, Judgement, Messages, Preference, Record, Text
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    JudgementRecord,
+    Messages,
+    PreferenceRecord,
+    Record,
+    TextRecord,
+)
+from edgelm.tune.data.rows import RowOrigin
 
 _LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "good": True, "desirable": True,
            "false": False, "0": False, "0.0": False, "no": False, "bad": False, "undesirable": False}  # fmt: skip
@@ -38,7 +46,7 @@ def read_record(row: Written) -> tuple[str, Record] | Problem:
         return Problem(row.origin, error.field, error.reason, sort)
 
 
-def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any], Origin], Record]]:
+def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any], RowOrigin], Record]]:
     # A table has every column in every row; a format is there where its cells are, and a CSV's empty cell is none.
     for none in ((None, ""), (None,)):
         for name, needed, read in _FORMATS:
@@ -51,17 +59,19 @@ def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any]
     raise RowError("", f"{reason}; keys are {given}", "format")
 
 
-def _chat(row: Mapping[str, Any], origin: Origin) -> Chat:
-    return _checked(Chat(read_messages(row["messages"], "messages"), read_tools(row.get("tools")), origin))
+def _chat(row: Mapping[str, Any], origin: RowOrigin) -> ChatRecord:
+    return _checked(
+        ChatRecord(read_messages(row["messages"], "messages"), read_tools(row.get("tools")), origin)
+    )
 
 
-def _share_gpt(row: Mapping[str, Any], origin: Origin) -> Chat:
+def _share_gpt(row: Mapping[str, Any], origin: RowOrigin) -> ChatRecord:
     system = _system(row)
     messages = system + read_messages(row["conversations"], "conversations")
-    return _checked(Chat(messages, read_tools(row.get("tools")), origin), "conversations")
+    return _checked(ChatRecord(messages, read_tools(row.get("tools")), origin), "conversations")
 
 
-def _alpaca(row: Mapping[str, Any], origin: Origin) -> Chat:
+def _alpaca(row: Mapping[str, Any], origin: RowOrigin) -> ChatRecord:
     question = read_text(row["instruction"], "instruction")
     more = read_text(row.get("input") or "", "input")
     if not question.strip() and not more.strip():
@@ -69,7 +79,7 @@ def _alpaca(row: Mapping[str, Any], origin: Origin) -> Chat:
     asked = "\n\n".join(part for part in (question, more) if part)
     answer = read_text(row["output"], "output")
     turns = (*_history(row), ("user", asked), ("assistant", answer))
-    return Chat(_system(row) + tuple(_message(role, text) for role, text in turns), (), origin)
+    return ChatRecord(_system(row) + tuple(_message(role, text) for role, text in turns), (), origin)
 
 
 def _history(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -82,22 +92,22 @@ def _history(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return turns
 
 
-def _completion(row: Mapping[str, Any], origin: Origin) -> Chat | Completion:
+def _completion(row: Mapping[str, Any], origin: RowOrigin) -> ChatRecord | CompletionRecord:
     if isinstance(row["prompt"], str) and isinstance(row["completion"], str):
         prompt, completion = (read_text(row[key], key) for key in ("prompt", "completion"))
-        return Completion(prompt, completion, origin)
+        return CompletionRecord(prompt, completion, origin)
     messages = _asked(row["prompt"], "prompt") + _answered(row["completion"], "completion")
-    return _checked(Chat(messages, read_tools(row.get("tools")), origin), "completion")
+    return _checked(ChatRecord(messages, read_tools(row.get("tools")), origin), "completion")
 
 
-def _text(row: Mapping[str, Any], origin: Origin) -> Text:
+def _text(row: Mapping[str, Any], origin: RowOrigin) -> TextRecord:
     text = read_text(row["text"], "text")
     if not text.strip():
         raise RowError("text", "empty, expected text", "no target")
-    return Text(text, origin)
+    return TextRecord(text, origin)
 
 
-def _preference(row: Mapping[str, Any], origin: Origin) -> Preference:
+def _preference(row: Mapping[str, Any], origin: RowOrigin) -> PreferenceRecord:
     chosen, rejected = (_answered(row[key], key) for key in ("chosen", "rejected"))
     if row.get("prompt") is not None:
         prompt: Messages = _asked(row["prompt"], "prompt")
@@ -108,7 +118,7 @@ def _preference(row: Mapping[str, Any], origin: Origin) -> Preference:
     _check_answer(rejected, "rejected")
     if chosen == rejected:
         raise RowError("rejected", "the same as chosen, which teaches nothing", "no target")
-    return Preference(prompt, chosen, rejected, read_tools(row.get("tools")), origin)
+    return PreferenceRecord(prompt, chosen, rejected, read_tools(row.get("tools")), origin)
 
 
 def _without(prompt: Messages, answer: Messages) -> Messages:
@@ -126,10 +136,12 @@ def _common_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, Mess
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 
-def _judgement(row: Mapping[str, Any], origin: Origin) -> Judgement:
+def _judgement(row: Mapping[str, Any], origin: RowOrigin) -> JudgementRecord:
     prompt, completion = _asked(row["prompt"], "prompt"), _answered(row["completion"], "completion")
     _check_answer(completion, "completion")
-    return Judgement(prompt, completion, _read_label(row["label"]), read_tools(row.get("tools")), origin)
+    return JudgementRecord(
+        prompt, completion, _read_label(row["label"]), read_tools(row.get("tools")), origin
+    )
 
 
 def _read_label(value: Any) -> bool:
@@ -161,7 +173,7 @@ def _check_answer(messages: Messages, field: str) -> None:
         raise RowError(field, "empty, expected an answer", "no target")
 
 
-def _checked(chat: Chat, field: str = "messages") -> Chat:
+def _checked(chat: ChatRecord, field: str = "messages") -> ChatRecord:
     answers = [message for message in chat.messages if message["role"] == "assistant"]
     if not answers:
         raise RowError(field, "no message of the assistant, so nothing would be trained", "no target")
@@ -179,7 +191,7 @@ def _message(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": text}
 
 
-_FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[Mapping[str, Any], Origin], Record]], ...] = (
+_FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[Mapping[str, Any], RowOrigin], Record]], ...] = (
     ("chat", ("messages",), _chat),
     ("sharegpt", ("conversations",), _share_gpt),
     ("preference", ("chosen", "rejected"), _preference),

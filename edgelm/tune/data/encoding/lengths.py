@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import Record, Text
+from edgelm.tune.data.records import Record, TextRecord
 from edgelm.tune.data.rows import Example, Judged, Pair, Row
 from edgelm.tune.data.settings import DataSettings
 from edgelm.units import count
@@ -30,7 +30,7 @@ class LengthRule:
             return [], self._changed(record, "dropped", said)
         if how == "truncate":
             return self._cut(row, record, said)
-        if how == "split" and isinstance(record, Text) and isinstance(row, Example):
+        if how == "split" and isinstance(record, TextRecord) and isinstance(row, Example):
             return [*_pieces(row, limit)], self._changed(record, "split", said)
         return [], Problem(record.origin, "", f"{said} (--max-tokens, --long-rows)", "too long")
 

@@ -17,13 +17,13 @@ from edgelm.errors import PromptError
 from edgelm.text.control_tokens import unguarded
 from edgelm.text.prompt import encode_rendered, render_chat
 from edgelm.tune.data.encoding.messages import RowError
-from edgelm.tune.data.rows import Example, Origin
+from edgelm.tune.data.rows import Example, RowOrigin
 
 _SHOWN_CHARS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerSpan:
     """Where one answer lies in the rendered text."""
 
     begin: int
@@ -47,7 +47,7 @@ class ChatEncoder:
         self,
         messages: Sequence[Mapping[str, Any]],
         answers: Sequence[int],
-        origin: Origin,
+        origin: RowOrigin,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> Example:
         """The conversation with the messages at the indices `answers` trained.
@@ -100,7 +100,7 @@ class ChatEncoder:
         index: int,
         tools: Sequence[Mapping[str, Any]],
         whole: str,
-    ) -> Answer:
+    ) -> AnswerSpan:
         before = self._render(messages[:index], tools, is_open=True)
         is_last = index == len(messages) - 1
         after = whole if is_last else self._render(messages[: index + 1], tools, is_open=False)
@@ -119,9 +119,9 @@ class ChatEncoder:
             raise RowError(
                 field, f"the template invites this reply differently than it writes it: {shown}", "template"
             )
-        return Answer(len(before), len(after))
+        return AnswerSpan(len(before), len(after))
 
-    def _split(self, whole: str, spans: Sequence[Answer]) -> tuple[list[int], list[tuple[int, int]]]:
+    def _split(self, whole: str, spans: Sequence[AnswerSpan]) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids of `whole`, and where in them the spans lie.
 
         As one text where every border of a span is a border of tokens; else piece by piece, since a token

@@ -14,7 +14,7 @@ from edgelm.errors import NetworkError, NotFoundError, UnsupportedError
 from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.reading.features import feature_restorer
 from edgelm.tune.data.reading.written import Written
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 
@@ -36,7 +36,7 @@ def read_hub_rows(text: str) -> Iterator[Written | Problem]:
     split = rest[-1] if rest else "train"
     config = rest[0] if len(rest) == 2 else None
     for number, value in enumerate(_load(name, config, split), start=1):
-        yield Written(value, Origin(text, number))
+        yield Written(value, RowOrigin(text, number))
 
 
 def _load(name: str, config: str | None, split: str) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgelm.errors import FormatError
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 
 Found = tuple[int, Any]
 """(line, value or Problem)."""
@@ -29,10 +29,10 @@ def read_json_lines(lines: Iterable[bytes], name: str) -> Iterator[Found]:
         if number == 1 and line.startswith(_UTF16):
             raise FormatError(f"{name} is UTF-16, expected UTF-8", hint=f"iconv -f UTF-16 -t UTF-8 {name}")
         if line.strip():
-            yield number, _parse_line(line, Origin(name, number))
+            yield number, _parse_line(line, RowOrigin(name, number))
 
 
-def _parse_line(line: bytes, origin: Origin) -> Any:
+def _parse_line(line: bytes, origin: RowOrigin) -> Any:
     try:
         return json.loads(line.rstrip().decode("utf-8-sig" if origin.line == 1 else "utf-8"))
     except UnicodeDecodeError as error:
@@ -41,7 +41,7 @@ def _parse_line(line: bytes, origin: Origin) -> Any:
         return _broken(error, origin)
 
 
-def _broken(error: ValueError | RecursionError, origin: Origin) -> Problem:
+def _broken(error: ValueError | RecursionError, origin: RowOrigin) -> Problem:
     if isinstance(error, json.JSONDecodeError):
         return Problem(origin, "", f"not valid JSON: {error.msg} at column {error.colno}", "syntax")
     reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -84,7 +84,7 @@ def _elements(text: str, at: int, name: str) -> Iterator[Found]:
             at = _skip(text, at + 1)
         elif not text.startswith("]", at):
             if not isinstance(value, Problem):
-                origin = Origin(name, lines.of(at))
+                origin = RowOrigin(name, lines.of(at))
                 yield (
                     origin.line,
                     Problem(origin, "", "not valid JSON: expected , or ] after a row", "syntax"),
@@ -97,11 +97,14 @@ def _decode(text: str, at: int, name: str) -> tuple[Any, int]:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
         problem = Problem(
-            Origin(name, error.lineno), "", f"not valid JSON: {error.msg} at column {error.colno}", "syntax"
+            RowOrigin(name, error.lineno),
+            "",
+            f"not valid JSON: {error.msg} at column {error.colno}",
+            "syntax",
         )
         return problem, len(text)
     except (ValueError, RecursionError) as error:
-        return _broken(error, Origin(name, text.count("\n", 0, at) + 1)), len(text)
+        return _broken(error, RowOrigin(name, text.count("\n", 0, at) + 1)), len(text)
 
 
 def _list_inside(text: str, at: int) -> int | None:

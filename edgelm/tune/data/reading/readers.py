@@ -19,7 +19,7 @@ from edgelm.tune.data.reading.hub_rows import read_hub_rows
 from edgelm.tune.data.reading.json_rows import read_json, read_json_lines
 from edgelm.tune.data.reading.sources import SUFFIXES, is_dataset, missing
 from edgelm.tune.data.reading.written import Written
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 
 MAX_FIELD_CHARS = 1 << 26
 """Of one CSV cell; the csv module's own limit, 131,072, is less than many documents."""
@@ -64,7 +64,7 @@ def _json_lines(path: Path, name: str) -> Iterator[Written | Problem]:
         return
     with path.open("rb") as file:
         for line, value in read_json_lines(file, name):
-            yield _written(value, Origin(name, line))
+            yield _written(value, RowOrigin(name, line))
 
 
 def _is_one_array(path: Path) -> bool:
@@ -83,10 +83,10 @@ def _is_one_array(path: Path) -> bool:
 
 def _json(path: Path, name: str) -> Iterator[Written | Problem]:
     for line, value in read_json(_text(path, name), name):
-        yield _written(value, Origin(name, line))
+        yield _written(value, RowOrigin(name, line))
 
 
-def _written(value: Any, origin: Origin) -> Written | Problem:
+def _written(value: Any, origin: RowOrigin) -> Written | Problem:
     if isinstance(value, Problem):
         return value
     if not isinstance(value, dict):
@@ -101,7 +101,7 @@ def _kind(value: Any) -> str:
 
 def _plain_text(path: Path, name: str) -> Iterator[Written | Problem]:
     """The whole file is one text; long texts can be split later."""
-    yield Written({"text": _text(path, name)}, Origin(name, 1))
+    yield Written({"text": _text(path, name)}, RowOrigin(name, 1))
 
 
 def _text(path: Path, name: str) -> str:
@@ -128,7 +128,7 @@ def _table(text: str, name: str, delimiter: str) -> Iterator[Written | Problem]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        origin = Origin(name, lines.line_num + 1)
+        origin = RowOrigin(name, lines.line_num + 1)
         try:
             cells = next(lines)
         except StopIteration:
@@ -151,7 +151,7 @@ def _header(cells: list[str], name: str) -> list[str]:
     return names
 
 
-def _record(header: list[str], cells: list[str], origin: Origin) -> Written | Problem:
+def _record(header: list[str], cells: list[str], origin: RowOrigin) -> Written | Problem:
     if len(cells) != len(header):
         reason = f"the row has {len(cells)} cells, expected {len(header)} as in the header"
         return Problem(origin, "", reason, "syntax")
@@ -172,7 +172,7 @@ def _parquet(path: Path, name: str) -> Iterator[Written | Problem]:
             values = (row for batch in file.iter_batches() for row in batch.to_pylist())
             for number, value in enumerate(values, start=1):
                 row = {key: columns[key](cell) for key, cell in value.items()}
-                yield _written(row, Origin(name, number))
+                yield _written(row, RowOrigin(name, number))
     except (ArrowException, OSError, ValueError) as error:
         raise FormatError(f"{name} is not readable as Parquet: {error}") from error
 

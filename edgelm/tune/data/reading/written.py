@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.tune.data.rows import Origin
+from edgelm.tune.data.rows import RowOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,4 +14,4 @@ class Written:
     """One object of a file, by its keys."""
 
     value: Mapping[str, Any]
-    origin: Origin
+    origin: RowOrigin

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from edgelm.tune.plan.trace.graph import Graph, Node
+from edgelm.tune.plan.trace.graph import Graph, GraphNode
 from edgelm.tune.plan.trace.kinds import FUSABLE, FUSED
 
 MAX_DEPTH = 11
@@ -33,7 +33,7 @@ class _Fuser:
                 self._users[name].append(at)
 
     def run(self) -> Graph:
-        nodes: list[Node] = []
+        nodes: list[GraphNode] = []
         fused: set[int] = set()
         for at in reversed(range(len(self._graph.nodes))):
             if at in fused:
@@ -84,7 +84,7 @@ class _Fuser:
         visit(node.outputs[0], 0)
         return group
 
-    def _joined(self, at: int, group: set[int]) -> Node:
+    def _joined(self, at: int, group: set[int]) -> GraphNode:
         """One node that reads in the order in which MLX comes to its inputs: depth first from the result."""
         reads: dict[str, None] = {}
         seen: set[str] = set()
@@ -104,7 +104,7 @@ class _Fuser:
         visit(first)
         made = {self._graph.nodes[member].outputs[0] for member in group}
         others = sorted(name for name in made & self._results if name != first)
-        return Node(FUSED, tuple(reads), (first, *others))
+        return GraphNode(FUSED, tuple(reads), (first, *others))
 
     def _taken(self, at: int, group: set[int]) -> set[int]:
         """Members that are nowhere else; a repeated broadcast stays for those outside."""

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class GraphNode:
     """One primitive."""
 
     name: str
@@ -32,7 +32,7 @@ class Node:
 class Graph:
     """Nodes in an order in which they can run. Arrays have names."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
     shapes: dict[str, Shape]
     itemsizes: dict[str, int]
     """Bytes of one element."""
@@ -65,7 +65,7 @@ def trace(function: Callable[..., Sequence[mx.array]], arrays: Sequence[mx.array
 
 class _Builder:
     def __init__(self) -> None:
-        self._nodes: list[Node] = []
+        self._nodes: list[GraphNode] = []
         self._shapes: dict[str, Shape] = {}
         self._itemsizes: dict[str, int] = {}
         self._given: list[str] = []
@@ -82,7 +82,7 @@ class _Builder:
             self._results = self._note(record["outputs"])
         elif kind == "primitive":
             inputs, outputs = self._note(record["inputs"]), self._note(record["outputs"])
-            self._nodes.append(Node(record["name"], inputs, outputs, tuple(record["arguments"])))
+            self._nodes.append(GraphNode(record["name"], inputs, outputs, tuple(record["arguments"])))
 
     def graph(self) -> Graph:
         return Graph(tuple(self._nodes), self._shapes, self._itemsizes, tuple(self._given), self._results)

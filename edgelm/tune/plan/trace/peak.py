@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from edgelm.tune.plan.trace import layout as layouts
-from edgelm.tune.plan.trace.graph import Graph, Node
+from edgelm.tune.plan.trace.graph import Graph, GraphNode
 from edgelm.tune.plan.trace.kinds import ELEMENTWISE, FUSED, MATMULS, RESHAPES, REUSES_FIRST, VIEWS
 from edgelm.tune.plan.trace.layout import Layout
 from edgelm.tune.plan.trace.order import evaluation_order
@@ -22,7 +22,7 @@ RUN_AHEAD = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
+class MemoryPeak:
     """Bytes."""
 
     peak_bytes: int
@@ -35,13 +35,13 @@ class Peak:
         return self.peak_bytes - self.given_bytes
 
 
-def find_peak(graph: Graph) -> Peak:
+def find_peak(graph: Graph) -> MemoryPeak:
     """The most that is in memory at once while the results are computed."""
     memory = _Memory(graph)
     given = memory.live
     for at in evaluation_order(graph):
         memory.run(graph.nodes[at])
-    return Peak(memory.peak, given)
+    return MemoryPeak(memory.peak, given)
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class _Memory:
         for name in graph.given:
             self._write(name)
 
-    def run(self, node: Node) -> None:
+    def run(self, node: GraphNode) -> None:
         self._release()
         written = self._outputs(node)
         copies = self._copies(node)
@@ -84,7 +84,7 @@ class _Memory:
             if not self._uses.get(name) and name not in self._kept:
                 self._drop(self._buffers[name])
 
-    def _hold(self, read: dict[int, _Buffer], node: Node) -> None:
+    def _hold(self, read: dict[int, _Buffer], node: GraphNode) -> None:
         """What a kernel reads stays until it has run, and cannot be written into; but where its own output lies."""
         read.pop(id(self._buffers[node.outputs[0]]), None)
         for buffer in read.values():
@@ -100,7 +100,7 @@ class _Memory:
         if buffer.references == 0:
             self.live -= buffer.nbytes
 
-    def _outputs(self, node: Node) -> bool:
+    def _outputs(self, node: GraphNode) -> bool:
         """Give the outputs their memory; whether a kernel writes there."""
         if node.name in VIEWS:
             for position, name in enumerate(node.outputs):
@@ -116,7 +116,7 @@ class _Memory:
             self._other(node)
         return True
 
-    def _view(self, node: Node, name: str, source: str) -> None:
+    def _view(self, node: GraphNode, name: str, source: str) -> None:
         shape, layout = self._graph.shapes[source], self._layouts[source]
         to = self._graph.shapes[name]
         if node.name == "Transpose":
@@ -136,7 +136,7 @@ class _Memory:
             self._share(name, source, viewed)
         return viewed is None
 
-    def _elementwise(self, node: Node) -> None:
+    def _elementwise(self, node: GraphNode) -> None:
         (name,) = node.outputs
         whole = [source for source in node.inputs if self._distinct(source) != 1]
         itemsize = self._graph.itemsizes[name]
@@ -152,20 +152,20 @@ class _Memory:
         else:
             self._write_into(name, [source for source in node.inputs if self._can_take(source, name)])
 
-    def _fused(self, node: Node) -> None:
+    def _fused(self, node: GraphNode) -> None:
         free = [source for source in node.inputs if self._graph.size(source) > 1]
         for name in node.outputs:
             taken = self._write_into(name, [source for source in free if self._can_take(source, name)])
             free = [source for source in free if source != taken]
 
-    def _other(self, node: Node) -> None:
+    def _other(self, node: GraphNode) -> None:
         first, *others = node.outputs
         reuses = node.name in REUSES_FIRST and self._can_take(node.inputs[0], first)
         self._write_into(first, [node.inputs[0]] if reuses else [])
         for name in others:
             self._write(name)
 
-    def _copies(self, node: Node) -> int:
+    def _copies(self, node: GraphNode) -> int:
         """Bytes of operands that have to be laid out anew."""
         if node.name not in MATMULS:
             return 0

@@ -66,7 +66,7 @@ def differentiate(network: Any, parameters: Tree, sums: Sums) -> tuple[Tree, mx.
         with _recording(network.layers, calls, added):
             return sums()
 
-    (_, loss), (tree, slope) = mx.value_and_grad(surrogate, argnums=(0, 1))(parameters, slope)
+    (_, loss, _), (tree, slope) = mx.value_and_grad(surrogate, argnums=(0, 1))(parameters, slope)
     network.update(parameters)
     found = flat_arrays(tree)
     paths = {id(module): path for path, module in network.named_modules()}

@@ -16,7 +16,7 @@ from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
 from edgelm.quant.tree import flat_arrays, flat_parameters
-from edgelm.tune.batches.batcher import Batch
+from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.plan.trace import recomputed
 from edgelm.tune.plan.trace.fusion import fuse
 from edgelm.tune.plan.trace.graph import Graph, trace
@@ -92,7 +92,7 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
 class _Step:
     """A function of flat arrays, as MLX exports them."""
 
-    def __init__(self, network: Any, stepper: Stepper, is_recomputed: bool, batch: Batch) -> None:
+    def __init__(self, network: Any, stepper: Stepper, is_recomputed: bool, batch: TrainingBatch) -> None:
         self._network = network
         self._stepper = stepper
         self._is_recomputed = is_recomputed
@@ -120,7 +120,7 @@ class _Step:
             self._network.update(tree)
             gradients, loss = recomputed.differentiate(self._network, tree, lambda: self._stepper.sums(batch))
         else:
-            gradients, loss = self._stepper.differentiate(tree, batch)
+            gradients, loss, _ = self._stepper.differentiate(tree, batch)
         changed = self._stepper.updated(tree, _tree(state), gradients, loss, mx.array(1.0), mx.array(0.0))
         return [value for part in changed for value in _leaves(part)]
 
@@ -137,13 +137,13 @@ def _bytes(arrays: Any) -> int:
     return sum(value.nbytes for value in arrays)
 
 
-def batch_of(shape: BatchShape) -> Batch:
+def batch_of(shape: BatchShape) -> TrainingBatch:
     """A batch of that shape, of nothing in particular."""
     B, T = shape.lanes, shape.length
     ids = np.zeros((B, T), np.int32)
     weights = np.zeros(B * T, np.float32)
     weights[: max(1, math.ceil(shape.trained_share * B * T))] = 1
-    return Batch(
+    return TrainingBatch(
         inputs=ids,
         targets=ids,
         weights=weights.reshape(B, T),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgelm.evaluate.probe import Rates
-from edgelm.tune.plan.trace.graph import Graph, Node
+from edgelm.tune.plan.trace.graph import Graph, GraphNode
 from edgelm.tune.plan.trace.kinds import EXPONENTIALS, MULTIPLIES, RESHAPES, VIEWS
 
 
@@ -41,5 +41,5 @@ def find_work(graph: Graph, fused: Graph) -> Work:
     )
 
 
-def _flops(graph: Graph, node: Node) -> int:
+def _flops(graph: Graph, node: GraphNode) -> int:
     return 2 * graph.size(node.outputs[0]) * graph.shapes[node.inputs[0]][-1]

@@ -10,21 +10,27 @@ from chat_templates import make_tokenizer
 
 from edgelm.tune.data.encoding.encode import RowEncoder
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import Chat, Completion, Judgement, Preference, Text
-from edgelm.tune.data.rows import Example, Judged, Origin, Pair, Row
+from edgelm.tune.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    JudgementRecord,
+    PreferenceRecord,
+    TextRecord,
+)
+from edgelm.tune.data.rows import Example, Judged, Pair, Row, RowOrigin
 from edgelm.tune.data.settings import DataSettings
 from tests.tune.data.labelled import CHATS, LABELS, LEFT_OUT, TOOLS
 
-ORIGIN = Origin("made", 1)
+ORIGIN = RowOrigin("made", 1)
 
 
 def encode(family: str, record: Any, **settings: Any) -> tuple[list[Row], list[Problem]]:
     return RowEncoder(make_tokenizer(family), DataSettings(**settings)).encode(record)
 
 
-def chat(name: str) -> Chat:
+def chat(name: str) -> ChatRecord:
     tools = TOOLS if name == "tool" else []
-    return Chat(tuple(CHATS[name]), tuple(tools), ORIGIN)
+    return ChatRecord(tuple(CHATS[name]), tuple(tools), ORIGIN)
 
 
 def trained_text(family: str, example: Example) -> list[str]:
@@ -101,7 +107,7 @@ def test_a_template_that_opens_what_it_does_not_write_is_refused() -> None:
 
 def test_tools_that_move_with_the_last_question_are_refused() -> None:
     messages = (*CHATS["single-turn"], *CHATS["tool"])
-    _, (problem,) = encode("mistral", Chat(messages, tuple(TOOLS), ORIGIN))
+    _, (problem,) = encode("mistral", ChatRecord(messages, tuple(TOOLS), ORIGIN))
     assert "writes this turn differently once others follow" in problem.reason
     assert "AVAILABLE" in problem.reason
 
@@ -109,14 +115,14 @@ def test_tools_that_move_with_the_last_question_are_refused() -> None:
 def test_weights_of_zero_are_not_trained() -> None:
     messages = [dict(message) for message in CHATS["multi-turn"]]
     messages[1]["weight"] = 0
-    (row,), _ = encode("chatml", Chat(tuple(messages), (), ORIGIN))
+    (row,), _ = encode("chatml", ChatRecord(tuple(messages), (), ORIGIN))
     assert isinstance(row, Example)
     assert trained_text("chatml", row) == ["It is Oslo.<|im_end|>"]
 
 
 def test_thinking_inside_the_content_that_the_template_drops_is_said() -> None:
     messages = ({"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "<think>Hm.</think>4"})
-    _, problems = encode("deepseek", Chat(messages, (), ORIGIN))
+    _, problems = encode("deepseek", ChatRecord(messages, (), ORIGIN))
     assert [(problem.field, problem.sort) for problem in problems] == [("messages[1].content", "left out")]
 
 
@@ -133,14 +139,14 @@ def test_a_model_whose_turns_do_not_end_at_a_stop_is_said() -> None:
 
 
 def test_plain_text_ends_with_the_end_token_and_trains_all_but_the_first() -> None:
-    (row,), _ = encode("chatml", Text("abc", ORIGIN))
+    (row,), _ = encode("chatml", TextRecord("abc", ORIGIN))
     assert isinstance(row, Example)
     assert make_tokenizer("chatml").decode(list(row.tokens)) == "abc<|im_end|>"
     assert row.trained == (False, True, True, True)
 
 
 def test_completions_are_chats_or_plain_text() -> None:
-    record = Completion("2+2=", "4", ORIGIN)
+    record = CompletionRecord("2+2=", "4", ORIGIN)
     (as_chat,), _ = encode("chatml", record)
     (plain,), _ = encode("chatml", record, completions="plain")
     assert isinstance(as_chat, Example)
@@ -154,13 +160,13 @@ def test_a_preference_has_one_prompt_and_two_trained_answers() -> None:
         ({"role": role, "content": text},)
         for role, text in (("user", "2+2?"), ("assistant", "4"), ("assistant", "five"))
     )
-    (row,), _ = encode("chatml", Preference(prompt, good, bad, (), ORIGIN))
+    (row,), _ = encode("chatml", PreferenceRecord(prompt, good, bad, (), ORIGIN))
     assert isinstance(row, Pair)
     assert trained_text("chatml", row.chosen) == ["4<|im_end|>"]
     assert trained_text("chatml", row.rejected) == ["five<|im_end|>"]
     size = row.chosen.prompt_size
     assert row.chosen.tokens[:size] == row.rejected.tokens[:size]
-    (judged,), _ = encode("chatml", Judgement(prompt, bad, False, (), ORIGIN))
+    (judged,), _ = encode("chatml", JudgementRecord(prompt, bad, False, (), ORIGIN))
     assert isinstance(judged, Judged)
     assert judged.example.tokens == row.rejected.tokens
     assert not judged.is_desirable
@@ -187,7 +193,7 @@ def test_a_token_across_the_border_is_split_as_a_chat_would_have_it() -> None:
     )
     wrapped = TokenizerWrapper(fast)
     messages = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "\nHello"})
-    (row,), _ = RowEncoder(wrapped, DataSettings()).encode(Chat(messages, (), ORIGIN))
+    (row,), _ = RowEncoder(wrapped, DataSettings()).encode(ChatRecord(messages, (), ORIGIN))
     assert isinstance(row, Example)
     assert list(row.tokens[: row.prompt_size]) == encode_chat(wrapped, messages[:1])
     assert wrapped.decode(list(row.tokens[row.prompt_size :])) == "\nHello<end>"

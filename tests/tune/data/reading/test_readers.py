@@ -17,7 +17,13 @@ from edgelm.tune.data.problems import Problem
 from edgelm.tune.data.reading.readers import read_rows
 from edgelm.tune.data.reading.sources import find_sources
 from edgelm.tune.data.reading.written import Written
-from edgelm.tune.data.records import Chat, Completion, Judgement, Preference, Text
+from edgelm.tune.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    JudgementRecord,
+    PreferenceRecord,
+    TextRecord,
+)
 
 ROWS = [{"prompt": "1+1", "completion": "2"}, {"prompt": 'a "b"', "completion": "c,\nd"}]
 
@@ -121,13 +127,19 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 FORMATS: dict[str, tuple[dict[str, Any], type]] = {
-    "chat": ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, Chat),
-    "sharegpt": ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, Chat),
-    "alpaca": ({"instruction": "a", "input": "", "output": "b"}, Chat),
-    "completion": ({"prompt": "a", "completion": "b"}, Completion),
-    "text": ({"text": "a"}, Text),
-    "preference": ({"prompt": "a", "chosen": "b", "rejected": "c"}, Preference),
-    "kto": ({"prompt": "a", "completion": "b", "label": True}, Judgement),
+    "chat": (
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+        ChatRecord,
+    ),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+        ChatRecord,
+    ),
+    "alpaca": ({"instruction": "a", "input": "", "output": "b"}, ChatRecord),
+    "completion": ({"prompt": "a", "completion": "b"}, CompletionRecord),
+    "text": ({"text": "a"}, TextRecord),
+    "preference": ({"prompt": "a", "chosen": "b", "rejected": "c"}, PreferenceRecord),
+    "kto": ({"prompt": "a", "completion": "b", "label": True}, JudgementRecord),
 }
 
 
@@ -139,7 +151,7 @@ def test_formats_are_told_row_by_row(name: str, tmp_path: Path) -> None:
     found = read_records(str(path))
     assert found.report.formats == {name: 1}
     assert isinstance(found.records[0], kind)
-    if kind is Chat:
+    if kind is ChatRecord:
         assert [dict(message) for message in found.records[0].messages] == [
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": "b"},
@@ -160,7 +172,7 @@ def test_what_is_beside_the_messages_passes_through(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row))
     (record,) = read_records(str(path)).records
-    assert isinstance(record, Chat)
+    assert isinstance(record, ChatRecord)
     asked, called, told, _ = record.messages
     assert asked["content"] == "ab"
     assert called["tool_calls"][0]["function"]["arguments"] == {"x": 1}

@@ -50,10 +50,10 @@ class Model:
     """A loaded model. Close it, use it in a `with` block, or let go of it, to give its memory back.
 
     Attributes:
-        name: of its directory.
+        name: the name of its directory.
         context_length: tokens of prompt and answer together; None is unknown.
-        size_bytes: of its weights in memory.
-        dtype: of its unquantized parameters.
+        size_bytes: the size of its weights in memory.
+        dtype: the type of its unquantized parameters.
         recommended: what its files recommend for sampling.
         defaults: how its answers are made where nothing else is said: as recommended, else greedy; at most 1,024 tokens, or
             8,192 of a model that thinks.
@@ -78,7 +78,7 @@ class Model:
         self.defaults = default_options(self.recommended, thinks=bool(self.tokenizer.has_thinking))
 
     def generate(self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]) -> Completion:
-        """Continue `prompt` and wait for the whole. For settings and errors see `events`."""
+        """Continue `prompt` and wait for the whole answer. For settings and errors see `events`."""
         options = self.defaults.changed(**settings)
         return collect(self._run(self._ids(prompt), options), options.grammar)
 
@@ -116,7 +116,7 @@ class Model:
     async def agenerate(
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
     ) -> Completion:
-        """As `generate`, in an event loop; cancelling the task stops the model."""
+        """Do what `generate` does, in an event loop; cancelling the task stops the model."""
         options = self.defaults.changed(**settings)
         collector = Collector(options.grammar)
         async with aclosing(self._arun(self._ids(prompt), options)) as events:
@@ -127,7 +127,7 @@ class Model:
     async def astream(
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
     ) -> AsyncGenerator[str, None]:
-        """As `stream`, in an event loop."""
+        """Do what `stream` does, in an event loop."""
         async with aclosing(self.aevents(prompt, **settings)) as events:
             async for event in events:
                 if isinstance(event, Text):
@@ -136,7 +136,7 @@ class Model:
     def aevents(
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
     ) -> AsyncGenerator[ChatEvent, None]:
-        """As `events`, in an event loop; cancelling the task, or `aclose`, stops the model."""
+        """Do what `events` does, in an event loop; cancelling the task, or `aclose`, stops the model."""
         return self._arun(self._ids(prompt), self.defaults.changed(**settings))
 
     def chat(
@@ -253,9 +253,9 @@ class Model:
         check_weight(weight)
 
         def work(ready: Ready) -> str:
-            found = read_adapter(find_adapter(str(adapter)))
-            check_base(found, self.directory)
-            return ready.loaded.adapters.add(found, weight=weight)
+            adapter = read_adapter(find_adapter(str(adapter)))
+            check_base(adapter, self.directory)
+            return ready.loaded.adapters.add(adapter, weight=weight)
 
         return self._thread.call(work)
 
@@ -286,7 +286,7 @@ class Model:
         self._thread.cancel()
 
     def close(self) -> None:
-        """Stop what runs and give the memory back; again is a no-op."""
+        """Stop what runs and give the memory back; closing twice does nothing."""
         self._thread.close()
 
     def __enter__(self) -> Model:
@@ -382,13 +382,13 @@ def load(
         OptionError: a setting of the KV cache outside what it may be.
         FitError: it would not fit.
     """
-    said = several_names("adapter", adapter)
+    adapters = several_names("adapter", adapter)
     check_name("model", model)
     check_name("draft", "none" if draft is None else draft)
     check_dtype(dtype)
     check_flags(check_fit=check_fit, disk_cache=disk_cache, wire=wire)
     check_callable("on_progress", on_progress)
-    uses = tuple(parse_use(str(text)) for text in said)
+    uses = tuple(parse_use(str(text)) for text in adapters)
     directory = find_model(str(model), on_progress)
     check_uses(uses, directory)
     options = RuntimeOptions(

@@ -39,7 +39,7 @@ def refuse_existing(target: Path, *, hint: str = "remove it or choose another ou
 
 @contextmanager
 def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A directory to fill that becomes `target` when the block ends well, and vanishes when it does not.
+    """Give the block a directory to fill that becomes `target` when the block ends well, and vanishes when it does not.
 
     With `replace`, what was `target` stays until then, and goes.
 
@@ -70,7 +70,7 @@ def _move_away(target: Path) -> None:
 
 @contextmanager
 def scratch_directory(target: Path) -> Iterator[Path]:
-    """A hidden sibling of `target` that vanishes when the block ends; one that a killed process left goes first.
+    """Give the block a hidden sibling of `target` that vanishes when it ends; one that a killed process left goes first.
 
     Raises:
         OutputError: the disk refuses, in the block too.
@@ -115,7 +115,7 @@ def atomic_write_bytes(target: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """A path to write to, with the ending of `target`, that replaces it when the block ends well.
+    """Give the block a path to write to, with the ending of `target`, that replaces it when the block ends well.
 
     Raises:
         OutputError: the disk refuses.
@@ -133,14 +133,14 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 
 def _remove_orphans(target: Path) -> None:
-    """What writers of this name left, those that had this process's number before it included."""
+    """Remove what writers of this name left, those included that had this process's number before it."""
     for path in _partials(target.parent, glob.escape(target.name)):
         if not is_marked_alive(_mark(path)) or _mark(path) in (own_mark(), str(os.getpid())):
             _remove(path)
 
 
 def remove_all_orphans(directory: Path) -> None:
-    """What writers of any name in `directory` left that live no more."""
+    """Remove what writers of any name left in `directory` and are no longer alive to finish."""
     for path in _partials(directory, "*"):
         if not is_marked_alive(_mark(path)):
             _remove(path)

@@ -38,7 +38,7 @@ class Device:
     working_set_bytes: int | None
     """What Metal recommends to keep resident; None off Metal."""
     bandwidth_bytes_per_s: int | None
-    """Of the memory that weights are read from; None if not known."""
+    """The bandwidth of the memory that weights are read from; None if not known."""
     cpu_cores: int | None
     has_fast_blas: bool
     compiler: str | None
@@ -109,9 +109,9 @@ def _cpu_name() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    if found:
-        return found[1].strip()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    if match:
+        return match[1].strip()
     import platform
 
     return platform.processor() or platform.machine()
@@ -199,7 +199,7 @@ def conversion_pace(backend: Backend) -> Pace:
 
 
 def current_pace() -> Pace:
-    """`conversion_pace` of MLX's default device."""
+    """Return `conversion_pace` of MLX's default device."""
     import mlx.core as mx
 
     return conversion_pace(_backend(mx))
@@ -216,12 +216,12 @@ def runtime_dtype(device: Device) -> Literal["float32"] | None:
 
 
 def prefers_float16(device: Device) -> bool:
-    """Whether bfloat16 parameters run faster as float16: on M1 and M2, 1.3 to 1.8 times (measured by others)."""
+    """Return whether bfloat16 parameters run faster as float16: on M1 and M2, 1.3 to 1.8 times (measured by others)."""
     return device.backend == "metal" and device.generation in (1, 2)
 
 
 def should_dequantize(device: Device, dense_bytes: int) -> bool:
-    """Whether to unpack quantized weights, `dense_bytes` in float32: on the CPU, where that fits."""
+    """Return whether to unpack quantized weights, `dense_bytes` in float32: on the CPU, where that fits."""
     return device.backend == "cpu" and dense_bytes <= memory_budget_bytes(device)
 
 
@@ -245,7 +245,7 @@ _WORKING_SETS = ((128, 84), (64, 81), (32, 78), (16, 74), (0, 66))
 
 
 def memory_budget_bytes(device: Device) -> int:
-    """Bytes that weights, KV cache and workspace may take together without swapping.
+    """Return the bytes that weights, KV cache and workspace may take together without swapping.
 
     Metal: 95% of the recommended working set, since macOS makes room for it by evicting other
     programs' pages. Elsewhere nothing does: 90% of what is available now.
@@ -256,7 +256,7 @@ def memory_budget_bytes(device: Device) -> int:
 
 
 def cache_limit_bytes(device: Device, in_use_bytes: int) -> int:
-    """For `mx.set_cache_limit`: a quarter of the slack, but 2% to 10% of the memory.
+    """Return what to give `mx.set_cache_limit`: a quarter of the slack, but 2% to 10% of the memory.
 
     MLX's own default is the whole memory limit, which makes small Macs swap.
     """
@@ -272,7 +272,7 @@ def prefix_pool_bytes(device: Device, in_use_bytes: int) -> int:
 
 
 def wired_limit_bytes(device: Device, in_use_bytes: int) -> int | None:
-    """For `mx.set_wired_limit`, once after a model was loaded; None is to wire nothing.
+    """Return what to give `mx.set_wired_limit` once after a model was loaded; None is to wire nothing.
 
     Wiring the whole working set while caches grow is implicated in kernel panics (mlx #3186), but macOS pages a
     model near the limit out between tokens (measured by others: 0.73 against 31.5 token/s). So only from

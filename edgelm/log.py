@@ -17,7 +17,7 @@ class KnownWarning(logging.Filter):
         self._beginnings = beginnings
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether `record` is to be shown."""
+        """Return whether `record` is to be shown."""
         return logger.isEnabledFor(logging.DEBUG) or not record.getMessage().startswith(self._beginnings)
 
 

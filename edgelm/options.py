@@ -35,14 +35,14 @@ class Bounds:
     choices: tuple[Any, ...] | None = None
 
     def describe(self) -> str:
-        """Return the bounds in words, for messages and `--help`."""
+        """Describe the bounds in words, for messages and `--help`."""
         if self.choices is not None:
             return "one of " + ", ".join(map(str, self.choices))
         signs = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
         return " and ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None)
 
     def admit(self, value: Any) -> bool:
-        """Whether `value` is inside; NaN and infinity never are."""
+        """Return whether `value` is inside; NaN and infinity never are."""
         if self.choices is not None:
             return value in self.choices
         if isinstance(value, float) and not math.isfinite(value):
@@ -65,7 +65,7 @@ def option(
     lt: float | None = None,
     choices: Iterable[Any] | None = None,
 ) -> Any:
-    """Return a dataclass field with help and bounds. `choices` excludes the four comparisons."""
+    """Make a dataclass field with help and bounds. `choices` excludes the four comparisons."""
     bounds = Bounds(help, ge, gt, le, lt, tuple(choices) if choices is not None else None)
     return field(default=default, metadata={"bounds": bounds})
 
@@ -109,8 +109,8 @@ class Options:
     def from_flags(cls, arguments: argparse.Namespace, **given: Any) -> Self:
         """Build from parsed flags: a flag not given leaves the default."""
         names = {item.name for item in dataclasses.fields(cls)}
-        said = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-        return cls(**{**said, **given})
+        values = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+        return cls(**{**values, **given})
 
 
 def check_type(name: str, value: Any, *kinds: type, wanted: str | None = None) -> None:
@@ -144,14 +144,14 @@ def shorten(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def check_names(said: Iterable[str], known: Iterable[str]) -> None:
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse names of settings that do not exist.
 
     Raises:
         OptionError: the first that is not `known`, with the one that may have been meant.
     """
     names = sorted(set(known))
-    for name in said:
+    for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"

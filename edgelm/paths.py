@@ -15,21 +15,21 @@ from pathlib import Path
 
 def home() -> Path:
     """Return the directory that holds models, adapters, chats and settings; it may not exist yet."""
-    said = os.environ.get("EDGELM_HOME")
-    if said:
-        return Path(said).expanduser().absolute()
+    configured = os.environ.get("EDGELM_HOME")
+    if configured:
+        return Path(configured).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_data_dir("edgelm", appauthor=False))
 
 
 def models() -> Path:
-    """Return the library: one directory per installed model."""
+    """Return the folder of the library: one directory per installed model."""
     return home() / "models"
 
 
 def chats() -> Path:
-    """Saved chats and the prompt history."""
+    """Return the folder of saved chats and of the prompt history."""
     return home() / "chats"
 
 
@@ -39,27 +39,27 @@ def database() -> Path:
 
 
 def adapters() -> Path:
-    """Adapters that were trained or imported: one directory each."""
+    """Return the folder of adapters that were trained or imported: one directory each."""
     return home() / "adapters"
 
 
 def runs() -> Path:
-    """Training runs: one directory each, with its checkpoints and events."""
+    """Return the folder of training runs: one directory each, with its checkpoints and events."""
     return home() / "runs"
 
 
 def rows() -> Path:
-    """Examples that were given to `edgelm.tune` in memory, as JSON lines, for runs that are resumed."""
+    """Return the folder of rows that were given to `edgelm.tune` in memory, as JSON lines, for runs that are resumed."""
     return home() / "rows"
 
 
 def prompt_caches() -> Path:
-    """Computed prompts, one directory for each model and kind of cache."""
+    """Return the folder of computed prompts, one directory for each model and kind of cache."""
     return caches() / "prompts"
 
 
 def caches() -> Path:
-    """Return what can be computed again: KV caches, sensitivities, calibration statistics.
+    """Return the folder of what can be computed again: KV caches, sensitivities, calibration statistics.
 
     Caches of an earlier edgelm, in the data directory, are moved here once; where they cannot be, they stay unused.
     """
@@ -78,7 +78,7 @@ def caches() -> Path:
 
 
 def former_caches() -> Path:
-    """Where caches were before they had a place of their own; `edgelm doctor` names it while something is there."""
+    """Return where caches were before they had a place of their own; `edgelm doctor` names it while something is there."""
     return home() / "caches"
 
 
@@ -93,5 +93,5 @@ def visible_files(directory: Path) -> list[Path]:
 
 
 def is_visible(path: Path) -> bool:
-    """Whether no part of a relative path begins with a dot."""
+    """Return whether no part of a relative path begins with a dot."""
     return not any(part.startswith(".") for part in path.parts)

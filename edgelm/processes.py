@@ -13,7 +13,7 @@ _TAG_DIGITS = 8
 
 
 def is_alive(pid: int, tag: str = "") -> bool:
-    """Whether there is a process of that number that has not ended; a dead child that nobody has waited for has.
+    """Return whether there is a process of that number that has not ended; a dead child that nobody has waited for has.
 
     Args:
         tag: what `tag_of` said of it; a later process of the same number, after a reboot for one, is another.
@@ -30,23 +30,23 @@ def is_alive(pid: int, tag: str = "") -> bool:
 
 
 def tag_of(pid: int) -> str:
-    """Return a name for this life of the process `pid`, of 8 hexadecimal digits.
-
-    Empty where the system does not say when it began.
-    """
+    """Return 8 hexadecimal digits for this life of the process `pid`; "" where the system does not say when it began."""
     began = _own_beginning(pid) if pid == os.getpid() else _beginning(pid)
     return hashlib.sha256(began.encode()).hexdigest()[:_TAG_DIGITS] if began else ""
 
 
 def own_mark() -> str:
-    """Return this process in a name or a table, for `is_marked_alive` of a later one: `4711-1f2e3d4c`."""
+    """Return what names this process in files and tables, for `is_marked_alive` of a later one: `4711-1f2e3d4c`."""
     pid = os.getpid()
     tag = tag_of(pid)
     return f"{pid}-{tag}" if tag else str(pid)
 
 
 def is_marked_alive(mark: str | int) -> bool:
-    """Whether the process that left this `own_mark` (or a plain number) is alive; a mark that is none counts as alive."""
+    """Return whether the process that left this `own_mark` (or a plain number) is alive.
+
+    A mark that is none counts as alive.
+    """
     pid, _, tag = str(mark).partition("-")
     return is_alive(int(pid), tag) if pid.isdecimal() else True
 

@@ -30,4 +30,4 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore_progress(_: Progress) -> None:
-    """The default: report to nobody."""
+    """Report to nobody: the default where a caller wants no progress."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def format_bytes(size_bytes: float) -> str:
-    """`1_234_567` → `"1.23 MB"`; decimal units, three significant digits."""
+    """Write a size in decimal units with three significant digits: `1_234_567` → `"1.23 MB"`."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < 999.5:
@@ -14,19 +14,19 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """`(1, "row")` → `"1 row"`, `(1500, "row")` → `"1,500 rows"`; `plural` where an s does not make it."""
+    """Write a number of things: `(1, "row")` → `"1 row"`, `(1500, "row")` → `"1,500 rows"`; `plural` if not made by an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def singular(plural: str) -> str:
-    """`"rows"` → `"row"`, `"batches"` → `"batch"`; another word as it is."""
+    """Return the singular of a plural: `"rows"` → `"row"`, `"batches"` → `"batch"`; another word as it is."""
     if plural.endswith(("ches", "xes", "sses")):
         return plural[:-2]
     return plural[:-1] if plural.endswith("s") and not plural.endswith("ss") else plural
 
 
 def format_seconds(elapsed_s: float) -> str:
-    """`75.0` → `"1:15"`, `0.25` → `"0.25 s"`."""
+    """Write a duration: `75.0` → `"1:15"`, `0.25` → `"0.25 s"`."""
     if elapsed_s < 60:
         return f"{elapsed_s:.3g} s"
     minutes, seconds = divmod(round(elapsed_s), 60)

@@ -84,7 +84,7 @@ def _core_of(library: ctypes.CDLL) -> bytes:
 
 
 def multiplies_exactly(library: ctypes.CDLL) -> bool:
-    """Whether products of small whole numbers, which float32 holds exactly, come out exactly (Freivalds' check)."""
+    """Return whether products of small whole numbers, which float32 holds exactly, come out exactly (Freivalds' check)."""
     return all(_product_is_exact(library, *shape) for shape in ((1, 70, 65), (5, 33, 129), (48, 80, 112)))
 
 

@@ -42,7 +42,7 @@ def core_type() -> str | None:
 
 
 def has_row_products() -> bool:
-    """Whether products with one row go to the matrix-vector routine."""
+    """Return whether products with one row go to the matrix-vector routine."""
     return sys.platform == "linux" and _openblas() is not None and _row_products_of_this_process() is not None
 
 

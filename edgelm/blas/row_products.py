@@ -69,12 +69,12 @@ def _compile(source: bytes, path: Path) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
+            library = Path(folder) / path.name
             subprocess.run(
-                [compiler, *_FLAGS, "-o", str(made), "-"],
+                [compiler, *_FLAGS, "-o", str(library), "-"],
                 input=source, capture_output=True, check=True, timeout=_COMPILING_S,
             )  # fmt: skip
-            made.replace(path)  # whole or not at all, also where two processes compile it
+            library.replace(path)  # whole or not at all, also where two processes compile it
     except (OSError, subprocess.SubprocessError) as error:
         log.logger.info("products with one row stay in the general routine: %s", error)
         return False

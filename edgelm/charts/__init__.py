@@ -43,7 +43,7 @@ _STYLE: Final[Any] = {
 def chart(
     path: Path, *, title: str, x: str, y: str, width_in: float = 7.0, height_in: float = 4.0
 ) -> Iterator[Axes]:
-    """Axes to draw on; written to `path` when the block ends well. Labelled artists get a legend.
+    """Give the block axes to draw on, written to `path` when it ends well; labelled artists get a legend.
 
     Raises:
         OptionError: `path` does not end in .svg or .png.
@@ -59,7 +59,7 @@ def chart(
 def stacked_charts(
     path: Path, *, title: str, x: str, ys: Sequence[str], width_in: float = 7.0, height_in: float = 4.0
 ) -> Iterator[tuple[Axes, ...]]:
-    """Axes one above the other that share `x`, one for each label of `ys`; legends are the caller's.
+    """Give the block axes one above the other that share `x`, one for each label of `ys`; legends are the caller's.
 
     Raises as `chart` does.
     """

@@ -32,7 +32,7 @@ def token_rows(tokenizer: Any, text: str, tokens: int, length: int, seed: int) -
 def sample_rows(
     stream: Sequence[int], tokens: int, length: int, seed: int, *, first: Sequence[int] = ()
 ) -> list[list[int]]:
-    """Rows of `length` ids of which none overlap, drawn from `stream`; `first` stands before each.
+    """Return the rows of `length` ids of which none overlap, drawn from `stream`; `first` stands before each.
 
     Raises:
         OptionError: a setting out of range, or the stream is too short.

@@ -46,4 +46,4 @@ def conversations(part: Part) -> list[list[Message]]:
 
 def _messages(text: str) -> list[Message]:
     turns = re.split(r"(?:^|\n\n)(User|Assistant): ", text)[1:]
-    return [{"role": _ROLES[who], "content": said} for who, said in zip(turns[::2], turns[1::2], strict=True)]
+    return [{"role": _ROLES[who], "content": turn} for who, turn in zip(turns[::2], turns[1::2], strict=True)]

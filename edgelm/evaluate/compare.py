@@ -32,7 +32,7 @@ from edgelm.progress import OnProgress, Progress, ignore_progress
 
 @dataclass(frozen=True, slots=True)
 class RowScore:
-    """Of one row: the negative log-likelihood in nats of each predicted token."""
+    """The score of one row: the negative log-likelihood in nats of each predicted token."""
 
     domain: str
     nll: Floats
@@ -40,19 +40,20 @@ class RowScore:
 
     @property
     def tokens(self) -> int:
+        """How many tokens were predicted."""
         return len(self.nll)
 
 
 @dataclass(frozen=True, slots=True)
 class RowComparison(RowScore):
-    """Of one row, also how far the network is from the reference."""
+    """The score of one row, and how far the network is from the reference on it."""
 
     reference_nll: Floats
     """[tokens]"""
     kl: Floats
     """KL(reference ‖ network) at each token [tokens], in nats."""
     agreed: int
-    """At how many tokens both rank the same one first."""
+    """The number of tokens at which both rank the same one first."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Comparison(Quality):
 
 
 def score(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore_progress) -> list[RowScore]:
-    """Negative log-likelihoods of `network` on `rows`."""
+    """Return the negative log-likelihoods of `network` on `rows`."""
     runner = Runner(network)
     return [RowScore(row.domain, score_tokens(runner, row)[0]) for row in _watched(rows, on_progress)]
 
@@ -88,7 +89,7 @@ def score(network: Any, rows: Sequence[Row], *, on_progress: OnProgress = ignore
 def score_against(
     reference: Reference, network: Any, *, on_progress: OnProgress = ignore_progress
 ) -> list[RowComparison]:
-    """`network` on the rows of `reference`, and how it differs.
+    """Score `network` on the rows of `reference`, and how it differs.
 
     Args:
         network: an mlx-lm network, or another `Reference` on the same rows.
@@ -96,9 +97,9 @@ def score_against(
     Raises:
         UnsupportedError: their vocabularies have different sizes.
     """
-    found = network.logits if isinstance(network, Reference) else _logits_of(network, reference.rows)
+    logits = network.logits if isinstance(network, Reference) else _logits_of(network, reference.rows)
     return [
-        _compare_row(reference.logits(index), found(index), row)
+        _compare_row(reference.logits(index), logits(index), row)
         for index, row in enumerate(_watched(reference.rows, on_progress))
     ]
 
@@ -132,7 +133,7 @@ def summarise_quality(scores: Sequence[RowScore]) -> Quality:
 
 
 def summarise(scores: Sequence[RowComparison]) -> Comparison:
-    """Return the estimates in `scores`."""
+    """Return the estimates of divergence and perplexity in `scores`."""
     counts = [row.tokens for row in scores]
     return Comparison(
         **vars(summarise_quality(scores)),
@@ -147,7 +148,7 @@ def summarise(scores: Sequence[RowComparison]) -> Comparison:
 
 
 def kl_difference(left: Sequence[RowComparison], right: Sequence[RowComparison]) -> Estimate:
-    """Mean KL of `left` minus that of `right`, scored on the same rows: which is closer, and how surely.
+    """Return the mean KL of `left` minus that of `right`, scored on the same rows: which is closer, and how surely.
 
     Far less noisy than two means side by side.
     """
@@ -163,7 +164,7 @@ def _watched(rows: Sequence[Row], on_progress: OnProgress) -> Iterator[Row]:
 
 
 def score_tokens(runner: Runner, row: Row) -> tuple[Floats, Floats]:
-    """Of the scored tokens of `row`: negative log-likelihoods [tokens] in nats, and 1 where a token is the likeliest."""
+    """Score the tokens of `row`: negative log-likelihoods [tokens] in nats, and 1 where a token is the likeliest."""
     parts = []
     for piece, logits in runner.logits(row):
         targets = _targets(row, piece)
@@ -176,21 +177,21 @@ def score_tokens(runner: Runner, row: Row) -> tuple[Floats, Floats]:
 
 def _compare_row(reference: Pieces, network: Pieces, row: Row) -> RowComparison:
     parts = [
-        _differences(expected, found, _targets(row, piece))
-        for (piece, expected), (_, found) in zip(reference, network, strict=True)
+        _differences(expected, actual, _targets(row, piece))
+        for (piece, expected), (_, actual) in zip(reference, network, strict=True)
     ]
     nll, reference_nll, kl, agreed = (np.concatenate(part) for part in zip(*parts, strict=True))
     return RowComparison(row.domain, nll, reference_nll, kl, int(agreed.sum()))
 
 
-def _differences(expected: mx.array, found: mx.array, targets: mx.array) -> list[Floats]:
-    """Of logits [t, V] of both: both negative log-likelihoods, KL and agreement, each [t]."""
-    if expected.shape != found.shape:
+def _differences(expected: mx.array, actual: mx.array, targets: mx.array) -> list[Floats]:
+    """Both negative log-likelihoods, KL and agreement, each [t], from the logits [t, V] of both."""
+    if expected.shape != actual.shape:
         raise UnsupportedError(
-            f"the vocabulary has {found.shape[-1]:,} entries, and the reference's {expected.shape[-1]:,}",
+            f"the vocabulary has {actual.shape[-1]:,} entries, and the reference's {expected.shape[-1]:,}",
             hint="only models with the same tokenizer can be compared",
         )
-    p, q = _log_probabilities(expected), _log_probabilities(found)
+    p, q = _log_probabilities(expected), _log_probabilities(actual)
     # A token that the reference rules out (-inf) adds nothing, whatever the network makes of it.
     kl = mx.where(mx.isinf(p), 0.0, mx.exp(p) * (p - q)).sum(axis=-1)
     agreed = mx.argmax(p, axis=-1) == mx.argmax(q, axis=-1)
@@ -225,7 +226,7 @@ _Scores = TypeVar("_Scores", bound=RowScore)
 
 
 def _by_domain(scores: Sequence[_Scores]) -> dict[str, list[_Scores]]:
-    found: dict[str, list[_Scores]] = {}
+    scores_of: dict[str, list[_Scores]] = {}
     for row in scores:
-        found.setdefault(row.domain, []).append(row)
-    return found
+        scores_of.setdefault(row.domain, []).append(row)
+    return scores_of

@@ -79,7 +79,7 @@ def run_tasks(
 
 
 def is_installed() -> bool:
-    """Whether lm-eval is there."""
+    """Return whether lm-eval is there."""
     return find_spec("lm_eval") is not None
 
 

@@ -54,11 +54,11 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     @property
     def tokenizer_name(self) -> str:
-        """For lm-eval's cache keys."""
+        """Name the tokenizer in lm-eval's cache keys."""
         return self._loaded.name
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids of a text; special tokens as the tokenizer adds them, where nothing is said."""
+        """Return the token ids of a text; special tokens as the tokenizer adds them, where nothing is said."""
         if add_special_tokens is None:
             first = self.tokenizer.bos_token
             add_special_tokens = not (first and string.startswith(first))
@@ -78,11 +78,11 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         return text
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts, each token predicted once, in windows of the longest context."""
+        """Return the log-likelihood of whole texts, each token predicted once, in windows of the longest context."""
         return [self._rolling(request.args[0]) for request in self._watched(requests, "Scoring texts")]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Continuations up to a stop string."""
+        """Return the continuations up to a stop string."""
         return [self._generate(*request.args) for request in self._watched(requests, "Generating")]
 
     def _loglikelihood_tokens(

@@ -55,14 +55,14 @@ def measure_half_flops_per_s(dtype: mx.Dtype) -> float:
 
 
 def measure_round_trip_s() -> float:
-    """Seconds from asking for one number to having it: what every wait for the device costs."""
+    """Return the seconds from asking for one number to having it: what every wait for the device costs."""
     one = mx.ones((1,), dtype=mx.float32)
     mx.eval(one)
     return _fastest_s(lambda: one + one)
 
 
 def measure_read_bytes_per_s() -> float:
-    """Bytes per second of matrices that a vector is multiplied by, one after the other, as in decoding."""
+    """Return the bytes per second of matrices that a vector is multiplied by, one after the other, as in decoding."""
     # Of a small model's width on the CPU (wider ones are slower there); wide enough to fill a GPU elsewhere.
     side = _SIDE if mx.default_device() == mx.Device(mx.cpu) else 4 * _SIDE
     matrices = [_ones(side) for _ in range(_READ_BYTES // (4 * side * side))]

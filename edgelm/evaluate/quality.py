@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """As shown: the directory's name, and the adapters'."""
+        """The name that is shown: the directory's, and the adapters'."""
         uses = [AdapterUse(self.adapter)] if isinstance(self.adapter, Path) else self.adapter or ()
         return " + ".join([self.directory.absolute().name, *map(str, uses)])
 
@@ -64,11 +64,11 @@ class Evaluated:
     text: str
     length: int
     size_bytes: int
-    """Of the model's parameters in memory."""
+    """The size of the model's parameters in memory."""
     quality: Quality
     """A `Comparison` where there is a reference."""
     peak_memory_bytes: int
-    """Of MLX's arrays."""
+    """The peak of MLX's arrays."""
 
 
 @long_job("the evaluation", "shorter rows")
@@ -97,21 +97,21 @@ def evaluate(
     mx.reset_peak_memory()
     if reference is None:
         loaded = model.load()
-        found: Quality = measure(loaded.network, _rows(loaded, texts, measuring), on_progress=on_progress)
+        quality: Quality = measure(loaded.network, _rows(loaded, texts, measuring), on_progress=on_progress)
     else:
         kept, tokenizer = _run_reference(reference, texts, measuring, on_progress)
         with kept:
             loaded = model.load()
             check_same_tokenizer(loaded.tokenizer, tokenizer, model.name, reference.name)
             _check_context(loaded, measuring.length)
-            found = compare(kept, loaded.network, on_progress=on_progress)
+            quality = compare(kept, loaded.network, on_progress=on_progress)
     return Evaluated(
         model=model.name,
         reference=reference.name if reference is not None else None,
         text=SHIPPED if text is None else str(text),
         length=measuring.length,
         size_bytes=loaded.size_bytes,
-        quality=found,
+        quality=quality,
         peak_memory_bytes=mx.get_peak_memory(),
     )
 

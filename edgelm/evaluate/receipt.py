@@ -67,7 +67,7 @@ class QualityReceipt:
 
     @classmethod
     def of(cls, comparison: Comparison, **facts: Any) -> QualityReceipt:
-        """From what was measured; `facts` are the fields that `comparison` does not know."""
+        """Return the receipt of what was measured; `facts` are the fields that `comparison` does not know."""
         return cls(
             tokens=comparison.tokens,
             rows=comparison.rows,
@@ -81,28 +81,30 @@ class QualityReceipt:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; a standard error that is not known is null."""
+        """Return plain values; a standard error that is not known is null."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
         return plain
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> QualityReceipt:
-        """Return what `as_json` wrote; unknown keys of later versions are ignored.
+    def from_json(cls, written: Mapping[str, Any]) -> QualityReceipt:
+        """Return the receipt that `as_json` wrote; unknown keys of later versions are ignored.
 
         Raises:
             FormatError: it is not such a receipt.
         """
         try:
-            read = {name: _estimate(said[name]) for name in _ESTIMATES}
-            by_domain = said.get("kl_by_domain", {})
-            rounded = said.get("rounded_kl")
+            read = {name: _estimate(written[name]) for name in _ESTIMATES}
+            by_domain = written.get("kl_by_domain", {})
+            rounded = written.get("rounded_kl")
             return cls(
-                **_known(cls, said)
+                **_known(cls, written)
                 | read
                 | {
                     "kl_by_domain": {domain: _estimate(item) for domain, item in by_domain.items()},
                     "rounded_kl": None if rounded is None else _estimate(rounded),
-                    "layers": tuple(LayerLoss(**_known(LayerLoss, item)) for item in said.get("layers", ())),
+                    "layers": tuple(
+                        LayerLoss(**_known(LayerLoss, item)) for item in written.get("layers", ())
+                    ),
                 }
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -114,18 +116,18 @@ _ESTIMATES = ("mean_kl", "p99_kl", "top1_agreement", "perplexity", "source_perpl
 
 def quality_of(receipt: Mapping[str, Any]) -> QualityReceipt | None:
     """Return the quality in a manifest's receipt, None if it was not measured. Raises as `from_json` does."""
-    said = receipt.get(KEY)
-    return None if said is None else QualityReceipt.from_json(said)
+    written = receipt.get(KEY)
+    return None if written is None else QualityReceipt.from_json(written)
 
 
-def _known(kind: Any, said: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: Any, written: Mapping[str, Any]) -> dict[str, Any]:
     names = {item.name for item in dataclasses.fields(kind)}
-    return {key: value for key, value in said.items() if key in names}
+    return {key: value for key, value in written.items() if key in names}
 
 
-def _estimate(said: Mapping[str, Any]) -> Estimate:
-    error = said["standard_error"]
-    return Estimate(float(said["value"]), math.nan if error is None else float(error))
+def _estimate(written: Mapping[str, Any]) -> Estimate:
+    error = written["standard_error"]
+    return Estimate(float(written["value"]), math.nan if error is None else float(error))
 
 
 def _plain(value: Any) -> Any:

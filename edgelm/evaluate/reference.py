@@ -41,19 +41,19 @@ class Runner:
         return None if self._cut is None else self._cut.head
 
     def states(self, row: Row) -> mx.array:
-        """Final hidden states [T - 1, D] of all tokens but the last, or their logits [T - 1, V] with no head."""
+        """Return the final hidden states [T - 1, D] of all tokens but the last, or their logits [T - 1, V] with no head."""
         ids = mx.array([row.ids[:-1]])
         states: mx.array = (self._network(ids) if self._cut is None else self._cut.hidden(ids))[0]
         mx.eval(states)
         return states
 
     def logits(self, row: Row) -> Pieces:
-        """Logits of every position of `row` that predicts a scored token."""
+        """Return the logits of every position of `row` that predicts a scored token."""
         return logits_of(self.states(row), self.head, row)
 
 
 def logits_of(states: mx.array, head: Head | None, row: Row) -> Pieces:
-    """Logits of the scored positions, made of `states`, about 64 MB of them at a time."""
+    """Return the logits of the scored positions, made of `states`, about 64 MB of them at a time."""
     at, stop = row.scored_from - 1, len(row.ids) - 1
     step = 1  # of the first piece: one position says how large a vocabulary is
     while at < stop:
@@ -92,11 +92,11 @@ class Reference:
     @classmethod
     def of_states(cls, rows: Sequence[Row], states: Iterable[mx.array], head: Head) -> Reference:
         """Return a reference whose final hidden states [T - 1, D] of each row come from elsewhere: a streamed model."""
-        made = cls.__new__(cls)
-        made._prepare(rows, head, _KEPT_BYTES)
+        reference = cls.__new__(cls)
+        reference._prepare(rows, head, _KEPT_BYTES)
         for of_row in states:
-            made._keep(of_row)
-        return made
+            reference._keep(of_row)
+        return reference
 
     def _prepare(self, rows: Sequence[Row], head: Head | None, kept_bytes: int) -> None:
         self.rows = tuple(rows)
@@ -107,7 +107,7 @@ class Reference:
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     def logits(self, index: int) -> Pieces:
-        """Logits of every position of row `index` that predicts a scored token."""
+        """Return the logits of every position of row `index` that predicts a scored token."""
         row = self.rows[index]
         if self._runner is not None:
             return self._runner.logits(row)

@@ -36,7 +36,7 @@ class Row:
 
 
 def held_out_rows(tokenizer: Any, measuring: Measuring) -> list[Row]:
-    """Rows of the shipped held-out text, as many of each domain as there are, drawn with the seed.
+    """Return the rows of the shipped held-out text, as many of each domain as there are, drawn with the seed.
 
     A row of the text holds no two languages more than the text itself does. With `tokens` 0, all of it.
 
@@ -77,7 +77,7 @@ def _shares(there: dict[str, int], wanted: int) -> dict[str, int]:
 
 
 def text_rows(tokenizer: Any, texts: Iterable[tuple[str, str]], measuring: Measuring) -> list[Row]:
-    """Rows that go through (name, text) pairs in order and predict every token once, up to `tokens`.
+    """Return the rows that go through (name, text) pairs in order and predict every token once, up to `tokens`.
 
     A row repeats the last half of the one before as context, so that no token is predicted from less than
     half a row, beginnings of texts apart.

@@ -32,7 +32,7 @@ class Estimate:
 
 
 def mean_estimate(sums: Sequence[float], counts: Sequence[int]) -> Estimate:
-    """Mean over all tokens of what sums to `sums` over rows of `counts` tokens."""
+    """Return the mean over all tokens of what sums to `sums` over rows of `counts` tokens."""
     total, tokens = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     mean = float(total.sum() / tokens.sum())
     if len(total) < 2:

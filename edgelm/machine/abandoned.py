@@ -22,7 +22,7 @@ def abandon(thread: threading.Thread) -> None:
 
 
 def is_any_alive(wait_s: float = 0.0) -> bool:
-    """Whether one of them still works, after it was given `wait_s` to end."""
+    """Return whether one of them still works, after it was given `wait_s` to end."""
     for thread in list(_threads):
         if thread.is_alive():
             thread.join(wait_s)

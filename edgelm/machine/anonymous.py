@@ -19,7 +19,7 @@ _SHORTEST = 3
 
 
 def anonymous(value: Any) -> Any:
-    """`value`, of JSON's own types, with every text in it made anonymous."""
+    """Return `value`, of JSON's own types, with every text in it made anonymous."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, dict):
@@ -43,13 +43,13 @@ def _text(text: str) -> str:
 def _names() -> list[str]:
     """The user's and the host's, the longest first."""
     host = platform.node()
-    found = {host, host.partition(".")[0], os.environ.get("USER", ""), os.environ.get("LOGNAME", "")}
+    names = {host, host.partition(".")[0], os.environ.get("USER", ""), os.environ.get("LOGNAME", "")}
     try:
         account = pwd.getpwuid(os.getuid())
     except KeyError:  # a container's user without an entry
         pass
     else:
-        found |= {account.pw_name, account.pw_gecos.partition(",")[0]}
+        names |= {account.pw_name, account.pw_gecos.partition(",")[0]}
     return sorted(
-        (name for name in found if len(name) >= _SHORTEST and name != "root"), key=len, reverse=True
+        (name for name in names if len(name) >= _SHORTEST and name != "root"), key=len, reverse=True
     )

@@ -12,7 +12,7 @@ import time
 
 
 def passed_s() -> float:
-    """Seconds since some moment, those asleep included; never less than before."""
+    """Return the seconds since some moment, those asleep included; never less than before."""
     if sys.platform == "darwin":
         return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
     if sys.platform == "linux":

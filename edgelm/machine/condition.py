@@ -1,4 +1,4 @@
-"""In what condition a machine is while something is measured on it: system build, power, heat, and how float32 is multiplied.
+"""The condition of a machine while something is measured on it: system build, power, heat, and how float32 is multiplied.
 
 Parsers are pure functions of what macOS's tools print.
 """
@@ -19,7 +19,7 @@ BATTERY = ("/usr/bin/pmset", "-g", "batt")
 THERMAL = ("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel")
 
 _THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
-"""Of `com.apple.system.thermalpressurelevel` on macOS (OSThermalNotification.h)."""
+"""Levels of `com.apple.system.thermalpressurelevel` on macOS (OSThermalNotification.h)."""
 _POWER_MODES = ("automatic", "low power", "high power")
 
 
@@ -37,13 +37,13 @@ class Condition:
     """Whether float32 products may be TF32 on hardware that has it."""
 
     def line(self) -> str:
-        """Return all of it on one line."""
+        """Return the whole condition on one line."""
         tf32 = "allowed" if self.tf32 else "off"
         return f"{self.system}; power {self.power}; thermal pressure {self.thermal}; TF32 {tf32}"
 
 
 def condition() -> Condition:
-    """Return the condition now."""
+    """Return the condition that the machine is in now."""
     if sys.platform != "darwin":
         system = f"{platform.system()} {platform.release()}"
         return Condition(system, "unknown", "unknown", uses_tf32())
@@ -53,7 +53,7 @@ def condition() -> Condition:
 
 
 def parse_sw_vers(text: str) -> str | None:
-    """`sw_vers`: "macOS 26.1 (25B78)"."""
+    """Return the system that `sw_vers` prints: "macOS 26.1 (25B78)"."""
     facts = dict(re.findall(r"^(\w+):\s*(.+?)\s*$", text, re.MULTILINE))
     if "ProductVersion" not in facts:
         return None
@@ -61,24 +61,24 @@ def parse_sw_vers(text: str) -> str | None:
 
 
 def parse_power_mode(text: str) -> str:
-    """`pmset -g`: its `powermode` (0, 1, 2), or `lowpowermode` on Macs that have no high one."""
-    found = re.search(r"^\s*powermode\s+(\d)", text, re.MULTILINE) or re.search(
+    """Return the power mode in `pmset -g`: its `powermode` (0, 1, 2), or `lowpowermode` on Macs that have no high one."""
+    match = re.search(r"^\s*powermode\s+(\d)", text, re.MULTILINE) or re.search(
         r"^\s*lowpowermode\s+([01])", text, re.MULTILINE
     )
-    return _named(_POWER_MODES, found[1] if found else None)
+    return _named(_POWER_MODES, match[1] if match else None)
 
 
 def parse_source(text: str) -> str:
-    """`pmset -g batt`: "battery" or "mains"."""
+    """Return where power comes from by `pmset -g batt`: "battery" or "mains"."""
     if "'Battery Power'" in text:
         return "battery"
     return "mains" if "'AC Power'" in text else "unknown"
 
 
 def parse_thermal(text: str) -> str:
-    """`notifyutil -g com.apple.system.thermalpressurelevel`: the level by its name."""
-    found = re.search(r"thermalpressurelevel\s+(\d+)", text)
-    return _named(_THERMAL_LEVELS, found[1] if found else None)
+    """Return the name of the level that `notifyutil -g com.apple.system.thermalpressurelevel` prints."""
+    match = re.search(r"thermalpressurelevel\s+(\d+)", text)
+    return _named(_THERMAL_LEVELS, match[1] if match else None)
 
 
 def _named(names: tuple[str, ...], number: str | None) -> str:

@@ -60,10 +60,7 @@ class ProcessLock:
 
 
 def holder(path: Path) -> int | None:
-    """Return the number of the living process that holds the lock in `path`.
-
-    0 where it has not said it yet, None where none does.
-    """
+    """Return the process number of who holds the lock in `path`: 0 where it is not written yet, None where nobody does."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:

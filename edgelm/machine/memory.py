@@ -40,13 +40,13 @@ def _available_on_linux(physical: int) -> Memory:
 
 
 def parse_meminfo(text: str) -> int | None:
-    """Bytes of `MemAvailable` in /proc/meminfo."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    """Return the bytes of `MemAvailable` in /proc/meminfo."""
+    match = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def bound_by_cgroup(memory: Memory, root: Path) -> Memory:
-    """`memory` within the limits of a control group, version 2 or 1, mounted at `root`."""
+    """Return `memory` within the limits of a control group, version 2 or 1, mounted at `root`."""
     for limit_file, usage_file in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -73,7 +73,7 @@ def _available_on_macos(physical: int) -> int:
 
 
 def parse_vm_stat(text: str) -> int | None:
-    """Bytes that macOS could hand out without swapping: free, inactive, speculative and purgeable pages."""
+    """Return the bytes that macOS could hand out without swapping: free, inactive, speculative and purgeable pages."""
     page = re.search(r"page size of (\d+) bytes", text)
     counts = dict(re.findall(r"^Pages (\w+):\s+(\d+)\.", text, re.MULTILINE))
     if page is None or "free" not in counts:

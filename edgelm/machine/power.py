@@ -86,5 +86,5 @@ def sleep_allowed() -> Iterator[None]:
 
 
 def is_held() -> bool:
-    """Whether this process keeps the Mac awake now."""
+    """Return whether this process keeps the Mac awake now."""
     return _assertion.is_held

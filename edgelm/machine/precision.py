@@ -17,5 +17,5 @@ def full_float32() -> None:
 
 
 def uses_tf32() -> bool:
-    """Whether float32 products may be TF32, on hardware that has it (MLX's default is yes)."""
+    """Return whether float32 products may be TF32, on hardware that has it (MLX's default is yes)."""
     return os.environ.get(VARIABLE, "1") != "0"

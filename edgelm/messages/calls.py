@@ -21,7 +21,7 @@ def read_calls(value: Any, field: str) -> list[dict[str, Any]]:
 
 
 def read_call(call: Any, field: str) -> dict[str, Any]:
-    """Return one call.
+    """Check one call and return it, its arguments an object.
 
     Raises:
         MessageError: it has no name, or arguments that are no object.
@@ -39,7 +39,7 @@ def read_call(call: Any, field: str) -> dict[str, Any]:
 
 
 def read_arguments(value: Any, field: str) -> dict[str, Any]:
-    """OpenAI writes them as the text of an object, and templates want the object.
+    """Return the arguments of a call as the object that templates want; OpenAI writes them as its text.
 
     Raises:
         MessageError: neither.
@@ -57,7 +57,7 @@ def read_arguments(value: Any, field: str) -> dict[str, Any]:
 
 
 def read_tools(value: Any, field: str = "tools") -> tuple[dict[str, Any], ...]:
-    """Functions that the model may call: a list of objects, none if there is none.
+    """Return the functions that the model may call, each an object; none if there is none.
 
     Raises:
         MessageError: naming the field inside.

@@ -18,7 +18,7 @@ REASONING_NAMES = ("reasoning_content", "reasoning", "thinking", "thought")
 
 
 def read_content(value: Any, field: str, *, may_lack: bool) -> tuple[str, str]:
-    """`(text, thinking)` of a content that is text or a list of parts.
+    """Return `(text, thinking)` of a content that is text or a list of parts.
 
     Args:
         may_lack: null is no content instead of an error.
@@ -30,11 +30,11 @@ def read_content(value: Any, field: str, *, may_lack: bool) -> tuple[str, str]:
         return "", ""
     if not isinstance(value, (list, tuple)):
         return read_text(value, field), ""
-    said: dict[str, list[str]] = {"text": [], "thinking": []}
+    texts: dict[str, list[str]] = {"text": [], "thinking": []}
     for index, part in enumerate(value):
         kind, text = _read_part(part, f"{field}[{index}]")
-        said[kind].append(text)
-    return "".join(said["text"]), "".join(said["thinking"])
+        texts[kind].append(text)
+    return "".join(texts["text"]), "".join(texts["thinking"])
 
 
 def _read_part(part: Any, field: str) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def _read_thinking(part: Mapping[str, Any], kind: str, field: str) -> str:
     key = next((name for name in (kind, "text", "content") if part.get(name) is not None), kind)
     inner = part.get(key)
     if isinstance(inner, (list, tuple)):
-        return "".join(_read_part(one, f"{field}.{key}[{i}]")[1] for i, one in enumerate(inner))
+        return "".join(_read_part(item, f"{field}.{key}[{i}]")[1] for i, item in enumerate(inner))
     return read_text(inner, f"{field}.{key}")
 
 

@@ -52,7 +52,7 @@ def _rows_of(value: Any) -> Any:
 
 
 def read_turns(value: Iterable[Any], field: str = "messages") -> list[dict[str, Any]]:
-    """Messages of any iterable, none among them.
+    """Return the messages of any iterable, which may be empty.
 
     Raises:
         MessageError: as `read_messages`; and for text or one message alone.
@@ -63,7 +63,7 @@ def read_turns(value: Iterable[Any], field: str = "messages") -> list[dict[str, 
 
 
 def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict[str, Any]:
-    """Return one message.
+    """Check one message and return it in the form that chat templates expect.
 
     Raises:
         MessageError: naming the field inside.
@@ -74,10 +74,10 @@ def read_message(value: Any, field: str, *, or_keys: Keys | None = None) -> dict
     }
     message["role"] = _read_role(value, field, or_keys)
     _read_calls_into(message, value, field)
-    said = _content_of(value, field, or_keys)
+    content = _content_of(value, field, or_keys)
     reasoning = read_reasoning(value, field)
     may_lack = "tool_calls" in message or reasoning is not None
-    message["content"], thinking = read_content(said, f"{field}.content", may_lack=may_lack)
+    message["content"], thinking = read_content(content, f"{field}.content", may_lack=may_lack)
     if reasoning or thinking:
         message["reasoning_content"] = reasoning or thinking
     for name in _NAMES:
@@ -92,9 +92,9 @@ def _as_answer(value: Mapping[str, Any], field: str, or_keys: Keys | None) -> Ma
     if value.get(role) not in _CALLING:
         return value
     key = "content" if "content" in value or or_keys is None else or_keys[1]
-    said, at = value.get(key), f"{field}.{key}"
-    is_list = isinstance(said, list) or (isinstance(said, str) and said.lstrip().startswith("["))
-    calls = read_calls(said if is_list else [said], at)
+    content, at = value.get(key), f"{field}.{key}"
+    is_list = isinstance(content, list) or (isinstance(content, str) and content.lstrip().startswith("["))
+    calls = read_calls(content if is_list else [content], at)
     rest = {name: item for name, item in value.items() if name not in (role, key)}
     return {**rest, "role": "assistant", "content": None, "tool_calls": calls}
 

@@ -27,7 +27,7 @@ class MessageError(OptionError):
 
 
 def read_list(value: Any, field: str) -> list[Any]:
-    """Return a list, or the JSON text of one, as a CSV cell holds it.
+    """Return `value` as a list; it may be the JSON text of one, as a CSV cell holds it.
 
     Raises:
         MessageError: something else.
@@ -43,7 +43,7 @@ def read_list(value: Any, field: str) -> list[Any]:
 
 
 def read_object(value: Any, field: str, expected: str = "an object") -> Mapping[str, Any]:
-    """Return an object, or the JSON text of one, as tables hold objects of different keys.
+    """Return `value` as an object; it may be the JSON text of one, as tables hold objects of different keys.
 
     Raises:
         MessageError: something else.
@@ -59,7 +59,7 @@ def read_object(value: Any, field: str, expected: str = "an object") -> Mapping[
 
 
 def read_text(value: Any, field: str) -> str:
-    """Return a text.
+    """Return `value` if it is text.
 
     Raises:
         MessageError: something else, or not valid Unicode.
@@ -76,7 +76,7 @@ def read_text(value: Any, field: str) -> str:
 
 
 def describe(value: Any) -> str:
-    """Return a value in a few words: "null", "a list of 3", "the number 7"."""
+    """Describe a value in a few words: "null", "a list of 3", "the number 7"."""
     if value is None:
         return "null"
     if isinstance(value, bool):

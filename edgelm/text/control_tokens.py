@@ -44,8 +44,8 @@ def find_control_tokens(text: str, tokenizer: Any = None, *, is_answer: bool = F
     """
     pattern = _WELL_KNOWN if tokenizer is None else _pattern(tokenizer)
     own = _own_marks(tokenizer) if is_answer and tokenizer is not None else ()
-    found = pattern.findall(text) if pattern is not None else []
-    return [token for token in dict.fromkeys(found) if token not in own]
+    spelled = pattern.findall(text) if pattern is not None else []
+    return [token for token in dict.fromkeys(spelled) if token not in own]
 
 
 def guard_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
@@ -66,23 +66,23 @@ def guard_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> lis
 
 
 def guard(value: Any, tokenizer: Any) -> Any:
-    """Return the same of any JSON value, such as the description of a tool."""
+    """Return any JSON value, such as the description of a tool, with the control tokens that it spells between marks."""
     pattern = _pattern(tokenizer)
     return value if pattern is None else _guarded(value, pattern, ())
 
 
 def is_guarded(text: str) -> bool:
-    """Whether a rendered text holds any."""
+    """Return whether a rendered text holds marks."""
     return _OPEN in text and _GUARDED.search(text) is not None
 
 
 def unguarded(text: str) -> str:
-    """Return a rendered text as people read it."""
+    """Return a rendered text without the marks, as people read it."""
     return _GUARDED.sub(r"\1", text)
 
 
 def encode_guarded(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a rendered text; what stands between marks is plain text.
+    """Return the token ids of a rendered text; what stands between marks is plain text.
 
     The template's own control tokens cut the text, as they do in the tokenizer; the pieces that hold marks are encoded by
     themselves, so that words around a mark have the tokens that they have in any text.
@@ -102,11 +102,11 @@ def encode_guarded(tokenizer: Any, text: str) -> list[int]:
 
 def _pieces(text: str, pattern: re.Pattern[str]) -> list[str]:
     """Stretches with marks, and stretches without, cut at control tokens outside the marks."""
-    spans = [found.span() for found in _GUARDED.finditer(text)]
+    spans = [match.span() for match in _GUARDED.finditer(text)]
     cuts = [
-        found.span()
-        for found in pattern.finditer(text)
-        if not any(begin < found.start() and found.end() < end for begin, end in spans)
+        match.span()
+        for match in pattern.finditer(text)
+        if not any(begin < match.start() and match.end() < end for begin, end in spans)
     ]
     pieces, at = [], 0
     for begin, end in spans:
@@ -121,7 +121,7 @@ def _pieces(text: str, pattern: re.Pattern[str]) -> list[str]:
 def _guarded(value: Any, pattern: re.Pattern[str], kept: Sequence[str]) -> Any:
     if isinstance(value, str):
         return pattern.sub(
-            lambda found: found[0] if found[0] in kept else f"{_OPEN}{found[0]}{_CLOSE}", value
+            lambda match: match[0] if match[0] in kept else f"{_OPEN}{match[0]}{_CLOSE}", value
         )
     if isinstance(value, Mapping):
         return {key: item if key in _KEPT else _guarded(item, pattern, kept) for key, item in value.items()}
@@ -143,6 +143,6 @@ def _pattern(tokenizer: Any) -> re.Pattern[str] | None:
         if tokenizer not in _patterns:
             added = tokenizer.added_tokens_decoder.values()
             special = sorted({entry.content for entry in added if entry.special}, key=len, reverse=True)
-            found = [text for text in special if text.strip()]
-            _patterns[tokenizer] = re.compile("|".join(map(re.escape, found))) if found else None
+            texts = [text for text in special if text.strip()]
+            _patterns[tokenizer] = re.compile("|".join(map(re.escape, texts))) if texts else None
         return _patterns[tokenizer]

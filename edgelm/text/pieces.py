@@ -19,7 +19,7 @@ class Pieces:
         self._known: dict[int, str] = {}
 
     def of(self, token: int) -> str:
-        """Return the text of `token`."""
+        """Return the text that `token` adds behind other text."""
         if token not in self._known:
             whole = self._decode([*self._before, token])
             is_behind = whole.startswith(self._head)

@@ -21,7 +21,7 @@ Message = Mapping[str, Any]
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of plain text, with the tokenizer's own BOS, never two of it.
+    """Return the token ids of plain text, with the tokenizer's own BOS, never two of it.
 
     Raises:
         PromptError: text that is not valid Unicode.
@@ -39,7 +39,7 @@ def encode_chat(
     enable_thinking: bool | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[int]:
-    """Token ids of a conversation, rendered in full and open for the assistant's reply.
+    """Return the token ids of a conversation, rendered in full and open for the assistant's reply.
 
     Args:
         tokenizer: mlx-lm's TokenizerWrapper.
@@ -64,7 +64,7 @@ def encode_begun(
     thinking: str = "",
     enable_thinking: bool | None = None,
 ) -> list[int]:
-    """Token ids of a conversation and the first words of its next answer, which is left open to go on.
+    """Return the token ids of a conversation and the first words of its next answer, which is left open to go on.
 
     Args:
         begun: what of the answer is there.
@@ -112,7 +112,7 @@ def render_chat(
 
 
 def encode_rendered(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of what `render_chat` wrote, which brings its own special tokens."""
+    """Return the token ids of what `render_chat` wrote, which brings its own special tokens."""
     return encode_guarded(tokenizer, text)
 
 

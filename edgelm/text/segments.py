@@ -73,7 +73,7 @@ class Segmenter:
         self._form: CallForm | None = None
         self._has_begun = False
         self._plain_answer = plain_answer
-        self._said: set[State] = set()
+        self._spoken: set[State] = set()
         self._is_first = True
         # Everything so far, while it may still turn out to be calls without marks around them.
         self._bare: str | None = "" if tools and self._family.takes_bare_calls and not plain_answer else None
@@ -83,33 +83,33 @@ class Segmenter:
         self._at_start = False
 
     def add(self, token: int) -> list[Segment | ToolCall]:
-        """Return what is certain now that `token` has come."""
-        found: list[Segment | ToolCall] = []
+        """Return the segments and calls that are certain now that `token` has come."""
+        parts: list[Segment | ToolCall] = []
         self._waiting.append(token)
         while self._waiting:
             marker = self._match()
             if marker == "partly":
-                return found
+                return parts
             if marker is None:
-                found += self._text(self._decoder.add(self._waiting.pop(0)))
+                parts += self._text(self._decoder.add(self._waiting.pop(0)))
             else:
                 self._waiting.clear()
-                found += self._leave() + self._switch(marker)
-        return found
+                parts += self._leave() + self._switch(marker)
+        return parts
 
     def finish(self) -> list[Segment | ToolCall]:
-        """Return what was held back, and a tool call that the end of the reply completes."""
-        found: list[Segment | ToolCall] = []
+        """Return the segments that were held back, and a tool call that the end of the reply completes."""
+        parts: list[Segment | ToolCall] = []
         for token in self._waiting:
-            found += self._text(self._decoder.add(token))
-        found += self._leave()
+            parts += self._text(self._decoder.add(token))
+        parts += self._leave()
         if self._state == "tool_call":
-            found += self._calls(closed=self._family.is_harmony or not self._active)
+            parts += self._calls(closed=self._family.is_harmony or not self._active)
         if self._state == "header" and self._given is not None:
             # No message began: it is not harmony that the model writes.
             text, self._header = self._header.removeprefix(self._given), ""
-            return [*found, Segment(text, "answer")] if text and not text.lstrip().startswith("<|") else found
-        return found + self._end_of_bare()
+            return [*parts, Segment(text, "answer")] if text and not text.lstrip().startswith("<|") else parts
+        return parts + self._end_of_bare()
 
     def _match(self) -> Marker | Literal["partly"] | None:
         partly = False
@@ -121,18 +121,18 @@ class Segmenter:
 
     def _text(self, piece: str) -> list[Segment | ToolCall]:
         """Pass text on, switching at markers that are plain text."""
-        found = self._segment(self._matcher.add(piece))
+        parts = self._segment(self._matcher.add(piece))
         while self._matcher.matched is not None:
             marker = next(m for m in self._active if m.text == self._matcher.matched)
             rest = self._matcher.rest
-            found += self._switch(marker, fresh=False)
-            found += self._segment(self._matcher.add(rest))
-        return found
+            parts += self._switch(marker, fresh=False)
+            parts += self._segment(self._matcher.add(rest))
+        return parts
 
     def _leave(self) -> list[Segment | ToolCall]:
         """The text still held in the decoder and the matcher."""
-        found = self._text(self._decoder.finish())
-        return found + self._segment(self._matcher.finish())
+        parts = self._text(self._decoder.finish())
+        return parts + self._segment(self._matcher.finish())
 
     def _segment(self, text: str) -> list[Segment | ToolCall]:
         if self._state == "header":
@@ -154,8 +154,8 @@ class Segmenter:
         is_first, self._is_first = self._is_first, False
         if not (is_first and self._family.is_harmony) or self._state not in ("answer", "thinking"):
             return []
-        again = self._state in self._said
-        self._said.add(self._state)
+        again = self._state in self._spoken
+        self._spoken.add(self._state)
         return [Segment("\n\n", self._state)] if again else []
 
     def _hold(self, text: str) -> list[Segment | ToolCall]:
@@ -177,9 +177,9 @@ class Segmenter:
     def _switch(self, marker: Marker, *, fresh: bool = True) -> list[Segment | ToolCall]:
         if self._form is not None and self._form.keeps_marks:
             self._call += marker.text
-        found = self._calls(closed=True) if self._state == "tool_call" else []
+        parts = self._calls(closed=True) if self._state == "tool_call" else []
         if marker.leads_to == "tool_call":
-            found = self._let_go() if self._bare is not None else found
+            parts = self._let_go() if self._bare is not None else parts
         state, self._form = marker.leads_to, marker.form
         if marker.leads_to == "header":
             self._header, self._given = marker.text, None
@@ -188,7 +188,7 @@ class Segmenter:
         self._enter(state, fresh=fresh)
         if marker.form is not None and marker.form.keeps_marks:
             self._call = marker.text
-        return found
+        return parts
 
     def _begin_message(self) -> State:
         header, self._header = read_header(self._header), ""
@@ -218,10 +218,10 @@ class Segmenter:
         text, self._call = self._call, ""
         if self._form is None:
             return []
-        found = parse_tool_calls(self._form.read, text, self._tools)
-        if not closed and found[0].error is not None:
+        calls = parse_tool_calls(self._form.read, text, self._tools)
+        if not closed and calls[0].error is not None:
             return [ToolCall("", {}, text, error="the reply ended inside the call")]
-        return list(found)
+        return list(calls)
 
 
 def _harmony_call(function: str, text: str, _: Any) -> list[dict[str, Any]]:

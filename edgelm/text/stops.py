@@ -19,13 +19,13 @@ def as_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(stops, bytes | Mapping) or not isinstance(stops, Iterable):
         raise OptionError(f"stop is {stops!r}, expected text, or several texts")
-    found = (stops,) if isinstance(stops, str) else tuple(stops)
-    for stop in found:
+    texts = (stops,) if isinstance(stops, str) else tuple(stops)
+    for stop in texts:
         if not isinstance(stop, str):
             raise OptionError(f"stop string is {stop!r}, expected text")
         if not stop:
             raise OptionError("stop string is empty, expected at least one character")
-    return found
+    return texts
 
 
 class StopMatcher:
@@ -48,9 +48,9 @@ class StopMatcher:
             self.rest += text
             return ""
         text = self._held + text
-        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            end, start, self.matched = min(found)
+        matches = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if matches:
+            end, start, self.matched = min(matches)
             self._held, self.rest = "", text[end:]
             return text[:start]
         cut = len(text) - self._tail(text)
@@ -58,7 +58,7 @@ class StopMatcher:
         return text[:cut]
 
     def finish(self) -> str:
-        """Return the text held back: no stop string came of it."""
+        """Return the text that was held back: it became no stop string."""
         held, self._held = self._held, ""
         return held
 

@@ -135,8 +135,8 @@ class _Cleaner:
 
 def _byte_tokens(tokenizer: Any) -> frozenset[int]:
     unknown = tokenizer.unk_token_id
-    found = (tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in range(256))
-    return frozenset(token for token in found if token is not None and token != unknown)
+    ids = (tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in range(256))
+    return frozenset(token for token in ids if token is not None and token != unknown)
 
 
 def _cleans_up(tokenizer: Any) -> bool:

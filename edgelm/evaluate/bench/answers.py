@@ -29,7 +29,7 @@ _DRAWN = {"temperature": 0.8, "top_p": 0.95, "seed": 1}
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """Yield each kind of answer beside a plain one; what the model's tokenizer cannot do is noted in `rig.skipped`."""
+    """Yield a case for each kind of answer beside a plain one; what the tokenizer cannot do is noted in `rig.skipped`."""
     prompt = encode_text(rig.ready.loaded.tokenizer, OPEN_ENDED)
     for name, settings in _KINDS:
         try:
@@ -42,7 +42,7 @@ def measure(rig: Rig) -> Iterator[Case]:
 
 
 def longest_prompt(rig: Rig) -> int:
-    """Tokens that the case needs."""
+    """Return the tokens that the case needs."""
     return len(encode_text(rig.ready.loaded.tokenizer, OPEN_ENDED)) + rig.options.new_tokens + 1
 
 
@@ -60,10 +60,10 @@ def _measure(rig: Rig, prompt: list[int], name: str, settings: dict[str, Any]) -
         layers = peer.filled_cache(rig.network, prompt[:-1])
         sides["mlx-lm"] = lambda: peer.decode_tokens_per_s(rig.network, layers, prompt[-1:], new_tokens)
     sides["edgelm"]()  # what is compiled, or learnt of a grammar, is not measured
-    found = rig.by_turns(sides)
+    spreads = rig.by_turns(sides)
     return Case(
-        f"decode {new_tokens}, {name}", "token/s", found["edgelm"], without=found["plain"], without_what="plain",
-        peer=found.get("mlx-lm"),
+        f"decode {new_tokens}, {name}", "token/s", spreads["edgelm"], without=spreads["plain"], without_what="plain",
+        peer=spreads.get("mlx-lm"),
     )  # fmt: skip
 
 
@@ -85,9 +85,9 @@ def _drawn_batch(rig: Rig) -> Case:
         "greedy": lambda: _together(rig, prompts, plain),
     }
     sides["edgelm"]()
-    found = rig.by_turns(sides)
+    spreads = rig.by_turns(sides)
     return Case(
-        f"{len(prompts)} prompts at once, drawn", "token/s", found["edgelm"], without=found["greedy"],
+        f"{len(prompts)} prompts at once, drawn", "token/s", spreads["edgelm"], without=spreads["greedy"],
         without_what="greedy",
     )  # fmt: skip
 

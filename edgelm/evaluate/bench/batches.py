@@ -17,7 +17,7 @@ from edgelm.units import count
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """Yield the questions together, one by one, and by the peer."""
+    """Yield the case of the questions answered together, beside one by one and by the peer."""
     loaded = rig.ready.loaded
     prompts = [encode_text(loaded.tokenizer, text) for text in QUESTIONS]
     new_tokens = rig.options.new_tokens
@@ -40,15 +40,15 @@ def measure(rig: Rig) -> Iterator[Case]:
 
         sides["mlx-lm"] = peer.batch(loaded.network, loaded.tokenizer, prompts, new_tokens)
     together()  # finds out what the network can compute together
-    found = rig.by_turns(sides)
+    spreads = rig.by_turns(sides)
     name = f"{count(len(prompts), 'prompt')} at once, {count(new_tokens, 'token')} each at most"
     yield Case(
         name,
         "token/s",
-        found["edgelm"],
-        without=found["one by one"],
+        spreads["edgelm"],
+        without=spreads["one by one"],
         without_what="one by one",
-        peer=found.get("mlx-lm"),
+        peer=spreads.get("mlx-lm"),
     )
 
 

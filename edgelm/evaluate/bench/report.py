@@ -30,7 +30,7 @@ class Spread:
 
     @classmethod
     def of(cls, figures: Sequence[float]) -> Spread:
-        """Of one figure for each repeat."""
+        """Return the spread of one figure for each repeat."""
         return cls(statistics.median(figures), min(figures), max(figures))
 
 
@@ -44,10 +44,10 @@ class Case:
     without: Spread | None = None
     """edgelm without what the case is about."""
     without_what: str = ""
-    """How that is called: "computed again", "one by one"."""
+    """What that is called: "computed again", "one by one"."""
     peer: Spread | None = None
     note: str = ""
-    """What is wrong with it, if anything."""
+    """What is wrong with the measurement, if anything."""
 
     def gain_over(self, other: Spread | None) -> float | None:
         """Return how many times better edgelm is, by the medians; above 1 favours edgelm, whatever the unit."""
@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured; nothing that names a person or a host."""
+    """The machine that was measured on; nothing names a person or a host."""
 
     chip: str
     backend: str
@@ -70,7 +70,7 @@ class Machine:
 
     @classmethod
     def of(cls, device: Device) -> Machine:
-        """Return this one."""
+        """Return the machine that this process runs on."""
         system = f"{platform.system()} {platform.release()} {platform.machine()}"
         return cls(
             device.chip, device.backend, device.memory_bytes, device.cpu_cores, system, device.has_fast_blas
@@ -83,9 +83,9 @@ class BenchedModel:
 
     name: str
     fingerprint: str
-    """Of the weights and the config, see `edgelm.zoo.weights.fingerprint`."""
+    """The fingerprint of the weights and the config, see `edgelm.zoo.weights.fingerprint`."""
     size_bytes: int
-    """In memory."""
+    """Bytes in memory."""
     dtype: str
     quantization: dict[str, Any] | None
     """As config.json has it."""
@@ -95,7 +95,7 @@ class BenchedModel:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """The whole."""
+    """Everything that a benchmark measured: the machine, the versions, and the cases."""
 
     machine: Machine
     model: BenchedModel
@@ -111,16 +111,16 @@ class BenchReport:
     created: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def as_json(self) -> dict[str, Any]:
-        """With the ratios beside the figures."""
-        said = {"format": FORMAT, **dataclasses.asdict(self)}
-        for case, row in zip(self.cases, said["cases"], strict=True):
+        """Return the report as JSON types, with the ratios beside the figures."""
+        report = {"format": FORMAT, **dataclasses.asdict(self)}
+        for case, row in zip(self.cases, report["cases"], strict=True):
             row["gain_over_without"] = case.gain_over(case.without)
             row["gain_over_peer"] = case.gain_over(case.peer)
-        return said
+        return report
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the speed."""
+    """Return the versions of what decides the speed, by package."""
     return {
         "edgelm": __version__,
         "mlx": version("mlx"),

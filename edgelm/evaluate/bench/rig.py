@@ -20,7 +20,7 @@ from edgelm.runtime.requests import Request
 _SEED = 0
 
 Sides = Mapping[str, Callable[[], float]]
-"""By name, what measures one figure."""
+"""What measures one figure, by the name of the side."""
 
 
 class Rig:
@@ -46,7 +46,7 @@ class Rig:
         return self.options.compare is not None
 
     def tokens(self, count: int) -> list[int]:
-        """Random ones, other ones each time."""
+        """Return `count` random token ids, other ones each time."""
         return [self._random.randrange(self.ready.loaded.vocab_size) for _ in range(count)]
 
     def generate(
@@ -67,9 +67,9 @@ class Rig:
         return finished
 
     def by_turns(self, sides: Sides) -> dict[str, Spread]:
-        """Return each side's figure over the repeats."""
-        found: dict[str, list[float]] = {name: [] for name in sides}
+        """Return the spread of each side's figure over the repeats."""
+        figures_of: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(self.options.repeats):
             for name, measure in sides.items():
-                found[name].append(measure())
-        return {name: Spread.of(figures) for name, figures in found.items()}
+                figures_of[name].append(measure())
+        return {name: Spread.of(figures) for name, figures in figures_of.items()}

@@ -13,24 +13,24 @@ NEW_TOKENS = 128
 
 
 def measure(rig: Rig) -> Iterator[Case]:
-    """Yield both kinds of text."""
+    """Yield a case for text that repeats the prompt and one for text that does not, with and without guessing."""
     for name, text in (("copying", COPY), ("open-ended", OPEN_ENDED)):
         prompt = encode_text(rig.ready.loaded.tokenizer, text)
         yield _measure(rig, name, prompt)
 
 
 def longest_prompt(rig: Rig) -> int:
-    """Tokens that the case needs."""
+    """Return the tokens that the case needs."""
     tokenizer = rig.ready.loaded.tokenizer
     return max(len(encode_text(tokenizer, text)) for text in (COPY, OPEN_ENDED)) + NEW_TOKENS + 1
 
 
 def _measure(rig: Rig, name: str, prompt: list[int]) -> Case:
-    said: dict[bool, tuple[int, ...]] = {}
+    answers: dict[bool, tuple[int, ...]] = {}
 
     def decode(*, speculation: bool) -> float:
         finished = rig.generate(prompt, NEW_TOKENS, speculation=speculation)
-        said[speculation] = finished.tokens
+        answers[speculation] = finished.tokens
         return finished.usage.decode_tokens_per_s
 
     decode(speculation=True)  # what a step costs by its width is learnt in a first answer
@@ -40,13 +40,13 @@ def _measure(rig: Rig, name: str, prompt: list[int]) -> Case:
 
         layers = peer.filled_cache(rig.network, prompt[:-1])
         sides["mlx-lm"] = lambda: peer.decode_tokens_per_s(rig.network, layers, prompt[-1:], NEW_TOKENS)
-    found = rig.by_turns(sides)
+    spreads = rig.by_turns(sides)
     return Case(
         f"decode {NEW_TOKENS}, {name} text",
         "token/s",
-        found["edgelm"],
-        without=found["plain"],
+        spreads["edgelm"],
+        without=spreads["plain"],
         without_what="not guessing",
-        peer=found.get("mlx-lm"),
-        note="" if said[True] == said[False] else "NOT the same text",
+        peer=spreads.get("mlx-lm"),
+        note="" if answers[True] == answers[False] else "NOT the same text",
     )

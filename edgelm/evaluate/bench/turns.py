@@ -17,7 +17,7 @@ SAID_TOKENS = 32
 """What the new turn adds to the history."""
 
 _LOST_TOKENS = 40
-"""Of the history's end, where a cache cannot be cut back to just any length."""
+"""Tokens at the history's end that may be lost where a cache cannot be cut back to just any length."""
 
 
 SHORTEST_HISTORY = 64
@@ -25,21 +25,21 @@ SHORTEST_HISTORY = 64
 
 
 def history_within(wanted: int, context_length: int | None) -> int:
-    """Tokens of history that leave room for the turn."""
+    """Return the tokens of history that leave room for the turn."""
     return wanted if context_length is None else min(wanted, context_length - SAID_TOKENS - 2)
 
 
 def measure(rig: Rig, history_tokens: int) -> Iterator[Case]:
-    """Yield the turn after `history_tokens` random tokens."""
+    """Yield the case of a turn after `history_tokens` random tokens."""
     history = rig.tokens(history_tokens)
     with tempfile.TemporaryDirectory() as root:
-        found = rig.by_turns(_sides(rig, history, Path(root)))
-    again, peer = found["computed again"], found.get("mlx-lm")
+        spreads = rig.by_turns(_sides(rig, history, Path(root)))
+    again, peer = spreads["computed again"], spreads.get("mlx-lm")
     for name, side in (("next turn", "memory"), ("reopened chat", "disk")):
         yield Case(
             f"first token of {name}, {history_tokens:,} + {SAID_TOKENS} tokens",
             "s",
-            found[side],
+            spreads[side],
             without=again,
             without_what="computed again",
             peer=peer,

@@ -21,9 +21,9 @@ class Chip:
 
     name: str
     generation: int
-    """Of the M line; an A chip has that of the M chip with the same GPU."""
+    """Its number in the M line; an A chip has that of the M chip with the same GPU."""
     bandwidth_bytes_per_s: int
-    """Of the smaller version, where there are two."""
+    """The bandwidth of the smaller version, where there are two."""
     full_bandwidth_bytes_per_s: int
     full: Full | None = None
     """What the version with the full bandwidth is known by; None where there is one version."""
@@ -31,7 +31,7 @@ class Chip:
     def bandwidth_with(
         self, cpu_cores: int | None = None, gpu_cores: int | None = None, memory_gb: float | None = None
     ) -> int:
-        """Bytes per second of the version with what is known of it; the lower figure where that does not say."""
+        """Return the bytes per second of the version with these parts; the lower figure where they do not tell."""
         if self.full is None or self.full.is_met_by(cpu_cores, gpu_cores, memory_gb):
             return self.full_bandwidth_bytes_per_s
         return self.bandwidth_bytes_per_s
@@ -48,7 +48,7 @@ class Full:
     """None where both versions have as many."""
 
     def is_met_by(self, cpu_cores: int | None, gpu_cores: int | None, memory_gb: float | None) -> bool:
-        """Whether what is known of a machine says that it has this version."""
+        """Return whether what is known of a machine says that it has this version."""
         if gpu_cores is not None:
             return gpu_cores >= self.gpu_cores
         if cpu_cores is not None and self.cpu_cores is not None:
@@ -101,8 +101,8 @@ def generation_of(name: str) -> int | None:
     known = find_chip(name)
     if known is not None:
         return known.generation
-    found = re.match(r"(?:apple\s+)?m(\d+)\b", name.strip(), re.IGNORECASE)
-    return int(found[1]) if found else None
+    match = re.match(r"(?:apple\s+)?m(\d+)\b", name.strip(), re.IGNORECASE)
+    return int(match[1]) if match else None
 
 
 def _plain(name: str) -> str:

@@ -17,5 +17,5 @@ def gpu_cores() -> int | None:
 
 def parse_gpu_cores(text: str) -> int | None:
     """Return the number in what `ioreg` prints: `"gpu-core-count" = 40`."""
-    found = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
-    return int(found[1]) if found else None
+    match = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
+    return int(match[1]) if match else None

@@ -30,7 +30,7 @@ HINT = (
 
 
 def is_watchdog(text: str) -> bool:
-    """Whether `text`, an error's or the end of a log, says that macOS ended work on the GPU for the time it took."""
+    """Return whether `text`, an error's or the end of a log, says that macOS ended work on the GPU for the time it took."""
     plain = text.lower()
     return any(known in plain for known in _TEXTS)
 
@@ -61,10 +61,10 @@ def watchdog_errors(job: str, smaller: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        found = watchdog_error(error, job, smaller)
-        if found is None:
+        stopped = watchdog_error(error, job, smaller)
+        if stopped is None:
             raise
-        raise found from error
+        raise stopped from error
 
 
 def _line(text: str) -> str:

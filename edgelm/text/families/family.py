@@ -49,20 +49,20 @@ class Family:
         return self.is_harmony or self.takes_bare_calls or bool(self.calls)
 
 
-_made: weakref.WeakKeyDictionary[Any, Family] = weakref.WeakKeyDictionary()
+_families: weakref.WeakKeyDictionary[Any, Family] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def family_of(tokenizer: Any) -> Family:
-    """Return the family of `tokenizer`, mlx-lm's TokenizerWrapper; found at the first call."""
+    """Return the family of `tokenizer` (mlx-lm's TokenizerWrapper), which is looked up at the first call."""
     with _lock:
-        if tokenizer not in _made:
-            _made[tokenizer] = _find(tokenizer)
-        return _made[tokenizer]
+        if tokenizer not in _families:
+            _families[tokenizer] = _find(tokenizer)
+        return _families[tokenizer]
 
 
 def template_text(tokenizer: Any) -> str:
-    """Return the chat template's source; of several named ones, all."""
+    """Return the chat template's source; several named ones are joined."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, Mapping):
         return "\n".join(map(str, template.values()))
@@ -102,17 +102,17 @@ def _thinking(tokenizer: Any, template: str, vocabulary: Mapping[str, int]) -> t
 
 def _calls(tokenizer: Any, template: str, vocabulary: Mapping[str, int]) -> tuple[CallForm, ...]:
     known = {form.start: form for form in CALLS}
-    found = {form.start: form for form in CALLS if form.start in template or _is_token(form, vocabulary)}
+    forms = {form.start: form for form in CALLS if form.start in template or _is_token(form, vocabulary)}
     start = tokenizer.tool_call_start
     if start:
         own = known.get(start)
-        found[start] = own or CallForm(start, tokenizer.tool_call_end or "", _adapted(tokenizer.tool_parser))
-    if "<tool_call>" in found and "<function=" in template:
+        forms[start] = own or CallForm(start, tokenizer.tool_call_end or "", _adapted(tokenizer.tool_parser))
+    if "<tool_call>" in forms and "<function=" in template:
         # Qwen3-Coder often leaves the opening mark out; the one behind the function then stands alone.
-        found["<function="] = CallForm("<function=", "</function>", known["<seed:tool_call>"].read, True)
+        forms["<function="] = CallForm("<function=", "</function>", known["<seed:tool_call>"].read, True)
     return tuple(
         CallForm(form.start, "", form.read) if _lacks_end(form, template, vocabulary) else form
-        for form in found.values()
+        for form in forms.values()
     )
 
 
@@ -128,8 +128,8 @@ def _lacks_end(form: CallForm, template: str, vocabulary: Mapping[str, int]) -> 
 
 def _adapted(parser: Any) -> Any:
     def read(text: str, tools: Any) -> list[dict[str, Any]]:
-        found = parser(text, tools)
-        return found if isinstance(found, list) else [found]
+        parsed = parser(text, tools)
+        return parsed if isinstance(parsed, list) else [parsed]
 
     return read
 

@@ -35,7 +35,7 @@ def read_gemma_calls(text: str, tools: Tools = None) -> list[Call]:
 
 def _value(text: str, at: int) -> tuple[Any, int]:
     at = _skip(text, at)
-    quote = next((one for one in _QUOTES if text.startswith(one, at)), None)
+    quote = next((mark for mark in _QUOTES if text.startswith(mark, at)), None)
     if quote is not None:
         begin = at + len(quote)
         end = text.find(quote, begin)
@@ -53,13 +53,13 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _object(text: str, at: int) -> tuple[dict[str, Any], int]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     at = _skip(text, at + 1)
     while not text.startswith("}", at):
         name, at = _key(text, at)
-        found[name], at = _value(text, at)
+        fields[name], at = _value(text, at)
         at = _separated(text, at, "}")
-    return found, at + 1
+    return fields, at + 1
 
 
 def _key(text: str, at: int) -> tuple[str, int]:
@@ -74,13 +74,13 @@ def _key(text: str, at: int) -> tuple[str, int]:
 
 
 def _array(text: str, at: int) -> tuple[list[Any], int]:
-    found = []
+    items = []
     at = _skip(text, at + 1)
     while not text.startswith("]", at):
         value, at = _value(text, at)
-        found.append(value)
+        items.append(value)
         at = _separated(text, at, "]")
-    return found, at + 1
+    return items, at + 1
 
 
 def _separated(text: str, at: int, end: str) -> int:
@@ -104,5 +104,5 @@ def _scalar(word: str) -> Any:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at

@@ -41,12 +41,12 @@ def read_json_calls(text: str, tools: Tools = None) -> list[Call]:
 
 
 def read_keyed_calls(text: str, tools: Tools = None) -> list[Call]:
-    """Apertus's calls: `[{"f": {…}}, …]`; the usual ones as well.
+    """Return Apertus's calls, `[{"f": {…}}, …]`, and the usual ones as well.
 
     Raises:
         ValueError: it is no JSON, or not of calls.
     """
-    found: list[Call] = []
+    calls: list[Call] = []
     for value in json_values(text):
         for item in value if isinstance(value, list) else [value]:
             is_keyed = (
@@ -54,32 +54,32 @@ def read_keyed_calls(text: str, tools: Tools = None) -> list[Call]:
             )
             if is_keyed and not set(item) & set(_NAMES):
                 name, arguments = next(iter(item.items()))
-                found.append({"name": name, "arguments": arguments})
+                calls.append({"name": name, "arguments": arguments})
             else:
-                found += calls_in(item)
-    if not found:
+                calls += calls_in(item)
+    if not calls:
         raise ValueError("there is no call")
-    return found
+    return calls
 
 
 def json_values(text: str) -> list[Any]:
-    """Values that follow one another, with white space, commas or semicolons between, fenced or not.
+    """Return the values that follow one another, with white space, commas or semicolons between, fenced or not.
 
     Raises:
         ValueError: something else is among them.
     """
     fenced = _FENCE.match(text)
     text = fenced[1] if fenced else text
-    found, at = [], _skip(text, 0)
+    values, at = [], _skip(text, 0)
     while at < len(text):
         value, at = _DECODER.raw_decode(text, at)
-        found.append(value)
+        values.append(value)
         at = _skip(text, at)
-    return found
+    return values
 
 
 def as_call(name: Any, arguments: Any, call_id: Any = None) -> Call:
-    """Return a call of its parts.
+    """Make a call of its parts.
 
     Raises:
         ValueError: no name, or arguments that are no object.
@@ -99,21 +99,21 @@ def calls_in(value: Any) -> list[Call]:
     """Return the calls of one JSON value.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no call.
     """
     if isinstance(value, list):
         return [call for item in value for call in calls_in(item)]
     if not isinstance(value, dict):
         raise ValueError(f"{value!r} is no call")
     inner = value.get("function")
-    said = {**value, **inner} if isinstance(inner, dict) else value
+    fields = {**value, **inner} if isinstance(inner, dict) else value
     if isinstance(inner, dict) and "name" not in inner:
         raise ValueError("the call has no name")
-    name = next((said[key] for key in _NAMES if isinstance(said.get(key), str)), None)
-    arguments = next((said[key] for key in _ARGUMENTS if key in said), None)
+    name = next((fields[key] for key in _NAMES if isinstance(fields.get(key), str)), None)
+    arguments = next((fields[key] for key in _ARGUMENTS if key in fields), None)
     return [as_call(name, arguments, next((value[key] for key in _IDS if key in value), None))]
 
 
 def _skip(text: str, at: int) -> int:
-    found = _BETWEEN.match(text, at)
-    return found.end() if found else at
+    blank = _BETWEEN.match(text, at)
+    return blank.end() if blank else at

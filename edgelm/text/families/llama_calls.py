@@ -22,11 +22,11 @@ def read_llama_calls(text: str, tools: Tools = None) -> list[Call]:
 
 
 def may_begin_calls(text: str) -> bool:
-    """Whether a reply that begins with `text` can still become calls and nothing else."""
+    """Return whether a reply that begins with `text` can still become calls and nothing else."""
     text = text.lstrip()
     return text[:1] in ("", "{", "[") or text.startswith("```") or "```".startswith(text)
 
 
 def look_like_calls(text: str) -> bool:
-    """Whether a whole reply is meant as calls, whether or not it can be read."""
+    """Return whether a whole reply is meant as calls, whether or not it can be read."""
     return _LOOKS.match(text) is not None

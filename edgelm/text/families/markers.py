@@ -61,8 +61,8 @@ class _MakeMarker:
     def __call__(self, text: str, leads_to: State, form: CallForm | None = None) -> tuple[Marker, ...]:
         if not text:
             return ()
-        found = tuple(self._tokenizer.encode(text, add_special_tokens=False))
-        return (Marker(text, found if self._added.intersection(found) else (), leads_to, form),)
+        ids = tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return (Marker(text, ids if self._added.intersection(ids) else (), leads_to, form),)
 
 
 def _harmony_markers(make: _MakeMarker) -> Markers:

@@ -25,7 +25,7 @@ class Opening:
 
 
 def opening(tokenizer: Any, prompt: Sequence[int]) -> Opening:
-    """Where a reply to `prompt` begins: in its answer, in a thinking block, or in the header of a message."""
+    """Return where a reply to `prompt` begins: in its answer, in a thinking block, or in the header of a message."""
     family = family_of(tokenizer)
     if family.is_harmony:
         return _harmony_opening(tokenizer, prompt)
@@ -37,12 +37,12 @@ def _harmony_opening(tokenizer: Any, prompt: Sequence[int]) -> Opening:
     last = next((at for at in range(len(prompt) - 1, -1, -1) if prompt[at] == start), None)
     if last is None:
         return Opening("answer")
-    header, is_open, said = tokenizer.decode(list(prompt[last:]), skip_special_tokens=False).partition(
+    header, is_open, body = tokenizer.decode(list(prompt[last:]), skip_special_tokens=False).partition(
         harmony.MESSAGE
     )
-    ended = [said.rfind(mark) for mark in harmony.ENDS if mark in said]
+    ended = [body.rfind(mark) for mark in harmony.ENDS if mark in body]
     if not is_open or ended:
-        return Opening("header", said[max(ended) :] if ended else header)
+        return Opening("header", body[max(ended) :] if ended else header)
     if not header.startswith(f"{harmony.START}assistant"):
         return Opening("answer")
     kind = read_header(header).kind
@@ -50,7 +50,7 @@ def _harmony_opening(tokenizer: Any, prompt: Sequence[int]) -> Opening:
 
 
 def opens_thinking(tokenizer: Any, prompt: Sequence[int]) -> bool:
-    """Whether the prompt ends with the start of a thinking block and nothing but space after it."""
+    """Return whether the prompt ends with the start of a thinking block and nothing but space after it."""
     family = family_of(tokenizer)
     if family.is_harmony:
         return _harmony_opening(tokenizer, prompt).state == "thinking"

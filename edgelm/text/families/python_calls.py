@@ -41,13 +41,13 @@ def read_python_calls(text: str, tools: Tools = None) -> list[Call]:
 
 def _without_keywords(text: str) -> str:
     """`f(from="x")` with a mark at the name, which Python keeps for itself; names inside texts stay."""
-    return _WORD.sub(lambda found: found[0] if found[1] is None else f"{found[1]}{_MARK}", text)
+    return _WORD.sub(lambda match: match[0] if match[1] is None else f"{match[1]}{_MARK}", text)
 
 
 def _nodes(text: str) -> list[ast.expr]:
     if text.startswith("["):
-        found = ast.parse(text, mode="eval").body
-        return found.elts if isinstance(found, ast.List) else [found]
+        expression = ast.parse(text, mode="eval").body
+        return expression.elts if isinstance(expression, ast.List) else [expression]
     # One a line, or separated by commas or semicolons.
     return [node for line in ast.parse(text).body for node in _expressions(line)]
 

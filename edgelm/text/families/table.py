@@ -79,7 +79,7 @@ ANSWER_MARKS: tuple[tuple[str, str], ...] = (
 """What some put around the answer; it is no part of it."""
 
 OPENS_ANSWER = ("<|START_RESPONSE|>", "<|START_TEXT|>")
-"""Of those, what Cohere's models write before every answer of a chat; the others are written or not."""
+"""The one that Cohere's models write before every answer of a chat; the others are written or not."""
 OPENS_TURN = "<|CHATBOT_TOKEN|>"
 """Begins their turn."""
 

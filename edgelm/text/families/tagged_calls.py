@@ -34,7 +34,7 @@ _AGAIN = re.compile(r"\s*</?(?:seed:)?tool_call>")
 
 
 def read_mistral_calls(text: str, tools: Tools = None) -> list[Call]:
-    """`[{…}]`, `name{…}`, `name[ARGS]{…}`, `name[CALL_ID]id[ARGS]{…}`, several in a row, `[TOOL_CALLS]` between them.
+    """Read `[{…}]`, `name{…}`, `name[ARGS]{…}`, `name[CALL_ID]id[ARGS]{…}`, several in a row, `[TOOL_CALLS]` between them.
 
     Source: mistral-common's tokenizers v3 (JSON), v11 (`[CALL_ID]`) and v13 (without an id).
 
@@ -60,27 +60,27 @@ def read_mistral_calls(text: str, tools: Tools = None) -> list[Call]:
 
 
 def read_deepseek_calls(text: str, tools: Tools = None) -> list[Call]:
-    """R1's and V3's `function<sep>name` with fenced JSON, V3.1's `name<sep>{…}`, V3.2's `<｜DSML｜invoke …>`.
+    """Read R1's and V3's `function<sep>name` with fenced JSON, V3.1's `name<sep>{…}`, V3.2's `<｜DSML｜invoke …>`.
 
     Raises:
         ValueError: something else.
     """
     if "｜DSML｜" in text:
-        return _each(text, _DSML_CALL, lambda found: as_call(found[1], _dsml_arguments(found[2])))
-    return _each(text, _DEEPSEEK, lambda found: as_call(found[1] or found[2], _fenced(found[3])))
+        return _each(text, _DSML_CALL, lambda match: as_call(match[1], _dsml_arguments(match[2])))
+    return _each(text, _DEEPSEEK, lambda match: as_call(match[1] or match[2], _fenced(match[3])))
 
 
 def read_kimi_calls(text: str, tools: Tools = None) -> list[Call]:
-    """`<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>`, several in a row.
+    """Read `<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>`, several in a row.
 
     Raises:
         ValueError: something else.
     """
-    return _each(text, _KIMI, lambda found: as_call(found[2], found[3], found[1]))
+    return _each(text, _KIMI, lambda match: as_call(match[2], match[3], match[1]))
 
 
 def read_tool_call(text: str, tools: Tools = None) -> list[Call]:
-    """Return what stands between `<tool_call>` and its end: JSON, Qwen3-Coder's and Seed's XML, or GLM's `<arg_key>`.
+    """Read what stands between `<tool_call>` and its end: JSON, Qwen3-Coder's and Seed's XML, or GLM's `<arg_key>`.
 
     Raises:
         ValueError: something else.
@@ -93,7 +93,9 @@ def read_tool_call(text: str, tools: Tools = None) -> list[Call]:
 
 
 def read_xml_calls(text: str, tools: Tools = None) -> list[Call]:
-    """`<function=name><parameter=key>value</parameter>…</function>`, several in a row; values typed by the tools' schemas.
+    """Read `<function=name><parameter=key>value</parameter>…</function>`, several in a row.
+
+    Values typed by the tools' schemas.
 
     Raises:
         ValueError: something else.
@@ -104,7 +106,7 @@ def read_xml_calls(text: str, tools: Tools = None) -> list[Call]:
     text = _AGAIN.sub("", text)
     if text.count("<parameter=") != text.count("</parameter>"):
         raise ValueError("a parameter does not end")
-    return _each(text, _FUNCTION, lambda found: _as_parsed(parse_xml_call(found[0].strip(), _listed(tools))))
+    return _each(text, _FUNCTION, lambda match: _as_parsed(parse_xml_call(match[0].strip(), _listed(tools))))
 
 
 def _glm(text: str, tools: Tools) -> list[Call]:
@@ -132,26 +134,26 @@ def _listed(tools: Tools) -> list[dict[str, Any]] | None:
 
 
 def _dsml_arguments(text: str) -> dict[str, Any]:
-    def value(found: re.Match[str]) -> tuple[str, Any]:
-        return found[1], found[3] if found[2] == "true" else json.loads(found[3], strict=False)
+    def value(match: re.Match[str]) -> tuple[str, Any]:
+        return match[1], match[3] if match[2] == "true" else json.loads(match[3], strict=False)
 
     return dict(_each(text, _DSML_VALUE, value, may_lack=True))
 
 
 def _fenced(text: str) -> str:
-    found = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
-    return found[1] if found else text
+    fence = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
+    return fence[1] if fence else text
 
 
 def _each(text: str, pattern: re.Pattern[str], read: Any, *, may_lack: bool = False) -> list[Any]:
     """What `read` makes of every match; between matches stands nothing."""
-    found, at = [], 0
+    results, at = [], 0
     while text[at:].strip():
         match = pattern.match(text, at)
         if match is None or match.end() == at:
             raise ValueError(f"{text[at:].strip()[:40]!r} is no call")
-        found.append(read(match))
+        results.append(read(match))
         at = match.end()
-    if not found and not may_lack:
+    if not results and not may_lack:
         raise ValueError("there is no call")
-    return found
+    return results

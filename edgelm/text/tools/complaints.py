@@ -61,4 +61,4 @@ def _follow(
 
 def _keyword(schema: Mapping[str, Any], name: str) -> Any:
     """What a schema, or the first member of its union that has it, says of a keyword; nothing is an empty mapping."""
-    return next((one[name] for one in (schema, *schema.get("anyOf", ())) if name in one), {})
+    return next((member[name] for member in (schema, *schema.get("anyOf", ())) if name in member), {})

@@ -18,7 +18,7 @@ _SPHINX = re.compile(r"^:param\s+(?:[^:]*\s)?\*{0,2}(\w+):\s*(.*)$")
 
 
 def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """`(what it does, {parameter: what it is})` of a docstring as `inspect.getdoc` returns it."""
+    """Return `(what it does, {parameter: what it is})` of a docstring as `inspect.getdoc` returns it."""
     lines = text.splitlines()
     summary: list[str] = []
     for at, line in enumerate(lines):

@@ -23,16 +23,16 @@ def load_tools(file: Path) -> dict[str, Tool]:
     if not file.is_file():
         raise NotFoundError(f"{file} does not exist, expected a Python file with functions")
     module = _run(file)
-    found = [
+    functions = [
         function
         for name, function in vars(module).items()
         if inspect.isfunction(function)
         and function.__module__ == module.__name__
         and not name.startswith("_")
     ]
-    if not found:
+    if not functions:
         raise FormatError(f"{file} defines no public function", hint="names with a leading _ are private")
-    return as_tools(found)
+    return as_tools(functions)
 
 
 def _run(file: Path) -> ModuleType:

@@ -16,7 +16,7 @@ from typing import Any
 
 
 def settled(value: Any) -> Any:
-    """Return the value itself, once it is there: awaited, or gathered into a list."""
+    """Return the value itself once it is there: awaited, or gathered into a list."""
     if inspect.isawaitable(value):
         return settled(_run(_awaited(value)))
     if isinstance(value, AsyncIterator):
@@ -25,7 +25,7 @@ def settled(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a result as the model reads it.
+    """Return a function's result as the text that the model reads.
 
     Raises:
         TypeError: it is neither text nor data, and has no text of its own.

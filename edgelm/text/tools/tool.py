@@ -1,7 +1,7 @@
 """A tool: what the model is told of a function, and the function, where there is one.
 
-Built of a Python function (signature, type hints and docstring) or of JSON as chat templates take it. Calling
-one never raises for what the model got wrong or the function did: the text that comes back says so.
+It is made of a Python function (signature, type hints and docstring) or of JSON as chat templates take it. Calling
+one never raises for what the model got wrong or the function did: the text that comes back is the error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Tool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """As chat templates take it: `{"type": "function", "function": {…}}`."""
+        """The tool as chat templates take it: `{"type": "function", "function": {…}}`."""
         described = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": described}
 
@@ -63,7 +63,7 @@ class ToolOutput:
 
 
 def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
-    """Tools by name, of functions, `Tool`s and JSON definitions; None is none.
+    """Make tools, by name, of functions, `Tool`s and JSON definitions; None is none.
 
     Raises:
         OptionError: one that is none of these, or two of one name.
@@ -73,20 +73,20 @@ def as_tools(tools: Iterable[Any] | None) -> dict[str, Tool]:
             f"tools is {shorten(tools)}, expected a list of functions or JSON definitions",
             hint="put a single one into a list",
         )
-    found: dict[str, Tool] = {}
+    by_name: dict[str, Tool] = {}
     for item in tools or ():
         tool = as_tool(item)
-        if tool.name in found:
+        if tool.name in by_name:
             raise OptionError(f"two tools are named {tool.name!r}")
-        found[tool.name] = tool
-    return found
+        by_name[tool.name] = tool
+    return by_name
 
 
 def as_tool(item: Any) -> Tool:
-    """Return one tool, of a function, a `Tool` or a JSON definition.
+    """Make a tool of a function, a `Tool` or a JSON definition.
 
     Raises:
-        OptionError: it is none of these; a parameter has no type hint, or one that JSON has no word for.
+        OptionError: `item` is none of these; a parameter has no type hint, or one that JSON has no word for.
     """
     if isinstance(item, Tool):
         return item

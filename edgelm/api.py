@@ -253,9 +253,9 @@ class Model:
         check_weight(weight)
 
         def work(ready: Ready) -> str:
-            adapter = read_adapter(find_adapter(str(adapter)))
-            check_base(adapter, self.directory)
-            return ready.loaded.adapters.add(adapter, weight=weight)
+            files = read_adapter(find_adapter(str(adapter)))
+            check_base(files, self.directory)
+            return ready.loaded.adapters.add(files, weight=weight)
 
         return self._thread.call(work)
 

@@ -39,9 +39,9 @@ def _parameters(lines: list[str]) -> Iterator[tuple[str, str]]:
             yield from _entries(_block(lines[at + 1 :]), _google_entry)
         elif line.strip() in ("Parameters", "Arguments") and _starts_section(lines, at):
             yield from _entries(_numpy_block(lines[at + 2 :]), _numpy_entry)
-        elif found := _SPHINX.match(line):
+        elif match := _SPHINX.match(line):
             more = _block(lines[at + 1 :]) if at + 1 < len(lines) and lines[at + 1].startswith(" ") else []
-            yield found[1], _join([found[2], *more])
+            yield match[1], _join([match[2], *more])
 
 
 def _block(lines: list[str]) -> list[str]:
@@ -56,28 +56,28 @@ def _numpy_block(lines: list[str]) -> list[str]:
 
 
 def _google_entry(line: str) -> tuple[list[str], str] | None:
-    found = _ENTRY.match(line)
-    return ([found[1]], found[2]) if found else None
+    match = _ENTRY.match(line)
+    return ([match[1]], match[2]) if match else None
 
 
 def _numpy_entry(line: str) -> tuple[list[str], str] | None:
-    found = _NUMPY_ENTRY.match(line)
-    return ([name.strip() for name in found[1].split(",")], "") if found else None
+    match = _NUMPY_ENTRY.match(line)
+    return ([name.strip() for name in match[1].split(",")], "") if match else None
 
 
 def _entries(lines: list[str], read: object) -> Iterator[tuple[str, str]]:
     """Entries begin at the margin; what is indented goes on with the one before."""
     assert callable(read)
     names: list[str] = []
-    said: list[str] = []
+    texts: list[str] = []
     for line in lines:
         entry = read(line) if line[:1].strip() else None
         if entry is None:
-            said.append(line)
+            texts.append(line)
             continue
-        yield from ((name, _join(said)) for name in names)
-        names, said = entry[0], [entry[1]]
-    yield from ((name, _join(said)) for name in names)
+        yield from ((name, _join(texts)) for name in names)
+        names, texts = entry[0], [entry[1]]
+    yield from ((name, _join(texts)) for name in names)
 
 
 def _join(lines: list[str]) -> str:

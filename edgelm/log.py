@@ -30,7 +30,7 @@ _KNOWN: Final = {
     ),
     # transformers takes the right class by itself.
     "transformers.models.auto.tokenization_auto": KnownWarning("`tokenizer_class` is `"),
-    # Only mlx-lm runs the model, and edgelm checks its RoPE (`zoo/config.py`).
+    # Only mlx-lm runs the model, and edgelm checks its RoPE (`zoo/configs/normalise.py`).
     "transformers.modeling_rope_utils": KnownWarning(
         "Unrecognized keys in `rope_parameters`",
         "The explicitly set RoPE scaling factor",

@@ -24,7 +24,7 @@ from edgelm.evaluate.scores import Estimate
 from edgelm.machine.long_job import long_job
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress, ignore_progress
-from edgelm.zoo.config import normalise_config, read_config
+from edgelm.zoo.configs.normalise import normalise_config, read_config
 from edgelm_converters.conversion import QUALITIES, Conversion
 from edgelm_converters.convert import convert
 from edgelm_converters.result.loss import run_directory

@@ -30,7 +30,7 @@ from edgelm.options import check_callable, check_names, check_type
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.quant.apply import Decision
 from edgelm.quant.layers.sensitivity import movable_layers
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm_converters.conversion import Conversion, is_narrow
 from edgelm_converters.estimate import Estimate, OnEstimate, later_steps

@@ -14,7 +14,7 @@ from edgelm.library import packages
 from edgelm.library.models import resolve
 from edgelm.model.described import Described, describe_model
 from edgelm.progress import ignore_progress
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.weights.files import names_in
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.conversion import Conversion

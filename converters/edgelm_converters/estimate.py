@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm.errors import FitError
-from edgelm.evaluate.probe import measure_rates
+from edgelm.pricing.machine_rates import measure_rates
 from edgelm.quant.layers.sensitivity import OUTER_BITS
 from edgelm.quant.matrix.gptq import ROWS
 from edgelm.quant.matrix.search import search

@@ -12,7 +12,7 @@ from edgelm.errors import UnsupportedError
 from edgelm.library.identity import weights_identity
 from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
-from edgelm.zoo.config import normalise_config, read_config
+from edgelm.zoo.configs.normalise import normalise_config, read_config
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from edgelm.adapters.files import AdapterConfig, write_adapter
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
 from edgelm.library.manifest import Manifest
-from edgelm.quant.tree import flat_arrays
+from edgelm.zoo.tree import flat_arrays
 
 
 class AdapterMethod(Protocol):

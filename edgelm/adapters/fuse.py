@@ -29,7 +29,7 @@ from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
 from edgelm.machine.long_job import long_job
 from edgelm.units import count
-from edgelm.zoo import config as configs
+from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.lora import adaptable, install
 from edgelm.zoo.precision.dense import dense_module

@@ -28,7 +28,7 @@ from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.json_files import read_json
 from edgelm.library.identity import file_sha256
 from edgelm.library.manifest import Manifest
-from edgelm.zoo import config as configs
+from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.lora import adaptable
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.safetensors_header import read_header

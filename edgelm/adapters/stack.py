@@ -18,8 +18,8 @@ import mlx.nn as nn
 
 from edgelm.adapters.files import Adapter
 from edgelm.errors import FormatError, NotFoundError, OptionError
-from edgelm.quant.tree import flat_parameters
 from edgelm.zoo.lora import adaptable, install, is_plain_lora, wrap
+from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.fingerprint import adapter_fingerprint
 
 

@@ -184,7 +184,8 @@ def _check_gguf(listing: Listing, known: Collection[str] | None) -> None:
 
 
 def _check_config(listing: Listing) -> None:
-    from edgelm.zoo.config import check_architecture, read_config
+    from edgelm.zoo.configs.check import check_architecture
+    from edgelm.zoo.configs.normalise import read_config
     from edgelm.zoo.weights.packing import check_announced_packing
 
     (path,) = download(listing, [CONFIG], ignore_progress)

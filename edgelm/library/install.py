@@ -16,7 +16,7 @@ from pathlib import Path
 from edgelm.atomic import disk_errors
 from edgelm.hub import fetch as hub
 from edgelm.library.manifest import Manifest
-from edgelm.zoo.config import normalise_config, read_config
+from edgelm.zoo.configs.normalise import normalise_config, read_config
 from edgelm.zoo.weights.bits import measure_bits_per_weight
 from edgelm.zoo.weights.files import weight_files
 

@@ -24,7 +24,7 @@ from edgelm.library.licence import licence_of
 from edgelm.library.manifest import Manifest
 from edgelm.library.names import directories, is_path, named_in, near_name, place
 from edgelm.progress import OnProgress, ignore_progress
-from edgelm.zoo.config import Config, context_length, read_config
+from edgelm.zoo.configs.normalise import Config, context_length, read_config
 from edgelm.zoo.weights.bits import measure_bits_per_weight
 from edgelm.zoo.weights.choice import NAMING
 from edgelm.zoo.weights.files import weight_files

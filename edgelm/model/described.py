@@ -11,7 +11,8 @@ from typing import Any
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm.library.models import files_of, resolve
-from edgelm.zoo.config import check_architecture, normalise_config, read_config
+from edgelm.zoo.configs.check import check_architecture
+from edgelm.zoo.configs.normalise import normalise_config, read_config
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.packing import check_announced_packing, check_packing, with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo

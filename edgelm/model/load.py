@@ -25,14 +25,15 @@ from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import NotFoundError
 from edgelm.json_files import read_json
 from edgelm.pricing.fit import require_fit
-from edgelm.quant.tree import flat_parameters
 from edgelm.text.families.family import family_of
-from edgelm.zoo import config as configs
 from edgelm.zoo.caches.kind import CacheKind
+from edgelm.zoo.configs import normalise as configs
+from edgelm.zoo.configs.check import check_architecture
 from edgelm.zoo.precision.dense import dequantize
 from edgelm.zoo.precision.float16 import use_float16
 from edgelm.zoo.stop import check_stop
 from edgelm.zoo.tokenizers import wrapped_tokenizer
+from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.network import load_network
 from edgelm.zoo.weights.packing import check_packing, with_packing
@@ -97,7 +98,7 @@ def load(
     if not directory.is_dir():
         raise NotFoundError(f"{directory} is not a directory")
     config = configs.normalise_config(configs.read_config(directory))
-    configs.check_architecture(config)
+    check_architecture(config)
     check_packing(with_packing(config, directory), read_headers(directory), directory)
     machine = device.detect()
     if check_fit:

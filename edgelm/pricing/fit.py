@@ -18,7 +18,7 @@ from edgelm.pricing.weight_bytes import Headers, WeightBytes, price_weights
 from edgelm.units import count, format_bytes
 from edgelm.zoo.caches.kind import CacheKind
 from edgelm.zoo.caches.shape import CacheShape, trace_cache
-from edgelm.zoo.config import context_length
+from edgelm.zoo.configs.normalise import context_length
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.head import settled_config

@@ -14,7 +14,7 @@ import mlx.nn as nn
 
 from edgelm.quant.recipes import Predicate
 from edgelm.quant.scheme import Scheme, fit_group
-from edgelm.quant.tree import leaf_modules
+from edgelm.zoo.tree import leaf_modules
 
 Settings = dict[str, Any]
 

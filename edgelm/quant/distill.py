@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from edgelm.quant.hooks import Call, hook
 from edgelm.quant.matrix.formats import Packed, Settings
-from edgelm.quant.tree import number
+from edgelm.zoo.tree import number
 
 Row = tuple[mx.array, Callable[[], mx.array]]
 """Token ids [1, T], and what gives the source's logits for them [1, T, V]."""

@@ -20,11 +20,11 @@ from edgelm.machine.open_files import raise_open_files
 from edgelm.model.load import LoadedModel, load
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, trace
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.batching.batcher import Batcher
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine, caches_of
-from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
 from edgelm.zoo.caches.settings import CacheSettings

@@ -22,11 +22,11 @@ from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.decode import Decoder, Outcome
 from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
-from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
 from edgelm.runtime.runner import ModelRunner

@@ -10,15 +10,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from edgelm.zoo.config import check_architecture, check_rope_is_read
+from edgelm.zoo.configs.check import check_architecture, check_rope_is_read
+from edgelm.zoo.configs.unread import check_settings_are_read
+from edgelm.zoo.configs.wrappers import check_text_type
 from edgelm.zoo.fixes.activations import use_named_gelu
 from edgelm.zoo.fixes.longrope import use_both_factors
 from edgelm.zoo.fixes.rotation import use_named_rotation
 from edgelm.zoo.fixes.window import use_named_windows
 from edgelm.zoo.fixes.yarn import use_named_yarn
 from edgelm.zoo.guards import keep_file_limit, mlx_lm_errors
-from edgelm.zoo.unread import check_settings_are_read
-from edgelm.zoo.wrappers import check_text_type
 
 
 def build_network(config: dict[str, Any], directory: Path) -> Any:

@@ -27,9 +27,9 @@ from edgelm.library.identity import weights_identity
 from edgelm.library.lineage import lineage, lines
 from edgelm.library.manifest import Manifest
 from edgelm.model.load import load
-from edgelm.quant.tree import flat_trainable
 from edgelm.tune.settings import MethodSettings
 from edgelm.tune.step.methods import make_trainable
+from edgelm.zoo.tree import flat_trainable
 from edgelm_converters.convert import convert
 
 IDS = mx.random.randint(4, VOCAB, (1, 24), key=mx.random.key(1))

@@ -70,7 +70,7 @@ def shape_of(row: dict[str, Any]) -> Any:
 
 
 def config_of(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
-    from edgelm.zoo.config import normalise_config, read_config
+    from edgelm.zoo.configs.normalise import normalise_config, read_config
 
     if row["model"] == "smollm2":
         return normalise_config(read_config(Path(smollm2 or "")))
@@ -87,7 +87,7 @@ def measure(row: dict[str, Any], smollm2: str | None) -> dict[str, Any]:
     import mlx.core as mx
     from tune_steps import measure_step
 
-    from edgelm.evaluate.probe import measure_rates
+    from edgelm.pricing.machine_rates import measure_rates
     from edgelm.tune.plan.trace.peak import find_peak
     from edgelm.tune.plan.trace.step import trace_step
     from edgelm.tune.plan.trace.unread import build_unread

@@ -15,7 +15,7 @@ from checkpoints import COMMON, VOCAB, write_tokenizer
 
 from edgelm.errors import UnsupportedError
 from edgelm.model.load import load
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.layout import arranged_arrays
 from edgelm_converters.convert import convert

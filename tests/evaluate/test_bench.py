@@ -10,12 +10,12 @@ from checkpoints import write_checkpoint
 
 from edgelm import device
 from edgelm.errors import OptionError
-from edgelm.evaluate import probe
 from edgelm.evaluate.bench import answers, depths, rig
 from edgelm.evaluate.bench.options import CASES, BenchOptions
 from edgelm.evaluate.bench.report import BenchReport, Case, Spread
 from edgelm.evaluate.bench.rig import Rig
 from edgelm.evaluate.bench.run import run_bench
+from edgelm.pricing import machine_rates as probe
 from edgelm.progress import Progress
 from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble
 from edgelm.runtime.requests import Request

@@ -15,9 +15,9 @@ from virtual_device import VirtualDevice
 from edgelm.device import Device, simulate
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import account_of, trace
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.batching.lanes import Lanes
 from edgelm.runtime.engine import Engine
-from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Request
 from edgelm.zoo.caches.leaves import leaves_of

@@ -13,7 +13,7 @@ from mlx.utils import tree_map_with_path
 
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Example, RowOrigin
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.network import build_network
 
 VOCAB = 97

@@ -14,7 +14,7 @@ from mlx.utils import tree_unflatten
 
 from edgelm import device as devices
 from edgelm.errors import FitError
-from edgelm.evaluate.probe import measure_rates
+from edgelm.pricing.machine_rates import measure_rates
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant.distill import HELD_PART, Row, distill, make_student
 from edgelm.quant.layers.layerwise import SOURCE, LayerResult

@@ -24,7 +24,7 @@ from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.quant.matrix import formats
-from edgelm.zoo.config import context_length, normalise_config
+from edgelm.zoo.configs.normalise import context_length, normalise_config
 from edgelm.zoo.network import build_network
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
 from edgelm_converters.targets.mlx.plan import OutputPlan

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.network import load_network
 from edgelm_converters.sources.checkpoint import LazyTensor
 

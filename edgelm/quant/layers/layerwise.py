@@ -18,7 +18,7 @@ from edgelm.quant.matrix import formats
 from edgelm.quant.matrix.formats import Packed, Settings
 from edgelm.quant.streams.taps import Inputs, Taps
 from edgelm.quant.streams.walk import Walk
-from edgelm.quant.tree import number
+from edgelm.zoo.tree import number
 
 SOURCE, QUANTIZED = "source", "quantized"
 

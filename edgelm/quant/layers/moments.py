@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.quant.streams.taps import Inputs
-from edgelm.quant.tree import number
+from edgelm.zoo.tree import number
 
 MIN_EXPERT_TOKENS = 256
 """Routed tokens below which the Hessian of an expert is too poor for GPTQ."""

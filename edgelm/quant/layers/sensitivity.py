@@ -26,7 +26,7 @@ from edgelm.quant.matrix.gptq import fit
 from edgelm.quant.matrix.search import QUICK, column_weights
 from edgelm.quant.streams.taps import groups_of
 from edgelm.quant.streams.walk import Walk
-from edgelm.quant.tree import number
+from edgelm.zoo.tree import number
 
 MEASURED_BITS, MEASURED_GROUP = 3, 64
 OUTER_BITS = (2, 3, 4, 6)

@@ -18,7 +18,7 @@ from edgelm.quant.matrix.curvature import Curvature, alignment, curvature
 from edgelm.quant.matrix.formats import Packed
 from edgelm.quant.matrix.gptq import fit
 from edgelm.quant.streams.taps import Inputs, groups_of
-from edgelm.quant.tree import number
+from edgelm.zoo.tree import number
 
 TIED_DAMPING = 1.0
 """Of the Hessian of a tied head. With 0.05 SmolLM2's embedding loses no less than by weighted search, with 1 a sixth less."""

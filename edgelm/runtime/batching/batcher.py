@@ -14,10 +14,11 @@ import mlx.core as mx
 
 from edgelm import device, log
 from edgelm.model.load import LoadedModel
+from edgelm.pricing.batch_budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.batching.batch import Batch
-from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import Batching, find_batching
 from edgelm.runtime.batching.lanes import CHUNKS
 from edgelm.runtime.batching.prompts import Task
@@ -27,7 +28,6 @@ from edgelm.runtime.batching.waiting import WaitingRoom, failed
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import collect
 from edgelm.runtime.generation.text import generate_text
-from edgelm.runtime.memory_plan import MemoryPlan
 from edgelm.runtime.requests import Cancel
 from edgelm.zoo.caches.leaves import MakeLayers
 

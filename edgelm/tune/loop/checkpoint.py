@@ -20,8 +20,8 @@ from edgelm.adapters.files import save_tensors
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError
 from edgelm.json_files import read_json
-from edgelm.quant.tree import flat_arrays
 from edgelm.tune.position import Position
+from edgelm.zoo.tree import flat_arrays
 from edgelm.zoo.weights.safetensors_header import read_header
 
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"

@@ -30,7 +30,6 @@ from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
-from edgelm.quant.tree import flat_arrays
 from edgelm.runs.control import RunControl
 from edgelm.runs.events import RunEnded, Started, Stepped, TuneEvent, Validated
 from edgelm.runs.folder import RunFolder, create_run, remove_directory
@@ -55,8 +54,9 @@ from edgelm.tune.step.packed_cache import can_pack, packed_caches
 from edgelm.tune.step.recompute import recomputed
 from edgelm.tune.step.stepper import Stepper
 from edgelm.tune.step.threads import training_threads
-from edgelm.zoo import config as configs
+from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.network import build_network
+from edgelm.zoo.tree import flat_arrays
 
 
 @dataclass

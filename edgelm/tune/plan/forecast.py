@@ -10,8 +10,8 @@ import mlx.core as mx
 
 from edgelm import device, log
 from edgelm.errors import UnsupportedError
-from edgelm.evaluate.probe import Rates, measure_rates
 from edgelm.model.described import describe_model
+from edgelm.pricing.machine_rates import Rates, measure_rates
 from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.plan.planner import TunePlan, TunePlanner

@@ -20,8 +20,8 @@ from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import FitError, OptionError
-from edgelm.evaluate.probe import Rates
 from edgelm.pricing.fit import Verdict
+from edgelm.pricing.machine_rates import Rates
 from edgelm.pricing.weight_bytes import Headers
 from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.batches.packing import MAX_PACK_TOKENS
@@ -33,7 +33,7 @@ from edgelm.tune.plan.trace.work import Work
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.packed_cache import can_pack
 from edgelm.units import format_bytes
-from edgelm.zoo.config import context_length
+from edgelm.zoo.configs.normalise import context_length
 
 SMALLEST_BATCH_TOKENS = 256
 _SMALLEST_RANK = 4

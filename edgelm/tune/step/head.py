@@ -15,8 +15,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from edgelm.quant.tree import flat_trainable
 from edgelm.zoo.body_and_head import Cut, cut
+from edgelm.zoo.tree import flat_trainable
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import mlx.nn as nn
 
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.library.names import near_name
-from edgelm.quant.tree import flat_parameters, flat_trainable
 from edgelm.tune.settings import MethodSettings
 from edgelm.zoo.lora import adaptable, install, wrap
+from edgelm.zoo.tree import flat_parameters, flat_trainable
 
 _GROUPS = {
     "linear": "every linear layer inside the layers",

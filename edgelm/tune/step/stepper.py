@@ -18,7 +18,6 @@ import numpy as np
 from mlx.utils import tree_map, tree_unflatten
 
 from edgelm.errors import FormatError
-from edgelm.quant.tree import flat_arrays, flat_trainable
 from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.objectives.objective import Objective, TargetBatch
 from edgelm.tune.objectives.supervised import Supervised
@@ -32,6 +31,7 @@ from edgelm.tune.step.target_logits import (
     objective_loss,
     objective_sums,
 )
+from edgelm.zoo.tree import flat_arrays, flat_trainable
 
 _GRANULE = 128
 """Trained positions come in multiples of this, so that few shapes are compiled."""

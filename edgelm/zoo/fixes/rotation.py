@@ -1,7 +1,7 @@
 """How much of each head RoPE turns, as the config names it, where mlx-lm's architecture turns all of it.
 
 mlx-lm's glm never reads `partial_rotary_factor`: its logits are half wrong without a word. Only the modules of
-the network at hand are changed. See `edgelm.zoo.config.check_rope_is_read` for scalings.
+the network at hand are changed. See `edgelm.zoo.configs.normalise.check_rope_is_read` for scalings.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgelm.zoo.defaults import completed
-from edgelm.zoo.sources import module_source
+from edgelm.zoo.configs.defaults import completed
+from edgelm.zoo.configs.sources import module_source
 
 Config = Mapping[str, Any]
 

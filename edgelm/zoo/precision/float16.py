@@ -15,9 +15,9 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 
 from edgelm import log
-from edgelm.quant.tree import flat_parameters, number
 from edgelm.zoo.precision.families import needs_bfloat16
 from edgelm.zoo.stop import check_stop
+from edgelm.zoo.tree import flat_parameters, number
 
 LARGEST = 65504.0
 TOLERANCE = 2.0**-9

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import mlx.core as mx
 
 from edgelm import log
-from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.configs.sources import family_source
 from edgelm.zoo.network import build_network
-from edgelm.zoo.sources import family_source
+from edgelm.zoo.tree import flat_parameters
 
 T = TypeVar("T")
 Config = dict[str, Any]

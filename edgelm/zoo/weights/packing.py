@@ -17,7 +17,7 @@ from typing import Any
 
 from edgelm.errors import UnsupportedError
 from edgelm.json_files import read_json
-from edgelm.zoo.sources import family_source
+from edgelm.zoo.configs.sources import family_source
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 
 Config = Mapping[str, Any]

@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten
 
 from edgelm.cli.commands import plan
 from edgelm.errors import NotFoundError, OptionError, UnsupportedError
-from edgelm.evaluate import probe
+from edgelm.pricing import machine_rates as probe
 from edgelm.zoo.network import build_network
 
 CONFIG: dict[str, Any] = {

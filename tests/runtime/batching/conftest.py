@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from edgelm.pricing.batch_budget import Budget
 from edgelm.runtime.batching.batch import Batch
-from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.exactness import find_batching
 from edgelm.runtime.batching.prompts import Prompt, read_prompts
 from edgelm.runtime.batching.reply import Voice

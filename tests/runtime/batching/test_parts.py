@@ -11,7 +11,7 @@ import pytest
 
 from edgelm.device import simulate
 from edgelm.errors import EngineError, OptionError
-from edgelm.runtime.batching.budget import Budget, batch_budget_bytes
+from edgelm.pricing.batch_budget import Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import find_batching
 from edgelm.runtime.batching.prompts import Task, read_prompts
 from edgelm.runtime.batching.reply import Voice

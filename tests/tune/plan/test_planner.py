@@ -10,7 +10,7 @@ import pytest
 
 from edgelm.device import Device, detect
 from edgelm.errors import FitError
-from edgelm.evaluate.probe import Rates
+from edgelm.pricing.machine_rates import Rates
 from edgelm.tune.plan.planner import TunePlanner
 from edgelm.tune.settings import TuneSettings
 from tests.tune.conftest import COMMON, make_dataset

@@ -15,11 +15,11 @@ from edgelm.adapters.files import AdapterConfig, read_adapter, write_adapter
 from edgelm.adapters.stack import AdapterStack
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
 from edgelm.library.manifest import Manifest
-from edgelm.quant.tree import flat_trainable
 from edgelm.tune.settings import MethodSettings, OptimizerSettings
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.stepper import Stepper
+from edgelm.zoo.tree import flat_trainable
 
 IDS = mx.array([[5, 9, 2, 77, 31, 8]])
 

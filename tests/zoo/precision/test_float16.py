@@ -12,9 +12,9 @@ from checkpoints import write_checkpoint
 
 from edgelm import device
 from edgelm.model.load import load
-from edgelm.quant.tree import flat_parameters
 from edgelm.zoo.precision import float16
 from edgelm.zoo.precision.families import needs_bfloat16
+from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.convert import convert
 
 CHANGED = "model.layers.1.mlp.up_proj.weight"

@@ -17,7 +17,7 @@ from edgelm.device import detect
 from edgelm.errors import FormatError
 from edgelm.model.load import load
 from edgelm.pricing.fit import check_fit
-from edgelm.zoo.config import normalise_config, read_config
+from edgelm.zoo.configs.normalise import normalise_config, read_config
 from edgelm.zoo.weights.files import read_headers
 from edgelm_converters.convert import convert
 

@@ -82,7 +82,7 @@ def price_model(name: str) -> FitKnown:
     from edgelm.library.models import resolve
     from edgelm.pricing.fit import check_fit
     from edgelm.units import format_bytes
-    from edgelm.zoo.config import normalise_config, read_config
+    from edgelm.zoo.configs.normalise import normalise_config, read_config
 
     directory = resolve(name)
     fit = check_fit(directory, normalise_config(read_config(directory)), detect())

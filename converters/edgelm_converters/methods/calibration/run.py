@@ -10,7 +10,7 @@ from typing import Any
 from edgelm.model.load import load_tokenizer
 from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.version import __version__
-from edgelm.zoo.config import context_length
+from edgelm.zoo.configs.normalise import context_length
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.estimate import Estimate, estimate, later_steps
 from edgelm_converters.methods.calibration.layers import Calibration, calibrate

@@ -13,7 +13,7 @@ import numpy as np
 from edgelm.errors import UnsupportedError
 from edgelm.json_files import read_json
 from edgelm.library.licence import licence_of
-from edgelm.zoo import config as configs
+from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.weights.files import stored_tensors, weight_files
 from edgelm.zoo.weights.packing import check_packing, with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgelm.errors import FormatError, NotFoundError
 from edgelm.json_files import read_json
-from edgelm.zoo.config import read_config
+from edgelm.zoo.configs.normalise import read_config
 from edgelm.zoo.weights.choice import NAMING
 from edgelm.zoo.weights.files import choose_files
 from edgelm.zoo.weights.packing import check_packing, with_packing

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from edgelm.errors import FormatError
 from edgelm.quant.apply import Decision, apply_settings, quantizable
-from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import Layout, size_bytes
 

@@ -18,7 +18,7 @@ from edgelm.atomic import disk_errors
 from edgelm.progress import OnProgress, Progress
 from edgelm.quant.matrix.formats import searched
 from edgelm.quant.matrix.search import QUICK
-from edgelm.quant.tree import flat_parameters
+from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.targets.mlx.shard import Layout, ShardWriter, size_bytes
 

@@ -149,7 +149,7 @@ def _prepare(arguments: argparse.Namespace, train: str, validation: str | None) 
 
 def _tokenizer(model: str) -> Any:
     from edgelm.model.load import load_tokenizer
-    from edgelm.zoo.config import normalise_config, read_config
+    from edgelm.zoo.configs.normalise import normalise_config, read_config
 
     directory = found_model(model)
     return load_tokenizer(directory, normalise_config(read_config(directory)))

@@ -141,7 +141,7 @@ def run_checks() -> Iterator[Check]:
 
 def _check_machine() -> Iterator[Check]:
     from edgelm import device
-    from edgelm.evaluate.probe import (
+    from edgelm.pricing.machine_rates import (
         measure_matmul_flops_per_s,
         measure_read_bytes_per_s,
         measure_round_trip_s,
@@ -164,7 +164,7 @@ def _check_machine() -> Iterator[Check]:
 def _products(float32_flops_per_s: float) -> str:
     import mlx.core as mx
 
-    from edgelm.evaluate.probe import measure_half_flops_per_s
+    from edgelm.pricing.machine_rates import measure_half_flops_per_s
 
     rates = {
         "float32": float32_flops_per_s,

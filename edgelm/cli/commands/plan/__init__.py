@@ -108,7 +108,7 @@ def _bandwidth(device: Device, *, is_simulated: bool) -> Bandwidth:
         return Bandwidth(device.bandwidth_bytes_per_s, "published")
     if is_simulated:
         return Bandwidth(None, "unknown")
-    from edgelm.evaluate.probe import measure_read_bytes_per_s
+    from edgelm.pricing.machine_rates import measure_read_bytes_per_s
 
     return Bandwidth(measure_read_bytes_per_s(), "measured")
 

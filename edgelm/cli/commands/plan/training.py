@@ -89,7 +89,7 @@ def _epoch_seconds(
     """From this machine's measured rates; another's are not known before a step has run there."""
     if data is None or not is_here:
         return None
-    from edgelm.evaluate.probe import measure_rates
+    from edgelm.pricing.machine_rates import measure_rates
     from edgelm.tune.batches.batcher import BatchPlanner
 
     batcher = BatchPlanner(data, settings.loop.batch_tokens, settings.loop.seed, packing=plan.shape.is_packed)

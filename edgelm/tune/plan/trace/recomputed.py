@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from edgelm.quant.tree import flat_arrays, flat_trainable
+from edgelm.zoo.tree import flat_arrays, flat_trainable
 
 Tree = Any
 Sums = Callable[[], Any]

@@ -15,7 +15,6 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
-from edgelm.quant.tree import flat_arrays, flat_parameters
 from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.plan.trace import recomputed
 from edgelm.tune.plan.trace.fusion import fuse
@@ -26,6 +25,7 @@ from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.packed_cache import packed_caches
 from edgelm.tune.step.stepper import Stepper
+from edgelm.zoo.tree import flat_arrays, flat_parameters
 
 
 @dataclass(frozen=True, slots=True)

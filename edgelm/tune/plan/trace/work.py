@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelm.evaluate.probe import Rates
+from edgelm.pricing.machine_rates import Rates
 from edgelm.tune.plan.trace.graph import Graph, GraphNode
 from edgelm.tune.plan.trace.kinds import EXPONENTIALS, MULTIPLIES, RESHAPES, VIEWS
 

@@ -15,7 +15,7 @@ import pytest
 from edgelm.cli.commands import doctor
 from edgelm.device import simulate
 from edgelm.errors import EdgeLMError
-from edgelm.evaluate import probe
+from edgelm.pricing import machine_rates as probe
 
 MAC = simulate("M3", 16)
 CPU = dataclasses.replace(MAC, backend="cpu", chip="a CPU", generation=None, compiler="/usr/bin/g++")

@@ -182,7 +182,7 @@ def test_the_largest_gemma_has_an_attention_scale_of_its_own(layers, scalar):
 
 
 def test_every_architecture_is_one_that_mlx_lm_has():
-    from edgelm.zoo.config import check_architecture
+    from edgelm.zoo.configs.check import check_architecture
 
     for architecture in ARCHITECTURES.values():
         check_architecture({"model_type": architecture.model_type})

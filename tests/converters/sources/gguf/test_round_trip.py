@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 from edgelm_converters.sources.gguf.checkpoint import open_gguf
 
 pytestmark = pytest.mark.parity

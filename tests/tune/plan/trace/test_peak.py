@@ -13,7 +13,6 @@ from tune_steps import measure_step
 
 from edgelm.device import detect
 from edgelm.errors import UnsupportedError
-from edgelm.quant.tree import flat_arrays
 from edgelm.tune.plan.trace import recomputed
 from edgelm.tune.plan.trace.fusion import fuse
 from edgelm.tune.plan.trace.graph import Graph, GraphNode, trace
@@ -26,6 +25,7 @@ from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.stepper import Stepper
 from edgelm.zoo.network import build_network
+from edgelm.zoo.tree import flat_arrays
 from tests.tune.conftest import COMMON, config_of
 
 pytestmark = pytest.mark.slow

@@ -66,8 +66,8 @@ def measure_kv_memory(directory: Path, kinds: Sequence[int | None] = KINDS, toke
 def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
     from edgelm import device
     from edgelm.pricing.fit import account_of, trace
+    from edgelm.pricing.memory_plan import MemoryPlan
     from edgelm.runtime.assemble import RuntimeOptions, assemble
-    from edgelm.runtime.memory_plan import MemoryPlan
     from edgelm.runtime.requests import Request
     from edgelm.zoo.caches.settings import CacheSettings
     from edgelm.zoo.weights.files import read_headers

@@ -12,8 +12,8 @@ import importlib
 from typing import Any
 
 from edgelm import log
+from edgelm.zoo.configs.sources import module_source, module_spec, siblings
 from edgelm.zoo.guards import keep_file_limit
-from edgelm.zoo.sources import module_source, module_spec, siblings
 
 Config = dict[str, Any]
 

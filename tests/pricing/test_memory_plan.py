@@ -20,7 +20,7 @@ from edgelm.errors import FitError
 from edgelm.machine.memory import GIB
 from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
 from edgelm.pricing.fit import account_of, price, trace
-from edgelm.runtime.memory_plan import MemoryPlan
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.weights.safetensors_header import TensorInfo
 

@@ -8,14 +8,13 @@ the flat keys beside the nested ones; `check_architecture` refuses what mlx-lm c
 from __future__ import annotations
 
 import copy
-import re
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import FormatError, UnsafeError, UnsupportedError
+from edgelm.errors import FormatError
 from edgelm.json_files import read_json
-from edgelm.zoo.defaults import fill_defaults
-from edgelm.zoo.sources import ALIASES, module_source, module_spec
+from edgelm.zoo.configs.defaults import fill_defaults
+from edgelm.zoo.configs.sources import ALIASES, module_source
 
 Config = dict[str, Any]
 
@@ -28,8 +27,6 @@ GLOBAL_HEADS = {"head_dim": "global_head_dim", "num_key_value_heads": "num_globa
 MAX_LAYERS = 2000
 """The deepest published models have about 130. Networks are built before any weight is looked at, and a
 config that says a billion would fill the memory with modules."""
-
-_LAYERS = re.compile(r"(num|n)_\w*layers?|depth")
 
 
 def read_config(directory: Path) -> Config:
@@ -55,46 +52,6 @@ def context_length(config: Config) -> int | None:
         if isinstance(text.get(name), int):
             return int(text[name])
     return None
-
-
-def check_architecture(config: Config) -> None:
-    """Refuse an architecture that mlx-lm has no code for, or one that brings its own.
-
-    Raises:
-        UnsafeError: `model_file` asks for Python from the checkpoint to be run.
-        UnsupportedError: mlx-lm has no such architecture.
-        FormatError: it says that it has more layers than any model.
-    """
-    if config.get("model_file"):
-        raise UnsafeError(
-            f"the config asks to run {config['model_file']!r} from the checkpoint, and edgelm runs no code from checkpoints"
-        )
-    name = config["model_type"]
-    if not name.replace("_", "").replace("-", "").isalnum() or not _has_module(name):
-        raise UnsupportedError(
-            f"architecture {name!r} is not supported by mlx-lm {_mlx_lm_version()}",
-            hint="supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral and about 110 more",
-        )
-    _check_depth(config)
-
-
-def _check_depth(config: Config) -> None:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            _check_depth(value)
-        elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > MAX_LAYERS:
-            raise FormatError(f"the config has {name} {value}, expected at most {MAX_LAYERS}")
-
-
-def _has_module(name: str) -> bool:
-    """Whether mlx-lm has a file for the architecture; looks without importing it."""
-    return module_spec(name) is not None
-
-
-def _mlx_lm_version() -> str:
-    from importlib.metadata import version
-
-    return version("mlx-lm")
 
 
 def normalise_config(config: Config) -> Config:
@@ -229,25 +186,3 @@ def _restore_global_heads(config: Config) -> None:
         for name, once in GLOBAL_HEADS.items():
             if name in said[0]:
                 config.setdefault(once, said[0][name])
-
-
-def check_rope_is_read(config: Config, source: str) -> None:
-    """Refuse a model whose RoPE scaling mlx-lm's architecture would silently ignore.
-
-    Args:
-        config: a normalised config.
-        source: the source text of mlx-lm's module for the architecture.
-
-    Raises:
-        UnsupportedError: the config scales RoPE, and the module never looks at it.
-    """
-    part = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    assert isinstance(part, dict)
-    if not part.get("rope_scaling") or ".rope_scaling" in source or "rope_parameters" in source:
-        return
-    if "text_config" in source:  # a wrapper: the text model reads its own config
-        return
-    raise UnsupportedError(
-        f"the config scales RoPE ({part['rope_scaling']}), but mlx-lm's {config['model_type']} ignores scaling"
-        " and would compute wrong positions"
-    )

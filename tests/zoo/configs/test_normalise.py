@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgelm.errors import FormatError
-from edgelm.zoo.config import normalise_config
+from edgelm.zoo.configs.normalise import normalise_config
 
 
 def flat(**config: Any) -> dict[str, Any]:

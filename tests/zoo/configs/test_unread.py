@@ -8,8 +8,8 @@ import pytest
 import transformers
 
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.config import normalise_config
-from edgelm.zoo.unread import check_settings_are_read
+from edgelm.zoo.configs.normalise import normalise_config
+from edgelm.zoo.configs.unread import check_settings_are_read
 
 PASSED_OVER: list[tuple[str, dict[str, Any]]] = [
     ("olmoe", {"clip_qkv": 8.0}),

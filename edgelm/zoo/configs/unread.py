@@ -11,7 +11,7 @@ from typing import Any
 
 from edgelm import log
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.sources import family_source
+from edgelm.zoo.configs.sources import family_source
 
 Config = Mapping[str, Any]
 

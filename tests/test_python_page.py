@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -29,3 +30,16 @@ def test_the_page_is_true(tmp_path: Path, home: Path, monkeypatch: pytest.Monkey
 def test_every_name_is_on_the_page() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [name for name in edgelm.__all__ if not re.search(rf"\b{name}\b", text)] == ["__version__"]
+
+
+@pytest.mark.parametrize("kind", [edgelm.Model, edgelm.Chat])
+def test_every_method_is_on_the_page(kind: type) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    missing = [name for name in vars(kind) if not name.startswith("_") and not re.search(rf"`{name}\b", text)]
+    assert not missing
+
+
+def test_every_keyword_of_load_is_on_the_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    keywords = [name for name in inspect.signature(edgelm.load).parameters if name != "model"]
+    assert [name for name in keywords if f"`{name}`" not in text] == []

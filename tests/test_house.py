@@ -26,7 +26,6 @@ CLASSES_OF_ONE_NAME: dict[str, int] = {
     "Batch": 2,
     "Batcher": 2,
     "Chat": 2,
-    "Chip": 2,
     "Command": 2,
     "Completion": 2,
     "Ended": 2,

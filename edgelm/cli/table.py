@@ -40,9 +40,9 @@ class Command:
 
 COMMANDS = (
     Command("convert", "turn published weights into a quantized MLX model"),
-    Command("chat", "talk to a model, or ask it one thing", "edgelm.cli.chat"),
-    Command("chats", "list, search, print, export and remove saved chats", "edgelm.cli.chats"),
-    Command("personas", "keep system prompts and sampling under names", "edgelm.cli.personas"),
+    Command("chat", "talk to a model, or ask it one thing"),
+    Command("chats", "list, search, print, export and remove saved chats"),
+    Command("personas", "keep system prompts and sampling under names"),
     Command("generate", "answer a file of prompts, many at once"),
     Command("models", "list, inspect, download and remove models"),
     Command("data", "check training data, and see what of it is trained"),

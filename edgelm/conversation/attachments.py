@@ -2,7 +2,8 @@ r"""Files that a prompt names with an @ and takes with it. Knows no widget.
 
     @notes.txt   @"my notes.txt"   @my\ notes.txt   @file:///home/ann/notes.txt   @~/my notes.txt
 
-A word with an @ that looks like no file (`@ann`, `@property`) is text.
+A word with an @ that looks like no file (`@ann`, `@property`) is text; so is one that is cited (`[@smith.2020 p. 3]`), unless a
+file of that name is there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def files_in(text: str) -> tuple[list[Attachment], list[str]]:
         at = mention.end(1)
         path = _meant(mention[1], mention[2])
         if path is None:
-            if _LOOKS_LIKE_A_FILE.match(mention[1]):
+            if _LOOKS_LIKE_A_FILE.match(mention[1]) and text[: mention.start()][-1:] != "[":
                 wrong.append(f"there is no file {mention[1].rstrip(_AFTER_A_NAME)}")
         elif path not in found:
             try:

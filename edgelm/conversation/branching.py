@@ -1,4 +1,4 @@
-"""Moves in a saved chat that the app and `edgelm chat` share: to alternatives, back to a prompt, undoing deletions."""
+"""Ways through the tree of a saved chat: back to a prompt, to an alternative, and back from a deletion."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from edgelm.store.chats import Chats
 
 
 def prompt_of(chats: Chats, message: Message) -> Message | None:
-    """The user's message that led to `message`, which may be that itself; None where there is none above."""
-    above = reversed(chats.lineage(message.id))
-    return next((one for one in above if one.role == "user"), None)
+    """Find the user's message that led to `message`, which may be that itself; None where there is none above."""
+    lineage = reversed(chats.lineage(message.id))
+    return next((above for above in lineage if above.role == "user"), None)
 
 
 def beside(chats: Chats, message_id: int, by: int) -> int:
-    """The alternative that stands `by` places after a message, around the ends.
+    """Find the alternative that stands `by` places after a message, around the ends; returns its id.
 
     Raises:
         OptionError: there is none.
@@ -27,22 +27,9 @@ def beside(chats: Chats, message_id: int, by: int) -> int:
     return siblings[(siblings.index(message_id) + by) % len(siblings)]
 
 
-def rate(chats: Chats, message: Message, rating: int) -> int:
-    """Rate an answer, or take the same rating back; what it is now.
-
-    Raises:
-        OptionError: it is no answer.
-    """
-    if message.role != "assistant":
-        raise OptionError("only answers are rated")
-    now = 0 if message.rating == rating else rating
-    chats.rate(message.id, now)
-    return now
-
-
 @dataclass
 class Deletions:
-    """What was deleted since the program began, the last one first to come back."""
+    """Deletes chats and messages, and brings them back, the last one first, until the program ends."""
 
     chats: Chats
     _done: list[tuple[bool, int]] = field(default_factory=list)
@@ -58,7 +45,7 @@ class Deletions:
         self._done.append((False, message_id))
 
     def undo(self) -> int:
-        """Bring back what was deleted last; the id of its chat.
+        """Bring back what was deleted last; returns the id of its chat.
 
         Raises:
             OptionError: nothing was deleted.
@@ -71,9 +58,3 @@ class Deletions:
             return which
         self.chats.restore_message(which)
         return self.chats.message(which).session_id
-
-
-def file_name(title: str) -> str:
-    """A name for the file that a chat is exported to."""
-    kept = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
-    return "-".join(part for part in kept.split("-") if part)[:40] + ".md"

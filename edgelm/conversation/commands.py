@@ -6,9 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from edgelm.conversation.typed_paths import path_of
 from edgelm.errors import OptionError
-from edgelm.store.chats import Chats
 
 COMMANDS = {
     "/new": "a new chat; /clear too",
@@ -55,22 +53,3 @@ def unknown_command(name: str, known: Iterable[str]) -> OptionError:
     return OptionError(
         f"no command {name}{meant}", hint="/help lists them; begin with // to send a line with a slash"
     )
-
-
-def write_feedback(chats: Chats, rest: str) -> str:
-    """Do `/feedback FILE [KIND]`; what was done, in words.
-
-    Raises:
-        OptionError: no file, or no rows yet.
-        OutputError: it is there already, or cannot be written.
-    """
-    from edgelm.store.feedback import export_feedback
-
-    kinds = ("training", "preferences", "labels")
-    first, _, last = rest.rpartition(" ")
-    name, kind = (first.strip(), last) if last in kinds else (rest.strip(), "preferences")
-    if not name:
-        raise OptionError("no file is named", hint="/feedback rows.jsonl preferences")
-    file = path_of(name)
-    count = export_feedback(chats, file, kind)  # type: ignore[arg-type]
-    return f"{count} {kind} row{'' if count == 1 else 's'} written to {file}"

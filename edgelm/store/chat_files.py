@@ -18,7 +18,7 @@ from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.messages.reader import read_turns
 from edgelm.messages.values import MessageError
-from edgelm.store.chat_schema import Attachment, Message, Role, Session
+from edgelm.store.chat_schema import Attachment, Message, Role, SavedChat
 from edgelm.store.chats import UNTITLED, Chats
 
 _VERSION = 1
@@ -46,7 +46,7 @@ def export_chat(chats: Chats, session_id: int, file: Path) -> None:
     atomic_write(file, text)
 
 
-def import_chat(chats: Chats, file: Path) -> Session:
+def import_chat(chats: Chats, file: Path) -> SavedChat:
     """A new chat of what `file` holds.
 
     Raises:
@@ -71,7 +71,7 @@ def _read(file: Path) -> str:
         raise FormatError(f"{file} cannot be read: {error}") from error
 
 
-def _to_json(session: Session, chats: Chats) -> str:
+def _to_json(session: SavedChat, chats: Chats) -> str:
     rows = chats._database.rows(
         "SELECT * FROM chat_messages WHERE session_id = ? AND deleted IS NULL ORDER BY id", session.id
     )
@@ -114,7 +114,7 @@ def _as_json(message: Message) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value or key in ("content", "parent")}
 
 
-def _to_markdown(session: Session, chats: Chats) -> str:
+def _to_markdown(session: SavedChat, chats: Chats) -> str:
     system = session.settings.get("system")
     parts = [f"# {session.title}\n", f"{session.model or 'no model'}, {_day(session.created)}\n"]
     parts += [f"## System\n\n{system.strip()}\n"] if system else []
@@ -128,7 +128,7 @@ def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _from_json(text: str, file: Path, chats: Chats) -> Session:
+def _from_json(text: str, file: Path, chats: Chats) -> SavedChat:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -208,7 +208,7 @@ def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said:
             chats.show(new[shown])
 
 
-def _from_markdown(text: str, file: Path, chats: Chats) -> Session:
+def _from_markdown(text: str, file: Path, chats: Chats) -> SavedChat:
     parts = _HEADING.split(text)
     if len(parts) < 3:
         raise FormatError(f"{file} holds no chat, expected headings like `## User`")
@@ -222,3 +222,9 @@ def _from_markdown(text: str, file: Path, chats: Chats) -> Session:
             kind: Role = "user" if role == "user" else "assistant"
             last = chats.add(session.id, last, kind, said).id
     return session
+
+
+def export_name(title: str) -> str:
+    """Make a name for the file that a chat is exported to, of its title."""
+    kept = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+    return "-".join(part for part in kept.split("-") if part)[:40] + ".md"

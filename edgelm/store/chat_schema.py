@@ -141,7 +141,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SavedChat:
     """One chat, without its messages."""
 
     id: int

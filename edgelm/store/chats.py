@@ -15,13 +15,13 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgelm import paths
 from edgelm.errors import NotFoundError
-from edgelm.store.chat_schema import SCHEMA, Attachment, Queued, Session
+from edgelm.store.chat_schema import SCHEMA, Attachment, Queued, SavedChat
 from edgelm.store.database import BUSY_TIMEOUT_S, Database
 from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages
 from edgelm.store.titles import title_of
@@ -30,6 +30,7 @@ IN_MEMORY = Path(":memory:")
 """SQLite's name for a database that is gone when it is closed."""
 UNTITLED = "New chat"
 _KEEP_DELETED_S = 30 * 24 * 3600
+_OF_DRAFT = "session_id = ? AND message_id IS NULL AND queued_id IS NULL"
 _SESSIONS = """
 SELECT s.*, f.name AS folder FROM chat_sessions AS s LEFT JOIN chat_folders AS f ON f.id = s.folder_id
 """
@@ -71,7 +72,7 @@ class Chats(MessageTree):
 
     def create(
         self, *, model: str | None = None, title: str = UNTITLED, settings: Mapping[str, Any] | None = None
-    ) -> Session:
+    ) -> SavedChat:
         """An empty chat."""
         now = time.time()
         with self._database.transaction() as rows:
@@ -81,14 +82,14 @@ class Chats(MessageTree):
             )
         return self.session(_new_id(made))
 
-    def session(self, session_id: int) -> Session:
+    def session(self, session_id: int) -> SavedChat:
         """One chat, deleted or not."""
         row = self._database.row(f"{_SESSIONS} WHERE s.id = ?", session_id)
         if row is None:
             raise NotFoundError(f"there is no chat {session_id}", hint="edgelm chats lists them")
         return _session(row)
 
-    def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[Session]:
+    def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[SavedChat]:
         """Chats by date, newest first; with a `query`, those whose title or messages hold all its words."""
         where = "s.deleted IS NOT NULL" if deleted else "s.deleted IS NULL"
         if not query.strip():
@@ -101,7 +102,7 @@ class Chats(MessageTree):
             :limit
         ]
 
-    def latest(self) -> Session | None:
+    def latest(self) -> SavedChat | None:
         """The chat that was written to last."""
         return next(iter(self.sessions(limit=1)), None)
 
@@ -130,6 +131,21 @@ class Chats(MessageTree):
         """Keep what is typed and not sent."""
         self._set(session_id, "draft", text)
 
+    def draft_attachments(self, session_id: int) -> list[Attachment]:
+        """What is attached and not sent."""
+        found = self._database.rows(
+            f"SELECT name, text FROM chat_attachments WHERE {_OF_DRAFT} ORDER BY id", session_id
+        )
+        return [Attachment(row["name"], row["text"]) for row in found]
+
+    def set_draft_attachments(self, session_id: int, attachments: Sequence[Attachment]) -> None:
+        """Keep what is attached and not sent, in the place of what was."""
+        if self.draft_attachments(session_id) == list(attachments):
+            return
+        with self._database.transaction() as rows:
+            rows.execute(f"DELETE FROM chat_attachments WHERE {_OF_DRAFT}", (session_id,))
+            adopt_attachments(rows, session_id, attachments)
+
     def delete(self, session_id: int) -> None:
         """Hide a chat; `restore` brings it back, `purge` ends it after a month."""
         self._set(session_id, "deleted", time.time())
@@ -145,7 +161,7 @@ class Chats(MessageTree):
             rows.execute("DELETE FROM chat_messages WHERE deleted < ?", (limit,))
             return rows.execute("DELETE FROM chat_sessions WHERE deleted < ?", (limit,)).rowcount
 
-    def duplicate(self, session_id: int) -> Session:
+    def duplicate(self, session_id: int) -> SavedChat:
         """A copy with all branches, settings and attachments."""
         original = self.session(session_id)
         now = time.time()
@@ -159,7 +175,7 @@ class Chats(MessageTree):
             copy_messages(rows, session_id, copy)
         return self.session(copy)
 
-    def branch(self, message_id: int) -> Session:
+    def branch(self, message_id: int) -> SavedChat:
         """A new chat of a message and all above it."""
         lineage = self.lineage(message_id)
         original = self.session(lineage[0].session_id)
@@ -222,7 +238,7 @@ class Chats(MessageTree):
             return rows.execute("DELETE FROM chat_queue WHERE id = ?", (queued_id,)).rowcount == 1
 
     def _hits(self, query: str) -> dict[int, str]:
-        """Session → snippet of its best message."""
+        """SavedChat → snippet of its best message."""
         words = re.findall(r"\w+", query)
         if not words:
             return {}
@@ -261,8 +277,8 @@ class Chats(MessageTree):
             self.session(session_id)
 
 
-def _session(row: sqlite3.Row, snippet: str = "") -> Session:
-    return Session(
+def _session(row: sqlite3.Row, snippet: str = "") -> SavedChat:
+    return SavedChat(
         id=row["id"],
         title=row["title"],
         folder=row["folder"],

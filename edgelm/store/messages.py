@@ -253,7 +253,7 @@ def adopt_attachments(
     message_id: int | None = None,
     queued_id: int | None = None,
 ) -> None:
-    """Give attachments to a message or to a queued prompt."""
+    """Give attachments to a message, to a queued prompt, or to what is not sent yet."""
     rows.executemany(
         "INSERT INTO chat_attachments (session_id, message_id, queued_id, name, text) VALUES (?, ?, ?, ?, ?)",
         [(session_id, message_id, queued_id, file.name, unix_newlines(file.text)) for file in attachments],

@@ -21,7 +21,7 @@ from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.engine.client import EngineClient
 from edgelm_tui.engine.events import FitKnown
 from edgelm_tui.jobs.manager import JobManager
-from edgelm_tui.screens.chat.prompt.prompt import Prompt
+from edgelm_tui.screens.chat.prompt.prompt import ChatPrompt
 from edgelm_tui.screens.chat.screen import ChatScreen
 from edgelm_tui.screens.chat.transcript.view import MessageView
 
@@ -44,12 +44,12 @@ class Driver:
         return screen
 
     @property
-    def prompt(self) -> Prompt:
-        return self.chat.prompt
+    def prompt(self) -> ChatPrompt:
+        return self.chat.open_chat.prompt
 
     @property
     def views(self) -> list[MessageView]:
-        return self.chat.transcript.views
+        return self.chat.open_chat.transcript.views
 
     @property
     def said(self) -> list[str]:

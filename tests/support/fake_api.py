@@ -11,9 +11,11 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from scripted_engine import ScriptedTokenizer
 
 from edgelm import paths
 from edgelm.errors import FitError, NotFoundError, PromptError
@@ -21,6 +23,8 @@ from edgelm.progress import Progress
 from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
 from edgelm.runtime.generation.completion import Completion
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.recommended import Recommended
 
 
 def reply_to(prompt: str) -> list[ChatEvent]:
@@ -42,15 +46,13 @@ class FakeChat:
         self.tools: list[Any] = []
         self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.asked: list[dict[str, Any]] = []
+        self.options = GenerationOptions()
         self._pace = pace
-
-    def clear(self) -> None:
-        self.messages.clear()
 
     def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
         self.messages = [dict(message) for message in messages]
 
-    def events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
+    def events(self, text: str, **settings: Any) -> Generator[ChatEvent, None, None]:
         self.asked.append(settings)
         if text == "too long":
             raise PromptError("the prompt has 9 tokens, expected at most 8", hint="say less")
@@ -67,7 +69,7 @@ class FakeChat:
             self.messages.append({"role": "assistant", "content": said})
         yield Finished("stop", Usage(10, 4, len(pieces), 0.1, 0.2, 1.0, 0))
 
-    def tool_events(self, text: str, **settings: Any) -> Iterator[ChatEvent]:
+    def tool_events(self, text: str, **settings: Any) -> Generator[ChatEvent, None, None]:
         yield from self.events(text, **settings)
 
 
@@ -77,6 +79,12 @@ class FakeModel:
     def __init__(self, name: str, pace: Callable[[], None]) -> None:
         self.name = name
         self.context_length: int | None = 8192
+        self.directory: Path | None = None
+        self.size_bytes: int | None = None
+        self.defaults = GenerationOptions()
+        self.recommended = Recommended()
+        self.adapters: dict[str, float] = {}
+        self.tokenizer = ScriptedTokenizer()
         self.chats: list[FakeChat] = []
         self.closed = False
         self._pace = pace
@@ -86,11 +94,12 @@ class FakeModel:
         *,
         system: str | None = None,
         enable_thinking: bool | None = None,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | None = None,
         messages: Iterable[Mapping[str, Any]] = (),
+        **settings: Any,
     ) -> FakeChat:
         chat = FakeChat(system, self._pace, messages)
-        chat.enable_thinking, chat.tools = enable_thinking, list(tools)
+        chat.enable_thinking, chat.tools = enable_thinking, list(tools or ())
         self.chats.append(chat)
         return chat
 
@@ -107,6 +116,22 @@ class FakeModel:
             else:
                 usage = Usage(10, 4, 3, 0.1, 0.2, 1.0, 0)
                 yield BatchResult(index, Completion(f"You said: {said}", "stop", usage))
+
+    def events(self, prompt: str | Sequence[int], **settings: Any) -> Generator[ChatEvent, None, None]:
+        self.asked = [settings, prompt]
+        yield Text("and so on")
+        yield Finished("stop", Usage(10, 4, 1, 0.1, 0.2, 1.0, 0))
+
+    def add_adapter(self, adapter: str, weight: float = 1.0) -> str:
+        name = adapter.rpartition("/")[2]
+        self.adapters[name] = weight
+        return name
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        self.adapters[name] = weight
+
+    def stop(self) -> None:
+        """Answers end when their reader leaves."""
 
     def close(self) -> None:
         self.closed = True

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EngineError, FitError, NotFoundError, PromptError
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, ToolCall, Usage
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.recommended import Recommended
 
 
 class ScriptedTokenizer:
@@ -31,46 +34,55 @@ class ScriptedModel:
 
     def __init__(self, name: str, engine: ScriptedEngine, adapter: str | None) -> None:
         self.name = name
-        self.adapter = adapter
+        self.directory: Path | None = None
+        self.size_bytes: int | None = None
+        self.defaults = GenerationOptions()
+        self.recommended = Recommended()
+        self.adapters: dict[str, float] = {adapter.rpartition("/")[2]: 1.0} if adapter else {}
         self.context_length: int | None = 8192
         self.tokenizer = ScriptedTokenizer()
         self.closed = False
         self._engine = engine
+        self._directories = {adapter.rpartition("/")[2]: adapter} if adapter else {}
+
+    @property
+    def adapter(self) -> str | None:
+        """The directory of the adapter that acts."""
+        return next((self._directories[name] for name, weight in self.adapters.items() if weight), None)
+
+    def add_adapter(self, adapter: str, weight: float = 1.0) -> str:
+        name = adapter.rpartition("/")[2]
+        self.adapters[name], self._directories[name] = weight, adapter
+        return name
+
+    def set_adapter(self, name: str, weight: float) -> None:
+        self.adapters[name] = weight
+
+    def stop(self) -> None:
+        """Answers end when their reader leaves."""
 
     def chat(
         self, *, system: str | None = None, messages: Iterable[Mapping[str, Any]] = (), **settings: Any
-    ) -> Any:
-        return _Chat(self, system, [dict(message) for message in messages], settings)
+    ) -> ScriptedChat:
+        return ScriptedChat(self, system, [dict(message) for message in messages], settings)
 
-    def events(self, prompt: list[int], **settings: Any) -> Iterator[ChatEvent]:
+    def events(self, prompt: str | Sequence[int], **settings: Any) -> Generator[ChatEvent, None, None]:
         self._engine.asked.append({"ids": prompt, "settings": settings})
         return self._engine.say(" and so on")
 
     def close(self) -> None:
         self.closed = True
 
-    def answer(self, asked: dict[str, Any]) -> Iterator[ChatEvent]:
+    def answer(self, asked: dict[str, Any]) -> Generator[ChatEvent, None, None]:
         self._engine.asked.append(asked)
         return self._engine.say(asked["text"])
 
 
-class LiveModel(ScriptedModel):
-    """A model whose adapters change while it lives."""
+class ScriptedChat:
+    """A chat that is asked one thing."""
 
-    def __init__(self, name: str, engine: ScriptedEngine, adapter: str | None) -> None:
-        super().__init__(name, engine, adapter)
-        self.adapters: dict[str, float] = {adapter.rpartition("/")[2]: 1.0} if adapter else {}
+    can_think = True
 
-    def add_adapter(self, adapter: str, weight: float = 1.0) -> str:
-        name = adapter.rpartition("/")[2]
-        self.adapters[name] = weight
-        return name
-
-    def set_adapter(self, name: str, weight: float) -> None:
-        self.adapters[name] = weight
-
-
-class _Chat:
     def __init__(
         self,
         model: ScriptedModel,
@@ -78,11 +90,20 @@ class _Chat:
         messages: list[dict[str, Any]],
         settings: dict[str, Any],
     ) -> None:
-        self._model, self._system, self._messages, self._settings = model, system, messages, settings
+        self._model, self.system, self.messages, self._settings = model, system, messages, settings
+        self.enable_thinking: bool | None = settings.get("enable_thinking")
+        self.options = GenerationOptions()
 
-    def events(self, text: str) -> Iterator[ChatEvent]:
-        asked = {"text": text, "system": self._system, "messages": self._messages, "settings": self._settings}
+    def replace(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self.messages = [dict(message) for message in messages]
+
+    def events(self, text: str | None = None, **settings: Any) -> Generator[ChatEvent, None, None]:
+        settings = {**self._settings, **settings}
+        asked = {"text": text, "system": self.system, "messages": self.messages, "settings": settings}
         return self._model.answer(asked)
+
+    def tool_events(self, text: str, **settings: Any) -> Generator[ChatEvent, None, None]:
+        return self.events(text, **settings)
 
 
 class ScriptedEngine:
@@ -104,7 +125,6 @@ class ScriptedEngine:
         self.script: dict[str, str | list[ChatEvent | Exception]] = {}
         self.steps = 0
         self.pace_s = 0.05
-        self.kind: type[ScriptedModel] = ScriptedModel
 
     def load(self, name: str, adapter: str | None = None) -> ScriptedModel:
         self.loading.wait(10)
@@ -112,10 +132,10 @@ class ScriptedEngine:
             raise NotFoundError("no model 'missing'", hint="did you mean tiny?")
         if name == "huge":
             raise FitError("huge needs 99 GB, 8 GB are free")
-        self.models.append(self.kind(name, self, adapter))
+        self.models.append(ScriptedModel(name, self, adapter))
         return self.models[-1]
 
-    def say(self, text: str) -> Iterator[ChatEvent]:
+    def say(self, text: str) -> Generator[ChatEvent, None, None]:
         if text == "too long":
             raise PromptError("the prompt has 9 tokens, expected at most 8", hint="say less")
         yield Prefill(256, 512, 100)

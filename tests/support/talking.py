@@ -7,9 +7,10 @@ from typing import Any
 
 from fake_api import FakeApi
 
-from edgelm.cli.chat.chat_recorder import Journal
-from edgelm.cli.chat.chat_session import Talker
-from edgelm.cli.chat.loop import Repl
+from edgelm.cli.chat.chat_recorder import ChatRecorder
+from edgelm.cli.chat.chat_session import ChatSession
+from edgelm.cli.chat.command_list import WITH_ALIASES
+from edgelm.cli.chat.loop import ChatLoop
 from edgelm.store.chats import Chats
 
 
@@ -25,17 +26,22 @@ def talk(api: FakeApi, lines: Iterable[str | BaseException], *, prepare: Any = N
             raise EOFError
         return line
 
-    def begin(model: Any, system: str | None, earlier: Any) -> tuple[Any, Any]:
-        chat = model.chat(system=system, messages=earlier)
-        return chat, chat.events
-
     def load(name: str) -> Any:
         model = api.load(name)
         return prepare(model) if prepare else model
 
-    talker = Talker(load, begin, "tiny")
+    session = ChatSession(load, "tiny")
     with Chats() as chats:
-        Repl(
-            talker, read, "keys", Journal(chats, "tiny"), thinking=True, plain=True, show_cost=True, **options
+        recorder = ChatRecorder(chats, session)
+        ChatLoop(
+            session,
+            read,
+            "keys",
+            recorder,
+            WITH_ALIASES,
+            thinking=True,
+            plain=True,
+            show_cost=True,
+            **options,
         ).run()
-    return talker.chat
+    return session.chat

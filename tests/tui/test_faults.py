@@ -65,7 +65,7 @@ async def test_a_full_disk_is_said_and_the_answer_stays_on_the_screen(
             engine.gate.set()
             await it.until(lambda: not it.app.desk.busy, "ended")
             await it.until(lambda: "disk is full" in it.toasts, "said so")
-            await it.chat.reload()  # what is saved is less than what was heard
+            await it.chat.open_chat.reload()  # what is saved is less than what was heard
             await it.until(lambda: "You said: word" in it.screen_text, "still there")
         await it.until(lambda: not it.app.desk._unfinished, "written when there is room")
         assert it.app.chats.path(1)[-1].content.startswith("You said: word")

@@ -8,7 +8,7 @@ from scripted_engine import ScriptedEngine
 from textual.widgets import TextArea
 
 from edgelm.conversation.commands import parse
-from edgelm_tui.settings import AGAIN_TEMPERATURE, ChatSettings
+from edgelm.conversation.settings import AGAIN_TEMPERATURE, ChatSettings
 from edgelm_tui.shell.dialogs.questions import AskText, Choose
 
 
@@ -143,7 +143,7 @@ async def test_again_is_another_answer() -> None:
         await it.idle()
         assert engine.asked[-1]["settings"]["temperature"] == AGAIN_TEMPERATURE
         assert f"drawn at temperature {AGAIN_TEMPERATURE}" in it.toasts
-        it.chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
+        it.chat.open_chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
         await it.press("ctrl+r")
         await it.idle()
         await it.press("ctrl+r")
@@ -151,7 +151,7 @@ async def test_again_is_another_answer() -> None:
         said = [asked["settings"] for asked in engine.asked[-2:]]
         assert [one["temperature"] for one in said] == [0.3, 0.3]
         assert [one["seed"] for one in said] == [7, 8]
-        it.chat.keep_settings(
+        it.chat.open_chat.keep_settings(
             ChatSettings(system="Be brief.")
         )  # the likeliest answer is another one under it
         await it.press("ctrl+r")
@@ -160,18 +160,20 @@ async def test_again_is_another_answer() -> None:
         await it.press("ctrl+r")
         await it.idle()
         assert engine.asked[-1]["settings"]["temperature"] == AGAIN_TEMPERATURE
-        it.chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
+        it.chat.open_chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
         await it.ask("two")
         assert engine.asked[-1]["settings"]["seed"] == 7
 
 
 def test_settings_of_another_answer() -> None:
     assert ChatSettings().again(1, is_greedy=False) == ChatSettings()
-    assert ChatSettings(temperature=0.0).again(1, is_greedy=False).temperature == AGAIN_TEMPERATURE
+    assert (
+        ChatSettings(temperature=0.0).again(1, is_greedy=False).sampling["temperature"] == AGAIN_TEMPERATURE
+    )
     assert ChatSettings(temperature=1.0, top_k=1).again(2, is_greedy=False) == ChatSettings(
         temperature=0.8, top_k=0
     )
-    assert ChatSettings(seed=2**64 - 1).again(1, is_greedy=False).seed == 0
+    assert ChatSettings(seed=2**64 - 1).again(1, is_greedy=False).sampling["seed"] == 0
     assert ChatSettings(seed=0).again(3, is_greedy=True) == ChatSettings(seed=3, temperature=0.8)
 
 

@@ -74,7 +74,7 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
         assert kept.state == "stopped"
         assert len(kept.content) > 40
 
-        it.chat.keep_settings(it.chat.chat_settings.__class__(max_tokens=12))
+        it.chat.open_chat.keep_settings(it.chat.open_chat.settings.__class__(max_tokens=12))
         await wait(it, lambda: bool(it.views), "shown")
         await it.focus(-1)
         await it.press("c")
@@ -85,13 +85,13 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
 
         await it.press("ctrl+r")
         await wait(it, lambda: not it.app.desk.busy and not it.app.desk._unfinished, "answered again")
-        assert it.chat.chats.sibling_places(1)[it.views[-1].message.id] == (2, 2)
+        assert it.app.chats.sibling_places(1)[it.views[-1].message.id] == (2, 2)
         await it.press("ctrl+q")
     async with running() as it:
         assert [session.title for session in it.app.chats.sessions("italy")] == [
             "What is the capital of France?"
         ]
-        await it.chat.open(1)
+        await it.chat.open_chat.open(1)
         await wait(it, lambda: len(it.said) == 6, "reopened")
         assert "Paris" in it.said[1]
         assert await ask(it, "Say goodbye.")

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 from app_driver import Driver, running
-from scripted_engine import LiveModel, ScriptedEngine
+from scripted_engine import ScriptedEngine
 from textual.app import App
 from textual.binding import Binding
 from textual.command import Command, CommandList
 from textual.screen import Screen
 from textual.widgets import Input, Select, Static, TextArea
 
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EngineError, OptionError
 from edgelm_tui.app import EdgeLMApp
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
 from edgelm_tui.screens.chat.welcome import Welcome
 from edgelm_tui.screens.preferences import PreferencesScreen
-from edgelm_tui.settings import AppSettings, ChatSettings, Settings, read_settings, write_settings
+from edgelm_tui.settings import AppSettings, Settings, read_settings, write_settings
 from edgelm_tui.shell.dialogs.dialog import Tick
 from edgelm_tui.shell.dialogs.help import HelpScreen
 from edgelm_tui.shell.dialogs.slider import Slider
@@ -159,7 +160,7 @@ async def test_a_schema_reaches_the_model_or_is_refused() -> None:
         await it.press("ctrl+s")
         assert "error: the schema cannot be read" in it.screen_text
         await it.press("escape")
-        assert it.chat.chat_settings.schema == '{"type": "object"}'
+        assert it.chat.open_chat.settings.schema == '{"type": "object"}'
 
 
 async def test_an_adapter_is_put_on_the_model(home: Path) -> None:
@@ -178,7 +179,6 @@ async def test_an_adapter_is_put_on_the_model(home: Path) -> None:
 
 async def test_adapters_are_changed_and_scaled_while_the_model_lives(home: Path) -> None:
     engine = ScriptedEngine()
-    engine.kind = LiveModel
     for name in ("poet", "cook"):
         (home / "adapters" / name).mkdir(parents=True)
         (home / "adapters" / name / "adapter_config.json").write_text("{}")
@@ -193,21 +193,8 @@ async def test_adapters_are_changed_and_scaled_while_the_model_lives(home: Path)
             await it.press(*keys, "ctrl+s")
             await it.until(lambda name=name: it.status.startswith(f"tiny + {name}"), "changed")  # type: ignore[misc]
             await it.ask("hello")
-            assert engine.models[0].adapters == expected  # type: ignore[attr-defined]
+            assert engine.models[0].adapters == expected
         assert len(engine.models) == 1
-
-
-async def test_a_scale_that_cannot_be_had_is_refused(home: Path) -> None:
-    (home / "adapters" / "poet").mkdir(parents=True)
-    (home / "adapters" / "poet" / "adapter_config.json").write_text("{}")
-    async with running() as it:
-        await it.press("ctrl+o")
-        it.app.screen.query_one("#adapter", Select).value = str(home / "adapters" / "poet")
-        it.app.screen.query_one(Slider).focus()
-        await it.press("left", "ctrl+s")
-        await it.until(lambda: it.status.startswith("tiny + poet"), "loaded")
-        await it.ask("hello")
-        assert "error: the adapter's scale is 0.95" in it.screen_text
 
 
 async def test_help_lists_the_keys_of_the_screen() -> None:
@@ -315,11 +302,11 @@ async def test_plain_keys_beside_the_function_keys() -> None:
             assert it.app.current_mode == mode
         for _ in range(6):
             await it.ask("a\n" * 8)
-        bottom = it.chat.transcript.scroll_y
+        bottom = it.chat.open_chat.transcript.scroll_y
         await it.press("ctrl+u")
-        await it.until(lambda: it.chat.transcript.scroll_y < bottom, "scrolled up")
+        await it.until(lambda: it.chat.open_chat.transcript.scroll_y < bottom, "scrolled up")
         await it.press("ctrl+d")
-        await it.until(lambda: it.chat.transcript.scroll_y >= bottom, "and down")
+        await it.until(lambda: it.chat.open_chat.transcript.scroll_y >= bottom, "and down")
         await it.write("text")
         await it.press("ctrl+u")
         assert it.prompt.text == ""

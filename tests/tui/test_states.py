@@ -61,12 +61,12 @@ async def test_a_long_history_is_shown_from_its_end_and_grows_upwards() -> None:
         for n in range(500):
             last = chats.add(session.id, last, "assistant" if n % 2 else "user", f"message {n}").id
     async with running() as it:
-        await it.chat.open(session.id)
+        await it.chat.open_chat.open(session.id)
         await it.until(lambda: len(it.views) >= 40, "a window")
         await it.until(lambda: "message 499" in it.screen_text, "the end")
         assert len(it.chat.query(MessageView)) < 60
         shown = len(it.views)
-        it.chat.transcript.scroll_home(animate=False)
+        it.chat.open_chat.transcript.scroll_home(animate=False)
         await it.until(lambda: len(it.views) > shown, "more when the top is reached")
         assert it.views[0].message.content != "message 0"
         await it.ask("and now?")

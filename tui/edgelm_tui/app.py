@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from edgelm_tui.hearing import HearingApp
-from edgelm_tui.screens.chat.prompt.prompt import Prompt
+from edgelm_tui.screens.chat.prompt.prompt import ChatPrompt
 from edgelm_tui.screens.chat.screen import ChatScreen
 from edgelm_tui.screens.chat.welcome import Welcome
 from edgelm_tui.shell.keys.sentences import SENTENCES, sentence
@@ -135,7 +135,7 @@ class EdgeLMApp(HearingApp):
         if selected:
             self.copy(selected)
             self.notify("copied")
-        elif isinstance(self.focused, Prompt) and self.focused.text:
+        elif isinstance(self.focused, ChatPrompt) and self.focused.text:
             self.focused.clear()
         elif self.desk.busy:
             self.stop_answer()
@@ -154,14 +154,14 @@ class EdgeLMApp(HearingApp):
             if self.desk.busy:
                 self.desk.stop()
             if chat is not None:
-                chat.save_draft()
+                chat.open_chat.save_draft()
         self.exit()
 
     def on_mode_tab_chosen(self, event: ModeTab.Chosen) -> None:
         """A click on a tab."""
         self.action_mode(event.mode)
 
-    def on_welcome_wanted(self, event: Welcome.Wanted) -> None:
+    def on_welcome_offer_taken(self, event: Welcome.OfferTaken) -> None:
         """A button of the empty library."""
         if event.what == "demo":
             self.jobs.add("convert", "Converting smollm2", {"source": "smollm2"})

@@ -22,6 +22,7 @@ from textual.notifications import SeverityLevel
 from textual.signal import Signal
 
 from edgelm import paths
+from edgelm.conversation.asking import Asker
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
 from edgelm.machine.memory import Memory
 from edgelm.store.chats import Chats
@@ -33,7 +34,6 @@ from edgelm_tui.engine.events import ClientEvent, FitKnown, Loaded
 from edgelm_tui.jobs.manager import Job, JobManager
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.screens.chat.screen import ChatScreen
-from edgelm_tui.screens.chat.sending import Sender
 from edgelm_tui.settings import THEMES as THEME_NAMES
 from edgelm_tui.settings import Settings, read_settings, settings_file, write_settings
 from edgelm_tui.shell.colours.colour_levels import Colours256, NoColours
@@ -73,7 +73,7 @@ class AppBase(App[None]):
         self.jobs = jobs or JobManager()
         self.chats = Chats(database or paths.database(), timeout_s=_LOCK_S)
         self.desk = AnswerDesk(self.client, self.chats, self._complain)
-        self.sender = Sender(self.chats, self.desk, lambda: self.settings.chat, lambda: self.state.model)
+        self.asker = Asker(self.chats, lambda: self.settings.chat, lambda: self.state.model)
         self.state = AppState(memory=memory)
         self.state_changed: Signal[AppState] = Signal(self, "state")
         self.fit_known: Signal[FitKnown] = Signal(self, "fit")
@@ -172,7 +172,7 @@ class AppBase(App[None]):
         """The chat, if it was opened yet and is not being closed."""
         stack = self._screen_stacks.get("chat", [])
         screen = stack[0] if stack else None
-        return screen if isinstance(screen, ChatScreen) and screen.is_whole else None
+        return screen if isinstance(screen, ChatScreen) and screen.open_chat.is_whole else None
 
     def changed(self) -> None:
         """Tell the screens about the state."""
@@ -185,7 +185,7 @@ class AppBase(App[None]):
         if adapter is None:
             chat = self.chat_screen()
             with self.reporting():
-                adapter = chat.chat_settings.adapter if chat is not None else ""
+                adapter = chat.open_chat.settings.adapter if chat is not None else ""
         self._before = self.state.model or self._before
         self.state.loading, self.state.model, self.state.problem = name, None, None
         self.client.load(name, adapter or None)
@@ -228,7 +228,7 @@ class AppBase(App[None]):
             chat = self.chat_screen()
             if chat is not None:
                 await chat.action_new()
-                chat.adopt_adapter(adapter)
+                chat.open_chat.adopt_adapter(adapter)
             self.load_model(base, adapter)
 
         self.call_later(begin)
@@ -240,7 +240,8 @@ class AppBase(App[None]):
     def send_next(self, first: int | None = None) -> None:
         """Send the next prompt that waits: in the chat `first`, else in the one that has waited longest."""
         for session_id in dict.fromkeys([*([] if first is None else [first]), *self._waiting_in]):
-            if self.sender.send_queued(session_id) is not None:
+            if (asked := self.asker.next_queued(session_id)) is not None:
+                self.desk.ask(asked)
                 return
             self._waiting_in = [one for one in self._waiting_in if one != session_id]
 
@@ -254,7 +255,7 @@ class AppBase(App[None]):
         answer = self.desk.stop()
         chat = self.chat_screen()
         if answer is not None and chat is not None:
-            self.call_next(chat.answer_changed, answer)
+            self.call_next(chat.open_chat.answer_changed, answer)
 
     def stop_loading(self) -> None:
         """Give up the model that is being loaded; the screen waits for it no longer, and the one before comes back."""
@@ -276,8 +277,8 @@ class AppBase(App[None]):
         chat = self.chat_screen()
         if chat is not None:
             with self.reporting():
-                await chat.open(session_id)
-                chat.prompt.focus()
+                await chat.open_chat.open(session_id)
+                chat.open_chat.prompt.focus()
 
     def adapters(self) -> list[str]:
         """The directories of the adapters that are installed."""

@@ -8,8 +8,17 @@ from textual import work
 
 from edgelm.machine.memory import Memory, measure_memory
 from edgelm_tui.base_app import AppBase
-from edgelm_tui.engine.answer_desk import Answer
-from edgelm_tui.engine.events import ClientEvent, Ended, Failed, FitKnown, Library, Loaded, Loading, Said
+from edgelm_tui.engine.answer_desk import AnswerUnderWay
+from edgelm_tui.engine.events import (
+    AnswerEnded,
+    AnswerEvent,
+    ClientEvent,
+    Failed,
+    FitKnown,
+    Library,
+    Loaded,
+    Loading,
+)
 from edgelm_tui.jobs.manager import Job
 
 _TICK_S = 1 / 30
@@ -52,7 +61,7 @@ class HearingApp(AppBase):
         render_fence("```python\na\n```", 1, 80)
 
     async def _tick(self) -> None:
-        touched: dict[int, Answer] = {}
+        touched: dict[int, AnswerUnderWay] = {}
         for event in self.client.drain():
             answer = await self._take(event)
             self.engine_heard.publish(event)
@@ -61,7 +70,7 @@ class HearingApp(AppBase):
         chat = self.chat_screen()
         for answer in touched.values():
             if chat is not None:
-                await chat.answer_changed(answer)
+                await chat.open_chat.answer_changed(answer)
         self.desk.tick()
         if (busy := self.desk.busy or bool(self.state.loading)) != self._was_busy:
             self._was_busy = busy
@@ -71,9 +80,9 @@ class HearingApp(AppBase):
         if changed := self.jobs.tick():
             self._jobs_changed(changed)
 
-    async def _take(self, event: ClientEvent) -> Answer | None:
+    async def _take(self, event: ClientEvent) -> AnswerUnderWay | None:
         match event:
-            case Said() | Ended():
+            case AnswerEvent() | AnswerEnded():
                 return self._heard(event)
             case Failed(message, hint, job):
                 if job is not None:
@@ -96,7 +105,7 @@ class HearingApp(AppBase):
         self.changed()
         return None
 
-    def _heard(self, event: Said | Ended | Failed) -> Answer | None:
+    def _heard(self, event: AnswerEvent | AnswerEnded | Failed) -> AnswerUnderWay | None:
         answer = self.desk.take(event)
         if answer is None or self.desk.busy:
             return answer
@@ -106,7 +115,7 @@ class HearingApp(AppBase):
             with self.reporting():
                 self.send_next(answer.session_id)
                 if (chat := self.chat_screen()) is not None:
-                    self.call_next(chat.reload)
+                    self.call_next(chat.open_chat.reload)
         return answer
 
     def _listed(self, names: tuple[str, ...]) -> None:
@@ -138,12 +147,12 @@ class HearingApp(AppBase):
                 self.send_next()
             chat = self.chat_screen()
             if chat is not None:
-                await chat.reload()
+                await chat.open_chat.reload()
 
     async def _note(self, text: str, *, error: bool = False) -> None:
         chat = self.chat_screen()
         if chat is not None:
-            await chat.transcript.notice(text, error=error)
+            await chat.open_chat.transcript.notice(text, error=error)
 
     def _jobs_changed(self, changed: list[Job]) -> None:
         self.show_job(self._training)

@@ -1,191 +1,151 @@
-"""The chat loop's conversation among the saved chats, which the terminal app opens too.
+"""Writes the chat loop's conversation down among the saved chats, which the terminal app opens too.
 
-A chat is a tree; the journal stands at one message, its tip, and what is said goes below it. A conversation that cannot be
-saved goes on: the reason is said once, and the commands that need the tree refuse.
+A conversation that cannot be saved goes on: the reason is said once, and what needs the saved messages refuses.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.show.output import warn
-from edgelm.conversation.branching import Deletions
+from edgelm.conversation.answer_record import AnswerRecord
+from edgelm.conversation.asking import Asked, Asker
+from edgelm.conversation.session import Conversation
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError, NotFoundError, OptionError
-from edgelm.store.saved_to_messages import saved_calls, turns
-from edgelm.text.tools.tool import as_tools
-
-if TYPE_CHECKING:
-    from edgelm.runtime.events import Usage
-    from edgelm.store.chat_schema import Attachment, Message, Session, State
 from edgelm.store.chats import Chats
 
+if TYPE_CHECKING:
+    from edgelm.cli.chat.chat_session import ChatSession
+    from edgelm.runtime.chat.tool_loop import ToolEvent
+    from edgelm.store.chat_schema import Attachment, Message, SavedChat, State
 
-class Journal:
-    """Writes turns down, and goes back to them.
+_WRITE_S = 1.0
+"""Seconds between two times that an answer under way is written down."""
+
+
+class ChatRecorder:
+    """Keeps a conversation as far as it can be kept.
 
     Args:
-        model: its name, noted with the chat.
-        session: a chat to go on with; None begins one with the first prompt.
+        session: the model whose answers are written down.
+        session_id: a chat to go on with; None begins one with the first prompt.
     """
 
-    def __init__(self, chats: Chats, model: str, session: Session | None = None) -> None:
+    def __init__(self, chats: Chats, session: ChatSession, session_id: int | None = None) -> None:
         self.chats = chats
-        self.model = model
-        self.deletions = Deletions(chats)
-        self._settings: dict[str, Any] = {}
-        self._is_broken = False
-        self._tip: int | None = None
-        self.session: Session | None = None
-        self.open(session)
-
-    def open(self, session: Session | None) -> None:
-        """Go to another chat, at its end; None begins a new one with the next prompt, with the same settings."""
-        if session is None and self.session is not None:
-            self._settings = self.settings
-        self.session, self._is_broken = session, False
-        self._tip = None
-        if session is not None:
-            self.go_to_end()
+        self.is_broken = False
+        self._session = session
+        tools = [tool.definition for tool in session.tools]
+        self._asker = Asker(chats, ChatSettings, lambda: session, tools)
+        self._conversation = Conversation(chats, ChatSettings, lambda: session.name)
+        self._conversation.open(session_id)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Of the chat, as the app keeps them."""
-        return dict(self.session.settings if self.session is not None else self._settings)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether what is said stays when the process ends."""
-        return self.chats.is_kept
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether something that was said could not be saved."""
-        return self._is_broken
-
-    @property
-    def path(self) -> list[Message]:
-        """From the first message to the one at which the chat stands.
+    def conversation(self) -> Conversation:
+        """The conversation.
 
         Raises:
             OptionError: what was said could not be saved.
         """
-        if self._is_broken:
+        if self.is_broken:
             raise OptionError(
                 "this chat is not saved, so nothing in it can be gone back to", hint="/new begins another"
             )
-        return [] if self._tip is None else self.chats.lineage(self._tip)
+        return self._conversation
 
     @property
-    def turns(self) -> list[dict[str, Any]]:
-        """The path, as the runtime takes it."""
-        return turns(self.path)
+    def attachments(self) -> list[Attachment]:
+        """What goes with the next prompt."""
+        return self._conversation.attachments
 
-    def go_to(self, message_id: int | None) -> None:
-        """Stand at a message, which is shown from now on; None is before the first."""
-        if message_id is not None:
-            self.chats.show(message_id)
-        self._tip = message_id
+    def attach(self, files: Iterable[Attachment]) -> None:
+        """Let files go with the next prompt, also when the chat is gone on with another time."""
+        self._conversation.attach(files)
+        with self._saving():
+            self._conversation.save_attachments()
 
-    def go_to_end(self) -> None:
-        """Stand at the end of what is shown."""
-        path = self.chats.path(self.require().id)
-        self._tip = path[-1].id if path else None
-
-    def require(self) -> Session:
-        """The chat.
-
-        Raises:
-            OptionError: nothing was said yet, or it could not be saved.
-        """
-        if self.session is None or self._is_broken:
-            raise OptionError("this chat is not saved yet: it has no message")
-        return self.session
+    def open(self, session_id: int | None) -> None:
+        """Go to another chat, at its end; None begins a new one with the next prompt, with the same settings."""
+        self._conversation.open(session_id, keeps_settings=True)
+        self.is_broken = False
 
     def keep(self, **settings: Any) -> None:
         """Note settings with the chat."""
-        changed = {**self.settings, **settings}
         with self._saving():
-            if self.session is None:
-                self._settings = changed
-            else:
-                self.chats.set_settings(self.session.id, changed)
-                self.session = self.chats.session(self.session.id)
+            before = self._conversation.settings
+            self._conversation.keep_settings(dataclasses.replace(before, **settings))
 
     def say(self, text: str, files: Iterable[Attachment] = ()) -> Message | None:
         """Write a prompt down; None if it cannot be."""
-        if self._is_broken:
+        if self.is_broken:
             return None
         with self._saving():
-            if self.session is None:
-                self.session = self.chats.create(model=self.model, settings=self._settings)
-            made = self.chats.add(self.session.id, self._tip, "user", text, attachments=files)
-            self.chats.name_after(self.session.id, text or next((file.name for file in made.attachments), ""))
-            self._tip = made.id
-            return made
+            conversation = self._conversation
+            prompt = self._asker.say(conversation.ensure_saved(), conversation.tip, text, files)
+            conversation.tip = prompt.id
+            conversation.forget_attachments()
+            return prompt
         return None
 
-    def times_answered(self, prompt: Message, adapter: str | None, under: Mapping[str, Any]) -> int:
-        """How often the model has answered a prompt to the end under `under`; 0 for one that is not written down."""
-        if not prompt.id:
-            return 0
-        return self.chats.answers(prompt.id, model=self.model, adapter=adapter, under=under)
-
-    def hear(
-        self,
-        prompt: Message,
-        answers: Sequence[Mapping[str, Any]],
-        state: State,
-        *,
-        usage: Usage | None = None,
-        adapter: str | None = None,
-        made_under: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write down what was said to a prompt: answers and results of tools, the last in `state`.
-
-        `made_under` is what shaped the answers: system prompt, thinking, tools.
-        """
+    def ask(self, prompt: Message, settings: ChatSettings) -> Asked | None:
+        """Begin the answer to a prompt; None if it cannot be written down."""
         with self._saving():
-            at = prompt.id
-            for said in answers or ({"role": "assistant", "content": ""},):
-                is_answer = said["role"] == "assistant"
-                at = self.chats.add(
-                    prompt.session_id,
-                    at,
-                    said["role"],
-                    said["content"] or "",
-                    model=self.model if is_answer else None,
-                    adapter=adapter if is_answer else None,
-                    thinking=said.get("reasoning_content", ""),
-                    tool_calls=saved_calls(said),
-                    made_under=made_under if is_answer else None,
-                ).id
-            self.chats.finish(at, state, usage=dataclasses.asdict(usage) if usage else None)
-            self.chats.set_model(prompt.session_id, self.model)
-            self._tip = at
+            return self._asker.ask(prompt, settings)
+        return None
+
+    def go_on(self, cut: Message, settings: ChatSettings) -> Asked:
+        """Begin to continue an answer."""
+        return self._asker.go_on(cut, settings)
+
+    def record(self, asked: Asked) -> AnswerRecord:
+        """Make the record of an answer that was begun."""
+        return AnswerRecord(self.chats, asked.answer)
+
+    def noted(
+        self, record: AnswerRecord, events: Generator[ToolEvent, None, None]
+    ) -> Generator[ToolEvent, None, None]:
+        """Pass the events of an answer on, and note them in its record."""
+        write_at = time.monotonic() + _WRITE_S
+        with closing(events):
+            for event in events:
+                with self._saving():
+                    record.hear(event)
+                    if time.monotonic() > write_at:
+                        record.write()
+                        write_at = time.monotonic() + _WRITE_S
+                yield event
+
+    def end(self, record: AnswerRecord, state: State) -> None:
+        """Write down how an answer ended, with the results of calls that were not waited for; the model's chat follows."""
+        if self.is_broken:
+            return
+        with self._saving():
+            record.state = state if record.state == "writing" else record.state
+            if state == "stopped" and record.tool_calls:
+                for text in self._session.last_results()[record.result_count :]:
+                    record.add_result(text)
+            record.finish()
+            self._conversation.tip = record.last_id
+            if record.text or state != "failed":
+                self._session.go_to(self._conversation.turns)
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
         try:
             yield
         except EdgeLMError as error:
-            if not self._is_broken:
+            if not self.is_broken:
                 warn(f"the chat is not saved: {error.message}")
-            self._is_broken = True
+            self.is_broken = True
 
 
-def shaping(chat: Any) -> dict[str, Any]:
-    """What shapes the answers of a conversation (`edgelm.runtime.chat.chat.Chat`), to be kept with them."""
-    known = getattr(chat, "tools", ())
-    found = known.values() if isinstance(known, Mapping) else known
-    tools = [tool.definition for tool in as_tools(found).values()]
-    return {"system": chat.system or "", "thinking": chat.enable_thinking, "tools": tools or None}
-
-
-def find_session(chats: Chats, wanted: str) -> Session:
-    """The chat with the number `wanted`, or the latest if that is "".
+def find_chat(chats: Chats, wanted: str) -> SavedChat:
+    """Find the chat with the number `wanted`, or the latest if that is "".
 
     Raises:
         NotFoundError: there is none.

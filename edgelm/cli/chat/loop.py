@@ -1,118 +1,78 @@
 """The chat loop: a prompt, an answer, again; and the slash commands.
 
-Errors of one turn are shown and the chat goes on: this loop is an application of its own, and the only
-place beside `main` and the terminal app that catches them. Knows no terminal: lines come from a reader. What the commands
-do is in `repl_messages`, `repl_chats` and `repl_model`.
+Errors of one turn are shown and the chat goes on: this loop is an application of its own, and the only place beside `main` and
+the terminal app that catches them. Knows no terminal: lines come from a reader.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edgelm.cli.chat import chat_commands as repl_chats
-from edgelm.cli.chat import message_commands as repl_messages
-from edgelm.cli.chat import model_commands as repl_model
-from edgelm.cli.chat.chat_recorder import Journal, shaping
-from edgelm.cli.chat.chat_session import Talker
-from edgelm.cli.chat.command import Command
+from edgelm.cli.chat.chat_recorder import ChatRecorder
+from edgelm.cli.chat.chat_session import ChatSession
 from edgelm.cli.chat.line_readers import Abandoned, Reader
-from edgelm.cli.chat.model_commands import describe_settings
 from edgelm.cli.parsing.texts import check_text
 from edgelm.cli.show.answer import TextAnswer, show_usage
 from edgelm.cli.show.output import say, show_error
+from edgelm.conversation.asking import Asked
 from edgelm.conversation.attachments import files_in
-from edgelm.conversation.commands import ALIASES as APP_ALIASES
 from edgelm.conversation.commands import parse, unknown_command
+from edgelm.conversation.question import Question
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError
 from edgelm.runtime.chat.tool_loop import ToolEvent
-from edgelm.runtime.events import Finished, Text
 from edgelm.store.chat_schema import Attachment, Message, State
-from edgelm.store.saved_to_messages import take_unanswered
-from edgelm_tui.settings import ChatSettings
+
+Show = Callable[[Generator[ToolEvent, None, None]], State]
+"""Shows the events of an answer and says how it ended."""
 
 
-def _help(repl: Repl, rest: str) -> None:
-    if rest:
-        _help_on(rest)
-        return
-    for title, commands in _GROUPS.items():
-        say(f"{title}:")
-        for name, command in commands.items():
-            say(f"  {name:11} {command.help}")
-    say(f"  {'//text':11} send a line that begins with a slash")
-    say(
-        "N is a number that /messages shows; without it, the last message is meant. @FILE in a prompt attaches a file."
-    )
-    say("/help COMMAND says more of one.")
-    say(repl.keys)
+@dataclass(frozen=True, slots=True)
+class SlashCommand:
+    """A command of the chat loop.
 
+    Attributes:
+        help: what may follow its name, and what it is for.
+        run: does it; the text is what stands behind the name.
+    """
 
-def _help_on(text: str) -> None:
-    """One command, with its aliases and whatever is to be known of it."""
-    asked = f"/{text.lstrip('/').lower()}"
-    name = _ALIASES.get(asked, asked)
-    if name not in COMMANDS:
-        raise unknown_command(name, COMMANDS)
-    say(f"{name} {COMMANDS[name].help}")
-    aliases = [alias for alias, meant in _ALIASES.items() if meant == name]
-    if aliases:
-        say(f"{', '.join(aliases)} does the same")
-    for line in describe_settings() if name == "/set" else _MORE.get(name, ()):
-        say(line)
-
-
-_MORE = {
-    "/save": (
-        "/save writes what the model was told and said, as it stands: one conversation as plain messages (.json,",
-        "the format of chat data, or .md), without a name in edgelm's own folder of chats.",
-        "/export writes the chat as edgelm keeps it: with alternatives, ratings and settings (.json, which /import",
-        "reads back), or as text (.md). Neither writes over a file that is there.",
-    )
-}
-_MORE["/export"] = _MORE["/save"]
-
-_GROUPS = {
-    "messages": repl_messages.COMMANDS,
-    "chats": repl_chats.COMMANDS,
-    "model": repl_model.COMMANDS,
-    "more": {
-        "/help": Command("[COMMAND]  this list, or what a command does", _help),
-        "/quit": Command("leave; /exit too", lambda repl, _: repl.leave()),
-    },
-}
-COMMANDS = {name: command for commands in _GROUPS.values() for name, command in commands.items()}
-_ALIASES = {**APP_ALIASES, "/settings": "/set", "/previous": "/prev"}
+    help: str
+    run: Callable[[ChatLoop, str], None]
 
 
 @dataclass
-class Repl:
+class ChatLoop:
     """A conversation at a prompt.
 
     Args:
+        commands: what lines with a slash do, by name and by alias.
+        keys: what the keys of the reader do, for `/help`.
+        thinking: whether what the model thinks is shown.
         calls: whether the calls that the model writes are part of its answer; False where they are run.
         settings: of the answers, over those of the command line.
     """
 
-    talker: Talker
+    session: ChatSession
     read: Reader
     keys: str
-    journal: Journal
+    recorder: ChatRecorder
+    commands: Mapping[str, SlashCommand]
     thinking: bool
     plain: bool
     show_cost: bool
     calls: bool = True
     settings: ChatSettings = field(default_factory=ChatSettings)
-    attachments: list[Attachment] = field(default_factory=list)
     _leaving: bool = False
 
     def run(self) -> None:
-        """Until /quit or Ctrl-D."""
+        """Go on until /quit or Ctrl-D."""
         while not self._leaving:
             try:
                 line = self.read()
@@ -131,110 +91,103 @@ class Repl:
         self._leaving = True
 
     def _obey(self, line: str) -> None:
-        """Answer or do what `line` says."""
+        """Answer `line`, or do what it says."""
         command = parse(line.strip())
         if command is None:
             self.answer(line[1:] if line.startswith("//") else line)
             return
         name, rest = command
-        known = COMMANDS.get(_ALIASES.get(name, name))
-        if known is None:
-            raise unknown_command(name, COMMANDS)
-        known.run(self, rest)
+        if name not in self.commands:
+            raise unknown_command(name, self.commands)
+        self.commands[name].run(self, rest)
 
-    def answer(self, text: str, files: Iterable[Attachment] | None = None) -> None:
-        """Show the answer to a prompt, said below what was said last; Ctrl-C stops it and keeps what came."""
+    def answer(self, text: str, files: Iterable[Attachment] | None = None, show: Show | None = None) -> None:
+        """Show the answer to a prompt, said below what was said last; Ctrl-C stops it and keeps what came.
+
+        Args:
+            files: what goes with the prompt; None is what was attached and what it names.
+            show: shows the answer, instead of printing its text.
+        """
         if files is None:
-            found, wrong = files_in(text)
-            for problem in wrong:
+            named, problems = files_in(text)
+            for problem in problems:
                 say(problem)
-            files, self.attachments = [*self.attachments, *found], []
-        unsaved = Message(0, 0, None, "user", text, attachments=tuple(files))
-        self.ask(self.journal.say(text, unsaved.attachments) or unsaved)
+            files = [*self.recorder.attachments, *named]
+        files = tuple(files)
+        prompt = self.recorder.say(text, files)
+        if prompt is not None:
+            self.ask(prompt, show)
+        else:
+            self._show_unsaved(Message(0, 0, None, "user", text, attachments=files), show or self._show)
 
-    def ask(self, prompt: Message) -> None:
-        """Show an answer to a prompt that is written down, another one if it has some; the conversation stands before it."""
-        under = {
-            **shaping(self.talker.chat),
-            "settings": self.settings.conditions()["settings"],
-        }
-        times = self.journal.times_answered(prompt, self.talker.adapter_name, under)
-        text = self._with_unanswered(prompt.prompt_text())
-        known = len(self.talker.chat.messages) + 1
-        finished: Finished | None = None
-        state: State = "failed"
-        try:
-            finished, state = self._show(self.talker.ask(text, **self.generation(times)))
-        finally:
-            if prompt.id:
-                self.journal.hear(
-                    prompt,
-                    self.talker.chat.messages[known:],
-                    state,
-                    usage=finished.usage if finished else None,
-                    adapter=self.talker.adapter_name,
-                    made_under=under,
-                )
-
-            if state == "stopped" and len(self.talker.chat.messages) < known and not self.journal.is_broken:
-                self.talker.chat.replace(self.journal.turns)
-
-    def _with_unanswered(self, text: str) -> str:
-        """A prompt, after those before it that were stopped before an answer began."""
-        said = self.talker.chat.messages
-        if said and said[-1]["role"] == "user":
-            text = take_unanswered(said, text)
-            self.talker.chat.replace(said)
-        return text
+    def ask(self, prompt: Message, show: Show | None = None) -> None:
+        """Show an answer to a prompt that is written down, another one if it has some."""
+        asked = self.recorder.ask(prompt, self.settings)
+        if asked is None:
+            self._show_unsaved(prompt, show or self._show)
+            return
+        if asked.is_drawn:
+            temperature = asked.question.generation["temperature"]
+            say(f"drawn at temperature {temperature}: the likeliest answer is the one you have")
+        self._show_recorded(asked, show or self._show)
 
     def go_on(self, cut: Message) -> None:
         """Let the model continue an answer that was cut, the last message of the conversation."""
-        chats, said = self.journal.chats, [cut.content]
-        turns = self.journal.turns
-        finished: Finished | None = None
+        self._show_recorded(self.recorder.go_on(cut, self.settings), self._show)
+
+    def _show_recorded(self, asked: Asked, show: Show) -> None:
+        record = self.recorder.record(asked)
         state: State = "failed"
-
-        def noted() -> Generator[ToolEvent, None, None]:
-            with closing(self.talker.go_on(turns, self.generation())) as events:
-                for event in events:
-                    if isinstance(event, Text) and event.channel == "answer":
-                        said.append(event.text)
-                    yield event
-
-        chats.resume(cut.id)
         try:
-            finished, state = self._show(noted())
+            state = show(self.recorder.noted(record, self.session.ask(asked.question)))
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
         finally:
-            chats.write(cut.id, "".join(said), thinking=cut.thinking, tool_calls=cut.tool_calls)
-            chats.finish(cut.id, state, usage=dataclasses.asdict(finished.usage) if finished else None)
-            self.talker.chat.replace(self.journal.turns)
+            self.recorder.end(record, state)
 
-    def jump(self, message_id: int | None) -> None:
-        """Let the conversation stand at another message."""
-        self.journal.go_to(message_id)
-        self.talker.chat.replace(self.journal.turns)
+    def _show_unsaved(self, prompt: Message, show: Show) -> None:
+        """Show the answer to a prompt in a conversation that cannot be saved."""
+        question = Question((), generation=self.settings.generation(), schema=self.settings.schema)
+        show(self.session.say(prompt.prompt_text(), question.settings()))
 
-    def generation(self, times: int = 0) -> dict[str, Any]:
-        """What was set in this chat, as the runtime takes it, for a prompt that was answered `times` times."""
-        from edgelm_tui.engine.answering import read_schema
+    def go_to(self, message_id: int | None) -> None:
+        """Let the conversation stand at another message, which is shown from now on; None is before the first."""
+        self.recorder.conversation.go_to(message_id)
+        self.follow()
 
-        settings = self._again(times) if times else self.settings
-        own = settings.changes(ChatSettings())
-        said = {name: value for name, value in settings.generation().items() if name in own}
-        return (
-            {**said, "schema": read_schema(self.settings.schema), "grammar": None}
-            if own.get("schema")
-            else said
-        )
+    def go_to_end(self) -> None:
+        """Let the conversation stand at the end of what is shown."""
+        self.recorder.conversation.go_to_end()
+        self.follow()
 
-    def _again(self, times: int) -> ChatSettings:
-        options = getattr(self.talker.chat, "options", None)
-        settings = self.settings.again(times, is_greedy=options is None or options.sampling.is_greedy)
-        if settings.temperature != self.settings.temperature:
-            say(f"drawn at temperature {settings.temperature}: the likeliest answer is the one you have")
-        return settings
+    def follow(self) -> None:
+        """Let the model's chat stand where the conversation stands."""
+        self.session.go_to(self.recorder.conversation.turns)
 
-    def _show(self, events: Generator[ToolEvent, None, None]) -> tuple[Finished | None, State]:
+    def open(self, session_id: int | None) -> None:
+        """Go on with a saved chat and its settings; None begins a new one with the present ones."""
+        self.recorder.open(session_id)
+        if session_id is not None:
+            self.use_settings(self.recorder.conversation.settings)
+        self.follow()
+
+    def use_settings(self, settings: ChatSettings) -> None:
+        """Let other settings count from the next answer on."""
+        self.settings = settings
+        chat = self.session.chat
+        chat.system, chat.enable_thinking = settings.system or None, settings.thinking
+        if settings.adapter and Path(settings.adapter).is_dir():
+            self.session.weigh_adapter(settings.adapter, settings.adapter_scale)
+
+    def change_settings(self, **values: Any) -> None:
+        """Change some settings, and keep them with the chat."""
+        self.settings = dataclasses.replace(self.settings, **values)
+        chat = self.session.chat
+        chat.system, chat.enable_thinking = self.settings.system or None, self.settings.thinking
+        self.recorder.keep(**values)
+
+    def _show(self, events: Generator[ToolEvent, None, None]) -> State:
         """Print an answer; how it ended."""
         try:
             with first_interrupt_only(), closing(events):
@@ -242,11 +195,10 @@ class Repl:
                 finished = shown.show(events)
         except KeyboardInterrupt:
             say("(stopped) What came is kept; /continue goes on, /retry answers again.")
-            return None, "stopped"
+            return "stopped"
         if finished and self.show_cost:
             show_usage(finished, plain=self.plain)
-        is_cut = finished is not None and finished.reason == "length"
-        return finished, "length" if is_cut else "complete"
+        return "length" if finished is not None and finished.reason == "length" else "complete"
 
 
 @contextmanager

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from edgelm.cli.chat.command import Command
+from edgelm.cli.chat.loop import ChatLoop, SlashCommand
 from edgelm.cli.show.output import say
 from edgelm.conversation.attachments import files_named
-from edgelm.conversation.branching import beside, prompt_of, rate
+from edgelm.conversation.branching import beside, prompt_of
+from edgelm.conversation.feedback import rate
 from edgelm.errors import OptionError
 from edgelm.store.chat_schema import Message, Role
 from edgelm.store.saved_to_messages import left_out
 from edgelm.units import count
-
-if TYPE_CHECKING:
-    from edgelm.cli.chat.loop import Repl
 
 _SHOWN = 60
 _STATES = {
@@ -26,13 +22,13 @@ _STATES = {
 _RATINGS = {1: "rated good", -1: "rated bad"}
 
 
-def pick(repl: Repl, words: str, role: Role | None = None) -> Message:
+def pick(loop: ChatLoop, words: str, role: Role | None = None) -> Message:
     """The message that is meant: by number, else the last, of one role if that is asked for.
 
     Raises:
         OptionError: there is none, or it is of another role.
     """
-    path = repl.journal.path
+    path = loop.recorder.conversation.path
     fitting = [message for message in path if role in (None, message.role)]
     if words.isdecimal():
         if not 1 <= int(words) <= len(path):
@@ -56,9 +52,9 @@ def _split(rest: str) -> tuple[str, str]:
     return (first, more.strip()) if first.isdecimal() else ("", rest)
 
 
-def _list(repl: Repl, _: str) -> None:
-    path = repl.journal.path
-    places = repl.journal.chats.sibling_places(path[0].session_id) if path else {}
+def _list(loop: ChatLoop, _: str) -> None:
+    path = loop.recorder.conversation.path
+    places = loop.recorder.chats.sibling_places(path[0].session_id) if path else {}
     gone = left_out(path)
     for number, message in enumerate(path, 1):
         said = describe(message, places.get(message.id), is_left_out=message.id in gone)
@@ -84,129 +80,133 @@ def describe(message: Message, place: tuple[int, int] | None, *, is_left_out: bo
     return " ".join(part for part in (f"{who}:", text, f"({said})" if said else "") if part)
 
 
-def _read(repl: Repl, rest: str) -> None:
-    message = pick(repl, rest)
+def _read(loop: ChatLoop, rest: str) -> None:
+    message = pick(loop, rest)
     for file in message.attachments:
         say(f"attached: {file.name}")
     print(message.content, flush=True)
 
 
-def _retry(repl: Repl, rest: str) -> None:
-    _retry_from(repl, pick(repl, rest))
+def _retry(loop: ChatLoop, rest: str) -> None:
+    _retry_from(loop, pick(loop, rest))
 
 
-def _retry_from(repl: Repl, message: Message) -> None:
-    prompt = prompt_of(repl.journal.chats, message)
+def _retry_from(loop: ChatLoop, message: Message) -> None:
+    prompt = prompt_of(loop.recorder.chats, message)
     if prompt is None:
         raise OptionError("there is no prompt above this message")
-    repl.jump(prompt.parent_id)
-    repl.ask(prompt)
+    loop.ask(prompt)
 
 
-def _continue(repl: Repl, rest: str) -> None:
-    message = pick(repl, rest, "assistant")
+def _continue(loop: ChatLoop, rest: str) -> None:
+    message = pick(loop, rest, "assistant")
     if not message.is_cut:
         raise OptionError("this answer is whole", hint="/retry answers again")
     if not message.content.strip():
-        _retry_from(repl, message)
+        _retry_from(loop, message)
         return
-    repl.jump(message.id)
-    repl.go_on(message)
+    loop.go_to(message.id)
+    loop.go_on(message)
 
 
-def _edit(repl: Repl, rest: str) -> None:
+def _edit(loop: ChatLoop, rest: str) -> None:
     number, text = _split(rest)
-    message = pick(repl, number, None if number else "user")
+    message = pick(loop, number, None if number else "user")
     if message.role != "user":
-        _correct(repl, rest)
+        _correct(loop, rest)
         return
-    text = text or _ask_for_text(repl, message)
+    text = text or _ask_for_text(loop, message)
     if text:
-        repl.jump(message.parent_id)
-        repl.answer(text, message.attachments)
+        loop.go_to(message.parent_id)
+        loop.answer(text, message.attachments)
 
 
-def _correct(repl: Repl, rest: str) -> None:
+def _correct(loop: ChatLoop, rest: str) -> None:
     number, text = _split(rest)
-    message = pick(repl, number, "assistant")
-    text = text or _ask_for_text(repl, message)
+    message = pick(loop, number, "assistant")
+    text = text or _ask_for_text(loop, message)
     if text and text != message.content:
-        repl.jump(repl.journal.chats.correct(message.id, text).id)
+        loop.go_to(loop.recorder.chats.correct(message.id, text).id)
         say("kept as the better answer: it trains the model, and is preferred to the old one")
 
 
-def _ask_for_text(repl: Repl, message: Message) -> str:
+def _ask_for_text(loop: ChatLoop, message: Message) -> str:
     say("the text as it is:")
     print(message.content, flush=True)
     say("type the new text; an empty line leaves it as it is")
-    return repl.read().strip()
+    return loop.read().strip()
 
 
-def _beside(by: int) -> Command:
-    def go(repl: Repl, rest: str) -> None:
-        message = pick(repl, rest) if rest else _last_with_alternatives(repl)
-        chats = repl.journal.chats
-        chats.show(beside(chats, message.id, by))
-        repl.journal.go_to_end()
-        repl.talker.chat.replace(repl.journal.turns)
-        place, count = chats.sibling_places(message.session_id)[beside(chats, message.id, by)]
-        say(f"alternative {place} of {count}:")
-        print(chats.message(beside(chats, message.id, by)).content, flush=True)
+def _beside(by: int) -> SlashCommand:
+    def go(loop: ChatLoop, rest: str) -> None:
+        message = pick(loop, rest) if rest else _last_with_alternatives(loop)
+        chats = loop.recorder.chats
+        shown = beside(chats, message.id, by)
+        chats.show(shown)
+        loop.go_to_end()
+        place, alternatives = chats.sibling_places(message.session_id)[shown]
+        say(f"alternative {place} of {alternatives}:")
+        print(chats.message(shown).content, flush=True)
 
     which = "after" if by > 0 else "before"
-    return Command(f"[N]  go to the alternative {which} this one", go)
+    return SlashCommand(f"[N]  go to the alternative {which} this one", go)
 
 
-def _last_with_alternatives(repl: Repl) -> Message:
-    path = repl.journal.path
-    places = repl.journal.chats.sibling_places(path[0].session_id) if path else {}
-    return next((message for message in reversed(path) if message.id in places), None) or pick(repl, "")
+def _last_with_alternatives(loop: ChatLoop) -> Message:
+    path = loop.recorder.conversation.path
+    places = loop.recorder.chats.sibling_places(path[0].session_id) if path else {}
+    return next((message for message in reversed(path) if message.id in places), None) or pick(loop, "")
 
 
-def _branch(repl: Repl, rest: str) -> None:
-    made = repl.journal.chats.branch(pick(repl, rest).id)
-    repl.journal.open(made)
-    repl.talker.chat.replace(repl.journal.turns)
-    say(f"chat {made.id}, which begins like the one before, has {count(len(repl.journal.path), 'message')}")
+def _branch(loop: ChatLoop, rest: str) -> None:
+    branch = loop.recorder.chats.branch(pick(loop, rest).id)
+    loop.open(branch.id)
+    say(
+        f"chat {branch.id}, which begins like the one before, has {count(len(loop.recorder.conversation.path), 'message')}"
+    )
 
 
-def _rate(rating: int) -> Command:
-    def do(repl: Repl, rest: str) -> None:
-        now = rate(repl.journal.chats, pick(repl, rest, "assistant"), rating)
+def _rate(rating: int) -> SlashCommand:
+    def do(loop: ChatLoop, rest: str) -> None:
+        now = rate(loop.recorder.chats, pick(loop, rest, "assistant"), rating)
         say(f"the answer is {_RATINGS[now]}" if now else "the rating is taken back")
 
-    return Command(f"[N]  rate an answer {'good' if rating > 0 else 'bad'}, or take that back", do)
+    return SlashCommand(f"[N]  rate an answer {'good' if rating > 0 else 'bad'}, or take that back", do)
 
 
-def _remove(repl: Repl, rest: str) -> None:
-    repl.journal.deletions.message(pick(repl, rest).id)
-    repl.journal.go_to_end()
-    repl.talker.chat.replace(repl.journal.turns)
-    left = len(repl.journal.path)
+def _remove(loop: ChatLoop, rest: str) -> None:
+    loop.recorder.conversation.deletions.message(pick(loop, rest).id)
+    loop.go_to_end()
+    left = len(loop.recorder.conversation.path)
     say(
         f"deleted, with what came after it; /undo brings it back; "
         f"{count(left, 'message')} {'is' if left == 1 else 'are'} left"
     )
 
 
-def _attach(repl: Repl, rest: str) -> None:
-    for file in files_named(rest):
-        repl.attachments.append(file)
+def _attach(loop: ChatLoop, rest: str) -> None:
+    files = files_named(rest)
+    loop.recorder.attach(files)
+    for file in files:
         say(f"{file.name} goes with the next prompt: {count(len(file.text), 'character')}")
 
 
 COMMANDS = {
-    "/messages": Command("list the messages with their numbers", _list),
-    "/read": Command("[N]  print a message in full", _read),
-    "/retry": Command("[N]  answer again; the old answer stays as an alternative", _retry),
-    "/continue": Command("[N]  go on with an answer that was stopped or cut", _continue),
-    "/edit": Command("[N] [text]  change a prompt and ask again; the old one stays as an alternative", _edit),
-    "/correct": Command("[N] [text]  write an answer as it should have been; it trains the model", _correct),
+    "/messages": SlashCommand("list the messages with their numbers", _list),
+    "/read": SlashCommand("[N]  print a message in full", _read),
+    "/retry": SlashCommand("[N]  answer again; the old answer stays as an alternative", _retry),
+    "/continue": SlashCommand("[N]  go on with an answer that was stopped or cut", _continue),
+    "/edit": SlashCommand(
+        "[N] [text]  change a prompt and ask again; the old one stays as an alternative", _edit
+    ),
+    "/correct": SlashCommand(
+        "[N] [text]  write an answer as it should have been; it trains the model", _correct
+    ),
     "/prev": _beside(-1),
     "/next": _beside(1),
-    "/branch": Command("[N]  a new chat that begins like this one up to N", _branch),
+    "/branch": SlashCommand("[N]  a new chat that begins like this one up to N", _branch),
     "/good": _rate(1),
     "/bad": _rate(-1),
-    "/remove": Command("[N]  delete a message and what came after it; /undo brings it back", _remove),
-    "/attach": Command("FILE  send a text file with the next prompt", _attach),
+    "/remove": SlashCommand("[N]  delete a message and what came after it; /undo brings it back", _remove),
+    "/attach": SlashCommand("FILE  send a text file with the next prompt", _attach),
 }

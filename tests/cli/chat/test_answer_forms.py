@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_api import FakeApi
 
-from edgelm.cli.chat.loop import COMMANDS
+from edgelm.cli.chat.command_list import COMMANDS
 from edgelm.cli.main import main
 from edgelm.cli.parsing.answer_form import form_of_answer
 from edgelm.cli.show.answer import TextAnswer, event_json
@@ -129,7 +129,7 @@ def test_settings_are_checked_listed_and_unset(
     for words in (
         "the schema cannot be read", "did you mean 'temperature'?", "/system sets it",
         "max_tokens is 0, expected >= 1", "top_k is 0", f"schema is {tmp_path}", "schema is not set",
-        "without a value, unset it", "keep this many tokens; 0 is off (>= 0)", "/exit does the same",
+        "without a value, unset it", "0 is off, more than the vocabulary is all of it (>= 0)", "/exit does the same",
         "/import", "no command /nothing",
     ):  # fmt: skip
         assert words in chat.output, words

@@ -10,7 +10,8 @@ import pytest
 from fake_api import FakeApi
 from talking import talk
 
-from edgelm.cli.chat.chat_session import Talker
+from edgelm.cli.chat.chat_session import ChatSession
+from edgelm.conversation.question import Question
 from edgelm.errors import FitError
 from edgelm.runtime.events import Finished, Text, Usage
 from edgelm.store.chats import Chats
@@ -178,14 +179,18 @@ def test_files_go_with_a_prompt(api: FakeApi, tmp_path: Path, capsys: Capture) -
 def test_ctrl_c_keeps_what_came_and_continue_goes_on(
     api: FakeApi, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    asked: list[Question] = []
+    ask = ChatSession.ask
 
-    def go_on(self: Talker, turns: Any, settings: Any) -> Iterator[Any]:
-        asked.append((turns, settings))
+    def go_on(self: ChatSession, question: Question) -> Iterator[Any]:
+        if not question.continues:
+            yield from ask(self, question)
+            return
+        asked.append(question)
         yield Text("and more")
         yield Finished("stop", Usage(1, 0, 2, 0.1, 0.2, 1.0, 0))
 
-    monkeypatch.setattr(Talker, "go_on", go_on)
+    monkeypatch.setattr(ChatSession, "ask", go_on)
     steps = iter(range(100))
 
     def interrupt() -> None:
@@ -197,7 +202,7 @@ def test_ctrl_c_keeps_what_came_and_continue_goes_on(
     captured = capsys.readouterr()
     assert "(stopped) What came is kept; /continue goes on, /retry answers again." in captured.err
     assert "tiny: You said: (stopped)" in captured.err
-    assert asked == [
+    assert [(list(question.messages), question.settings()) for question in asked] == [
         ([{"role": "user", "content": "one two"}, {"role": "assistant", "content": "You said: "}], {})
     ]
     assert path() == ["one two", "You said: and more"]

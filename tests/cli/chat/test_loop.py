@@ -15,8 +15,9 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from talking import talk
 
+from edgelm.cli.chat.command_list import COMMANDS
 from edgelm.cli.chat.line_readers import Abandoned, editing_reader, plain_reader
-from edgelm.cli.chat.loop import COMMANDS, first_interrupt_only
+from edgelm.cli.chat.loop import first_interrupt_only
 from edgelm.cli.chat.transcript import save
 from edgelm.cli.main import main
 from edgelm.errors import FormatError, NotFoundError, OptionError, OutputError

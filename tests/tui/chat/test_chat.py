@@ -11,7 +11,7 @@ from textual import events
 
 from edgelm.runtime.events import Finished, Prefill, Text, Usage
 from edgelm_tui.screens.chat.prompt.completion import Completions
-from edgelm_tui.screens.chat.prompt.waiting import Chip
+from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
 from edgelm_tui.shell.dialogs.help import HelpScreen
 from edgelm_tui.shell.dialogs.questions import Choose
 
@@ -94,7 +94,7 @@ async def test_prompts_wait_for_the_end_of_an_answer_and_survive_escape() -> Non
         await it.until(lambda: "You said:" in it.screen_text, "answering")
         await it.send("second")
         await it.send("third")
-        await it.until(lambda: len(it.chat.query(Chip)) == 2, "waiting")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 2, "waiting")
         assert "2 waiting" in it.meter
         await it.press("escape")
         await it.until(lambda: "Enter sends the next" in it.meter, "held")
@@ -102,7 +102,7 @@ async def test_prompts_wait_for_the_end_of_an_answer_and_survive_escape() -> Non
         await it.press("enter")
         await it.until(lambda: it.said[-1] == "You said: third", "both sent, one after the other")
         assert it.said[2:] == ["second", "You said: second", "third", "You said: third"]
-        assert len(it.chat.query(Chip)) == 0
+        assert len(it.chat.query(WaitingChip)) == 0
 
 
 async def test_a_waiting_prompt_can_be_taken_back() -> None:
@@ -111,9 +111,9 @@ async def test_a_waiting_prompt_can_be_taken_back() -> None:
         engine.gate.clear()
         await it.send("word " * 200)
         await it.send("second")
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "waiting")
-        await it.pilot.click(Chip)
-        await it.until(lambda: it.prompt.text == "second" and not it.chat.query(Chip), "back")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "waiting")
+        await it.pilot.click(WaitingChip)
+        await it.until(lambda: it.prompt.text == "second" and not it.chat.query(WaitingChip), "back")
         await it.press("escape")
 
 
@@ -124,7 +124,7 @@ async def test_prompts_sent_while_the_model_is_loaded_wait_for_it() -> None:
         await it.until(lambda: it.app.state.loading == "tiny", "loading")
         assert "loading tiny" in it.status
         await it.send("hello")
-        assert len(it.chat.query(Chip)) == 1
+        assert len(it.chat.query(WaitingChip)) == 1
         engine.loading.set()
         await it.until(lambda: it.said[-1:] == ["You said: hello"], "answered")
 
@@ -140,7 +140,7 @@ async def test_esc_gives_up_a_model_that_is_being_loaded() -> None:
         engine.loading.set()
         await it.until(lambda: bool(engine.models) and engine.models[0].closed, "let go")
         assert it.app.state.model is None
-        assert len(it.chat.query(Chip)) == 1
+        assert len(it.chat.query(WaitingChip)) == 1
         engine.loading.clear()
         it.app.load_model("missing")
         it.app.stop_loading()
@@ -262,7 +262,7 @@ async def test_a_long_paste_becomes_an_attachment() -> None:
         await it.write("what is this? ")
         text = "\n".join(f"line {n}" for n in range(40))
         it.app.post_message(events.Paste(text))
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "attached")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "attached")
         assert "paste 1 · 40 lines" in it.screen_text
         it.app.post_message(events.Paste("short"))
         await it.until(lambda: it.prompt.text == "what is this? short", "pasted")
@@ -276,9 +276,9 @@ async def test_a_long_paste_becomes_an_attachment() -> None:
 async def test_an_attachment_can_be_taken_away() -> None:
     async with running() as it:
         it.app.post_message(events.Paste("x\n" * 40))
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "attached")
-        await it.pilot.click(Chip)
-        await it.until(lambda: not it.chat.query(Chip), "gone")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "attached")
+        await it.pilot.click(WaitingChip)
+        await it.until(lambda: not it.chat.query(WaitingChip), "gone")
 
 
 async def test_files_are_completed_and_attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ async def test_a_long_conversation_fits_and_follows_its_end() -> None:
     async with running(size=(80, 24)) as it:
         for turn in range(8):
             await it.ask(f"turn {turn} " + "word " * 60)
-        transcript = it.chat.transcript
+        transcript = it.chat.open_chat.transcript
         await it.until(lambda: 0 < transcript.max_scroll_y == transcript.scroll_y, "at the end")
         assert it.prompt.region.bottom <= 24
         await it.press("pageup")

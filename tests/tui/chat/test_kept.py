@@ -13,7 +13,7 @@ from textual.widgets import Input, TextArea
 
 from edgelm.store.chats import Chats
 from edgelm_tui.screens.chat.prompt.completion import Completions
-from edgelm_tui.screens.chat.prompt.waiting import Chip
+from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
 from edgelm_tui.screens.library.hub_search import HubScreen
 from edgelm_tui.screens.tune.versus import VersusScreen
 from edgelm_tui.shell.dialogs.questions import AskText
@@ -27,9 +27,9 @@ def slow_engine() -> ScriptedEngine:
 
 
 async def paste_lines(it: Driver) -> None:
-    before = len(it.chat.query(Chip))
+    before = len(it.chat.query(WaitingChip))
     it.app.post_message(events.Paste("x\n" * 40))
-    await it.until(lambda: len(it.chat.query(Chip)) == before + 1, "attached")
+    await it.until(lambda: len(it.chat.query(WaitingChip)) == before + 1, "attached")
 
 
 async def test_prompts_of_two_chats_wait_for_one_answer() -> None:
@@ -76,7 +76,7 @@ async def test_an_edit_is_not_lost_while_an_answer_is_under_way() -> None:
         await it.until(lambda: isinstance(it.app.screen, AskText), "asked")
         await it.press(*" and")
         engine.gate.clear()
-        it.app.sender.answer(it.views[0].message)
+        it.app.desk.ask(it.app.asker.ask(it.views[0].message))
         await it.press("ctrl+s")
         await it.until(lambda: "an answer is under way" in it.toasts, "said")
         await it.until(lambda: isinstance(it.app.screen, AskText), "still there")
@@ -90,25 +90,25 @@ async def test_an_edit_is_not_lost_while_an_answer_is_under_way() -> None:
 async def test_attachments_stay_with_their_chat() -> None:
     async with running() as it:
         await it.ask("one")
-        first = it.chat.session_id
+        first = it.chat.open_chat.session_id
         assert first is not None
         await paste_lines(it)
         await it.press("ctrl+n")
-        assert not it.chat.query(Chip)
+        assert not it.chat.query(WaitingChip)
         await paste_lines(it)
         await it.app.open_chat(first)
-        assert [chip.at for chip in it.chat.query(Chip)] == [0]
+        assert [chip.at for chip in it.chat.query(WaitingChip)] == [0]
         await it.ask("what is this?")
         assert it.views[-2].message.attachments[0].text.startswith("x\nx")
         await it.send("/delete")
-        await it.until(lambda: not it.chat.query(Chip), "gone with its chat")
+        await it.until(lambda: not it.chat.query(WaitingChip), "gone with its chat")
 
 
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_a_chat_that_another_app_deletes(at_once: bool) -> None:
     async with running() as it:
         await it.ask("one")
-        first = it.chat.session_id
+        first = it.chat.open_chat.session_id
         assert first is not None
         await it.write("half a thought")
         with Chats() as other:
@@ -123,13 +123,13 @@ async def test_a_chat_that_another_app_deletes(at_once: bool) -> None:
         await it.until(
             lambda: it.said == ["half a thought more", "You said: half a thought more"], "answered"
         )
-        assert it.chat.session_id != first
+        assert it.chat.open_chat.session_id != first
 
 
 async def test_sending_into_a_chat_that_was_just_deleted_elsewhere() -> None:
     async with running() as it:
         await it.ask("one")
-        first = it.chat.session_id
+        first = it.chat.open_chat.session_id
         assert first is not None
         with Chats() as other:
             other.delete(first)

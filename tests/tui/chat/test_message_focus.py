@@ -10,7 +10,7 @@ from scripted_engine import ScriptedEngine
 from textual import events
 from textual.widgets import TextArea
 
-from edgelm_tui.screens.chat.sidebar import SessionList
+from edgelm_tui.screens.chat.sidebar import ChatList
 from edgelm_tui.screens.chat.transcript.view import MessageView
 from edgelm_tui.shell.dialogs.questions import AskText
 
@@ -111,7 +111,7 @@ async def test_deleting_focuses_what_stands_there_then() -> None:
         await it.press("delete")
         assert it.said == []
         assert it.app.focused is it.prompt
-        assert it.chat.session_id is not None
+        assert it.chat.open_chat.session_id is not None
 
 
 async def test_from_the_prompt_one_goes_on_writing() -> None:
@@ -131,7 +131,7 @@ async def test_a_change_by_another_process_moves_the_focus_to_nothing_that_a_key
         await conversation(it)
         await it.focus(3)
         it.app.chats.delete_message(it.views[2].message.id)
-        await it.chat.reload()
+        await it.chat.open_chat.reload()
         assert focused(it) == "You said: one"
 
 
@@ -181,7 +181,7 @@ async def test_one_x_deletes_no_chat_and_typing_goes_to_the_prompt() -> None:
         assert it.said == ["dogs", "You said: dogs"]
         await it.press("u")
         await it.until(lambda: len(it.app.chats.sessions()) == 2, "back")
-        it.chat.query_one(SessionList).focus()
+        it.chat.query_one(ChatList).focus()
         await it.press(*"what?")
         assert it.prompt.text.endswith("what?")
         assert len(it.app.chats.sessions()) == 2

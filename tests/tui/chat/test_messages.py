@@ -63,7 +63,7 @@ async def test_ctrl_r_answers_the_last_question_again() -> None:
         await it.ask("one")
         await it.press("ctrl+r")
         await it.idle()
-        assert it.chat.chats.siblings(it.views[1].message.id) == [2, 3]
+        assert it.app.chats.siblings(it.views[1].message.id) == [2, 3]
 
 
 async def test_edit_a_prompt_and_keep_the_old_branch() -> None:
@@ -125,10 +125,10 @@ async def test_rate() -> None:
 async def test_branch_into_a_new_chat() -> None:
     async with running() as it:
         await conversation(it)
-        first = it.chat.session_id
+        first = it.chat.open_chat.session_id
         await it.focus(1)
         await it.press("b")
-        await it.until(lambda: it.chat.session_id != first, "opened")
+        await it.until(lambda: it.chat.open_chat.session_id != first, "opened")
         assert it.said == ["one", "You said: one"]
         assert len(it.app.chats.path(first or 0)) == 4
 

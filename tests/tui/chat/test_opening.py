@@ -11,14 +11,14 @@ from saved_chats import talk
 from scripted_engine import ScriptedEngine
 from textual.widgets import Input
 
+from edgelm.conversation.question import checked_schema
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError
 from edgelm.runtime.events import Text
 from edgelm.store.chats import Chats
-from edgelm_tui.engine.answering import checked_schema
 from edgelm_tui.markdown.render import PROSE
-from edgelm_tui.screens.chat.opening import Opening, RecentChat
+from edgelm_tui.screens.chat.opening import ChatOpening, RecentChat
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
-from edgelm_tui.settings import ChatSettings
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
@@ -36,26 +36,26 @@ async def test_an_empty_chat_shows_model_chats_and_keys() -> None:
             assert key in it.screen_text
         await it.pilot.click(it.chat.query(RecentChat).first())
         await it.until(lambda: it.said == ["q6", "a"], "opened")
-        assert not it.chat.query_one(Opening).display
+        assert not it.chat.query_one(ChatOpening).display
         assert it.app.focused is it.prompt
         await it.press("ctrl+n")
-        await it.until(lambda: it.chat.query_one(Opening).display, "again")
+        await it.until(lambda: it.chat.query_one(ChatOpening).display, "again")
         await it.ask("hello")
-        assert not it.chat.query_one(Opening).display
+        assert not it.chat.query_one(ChatOpening).display
 
 
 async def test_a_new_user_sees_no_list_of_chats() -> None:
     async with running() as it:
-        await it.until(lambda: it.chat.query_one(Opening).display, "shown")
+        await it.until(lambda: it.chat.query_one(ChatOpening).display, "shown")
         assert not it.chat.query(RecentChat)
 
 
 async def test_the_prompt_says_how_the_chat_is_set() -> None:
     async with running(size=(110, 30)) as it:
-        assert ChatSettings().said() == ""
+        assert ChatSettings().summary() == ""
         await it.send("/system Be [/brief].")
         await it.until(lambda: " system prompt " in it.screen_text, "said")
-        it.chat.keep_settings(
+        it.chat.open_chat.keep_settings(
             ChatSettings(
                 system="x", temperature=0.0, seed=0, schema="{}", adapter="/a/poet [x]", adapter_scale=0.5
             )
@@ -90,7 +90,7 @@ async def test_a_wrong_schema_is_not_taken(schema: str) -> None:
         screen.query_one("#schema", Input).value = json.dumps(SCHEMA)
         await it.press("ctrl+s")
         await it.until(lambda: it.app.screen is it.chat, "taken")
-        assert json.loads(it.chat.chat_settings.schema) == SCHEMA
+        assert json.loads(it.chat.open_chat.settings.schema) == SCHEMA
 
 
 def test_a_schema_is_kept_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_schema_is_kept_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.
 async def test_what_failed_waits_for_nothing() -> None:
     engine = ScriptedEngine()
     async with running(engine=engine) as it:
-        it.chat.keep_settings(ChatSettings(schema="/nowhere/schema.json"))
+        it.chat.open_chat.keep_settings(ChatSettings(schema="/nowhere/schema.json"))
         await it.ask("one")
         assert "schema cannot be read" in it.views[-1].plain
         await it.until(lambda: it.meter.startswith("failed"), "said")

@@ -10,11 +10,11 @@ from textual.widgets import Input
 
 from edgelm import paths
 from edgelm.store.chats import Chats
-from edgelm_tui.screens.chat.sidebar import SessionList, Sidebar, grouped
+from edgelm_tui.screens.chat.sidebar import ChatList, Sidebar, grouped
 
 
 def listed(it: Driver) -> list[str]:
-    options = it.chat.query_one(SessionList).options
+    options = it.chat.query_one(ChatList).options
     return [str(option.prompt).strip("● ") for option in options if option.id]
 
 
@@ -60,7 +60,7 @@ async def test_a_chat_keeps_its_draft_when_another_is_opened() -> None:
         await it.write("half")
         await it.press("ctrl+n")
         assert it.prompt.text == ""
-        await it.chat.open(1)
+        await it.chat.open_chat.open(1)
         assert it.prompt.text == "half"
 
 
@@ -89,7 +89,7 @@ async def test_rename_folder_duplicate_delete_undo_by_key() -> None:
         await it.press("f")
         await answer_line(it, "Pets")
         assert "▪ Pets" in it.screen_text
-        it.chat.query_one(SessionList).focus()
+        it.chat.query_one(ChatList).focus()
         await it.press("d")
         await it.until(lambda: "copy: Dogs" in listed(it), "copied")
         await it.press("ctrl+s")
@@ -121,9 +121,9 @@ async def test_export_and_import(tmp_path: Path) -> None:
         await it.send(f"/export {tmp_path / 'a.txt'}")
         assert "expected a name in .json or .md" in it.toasts
         await it.send(f"/import {tmp_path / 'a.json'}")
-        await it.until(lambda: it.chat.session_id == 2, "opened")
+        await it.until(lambda: it.chat.open_chat.session_id == 2, "opened")
         assert it.said == ["about cats", "You said: about cats"]
-        it.chat.query_one(SessionList).focus()
+        it.chat.query_one(ChatList).focus()
         await it.press("e")
         assert it.app.screen.query_one(Input).value == "about-cats.md"
         await answer_line(it, str(tmp_path / "b.md"))
@@ -175,10 +175,10 @@ async def test_the_sidebar_is_hidden_where_there_is_no_room() -> None:
 
 
 async def test_groups() -> None:
-    from edgelm.store.chat_schema import Session
+    from edgelm.store.chat_schema import SavedChat
 
-    def made(number: int, updated: float, folder: str | None = None) -> Session:
-        return Session(number, str(number), folder, None, {}, "", updated, updated)
+    def made(number: int, updated: float, folder: str | None = None) -> SavedChat:
+        return SavedChat(number, str(number), folder, None, {}, "", updated, updated)
 
     now, day = 1_700_000_000.0, 86400.0
     rows = grouped(

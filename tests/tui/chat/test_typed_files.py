@@ -11,13 +11,13 @@ from textual import events
 from textual.widgets import TextArea
 
 from edgelm.conversation.attachments import files_in, files_named
-from edgelm.conversation.commands import write_feedback
+from edgelm.conversation.feedback import write_feedback
 from edgelm.conversation.typed_paths import dropped_files, path_of, quoted
 from edgelm.errors import OptionError, OutputError
 from edgelm.store.chats import Chats
 from edgelm.store.messages import MessageTree
 from edgelm_tui.screens.chat.prompt.completion import Completions
-from edgelm_tui.screens.chat.prompt.waiting import Chip
+from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
 
 NAMES = [
     "plain.txt", "my notes.txt", "it's.txt", 'say "hi".txt', "back\\slash.txt", "brackets [x] (1).txt",
@@ -155,7 +155,7 @@ async def test_a_paste_has_lines_whatever_the_terminal_sends(end: str) -> None:
     async with running() as it:
         it.prompt.focus()
         it.app.post_message(events.Paste(end.join(lines)))
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "attached")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "attached")
         assert "paste 1 · 30 lines" in it.screen_text
         it.app.post_message(events.Paste(end.join(["a", "b", "c"])))
         await it.until(lambda: it.prompt.text == "a\nb\nc", "pasted")
@@ -175,7 +175,7 @@ async def test_twelve_lines_stay_text_and_thirteen_do_not() -> None:
         it.app.post_message(events.Paste("\r".join("x" * 12)))
         await it.until(lambda: it.prompt.text.count("x") == 12, "pasted")
         it.app.post_message(events.Paste("\r".join("y" * 13)))
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "attached")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "attached")
 
 
 async def test_a_dropped_file_is_attached(shelf: Path) -> None:
@@ -195,7 +195,7 @@ async def test_a_dropped_file_is_attached(shelf: Path) -> None:
         it.app.post_message(events.Paste(escaped(str(shelf / "it's.txt"))))
         await it.until(lambda: "s.txt" in it.prompt.text, "pasted")
         await it.press("enter")
-        await it.until(lambda: len(it.chat.query(Chip)) == 1, "attached")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "attached")
 
 
 async def test_the_completion_of_a_name_with_spaces_is_attached(shelf: Path) -> None:

@@ -141,10 +141,12 @@ async def test_the_scale_of_an_adapter_is_changed_without_loading_again(
             it.app.client._load_model,
             lambda *a, **k: loads.append(a) or load(*a, **k),
         )
-        it.chat.keep_settings(it.chat.chat_settings.__class__(max_tokens=12))
+        it.chat.open_chat.keep_settings(it.chat.open_chat.settings.__class__(max_tokens=12))
         await it.ask("what is 3")
         plain = it.said[-1]
-        it.chat.keep_settings(it.chat.chat_settings.__class__(max_tokens=12, adapter=str(adapter)))
+        it.chat.open_chat.keep_settings(
+            it.chat.open_chat.settings.__class__(max_tokens=12, adapter=str(adapter))
+        )
         await until(it, lambda: it.app.state.model is not None and bool(it.app.state.model.adapter), "put on")
         assert not loads
         await it.press("ctrl+r")
@@ -157,7 +159,7 @@ async def test_the_scale_of_an_adapter_is_changed_without_loading_again(
         slider = it.app.screen.query_one(Slider)
         slider.focus()
         await it.press("home", "ctrl+s")
-        await until(it, lambda: it.chat.chat_settings.adapter_scale == 0, "kept")
+        await until(it, lambda: it.chat.open_chat.settings.adapter_scale == 0, "kept")
         await until(it, lambda: it.app.screen is it.chat, "the dialog is gone")
         await it.press("ctrl+r")
         await until(it, lambda: it.said[-1] == plain, "answered without: an adapter at 0 is none")

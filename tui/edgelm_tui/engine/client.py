@@ -14,31 +14,39 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Protocol
 
+from edgelm.conversation.model import ChatModel
+from edgelm.conversation.question import Question, answer_events, longest_answer
 from edgelm.errors import EdgeLMError, EngineError, NotFoundError
-from edgelm_tui.engine.adapters import Adapters
-from edgelm_tui.engine.answering import answer
+from edgelm_tui.engine.adapters import AdapterSwitch
 from edgelm_tui.engine.events import (
+    AnswerEnded,
+    AnswerEvent,
     ClientEvent,
-    Ended,
     Failed,
     FitKnown,
     Library,
     Loaded,
     Loading,
-    Question,
-    Said,
 )
+from edgelm_tui.engine.models import find_model, list_library, load_model, price_model
 
-Load = Callable[..., Any]
+
+class Load(Protocol):
+    """Loads a model."""
+
+    def __call__(self, name: str, adapter: str | None = None) -> ChatModel:
+        """Load the model `name`, with an adapter on it if one is named."""
+
+
 ListModels = Callable[[], Sequence[str]]
 Find = Callable[[str], object]
 Price = Callable[[str], FitKnown]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AnswerJob:
     """One question under way."""
 
     id: int
@@ -52,46 +60,6 @@ class _OfLoad:
 
     number: int
     event: Loading | Loaded | Failed
-
-
-def load_model(name: str, adapter: str | None = None) -> Any:
-    """The real way to a model."""
-    from edgelm.api import load
-
-    return load(name, adapter=adapter, disk_cache=True)
-
-
-def find_model(name: str) -> object:
-    """Where a model is; one of the Hub is fetched."""
-    from edgelm.api import find_model
-    from edgelm.progress import ignore_progress
-
-    return find_model(name, ignore_progress)
-
-
-def list_library() -> list[str]:
-    """The names of the installed models that can be used."""
-    from edgelm.library.models import installed
-
-    return [model.name for model in installed() if model.problem is None]
-
-
-def price_model(name: str) -> FitKnown:
-    """Whether an installed model fits here."""
-    from edgelm.device import detect
-    from edgelm.library.models import resolve
-    from edgelm.pricing.fit import check_fit
-    from edgelm.units import format_bytes
-    from edgelm.zoo.configs.normalise import normalise_config, read_config
-
-    directory = resolve(name)
-    fit = check_fit(directory, normalise_config(read_config(directory)), detect())
-    longest = f"; longest context {fit.max_context:,} tokens" if fit.max_context else ""
-    detail = (
-        f"{format_bytes(fit.total_bytes)} of {format_bytes(fit.budget_bytes)} with {fit.context_tokens:,} tokens"
-        f" of context{longest}"
-    )
-    return FitKnown(name, fit.verdict, detail)
 
 
 class EngineClient:
@@ -114,15 +82,15 @@ class EngineClient:
         self._price = price
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._events: SimpleQueue[ClientEvent | _OfLoad] = SimpleQueue()
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, AnswerJob] = {}
         self._job_count = 0
         self._load_count = 0
         """Of the last load that was asked for: earlier ones are given up."""
         self._held_since = 0
         """The load that brought the model that is held."""
-        self._answering: Job | None = None
-        self._model: Any = None
-        self._adapters: Adapters | None = None
+        self._answering: AnswerJob | None = None
+        self._model: ChatModel | None = None
+        self._adapters: AdapterSwitch | None = None
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="edgelm-client")
 
@@ -157,9 +125,9 @@ class EngineClient:
         self._tasks.put(lambda: self._events.put(self._priced(name)))
 
     def ask(self, question: Question) -> int:
-        """Put a question: `Said` and one `Ended` follow, tagged with the number returned."""
+        """Put a question: `AnswerEvent` and one `AnswerEnded` follow, tagged with the number returned."""
         self._job_count += 1
-        job = Job(self._job_count, question)
+        job = AnswerJob(self._job_count, question)
         self._jobs[job.id] = job
         self._tasks.put(lambda: self._answer(job))
         return job.id
@@ -168,8 +136,8 @@ class EngineClient:
         """Stop an answer, or all; they end at the next token, or after a layer of a chunk of the prompt."""
         for job in [job for job in list(self._jobs.values()) if job_id in (None, job.id)]:
             job.stop.set()
-            if job is self._answering and (end := getattr(self._model, "stop", None)) is not None:
-                end()
+            if job is self._answering and (model := self._model) is not None:
+                model.stop()
 
     def drain(self) -> list[ClientEvent]:
         """The events since the last call."""
@@ -230,7 +198,7 @@ class EngineClient:
         before = self._held()
         self._held_since = number
         try:
-            self._change(name, adapter)
+            model = self._changed(name, adapter)
         except EdgeLMError as error:
             if number == self._load_count:  # else nobody waits for it any more
                 self._events.put(_OfLoad(number, Failed(error.message, error.hint)))
@@ -239,44 +207,39 @@ class EngineClient:
         if number != self._load_count:
             self._drop()
             return
-        self._events.put(_OfLoad(number, _describe(self._model, adapter)))
+        self._events.put(_OfLoad(number, _describe(model, adapter)))
 
     def _let_go(self, number: int) -> None:
         """The model that load `number` brought was given up, after it was there and before anyone heard of it."""
         self._tasks.put(lambda: self._drop() if self._held_since == number else None)
 
-    def _change(self, name: str, adapter: str | None) -> None:
-        """Nothing is let go for a model that is not there."""
-        adapters = self._adapters
-        if (
-            adapters is not None
-            and self._is_loaded(name)
-            and (adapters.is_live or adapters.current == adapter)
-        ):
-            if adapters.is_live:
-                adapters.use(adapter)
-            return
+    def _changed(self, name: str, adapter: str | None) -> ChatModel:
+        """Change to a model and an adapter; nothing is let go for a model that is not there."""
+        if self._model is not None and self._adapters is not None and self._is_loaded(name):
+            self._adapters.use(adapter)
+            return self._model
         self._find(name)
         self._drop()
-        self._model = self._load_model(name, adapter=adapter)
-        self._adapters = Adapters(self._model, adapter)
+        model = self._model = self._load_model(name, adapter=adapter)
+        self._adapters = AdapterSwitch(model, adapter)
+        return model
 
     def _held(self) -> tuple[str, str | None] | None:
         """The model that is loaded, and its adapter."""
         if self._model is None or self._adapters is None:
             return None
-        return str(getattr(self._model, "directory", None) or self._model.name), self._adapters.current
+        return str(self._model.directory or self._model.name), self._adapters.current
 
     def _bring_back(self, before: tuple[str, str | None] | None, number: int) -> None:
         """The model that there was is the one that there is: another that cannot be had takes its place for no longer."""
         if before is None:
             return
         try:
-            self._change(*before)
+            model = self._changed(*before)
         except EdgeLMError as error:
             self._events.put(_OfLoad(number, Failed(error.message, error.hint)))
         else:
-            self._events.put(_OfLoad(number, replace(_describe(self._model, before[1]), is_back=True)))
+            self._events.put(_OfLoad(number, replace(_describe(model, before[1]), is_back=True)))
 
     def _find_listed(self, name: str) -> None:
         names = list(self._list_models())
@@ -287,7 +250,7 @@ class EngineClient:
     def _is_loaded(self, name: str) -> bool:
         return self._model is not None and name in (
             self._model.name,
-            str(getattr(self._model, "directory", "")),
+            str(self._model.directory or ""),
         )
 
     def _drop(self) -> None:
@@ -295,15 +258,15 @@ class EngineClient:
         if model is not None:
             model.close()
 
-    def _answer(self, job: Job) -> None:
+    def _answer(self, job: AnswerJob) -> None:
         try:
             self._try(lambda: self._walk(job), job.id)
         finally:
             self._answering = None
             self._jobs.pop(job.id, None)
-            self._events.put(Ended(job.id))
+            self._events.put(AnswerEnded(job.id))
 
-    def _walk(self, job: Job) -> None:
+    def _walk(self, job: AnswerJob) -> None:
         if job.stop.is_set():
             return
         if self._model is None:
@@ -311,26 +274,24 @@ class EngineClient:
         self._answering = job
         if self._adapters is not None:
             self._adapters.scale(job.question.adapter_scale)
-        with closing(answer(self._model, job.question)) as events:
+        longest = longest_answer(self._model)
+        with closing(answer_events(self._model, job.question, max_tokens=longest)) as events:
             for event in events:
                 if job.stop.is_set():
                     return
-                self._events.put(Said(job.id, event))
+                self._events.put(AnswerEvent(job.id, event))
 
 
-def _describe(model: Any, adapter: str | None) -> Loaded:
+def _describe(model: ChatModel, adapter: str | None) -> Loaded:
     from edgelm.library.models import describe
 
-    directory = getattr(model, "directory", None)
-    bits = describe(directory).bits_per_weight if directory is not None else None
-    size = getattr(model, "size_bytes", None)
-    defaults = getattr(model, "defaults", None)
+    bits = describe(model.directory).bits_per_weight if model.directory is not None else None
     return Loaded(
         model.name,
         model.context_length,
         bits,
-        size,
+        model.size_bytes,
         adapter,
-        str(directory or ""),
-        is_greedy=defaults is None or defaults.sampling.is_greedy,
+        str(model.directory or ""),
+        is_greedy=model.defaults.sampling.is_greedy,
     )

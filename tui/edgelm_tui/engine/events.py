@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgelm.runtime.events import ChatEvent
@@ -40,7 +40,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class AnswerEvent:
     """One event of the answer to `job`."""
 
     job: int
@@ -48,7 +48,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AnswerEnded:
     """`job` is over, however it ended."""
 
     job: int
@@ -72,19 +72,4 @@ class FitKnown:
     detail: str
 
 
-ClientEvent = Library | Loading | Loaded | Said | Ended | Failed | FitKnown
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A conversation that waits for its answer."""
-
-    messages: tuple[dict[str, Any], ...]
-    """Roles and contents; the last is the user's, or the answer to go on with where `continues`."""
-    system: str = ""
-    generation: dict[str, Any] | None = None
-    """Names and values of the runtime's settings."""
-    thinking: bool | None = None
-    schema: str = ""
-    adapter_scale: float = 1.0
-    continues: bool = False
+ClientEvent = Library | Loading | Loaded | AnswerEvent | AnswerEnded | Failed | FitKnown

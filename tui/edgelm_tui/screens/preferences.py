@@ -10,9 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Button, Input, Select, Static
 
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
-from edgelm_tui.settings import THEMES, AppSettings, ChatSettings, Settings, settings_file
+from edgelm_tui.settings import THEMES, AppSettings, Settings, settings_file
 from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow, Tick
 from edgelm_tui.shell.text.shown_paths import with_tilde
 

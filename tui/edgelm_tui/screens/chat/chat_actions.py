@@ -1,4 +1,4 @@
-"""What can be done with chats: open, search, rename, folders, duplicate, delete with undo, export, import."""
+"""What can be done with chats: search, rename, folders, duplicate, delete with undo, export, import."""
 
 from __future__ import annotations
 
@@ -6,154 +6,81 @@ from collections.abc import Awaitable, Callable
 
 from textual.widgets import Input
 
-from edgelm.conversation.branching import file_name
 from edgelm.conversation.typed_paths import path_of
-from edgelm.errors import NotFoundError
-from edgelm_tui.screens.chat.base import ChatBase
-from edgelm_tui.screens.chat.sidebar import SessionList, Sidebar
-from edgelm_tui.shell.rows import RowList
+from edgelm_tui.screens.chat.open_chat import OpenChat
+from edgelm_tui.screens.chat.sidebar import ChatList
 
 
-class SessionActions(ChatBase):
-    """A part of the chat screen."""
+class ChatActions:
+    """Does things to saved chats, from the one that is open."""
 
-    async def on_sidebar_opened(self, event: Sidebar.Opened) -> None:
-        """Enter or a click in the list."""
-        with self.edgelm.reporting():
-            await self.open(event.session_id)
-            self.prompt.focus()
-            if not self.has_class("-wide"):
-                self.query_one(Sidebar).remove_class("open")
+    def __init__(self, chat: OpenChat) -> None:
+        self._chat = chat
 
-    def on_sidebar_searched(self, event: Sidebar.Searched) -> None:
-        """Each letter."""
-        with self.edgelm.reporting():
-            self.show_sessions()
-
-    async def on_row_list_act(self, event: RowList.Act) -> None:
-        """A key in the list."""
-        event.stop()
-        action = event.action
+    async def act_on_row(self, action: str, session_id: int | None) -> None:
+        """Do what a key in the list says."""
         if action != "ask_delete":
-            self.disarm()
-        elif event.row is None or self.armed(("chat", event.row), "x again deletes this chat"):
-            action = "delete"
-        if action != "ask_delete":
-            await self.do_to_session(action, event.row)
+            self._chat.disarm()
+        elif session_id is not None and not self._chat.armed(
+            ("chat", session_id), "x again deletes this chat"
+        ):
+            return
+        await self.act_on("delete" if action == "ask_delete" else action, session_id)
 
-    async def action_session(self, action: str) -> None:
-        """Do something to the open chat."""
-        await self.do_to_session(action, self.session_id)
-
-    async def do_to_session(self, action: str, session_id: int | None, argument: str = "") -> bool:
-        """Do `action`; what fails is said, and then False."""
-        with self.edgelm.reporting():
+    async def act_on(self, action: str, session_id: int | None, argument: str = "") -> bool:
+        """Do `action` to a chat; what fails is said, and then False."""
+        with self._chat.app.reporting():
             return await self._do(action, session_id, argument)
         return False
 
     async def _do(self, action: str, session_id: int | None, argument: str) -> bool:
+        chats = self._chat.chats
         match action:
             case "undo":
-                await self._undo_last()
+                await self._undo()
             case "search":
-                self.action_search()
+                self.search()
             case "import":
                 await self._ask_line("Open a chat from a .md or .json file", self._import, argument)
             case _ if session_id is None:
-                self.notify("this chat is not saved yet: it has no message", severity="warning")
+                self._chat.screen.notify("this chat is not saved yet: it has no message", severity="warning")
                 return False
             case "rename":
-                title = self.chats.session(session_id).title
+                title = chats.session(session_id).title
                 await self._ask_line("Title", lambda text: self._rename(session_id, text), argument, title)
             case "folder":
-                now = self.chats.session(session_id).folder or ""
-                known = ", ".join(self.chats.folders())
+                now = chats.session(session_id).folder or ""
+                known = ", ".join(chats.folders())
                 question = "Folder; empty takes the chat out" + (f" (there are: {known})" if known else "")
                 await self._ask_line(question, lambda text: self._move(session_id, text), argument, now)
             case "duplicate":
-                await self.open(self.chats.duplicate(session_id).id)
+                await self._chat.open(chats.duplicate(session_id).id)
             case "delete":
-                await self._delete_session(session_id)
+                await self._delete(session_id)
             case "export":
-                name = file_name(self.chats.session(session_id).title)
-                await self._ask_line(
-                    "Write the chat to (.md or .json)",
-                    lambda text: self._export(session_id, text),
-                    argument,
-                    name,
-                )
+                await self._ask_export(session_id, argument)
         return True
 
-    async def open(self, session_id: int | None) -> None:
-        """Show another chat; None begins a new one. What was typed stays with its chat."""
-        self.save_draft()
-        if self.attachments:
-            self._kept[self.ensure_session()] = self.attachments
-        self.session_id = session_id
-        self.attachments = self._kept.pop(session_id, []) if session_id is not None else []
-        self._new_settings = None
-        draft = self.chats.session(session_id).draft if session_id is not None else ""
-        self.prompt.say(draft)
-        await self.transcript.clear_notices()
-        await self.reload()
-        self.transcript.follow()
+    def list_chats(self) -> None:
+        """Show the chats, and go to them."""
+        self._chat.sidebar.add_class("open")
+        with self._chat.app.reporting():
+            self._chat.show_sessions()
+        self._chat.screen.query_one(ChatList).focus()
 
-    async def leave_if_deleted(self) -> None:
-        """Another process has deleted the open chat: what is typed and attached goes on in a new one."""
-        if self.session_id is None or self._is_there(self.session_id):
-            return
-        self.session_id = None
-        await self.reload()
-        self.notify("this chat was deleted elsewhere; what is typed is for a new one now", severity="warning")
-
-    async def reload_changed(self) -> None:
-        """Show what another process has made of the open chat."""
-        await self.leave_if_deleted()
-        await self.reload()
-
-    def _is_there(self, session_id: int) -> bool:
-        try:
-            return self.chats.session(session_id).deleted is None
-        except NotFoundError:
-            return False
-
-    def save_draft(self) -> None:
-        """Keep what is typed and not sent."""
-        if not self.is_whole:
-            return
-        text = self.prompt.text
-        if self.session_id is None and text.strip():
-            self.ensure_session()
-        if self.session_id is not None and self.chats.session(self.session_id).draft != text:
-            self.chats.set_draft(self.session_id, text)
-
-    async def action_new(self) -> None:
-        """A new chat."""
-        with self.edgelm.reporting():
-            await self.open(None)
-            self.prompt.focus()
-
-    def action_sidebar(self) -> None:
+    def toggle_list(self) -> None:
         """Show or hide the chats."""
-        sidebar = self.query_one(Sidebar)
-        sidebar.toggle_class("open")
-        if sidebar.has_class("open"):
-            with self.edgelm.reporting():
-                self.show_sessions()
+        self._chat.sidebar.toggle_class("open")
+        if self._chat.sidebar.has_class("open"):
+            with self._chat.app.reporting():
+                self._chat.show_sessions()
         else:
-            self.prompt.focus()
+            self._chat.prompt.focus()
 
-    def action_sessions(self) -> None:
-        """Go to the chats."""
-        self.query_one(Sidebar).add_class("open")
-        with self.edgelm.reporting():
-            self.show_sessions()
-        self.query_one(SessionList).focus()
-
-    def action_search(self, words: str = "") -> None:
+    def search(self, words: str = "") -> None:
         """Search all chats."""
-        self.action_sessions()
-        line = self.query_one("#search", Input)
+        self.list_chats()
+        line = self._chat.screen.query_one("#search", Input)
         if words:
             line.value = words
         line.focus()
@@ -165,50 +92,57 @@ class SessionActions(ChatBase):
 
         async def taken(text: str | None) -> None:
             if text is not None:
-                with self.edgelm.reporting():
+                with self._chat.app.reporting():
                     await take(text)
 
         if given:
             await take(given)
         else:
-            self.app.push_screen(AskLine(question, value), taken)
+            self._chat.app.push_screen(AskLine(question, value), taken)
 
     async def _rename(self, session_id: int, title: str) -> None:
-        self.chats.rename(session_id, title)
-        self.show_sessions()
+        self._chat.chats.rename(session_id, title)
+        self._chat.show_sessions()
 
     async def _move(self, session_id: int, folder: str) -> None:
-        self.chats.move(session_id, folder.strip() or None)
-        self.show_sessions()
+        self._chat.chats.move(session_id, folder.strip() or None)
+        self._chat.show_sessions()
 
-    async def _export(self, session_id: int, name: str) -> None:
-        from edgelm.store.chat_files import export_chat
+    async def _ask_export(self, session_id: int, given: str) -> None:
+        from edgelm.store.chat_files import export_chat, export_name
 
-        file = path_of(name)
-        export_chat(self.chats, session_id, file)
-        self.notify(f"written to {file}")
+        chats = self._chat.chats
+
+        async def export(text: str) -> None:
+            file = path_of(text)
+            export_chat(chats, session_id, file)
+            self._chat.screen.notify(f"written to {file}")
+
+        name = export_name(chats.session(session_id).title)
+        await self._ask_line("Write the chat to (.md or .json)", export, given, name)
 
     async def _import(self, name: str) -> None:
         from edgelm.store.chat_files import import_chat
 
-        await self.open(import_chat(self.chats, path_of(name)).id)
+        await self._chat.open(import_chat(self._chat.chats, path_of(name)).id)
 
-    async def _delete_session(self, session_id: int) -> None:
-        if self.desk.current is not None and self.desk.current.session_id == session_id:
-            self.edgelm.stop_answer()
-        title = self.chats.session(session_id).title
-        self.deletions.chat(session_id)
-        if session_id == self.session_id:
-            self.prompt.say("")
-            self._kept[session_id], self.attachments = self.attachments, []
-            self.session_id = None
-            await self.reload()
-        self.show_sessions()
-        self.notify(f"“{title}” is deleted; u or /undo brings it back")
+    async def _delete(self, session_id: int) -> None:
+        chat = self._chat
+        if chat.app.desk.current is not None and chat.app.desk.current.session_id == session_id:
+            chat.app.stop_answer()
+        title = chat.chats.session(session_id).title
+        chat.conversation.deletions.chat(session_id)
+        if session_id == chat.session_id:
+            chat.conversation.save_attachments()
+            chat.prompt.say("")
+            chat.conversation.open(None)
+            await chat.reload()
+        chat.show_sessions()
+        chat.screen.notify(f"“{title}” is deleted; u or /undo brings it back")
 
-    async def _undo_last(self) -> None:
-        session_id = self.deletions.undo()
-        if session_id == self.session_id:
-            await self.reload()
+    async def _undo(self) -> None:
+        session_id = self._chat.conversation.deletions.undo()
+        if session_id == self._chat.session_id:
+            await self._chat.reload()
         else:
-            await self.open(session_id)
+            await self._chat.open(session_id)

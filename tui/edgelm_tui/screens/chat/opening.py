@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from edgelm.store.chat_schema import Session
+from edgelm.store.chat_schema import SavedChat
 from edgelm_tui.screens.chat.sidebar import Sidebar
 
 _CHATS = 5
@@ -25,7 +25,7 @@ class RecentChat(Static):
     RecentChat:hover { background: $boost; }
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SavedChat) -> None:
         super().__init__(" ".join(session.title.split()), markup=False)
         self.session_id = session.id
 
@@ -35,14 +35,14 @@ class RecentChat(Static):
         self.post_message(Sidebar.Opened(self.session_id))
 
 
-class Opening(Vertical):
+class ChatOpening(Vertical):
     """A few lines, gone with the first message."""
 
     DEFAULT_CSS = """
-    Opening { height: auto; padding: 0 1; display: none; }
-    Opening .words { height: auto; padding: 0 1; color: $text-muted; }
-    Opening > .words { margin: 0 0 1 0; }
-    Opening > #chats { height: auto; margin: 0 0 1 0; }
+    ChatOpening { height: auto; padding: 0 1; display: none; }
+    ChatOpening .words { height: auto; padding: 0 1; color: $text-muted; }
+    ChatOpening > .words { margin: 0 0 1 0; }
+    ChatOpening > #chats { height: auto; margin: 0 0 1 0; }
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Opening(Vertical):
         keys = [part for key, does in _KEYS for part in ((key, "bold $text"), f" {does}   ")]
         yield Static(Content.assemble(*keys), classes="words", markup=False)
 
-    async def show(self, model: str, sessions: Sequence[Session]) -> None:
+    async def show(self, model: str, sessions: Sequence[SavedChat]) -> None:
         """Show these; nothing is touched where nothing has changed."""
         latest = sessions[:_CHATS]
         now = (model, tuple((session.id, session.title) for session in latest))

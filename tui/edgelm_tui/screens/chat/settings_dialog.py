@@ -11,15 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Button, Input, Label, Select, Static, TextArea
 
+from edgelm.conversation.personas import persona_names, with_persona
+from edgelm.conversation.question import checked_schema
+from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError
-from edgelm.options import Bounds
-from edgelm_tui.engine.answering import checked_schema
-from edgelm_tui.settings import ChatSettings
 from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow
 from edgelm_tui.shell.dialogs.slider import Slider
 from edgelm_tui.shell.text.plain import plain
 
-_NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
+_NO_NUMBERS = ("system", "thinking", "schema", "adapter", "adapter_scale")
 _THINKING = {"model's choice": None, "think": True, "do not think": False}
 
 
@@ -57,18 +57,27 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
             with VerticalScroll(can_focus=False):
                 yield Label("System prompt")
                 yield TextArea(self._settings.system, id="system")
-                for name in (*_NUMBERS, "schema"):
+                yield from self._personas()
+                for name in (*_numbers(), "schema"):
                     yield self._row(name)
                 yield from self._choices()
             yield Static("", id="problem", classes="problem", markup=False)
             yield ButtonRow({"close": "Close", "take": "Save (Ctrl+S)"})
+
+    def _personas(self) -> ComposeResult:
+        """A choice of a persona, where there are any; what it says can be changed below."""
+        if names := persona_names():
+            personas = Select(
+                [(plain(name), name) for name in names], prompt="none", id="persona", compact=True
+            )
+            yield FormRow("persona", personas, note="a system prompt and sampling that edgelm personas saved")
 
     def _choices(self) -> ComposeResult:
         said = next(k for k, v in _THINKING.items() if v == self._settings.thinking)
         thinking = Select(
             [(k, k) for k in _THINKING], value=said, allow_blank=False, id="thinking", compact=True
         )
-        yield FormRow("thinking", thinking, note=_bounds("thinking").help)
+        yield FormRow("thinking", thinking, note=ChatSettings.bounds("thinking").help)
         options = [
             (plain("none"), ""),
             *((plain(path.rstrip("/").rpartition("/")[2]), path) for path in self._adapters),
@@ -76,12 +85,13 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
         adapter = Select(options, value=self._settings.adapter, allow_blank=False, id="adapter", compact=True)
         yield FormRow("adapter", adapter, note="put on the model when the chat goes on")
         scale = Slider(self._settings.adapter_scale, low=0.0, high=2.0, step=0.05, id="adapter_scale")
-        yield FormRow("adapter_scale", scale, note=_bounds("adapter_scale").help)
+        yield FormRow("adapter_scale", scale, note=ChatSettings.bounds("adapter_scale").help)
 
     def _row(self, name: str) -> FormRow:
-        value = getattr(self._settings, name)
-        limits = _bounds(name).describe()
-        note = _bounds(name).help + (f" ({limits})" if limits else "")
+        value = self._settings.value(name)
+        bounds = ChatSettings.bounds(name)
+        limits = bounds.describe()
+        note = bounds.help + (f" ({limits})" if limits else "")
         return FormRow(name, Input("" if value is None else str(value), id=name, compact=True), note=note)
 
     def on_mount(self) -> None:
@@ -91,6 +101,20 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
     def on_input_changed(self) -> None:
         """Say at once what is wrong."""
         self._read()
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        """Show what a persona says, to be changed and saved."""
+        if event.select.id != "persona" or not isinstance(event.value, str):
+            return
+        try:
+            settings = with_persona(self._settings, event.value)
+        except EdgeLMError as error:
+            self.query_one("#problem", Static).update(f"error: {error.message}")
+            return
+        self.query_one("#system", TextArea).load_text(settings.system)
+        for name in _numbers():
+            value = settings.value(name)
+            self.query_one(f"#{name}", Input).value = "" if value is None else str(value)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Either button."""
@@ -108,7 +132,7 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
     def _read(self) -> ChatSettings | None:
         settings, problem = dataclasses.replace(self._settings, **self._values()), ""
         try:
-            for name in _NUMBERS:
+            for name in _numbers():
                 settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
             schema = checked_schema(self.query_one("#schema", Input).value)
             settings = dataclasses.replace(settings, schema=schema)
@@ -127,6 +151,6 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
         }
 
 
-def _bounds(name: str) -> Bounds:
-    bounds: Bounds = ChatSettings.__dataclass_fields__[name].metadata["bounds"]
-    return bounds
+def _numbers() -> list[str]:
+    """The settings that are typed as numbers; empty is as the model recommends."""
+    return [name for name in ChatSettings.names() if name not in _NO_NUMBERS]

@@ -16,11 +16,11 @@ from textual.message import Message
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from edgelm.store.chat_schema import Session
+from edgelm.store.chat_schema import SavedChat
 from edgelm_tui.shell.rows import RowList
 
 
-class SessionList(RowList):
+class ChatList(RowList):
     """The list, with keys for what can be done to a chat."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,7 +45,7 @@ class Sidebar(Vertical):
     Sidebar Input, Sidebar Input:focus {
         border: none; height: 1; padding: 0 1; margin: 0 0 1 0; background: $panel;
     }
-    Sidebar SessionList, Sidebar SessionList:focus {
+    Sidebar ChatList, Sidebar ChatList:focus {
         height: 1fr; border: none; background: $background; padding: 0; text-wrap: nowrap; text-overflow: ellipsis;
     }
     Sidebar #nothing { color: $text-muted; padding: 0 1; height: auto; }
@@ -71,7 +71,7 @@ class Sidebar(Vertical):
         """Search, list."""
         yield Input(placeholder="Search all chats", id="search")
         yield Static("", id="nothing", markup=False)
-        yield SessionList(id="sessions", markup=False)
+        yield ChatList(id="sessions", markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Search at every letter."""
@@ -81,7 +81,7 @@ class Sidebar(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter goes to what was found."""
         event.stop()
-        self.query_one(SessionList).focus()
+        self.query_one(ChatList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter or a click."""
@@ -94,10 +94,10 @@ class Sidebar(Vertical):
         """What is searched for."""
         return self.query_one(Input).value
 
-    def show(self, sessions: Sequence[Session], current: int | None) -> None:
+    def show(self, sessions: Sequence[SavedChat], current: int | None) -> None:
         """Show these chats; the open one is marked."""
         rows = grouped(sessions, time.time(), searching=bool(self.search_words.strip()))
-        listed = self.query_one(SessionList)
+        listed = self.query_one(ChatList)
         kept = listed.row if current == self._current else current
         self._current = current
         listed.clear_options()
@@ -115,16 +115,16 @@ class Sidebar(Vertical):
 
 
 def grouped(
-    sessions: Sequence[Session], now: float, *, searching: bool = False
-) -> list[tuple[str, Session | None]]:
+    sessions: Sequence[SavedChat], now: float, *, searching: bool = False
+) -> list[tuple[str, SavedChat | None]]:
     """Chats under headings: folders first, then by date; while searching, in one list."""
     if searching:
         return [("", session) for session in sessions]
-    groups: dict[str, list[Session]] = {}
+    groups: dict[str, list[SavedChat]] = {}
     for session in sorted(sessions, key=lambda one: (one.folder is None, one.folder or "", -one.updated)):
         title = f"▪ {session.folder}" if session.folder else _age(session.updated, now)
         groups.setdefault(title, []).append(session)
-    rows: list[tuple[str, Session | None]] = []
+    rows: list[tuple[str, SavedChat | None]] = []
     for title, members in groups.items():
         rows.append((title, None))
         rows += [(title, session) for session in members]
@@ -147,7 +147,7 @@ def _heading(title: str) -> Option:
     return Option(Content.styled(title, "bold $foreground-muted"), disabled=True)
 
 
-def _row(session: Session, is_open: bool) -> Option:
+def _row(session: SavedChat, is_open: bool) -> Option:
     mark = "● " if is_open else "  "
     title = Content.assemble((mark, "bold"), _title(session))
     if session.snippet:
@@ -158,7 +158,7 @@ def _row(session: Session, is_open: bool) -> Option:
     return Option(title, id=str(session.id))
 
 
-def _title(session: Session) -> str:
+def _title(session: SavedChat) -> str:
     """On one line; that it is a branch or a copy comes first, where a long title does not hide it."""
     title = " ".join(session.title.split())
     for ending in (" (branch)", " (copy)"):

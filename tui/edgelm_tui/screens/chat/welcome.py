@@ -30,7 +30,7 @@ class Welcome(Vertical):
     """
 
     @dataclass
-    class Wanted(Message):
+    class OfferTaken(Message):
         """The user wants the demo, or to search the Hub."""
 
         what: Literal["demo", "hub"]
@@ -54,4 +54,4 @@ class Welcome(Vertical):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Either button."""
         event.stop()
-        self.post_message(self.Wanted("demo" if event.button.id == "demo" else "hub"))
+        self.post_message(self.OfferTaken("demo" if event.button.id == "demo" else "hub"))

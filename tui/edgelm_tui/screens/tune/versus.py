@@ -9,8 +9,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
+from edgelm.conversation.question import Question
 from edgelm.runtime.events import Text
-from edgelm_tui.engine.events import ClientEvent, Ended, Failed, Loaded, Question, Said
+from edgelm_tui.engine.events import AnswerEnded, AnswerEvent, ClientEvent, Failed, Loaded
 from edgelm_tui.shell.dialogs.dialog import Dialog
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ class VersusScreen(Dialog[None]):
             case Loaded() if self._side >= 0 and self._job is None:
                 self._job = self.edgelm.client.ask(Question(({"role": "user", "content": self._prompt},)))
                 self._say(f"asking the {_SIDES[self._side]}")
-            case Said(job, Text(text, "answer")) if job == self._job:
+            case AnswerEvent(job, Text(text, "answer")) if job == self._job:
                 self._texts[self._side] += text
                 self.query_one(f"#{_SIDES[self._side]}", Static).update(self._texts[self._side])
             case Failed(message, _, job) if self._side >= 0 and job in (None, self._job):
                 self._say(f"error: {message}")
                 self._side = -1 if job is None else self._side
-            case Ended(job) if job == self._job:
+            case AnswerEnded(job) if job == self._job:
                 self._next()
 
     def _next(self) -> None:

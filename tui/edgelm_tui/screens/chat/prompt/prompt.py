@@ -19,6 +19,7 @@ from textual.widgets.text_area import EditResult
 from edgelm.conversation.typed_paths import dropped_files, quoted
 from edgelm.store.newlines import unix_newlines
 from edgelm_tui.screens.chat.prompt.completion import names_a_file
+from edgelm_tui.shell.text.plain import plain
 
 _LONG_PASTE = 2000
 """Characters from which a paste becomes an attachment, however few lines it has."""
@@ -26,14 +27,14 @@ _OWN = ("prompt.send", "prompt.newline", "prompt.complete")
 _WORD = re.compile(r"""(^|(?<=\s))(@"[^"]*|@(?:\\.|[^\s\\"])*|/\S*)$""")
 
 
-class Prompt(TextArea):
+class ChatPrompt(TextArea):
     """A text area that posts its text on Enter."""
 
     DEFAULT_CSS = """
-    Prompt { height: auto; min-height: 3; max-height: 10; border: round $border-blurred; background: $background;
+    ChatPrompt { height: auto; min-height: 3; max-height: 10; border: round $border-blurred; background: $background;
         border-subtitle-color: $text-muted;
     }
-    Prompt:focus { border: round $primary; }
+    ChatPrompt:focus { border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", show=False, id="prompt.send"),
@@ -77,6 +78,7 @@ class Prompt(TextArea):
         self.is_completing = False
         self._at = -1
         self._draft = ""
+        self._summary = ""
 
     def action_send(self) -> None:
         """Post the text; behind a backslash, break the line instead, as shells do."""
@@ -151,6 +153,12 @@ class Prompt(TextArea):
         """Put `text` in the place of `word()`."""
         row, column = self.cursor_location
         self.replace(text, (row, column - len(self.word())), (row, column))
+
+    def show_settings(self, summary: str) -> None:
+        """Say in the frame how the chat is set: a system prompt or a temperature must not be forgotten."""
+        if summary != self._summary:
+            self._summary = summary
+            self.border_subtitle = plain(summary)
 
     def say(self, text: str) -> None:
         """Replace everything, with the cursor at the end."""

@@ -14,18 +14,18 @@ from textual.widgets import Static
 from edgelm.store.chat_schema import Attachment, Queued
 
 
-class Chip(Static):
+class WaitingChip(Static):
     """One attachment or prompt; a click takes it away."""
 
     @dataclass
     class Dropped(Message):
         """The user clicked on the chip."""
 
-        chip: Chip
+        chip: WaitingChip
 
     DEFAULT_CSS = """
-    Chip { height: 1; width: 1fr; color: $text-accent; padding: 0 1; }
-    Chip:hover { background: $boost; }
+    WaitingChip { height: 1; width: 1fr; color: $text-accent; padding: 0 1; }
+    WaitingChip:hover { background: $boost; }
     """
 
     def __init__(self, text: str, *, queued_id: int | None = None, at: int | None = None) -> None:
@@ -61,9 +61,9 @@ class Waiting(Vertical):
         await self.remove_children()
         await self.mount_all(
             [
-                *(Chip(f"⧗ {_short(item.text)}  ×", queued_id=item.id) for item in queued),
+                *(WaitingChip(f"⧗ {_short(item.text)}  ×", queued_id=item.id) for item in queued),
                 *(
-                    Chip(f"⊕ {file.name} · {_size(file.text)}  ×", at=at)
+                    WaitingChip(f"⊕ {file.name} · {_size(file.text)}  ×", at=at)
                     for at, file in enumerate(attachments)
                 ),
             ]

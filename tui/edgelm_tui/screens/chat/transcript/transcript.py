@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from edgelm.store.chat_schema import Message
 from edgelm.store.saved_to_messages import left_out
-from edgelm_tui.screens.chat.opening import Opening
+from edgelm_tui.screens.chat.opening import ChatOpening
 from edgelm_tui.screens.chat.transcript.view import MessageView
 
 _FIRST = 10
@@ -51,7 +51,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def compose(self) -> ComposeResult:
         """What stands there before the first message."""
-        yield Opening()
+        yield ChatOpening()
 
     def on_mount(self) -> None:
         """Follow the end."""
@@ -91,7 +91,7 @@ class Transcript(VerticalScroll, can_focus=False):
                 kept_from = max(len(path) - _FIRST, 0)
                 shown = list(path[kept_from:])
             if path:
-                self.query_one(Opening).display = False
+                self.query_one(ChatOpening).display = False
             self._hidden, self._places, self._left_out = list(path[:kept_from]), places, left_out(path)
             for view, message in zip(views[:same], shown, strict=False):
                 self._renew(view, message)

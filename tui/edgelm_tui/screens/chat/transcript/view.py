@@ -55,7 +55,7 @@ class MessageView(Widget, can_focus=True):
     """A message of the saved chat, or the answer under way."""
 
     @dataclass
-    class Act(TextualMessage):
+    class AskedFor(TextualMessage):
         """The user wants `action` done to the message of `view`."""
 
         view: MessageView
@@ -125,7 +125,7 @@ class MessageView(Widget, can_focus=True):
 
     def act(self, action: str, argument: int = 0) -> None:
         """Ask the screen."""
-        self.post_message(self.Act(self, action, argument))
+        self.post_message(self.AskedFor(self, action, argument))
 
     async def action_act(self, action: str, argument: int = 0) -> None:
         """By key. What is done is waited for, so that the next key, however fast, finds what is shown then."""

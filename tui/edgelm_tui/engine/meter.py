@@ -31,11 +31,20 @@ class Count:
     last: float | None = None
     usage: Usage | None = None
 
-    def piece(self, now: float) -> None:
-        """A piece of text has come."""
-        self.pieces += 1
-        self.first = self.first if self.first is not None else now
-        self.last = now
+    def hear(self, event: object, now: float) -> None:
+        """Count one event of the answer."""
+        # Not before the first answer: the runtime's package prepares the processor for MLX, which takes a while.
+        from edgelm.runtime.events import Finished, Prefill, Text
+
+        match event:
+            case Prefill(done, total, cached):
+                self.read, self.prompt, self.cached = done, total, cached
+            case Text():
+                self.pieces += 1
+                self.first = self.first if self.first is not None else now
+                self.last = now
+            case Finished(_, usage):
+                self.usage = usage
 
     def rate(self) -> float | None:
         """Tokens per second."""

@@ -16,7 +16,7 @@ from edgelm.cli.show.output import console, print_json, say
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:
-    from edgelm.store.chat_schema import Message, Session
+    from edgelm.store.chat_schema import Message, SavedChat
     from edgelm.store.chats import Chats
 
 EXAMPLES = (
@@ -92,7 +92,7 @@ def _first(arguments: argparse.Namespace) -> int:
     return int(arguments.first)
 
 
-def _print(found: Sequence[Session], arguments: argparse.Namespace, nothing: str) -> None:
+def _print(found: Sequence[SavedChat], arguments: argparse.Namespace, nothing: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -126,11 +126,10 @@ def _show(chats: Chats, arguments: argparse.Namespace) -> None:
 
 
 def _export(chats: Chats, arguments: argparse.Namespace) -> None:
-    from edgelm.conversation.branching import file_name
-    from edgelm.store.chat_files import export_chat
+    from edgelm.store.chat_files import export_chat, export_name
 
     session = _find(chats, arguments.id)
-    file = (arguments.output or Path(file_name(session.title))).expanduser()
+    file = (arguments.output or Path(export_name(session.title))).expanduser()
     export_chat(chats, session.id, file)
     print_json({"file": file}) if arguments.json else print(file)
 
@@ -156,17 +155,17 @@ def _restore(chats: Chats, arguments: argparse.Namespace) -> None:
     print_json({"restored": numbers}) if arguments.json else print(f"restored {', '.join(map(str, numbers))}")
 
 
-def _find(chats: Chats, text: str) -> Session:
-    from edgelm.cli.chat.chat_recorder import find_session
+def _find(chats: Chats, text: str) -> SavedChat:
+    from edgelm.cli.chat.chat_recorder import find_chat
 
-    return find_session(chats, text)
+    return find_chat(chats, text)
 
 
 def _date(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _session_json(session: Session) -> dict[str, Any]:
+def _session_json(session: SavedChat) -> dict[str, Any]:
     names = ("id", "title", "folder", "model", "settings", "created", "updated")
     return {name: getattr(session, name) for name in names}
 

@@ -11,7 +11,7 @@ from edgelm.cli.parsing.confirm import add_yes, confirmed
 from edgelm.cli.parsing.texts import text_or_file
 from edgelm.cli.show.facts import fact_lines
 from edgelm.cli.show.output import print_json, say
-from edgelm.errors import OptionError
+from edgelm.errors import FormatError, OptionError
 
 EXAMPLES = (
     "edgelm personas save editor --system @editor.txt --temperature 0.2",
@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from edgelm.cli.personas.files import names, read
+    from edgelm.conversation.personas import persona_names, read_persona
 
-    found = {name: read(name) for name in names()}
+    found = {name: read_persona(name) for name in persona_names()}
     if arguments.json:
         print_json([{"name": name, **said} for name, said in found.items()])
         return
@@ -62,9 +62,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from edgelm.cli.personas.files import read
+    from edgelm.conversation.personas import read_persona
 
-    said = {"name": arguments.name, **read(arguments.name)}
+    said = {"name": arguments.name, **read_persona(arguments.name)}
     if arguments.json:
         print_json(said)
         return
@@ -73,7 +73,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _save(arguments: argparse.Namespace) -> None:
-    from edgelm.cli.personas.files import write
+    from edgelm.conversation.personas import write_persona
     from edgelm.runtime.generation.options import GenerationOptions
 
     settings = said_settings(arguments)
@@ -82,14 +82,32 @@ def _save(arguments: argparse.Namespace) -> None:
     said = {**({"system": system} if system is not None else {}), **settings}
     if not said:
         raise OptionError("nothing to save: no --system and no sampling")
-    write(arguments.name, said, force=arguments.force)
+    write_persona(arguments.name, said, force=arguments.force)
     say(f"edgelm chat --persona {shlex.quote(arguments.name)}")
 
 
 def _remove(arguments: argparse.Namespace) -> None:
-    from edgelm.cli.personas.files import read, remove
+    from edgelm.conversation.personas import read_persona, remove_persona
 
-    read(arguments.name)
+    read_persona(arguments.name)
     if confirmed(f"Remove {arguments.name}?", yes=arguments.yes):
-        remove(arguments.name)
+        remove_persona(arguments.name)
         print(f"removed {arguments.name}")
+
+
+def adopt_persona(name: str, arguments: argparse.Namespace) -> None:
+    """Let what a persona says count as if its flags were given, where they were not.
+
+    Raises:
+        NotFoundError, FormatError: see `read_persona`; or it holds a setting that is none.
+    """
+    from edgelm.conversation.personas import persona_file, read_persona
+
+    for key, value in read_persona(name).items():
+        if not hasattr(arguments, key):
+            raise FormatError(f"{persona_file(name)} has {key!r}, which is no setting of a chat")
+        if key == "greedy":
+            arguments.greedy = arguments.greedy or (bool(value) and arguments.temperature is None)
+        elif getattr(arguments, key) is None and not (key == "temperature" and arguments.greedy):
+            is_text = key == "system" and value.startswith("@")
+            setattr(arguments, key, f"@{value}" if is_text else value)

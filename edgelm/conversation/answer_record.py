@@ -114,7 +114,7 @@ class AnswerRecord:
         self._chats.finish(self.message_id, self.state, usage=usage)
 
     def over(self, message: Message) -> Message:
-        """The saved message as it was heard, whether that is written down or not."""
+        """Return the saved message as it was heard, whether that is written down or not."""
         return dataclasses.replace(
             message,
             content=self.text,

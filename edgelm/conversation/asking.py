@@ -50,7 +50,7 @@ class Asked:
 
 
 class Asker:
-    """Begins answers.
+    """Begins answers in saved chats.
 
     Args:
         defaults: the settings of a chat that says nothing of its own.
@@ -71,7 +71,7 @@ class Asker:
         self._tools = list(tools)
 
     def settings_of(self, session_id: int) -> ChatSettings:
-        """What a chat says over the defaults.
+        """Read what a chat says over the defaults.
 
         Raises:
             NotFoundError: the chat is gone.

@@ -28,7 +28,7 @@ _WORDS = 12
 
 
 def files_in(text: str) -> tuple[list[Attachment], list[str]]:
-    """The files that `text` names with an @, and what is wrong with those that cannot be read."""
+    """Read the files that `text` names with an @; the second list says what is wrong with those that cannot be read."""
     found: dict[Path, Attachment] = {}
     wrong: list[str] = []
     at = 0
@@ -47,7 +47,7 @@ def files_in(text: str) -> tuple[list[Attachment], list[str]]:
 
 
 def files_named(names: str) -> list[Attachment]:
-    """The files of a `/attach`.
+    """Read the files that `/attach` names.
 
     Raises:
         OptionError: none is named, there is none, or it is no text, or too large.

@@ -1,4 +1,4 @@
-"""The commands of the prompt: each is an action of the chat screen. What `edgelm chat` has too is shared with it."""
+"""The commands of the prompt: those of the app, with what each is for, and how a line is recognised as one."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _COMMAND = re.compile(r"/[A-Za-z][A-Za-z_-]*(?=\s|$)")
 
 
 def parse(line: str) -> tuple[str, str] | None:
-    """A command and what follows it; None where `line` is text, as a path is. `//` begins any text with a slash."""
+    """Split a line into a command and what follows it; None where it is text, as a path is, or begins with `//`."""
     found = _COMMAND.match(line)
     return (found[0], line[found.end() :].strip()) if found else None
 
 
 def is_command(name: str) -> bool:
-    """Whether there is such a command in the app."""
+    """Tell whether there is such a command in the app."""
     return name in COMMANDS or name in ALIASES
 
 
 def unknown_command(name: str, known: Iterable[str]) -> OptionError:
-    """What to say to a command that is none of `known`."""
+    """Make the error for a command that is none of `known`."""
     near = difflib.get_close_matches(name, list(known), n=1)
     meant = f", did you mean {near[0]}?" if near else ""
     return OptionError(

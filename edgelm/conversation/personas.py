@@ -19,12 +19,12 @@ from edgelm.library.names import check_name
 
 
 def persona_names() -> list[str]:
-    """The names of all personas, in order."""
+    """List the names of all personas, in order."""
     return sorted(path.stem for path in _folder().glob("*.json"))
 
 
 def read_persona(name: str) -> dict[str, Any]:
-    """The settings that are kept under `name`.
+    """Read the settings that are kept under `name`.
 
     Raises:
         NotFoundError: there are none.
@@ -49,7 +49,7 @@ def read_persona(name: str) -> dict[str, Any]:
 
 
 def with_persona(settings: ChatSettings, name: str) -> ChatSettings:
-    """Chat settings with what a persona says in them.
+    """Return chat settings with what a persona says in them.
 
     Raises:
         NotFoundError, FormatError: see `read_persona`; or it holds what is no setting.
@@ -88,7 +88,7 @@ def remove_persona(name: str) -> None:
 
 
 def persona_file(name: str) -> Path:
-    """Where a persona is kept."""
+    """Return the file that a persona is kept in."""
     return _folder() / f"{name}.json"
 
 

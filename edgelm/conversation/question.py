@@ -37,7 +37,7 @@ class Question:
     continues: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """The settings of the answer as the runtime takes them.
+        """Return the settings of the answer as the runtime takes them.
 
         Raises:
             FormatError: the schema cannot be read.
@@ -47,7 +47,7 @@ class Question:
 
 
 def answer_events(model: ChatModel, question: Question, **settings: Any) -> Generator[ChatEvent, None, None]:
-    """The events of one answer; `settings` are those that the question leaves open.
+    """Yield the events of one answer; `settings` are those that the question leaves open.
 
     Raises:
         FormatError: the schema cannot be read; and what `Chat.events` raises.
@@ -114,5 +114,5 @@ def checked_schema(text: str) -> str:
 
 
 def longest_answer(model: ChatModel) -> int:
-    """Tokens of an answer where nobody says: who reads it as it comes can stop it, so it may be long."""
+    """Return the tokens of an answer where nobody says: who reads it as it comes can stop it, so it may be long."""
     return max(_LONG_ANSWER, model.defaults.max_tokens or 0)

@@ -12,13 +12,13 @@ from typing import Any
 from edgelm.conversation.branching import Deletions
 from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import NotFoundError, OptionError
-from edgelm.store.chat_schema import Attachment, Message, SavedChat
+from edgelm.store.chat_schema import Attachment, ChatHead, Message
 from edgelm.store.chats import Chats
 from edgelm.store.saved_to_messages import turns
 
 
 class Conversation:
-    """One open chat.
+    """The one chat that is open.
 
     Args:
         defaults: the settings of a chat that says nothing of its own.
@@ -59,14 +59,14 @@ class Conversation:
             self.go_to_end()
 
     def ensure_saved(self) -> int:
-        """The open chat's id; a new one is saved now."""
+        """Return the open chat's id; a new one is saved now."""
         if self.session_id is None:
             settings = self.settings.changes(self._defaults())
             self.session_id = self.chats.create(model=self._model(), settings=settings).id
         return self.session_id
 
-    def require_saved(self) -> SavedChat:
-        """The open chat.
+    def require_saved(self) -> ChatHead:
+        """Return the open chat as it is saved.
 
         Raises:
             OptionError: it is a new one.
@@ -110,7 +110,7 @@ class Conversation:
         self.tip = message_id
 
     def go_to_end(self) -> list[Message]:
-        """Stand at the end of what is shown; the messages up to there."""
+        """Stand at the end of what is shown; returns the messages up to there."""
         path = [] if self.session_id is None else self.chats.path(self.session_id)
         self.tip = path[-1].id if path else None
         return path
@@ -125,7 +125,7 @@ class Conversation:
         self.attach([Attachment(f"paste {number}", text)])
 
     def forget_attachments(self) -> None:
-        """The attachments were sent, or are not wanted."""
+        """Drop the attachments: they were sent, or are not wanted."""
         self.attachments = []
         self.save_attachments()
 

@@ -56,21 +56,21 @@ class ChatSettings(Options):
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of all settings, as they are saved."""
+        """List the names of all settings, as they are saved."""
         names = [item.name for item in dataclasses.fields(cls)]
         at = names.index("sampling")
         return [*names[:at], *_sampling_fields(), *names[at + 1 :]]
 
     @classmethod
     def bounds(cls, name: str) -> Bounds:
-        """What a setting is for and what it may be."""
+        """Return what a setting is for and what it may be."""
         fields = {**_sampling_fields(), **cls.__dataclass_fields__}
         bounds: Bounds = fields[name].metadata["bounds"]
         return bounds
 
     @classmethod
     def over(cls, base: Self, saved: Mapping[str, Any]) -> Self:
-        """`base` with what a saved chat says; what it says wrongly is left out."""
+        """Return `base` with what a saved chat says; what it says wrongly is left out."""
         made = base
         for name, value in saved.items():
             try:
@@ -80,27 +80,27 @@ class ChatSettings(Options):
         return made
 
     def value(self, name: str) -> Any:
-        """The value of a setting; None where the model recommends it."""
+        """Return the value of a setting; None where the model recommends it."""
         return self.sampling.get(name) if name not in self.__dataclass_fields__ else getattr(self, name)
 
     def flat(self) -> dict[str, Any]:
-        """The settings by name as plain JSON values, without those of the sampling that are not set."""
+        """Return the settings by name as plain JSON values, without those of the sampling that are not set."""
         own = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {**own.pop("sampling"), **own}
 
     def changes(self, base: ChatSettings) -> dict[str, Any]:
-        """The settings that differ from those of `base`, as plain JSON values; None for one that only `base` sets."""
+        """Return the settings that differ from those of `base` as plain JSON values; None for one that only `base` sets."""
         mine, theirs = self.flat(), base.flat()
         return {name: mine.get(name) for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)}
 
     def conditions(self) -> dict[str, Any]:
-        """What an answer is made under, beside its model and adapter; kept with it, to know which were made alike."""
+        """Return what an answer is made under, beside model and adapter; kept with it, to know which were made alike."""
         named = ("system", "thinking", "adapter")
         others = {name: value for name, value in self.changes(ChatSettings()).items() if name not in named}
         return {"system": self.system, "thinking": self.thinking, "settings": others}
 
     def with_text(self, name: str, text: str) -> Self:
-        """A copy in which one setting is what a person typed; nothing typed unsets it.
+        """Return a copy in which one setting is what a person typed; nothing typed unsets it.
 
         Raises:
             OptionError: there is no such setting, or it may not be that.
@@ -118,7 +118,7 @@ class ChatSettings(Options):
         return dataclasses.replace(self, **{name: value})
 
     def summary(self) -> str:
-        """What differs from what a model does of itself, in a line; "" where nothing does."""
+        """Say in a line what differs from what a model does of itself; "" where nothing does."""
         numbers = {**self.sampling, "max_tokens": self.max_tokens}
         scale = f" × {self.adapter_scale:g}" if self.adapter_scale != 1 else ""
         parts = [
@@ -131,7 +131,7 @@ class ChatSettings(Options):
         return " · ".join(part for part in parts if part)
 
     def again(self, times: int, *, is_greedy: bool) -> Self:
-        """The settings of another answer to a prompt that was answered `times` times: drawn anew, and drawn at all.
+        """Return the settings of another answer to a prompt that was answered `times` times: drawn anew, and drawn at all.
 
         Args:
             is_greedy: whether the model takes the likeliest token where nothing is set; the answer would be the same.
@@ -143,7 +143,7 @@ class ChatSettings(Options):
         return dataclasses.replace(self, **changed)
 
     def generation(self) -> dict[str, Any]:
-        """What the runtime is told, by the names it uses: sampling and the length of the answer."""
+        """Return what the runtime is told, by the names it uses: sampling and the length of the answer."""
         return {**self.sampling, **({"max_tokens": self.max_tokens} if self.max_tokens is not None else {})}
 
 

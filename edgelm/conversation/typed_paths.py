@@ -14,28 +14,28 @@ from urllib.parse import unquote, urlsplit
 
 
 def path_of(name: str) -> Path:
-    """The file that is meant by `name`, which is there or is to be written."""
+    """Return the file that is meant by `name`, which is there or is to be written."""
     name = name.strip()
     meant = readings(name)
     return next((path for path in meant if exists(path)), meant[0])
 
 
 def paths_of(names: str) -> list[Path]:
-    """The files that are meant by `names`, one or several that are there; else what one name means."""
+    """Return the files that are meant by `names`, one or several that are there; else what one name means."""
     one = path_of(names)
     several = [_expanded(_without_scheme(word)) for word in _words(names)]
     return several if not exists(one) and len(several) > 1 and all(map(exists, several)) else [one]
 
 
 def readings(name: str) -> list[Path]:
-    """What one name may mean, the likeliest first: as a shell reads it, and to the letter."""
+    """List what one name may mean, the likeliest first: as a shell reads it, and to the letter."""
     words = _words(name)
     found = [_without_scheme(words[0])] if len(words) == 1 else []
     return [_expanded(said) for said in dict.fromkeys([*found, _without_scheme(name)])]
 
 
 def dropped_files(text: str) -> list[Path]:
-    """The files of a paste that is nothing but whole paths of files that are there, as terminals write dropped ones."""
+    """List the files of a paste that is nothing but whole paths of files that are there, as terminals write dropped ones."""
     if "\n" in text.strip() or not text.strip().startswith(("/", "~", "'/", '"/', "file://")):
         return []
     paths = paths_of(text)
@@ -43,7 +43,7 @@ def dropped_files(text: str) -> list[Path]:
 
 
 def quoted(name: str) -> str:
-    """`name` as `path_of` and a mention read it back; quoted only where it must be."""
+    """Write `name` as `path_of` and a mention read it back; quoted only where it must be."""
     if not any(letter.isspace() or letter in "\"'\\" for letter in name):
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -51,7 +51,7 @@ def quoted(name: str) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything of this name; a name that cannot be one is none."""
+    """Tell whether there is anything of this name; a name that cannot be one is none."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def exists(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file of this name is there."""
+    """Tell whether a file of this name is there."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ from edgelm.atomic import atomic_write, refuse_existing
 from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.messages.reader import read_turns
 from edgelm.messages.values import MessageError
-from edgelm.store.chat_schema import Attachment, Message, Role, SavedChat
+from edgelm.store.chat_schema import Attachment, ChatHead, Message, Role
 from edgelm.store.chats import UNTITLED, Chats
 
 _VERSION = 1
@@ -46,8 +46,8 @@ def export_chat(chats: Chats, session_id: int, file: Path) -> None:
     atomic_write(file, text)
 
 
-def import_chat(chats: Chats, file: Path) -> SavedChat:
-    """A new chat of what `file` holds.
+def import_chat(chats: Chats, file: Path) -> ChatHead:
+    """Make a new chat of what `file` holds.
 
     Raises:
         NotFoundError: no such file.
@@ -71,7 +71,7 @@ def _read(file: Path) -> str:
         raise FormatError(f"{file} cannot be read: {error}") from error
 
 
-def _to_json(session: SavedChat, chats: Chats) -> str:
+def _to_json(session: ChatHead, chats: Chats) -> str:
     rows = chats._database.rows(
         "SELECT * FROM chat_messages WHERE session_id = ? AND deleted IS NULL ORDER BY id", session.id
     )
@@ -114,7 +114,7 @@ def _as_json(message: Message) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value or key in ("content", "parent")}
 
 
-def _to_markdown(session: SavedChat, chats: Chats) -> str:
+def _to_markdown(session: ChatHead, chats: Chats) -> str:
     system = session.settings.get("system")
     parts = [f"# {session.title}\n", f"{session.model or 'no model'}, {_day(session.created)}\n"]
     parts += [f"## System\n\n{system.strip()}\n"] if system else []
@@ -128,7 +128,7 @@ def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _from_json(text: str, file: Path, chats: Chats) -> SavedChat:
+def _from_json(text: str, file: Path, chats: Chats) -> ChatHead:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -208,7 +208,7 @@ def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said:
             chats.show(new[shown])
 
 
-def _from_markdown(text: str, file: Path, chats: Chats) -> SavedChat:
+def _from_markdown(text: str, file: Path, chats: Chats) -> ChatHead:
     parts = _HEADING.split(text)
     if len(parts) < 3:
         raise FormatError(f"{file} holds no chat, expected headings like `## User`")

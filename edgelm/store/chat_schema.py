@@ -135,13 +135,13 @@ class Message:
         return self.role == "assistant" and self.state in ("stopped", "length", "failed")
 
     def prompt_text(self) -> str:
-        """What the model reads: the attachments, each between marks with its name, and then the text."""
+        """Return what the model reads: the attachments, each between marks with its name, and then the text."""
         parts = [f"<file name={file.name!r}>\n{file.text}\n</file>" for file in self.attachments]
         return "\n\n".join([*parts, self.content] if self.content else parts)
 
 
 @dataclass(frozen=True, slots=True)
-class SavedChat:
+class ChatHead:
     """One chat, without its messages."""
 
     id: int

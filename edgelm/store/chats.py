@@ -21,7 +21,7 @@ from typing import Any
 
 from edgelm import paths
 from edgelm.errors import NotFoundError
-from edgelm.store.chat_schema import SCHEMA, Attachment, Queued, SavedChat
+from edgelm.store.chat_schema import SCHEMA, Attachment, ChatHead, Queued
 from edgelm.store.database import BUSY_TIMEOUT_S, Database
 from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages
 from edgelm.store.titles import title_of
@@ -57,7 +57,7 @@ class Chats(MessageTree):
         return self._database.path != IN_MEMORY
 
     def close(self) -> None:
-        """Again is a no-op."""
+        """Close the database; again is a no-op."""
         self._database.close()
 
     def __enter__(self) -> Chats:
@@ -67,13 +67,13 @@ class Chats(MessageTree):
         self.close()
 
     def version(self) -> int:
-        """A number that changes when another process has written."""
+        """Return a number that changes when another process has written."""
         return int(self._database.rows("PRAGMA data_version")[0][0])
 
     def create(
         self, *, model: str | None = None, title: str = UNTITLED, settings: Mapping[str, Any] | None = None
-    ) -> SavedChat:
-        """An empty chat."""
+    ) -> ChatHead:
+        """Make an empty chat."""
         now = time.time()
         with self._database.transaction() as rows:
             made = rows.execute(
@@ -82,15 +82,15 @@ class Chats(MessageTree):
             )
         return self.session(_new_id(made))
 
-    def session(self, session_id: int) -> SavedChat:
-        """One chat, deleted or not."""
+    def session(self, session_id: int) -> ChatHead:
+        """Read one chat, deleted or not."""
         row = self._database.row(f"{_SESSIONS} WHERE s.id = ?", session_id)
         if row is None:
             raise NotFoundError(f"there is no chat {session_id}", hint="edgelm chats lists them")
         return _session(row)
 
-    def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[SavedChat]:
-        """Chats by date, newest first; with a `query`, those whose title or messages hold all its words."""
+    def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[ChatHead]:
+        """List chats by date, newest first; with a `query`, those whose title or messages hold all its words."""
         where = "s.deleted IS NOT NULL" if deleted else "s.deleted IS NULL"
         if not query.strip():
             found = self._database.rows(f"{_SESSIONS} WHERE {where} ORDER BY s.updated DESC LIMIT ?", limit)
@@ -102,8 +102,8 @@ class Chats(MessageTree):
             :limit
         ]
 
-    def latest(self) -> SavedChat | None:
-        """The chat that was written to last."""
+    def latest(self) -> ChatHead | None:
+        """Read the chat that was written to last; None where there is none."""
         return next(iter(self.sessions(limit=1)), None)
 
     def rename(self, session_id: int, title: str) -> None:
@@ -111,7 +111,7 @@ class Chats(MessageTree):
         self._set(session_id, "title", title.strip() or UNTITLED)
 
     def name_after(self, session_id: int, prompt: str) -> None:
-        """Title a chat that has no title of its own after its first prompt."""
+        """Name a chat that has no title of its own after its first prompt."""
         title = title_of(prompt)
         with self._database.transaction() as rows:
             rows.execute(
@@ -132,7 +132,7 @@ class Chats(MessageTree):
         self._set(session_id, "draft", text)
 
     def draft_attachments(self, session_id: int) -> list[Attachment]:
-        """What is attached and not sent."""
+        """Read what is attached and not sent."""
         found = self._database.rows(
             f"SELECT name, text FROM chat_attachments WHERE {_OF_DRAFT} ORDER BY id", session_id
         )
@@ -151,18 +151,18 @@ class Chats(MessageTree):
         self._set(session_id, "deleted", time.time())
 
     def restore(self, session_id: int) -> None:
-        """Undo `delete`."""
+        """Bring back a chat that `delete` has hidden."""
         self._set(session_id, "deleted", None)
 
     def purge(self, *, older_than_s: float = _KEEP_DELETED_S) -> int:
-        """Really delete what was deleted long ago; how many chats that were."""
+        """Really delete what was deleted long ago; returns how many chats that were."""
         with self._database.transaction() as rows:
             limit = time.time() - older_than_s
             rows.execute("DELETE FROM chat_messages WHERE deleted < ?", (limit,))
             return rows.execute("DELETE FROM chat_sessions WHERE deleted < ?", (limit,)).rowcount
 
-    def duplicate(self, session_id: int) -> SavedChat:
-        """A copy with all branches, settings and attachments."""
+    def duplicate(self, session_id: int) -> ChatHead:
+        """Copy a chat with all branches, settings and attachments."""
         original = self.session(session_id)
         now = time.time()
         with self._database.transaction() as rows:
@@ -175,8 +175,8 @@ class Chats(MessageTree):
             copy_messages(rows, session_id, copy)
         return self.session(copy)
 
-    def branch(self, message_id: int) -> SavedChat:
-        """A new chat of a message and all above it."""
+    def branch(self, message_id: int) -> ChatHead:
+        """Make a new chat of a message and all above it."""
         lineage = self.lineage(message_id)
         original = self.session(lineage[0].session_id)
         made = self.create(
@@ -200,7 +200,7 @@ class Chats(MessageTree):
         return made
 
     def folders(self) -> list[str]:
-        """The names of folders, in order."""
+        """List the names of folders, in order."""
         return [row["name"] for row in self._database.rows("SELECT name FROM chat_folders ORDER BY name")]
 
     def move(self, session_id: int, folder: str | None) -> None:
@@ -219,7 +219,7 @@ class Chats(MessageTree):
             )
 
     def queue(self, session_id: int, text: str, attachments: Iterable[Attachment] = ()) -> int:
-        """Put a prompt behind those that wait; its id."""
+        """Put a prompt behind those that wait; returns its id."""
         with self._database.transaction() as rows:
             made = _new_id(
                 rows.execute("INSERT INTO chat_queue (session_id, text) VALUES (?, ?)", (session_id, text))
@@ -228,7 +228,7 @@ class Chats(MessageTree):
         return made
 
     def queued(self, session_id: int) -> list[Queued]:
-        """The prompts that wait, first the next."""
+        """List the prompts that wait, first the next."""
         found = self._database.rows("SELECT * FROM chat_queue WHERE session_id = ? ORDER BY id", session_id)
         return [Queued(row["id"], row["text"], self._attachments("queued_id", row["id"])) for row in found]
 
@@ -238,7 +238,7 @@ class Chats(MessageTree):
             return rows.execute("DELETE FROM chat_queue WHERE id = ?", (queued_id,)).rowcount == 1
 
     def _hits(self, query: str) -> dict[int, str]:
-        """SavedChat → snippet of its best message."""
+        """ChatHead → snippet of its best message."""
         words = re.findall(r"\w+", query)
         if not words:
             return {}
@@ -277,8 +277,8 @@ class Chats(MessageTree):
             self.session(session_id)
 
 
-def _session(row: sqlite3.Row, snippet: str = "") -> SavedChat:
-    return SavedChat(
+def _session(row: sqlite3.Row, snippet: str = "") -> ChatHead:
+    return ChatHead(
         id=row["id"],
         title=row["title"],
         folder=row["folder"],

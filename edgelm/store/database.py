@@ -67,7 +67,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file of the database."""
         return self._path
 
     def _set_up(self, schemas: tuple[Schema, ...], timeout_s: float) -> None:
@@ -95,7 +95,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything in the block is written, or nothing of it; waits for another writer first."""
+        """Write everything in the block, or nothing of it; waits for another writer first."""
         with self._lock, sqlite_errors(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -106,16 +106,16 @@ class Database:
             self._connection.execute("COMMIT")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """All rows of a SELECT; never waits for a writer."""
+        """Read all rows of a SELECT; never waits for a writer."""
         with self._lock, sqlite_errors(self._path):
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, *values: object) -> sqlite3.Row | None:
-        """The first row of a SELECT, None if there is none."""
+        """Read the first row of a SELECT; None if there is none."""
         return next(iter(self.rows(query, *values)), None)
 
     def close(self) -> None:
-        """Again is a no-op."""
+        """Close the connection; again is a no-op."""
         with self._lock:
             self._connection.close()
 

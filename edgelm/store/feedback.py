@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def training_rows(chats: Chats) -> list[Row]:
-    """Conversations that end in an answer worth imitating."""
+    """List conversations that end in an answer worth imitating."""
     return [
         {"messages": [*_prompt(chats, good), _turn(good)], **_tools(good)}
         for good in _judged(chats)
@@ -37,7 +37,7 @@ def training_rows(chats: Chats) -> list[Row]:
 
 
 def label_rows(chats: Chats) -> list[Row]:
-    """Every rated answer with its verdict."""
+    """List every rated answer with its verdict."""
     return [
         {
             "prompt": _prompt(chats, answer),
@@ -51,7 +51,7 @@ def label_rows(chats: Chats) -> list[Row]:
 
 
 def preference_rows(chats: Chats) -> list[Row]:
-    """Pairs of answers to the same prompt of which one is better."""
+    """List pairs of answers to the same prompt of which one is better."""
     return [
         {"prompt": _prompt(chats, good), "chosen": [_turn(good)], "rejected": [_turn(bad)], **_tools(good)}
         for good, bad in _pairs(chats)
@@ -60,7 +60,7 @@ def preference_rows(chats: Chats) -> list[Row]:
 
 
 def export_feedback(chats: Chats, file: Path, kind: Kind) -> int:
-    """Write the rows of one kind to `file` as JSON lines; how many there are.
+    """Write the rows of one kind to `file` as JSON lines; returns how many there are.
 
     Raises:
         OptionError: there are none.

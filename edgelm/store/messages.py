@@ -45,7 +45,7 @@ class MessageTree:
         tool_calls: Sequence[Mapping[str, Any]] = (),
         made_under: Mapping[str, Any] | None = None,
     ) -> Message:
-        """A new last child of `parent_id` (None: of the chat itself), which becomes the one that is shown.
+        """Add a last child to `parent_id` (None: to the chat itself), which becomes the one that is shown.
 
         An answer is made under the chat's present system prompt, unless `made_under` says otherwise.
         """
@@ -68,7 +68,7 @@ class MessageTree:
         return self.message(made or 0)
 
     def message(self, message_id: int) -> Message:
-        """One message.
+        """Read one message.
 
         Raises:
             NotFoundError: it is gone.
@@ -79,7 +79,7 @@ class MessageTree:
         return self._message(row)
 
     def path(self, session_id: int) -> list[Message]:
-        """What is shown of a chat: from the first message down, at each the child that was looked at last."""
+        """Read what is shown of a chat: from the first message down, at each the child that was looked at last."""
         self._end_orphans(session_id)
         found = self._database.rows(
             "SELECT * FROM chat_messages WHERE session_id = ? AND deleted IS NULL ORDER BY id", session_id
@@ -97,7 +97,7 @@ class MessageTree:
         return self._messages(path, session_id)
 
     def lineage(self, message_id: int) -> list[Message]:
-        """A message and all above it, the first one first."""
+        """Read a message and all above it, the first one first."""
         path: list[Message] = []
         at: int | None = message_id
         while at is not None:
@@ -106,7 +106,7 @@ class MessageTree:
         return path[::-1]
 
     def siblings(self, message_id: int) -> list[int]:
-        """The ids of a message and its alternatives, oldest first."""
+        """List the ids of a message and its alternatives, oldest first."""
         message = self.message(message_id)
         found = self._database.rows(
             "SELECT id FROM chat_messages WHERE session_id = ? AND parent_id IS ? AND deleted IS NULL ORDER BY id",
@@ -118,7 +118,7 @@ class MessageTree:
     def answers(
         self, prompt_id: int, *, model: str | None, adapter: str | None, under: Mapping[str, Any]
     ) -> int:
-        """How many answers to a prompt this model has given under `under`, to their end or to the token limit.
+        """Count the answers to a prompt that this model has given under `under`, to their end or to the token limit.
 
         What an older answer does not say it was made under does not count against it.
         """
@@ -134,7 +134,7 @@ class MessageTree:
         return sum(all(one.get(key, value) == value for key, value in wanted.items()) for one in made)
 
     def sibling_places(self, session_id: int) -> dict[int, tuple[int, int]]:
-        """Message → its place among its alternatives and their number: `(2, 3)`; of those that have any."""
+        """Map messages that have alternatives to their place among them and the number of them: `(2, 3)`."""
         found = self._database.rows(
             "SELECT id, row_number() OVER (PARTITION BY parent_id ORDER BY id) AS place,"
             " count(*) OVER (PARTITION BY parent_id) AS n"
@@ -181,7 +181,7 @@ class MessageTree:
             )
 
     def correct(self, message_id: int, content: str) -> Message:
-        """The user's better version of an answer, as a sibling that is shown; both stay for training."""
+        """Add the user's better version of an answer, as a sibling that is shown; both stay for training."""
         original = self.message(message_id)
         if original.role != "assistant":
             raise OptionError(f"message {message_id} is of the user, expected an answer")
@@ -197,7 +197,7 @@ class MessageTree:
         )
 
     def rate(self, message_id: int, rating: int) -> None:
-        """1 for a good answer, -1 for a bad one, 0 to take it back."""
+        """Rate an answer: 1 is good, -1 is bad, 0 takes it back."""
         if rating not in (-1, 0, 1):
             raise OptionError(f"rating is {rating!r}, expected -1, 0 or 1")
         with self._database.transaction() as rows:

@@ -6,7 +6,7 @@ from edgelm.store.chats import Chats
 
 
 def recent_prompts(chats: Chats, *, limit: int = 200) -> list[str]:
-    """The newest first, each once; of deleted chats none."""
+    """List what was asked, the newest first, each once; of deleted chats nothing."""
     found = chats._database.rows(
         "SELECT m.content, max(m.id) AS last FROM chat_messages AS m JOIN chat_sessions AS s ON s.id = m.session_id"
         " WHERE m.role = 'user' AND m.content <> '' AND m.deleted IS NULL AND s.deleted IS NULL"

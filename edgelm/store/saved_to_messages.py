@@ -10,7 +10,7 @@ from edgelm.store.chat_schema import Message
 
 
 def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
-    """Messages as the runtime takes them.
+    """Turn saved messages into those that the runtime takes.
 
     A prompt that was stopped before the first word of its answer is said together with the next one, since templates want
     user and assistant in turn. One whose answer failed (it may be too long for the model) is left out, and so shown: see
@@ -55,7 +55,7 @@ def _result_of(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def left_out(path: Sequence[Message]) -> set[int]:
-    """The ids of the prompts of a path that the model is not told: those whose answer failed before its first word."""
+    """Find the ids of the prompts of a path that the model is not told: those whose answer failed before its first word."""
     pairs = pairwise(path)
     return {
         asked.id
@@ -64,26 +64,10 @@ def left_out(path: Sequence[Message]) -> set[int]:
     }
 
 
-def take_unanswered(said: list[dict[str, Any]], text: str) -> str:
-    """`text` after the prompts at the end of `said` that have no answer; they are taken out of it."""
-    while said and said[-1]["role"] == "user":
-        text = joined(said.pop()["content"], text)
-    return text
-
-
 def joined(*texts: str) -> str:
-    """Several prompts as one."""
+    """Join several prompts into one."""
     return "\n\n".join(text for text in texts if text)
 
 
 def _is_empty(message: Message) -> bool:
     return message.role == "assistant" and not message.content and not message.tool_calls
-
-
-def saved_calls(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The calls of a chat's reply as they are saved: those that could not be read have an `error` and their `text`."""
-    unread = [
-        {"type": "function", "function": {"name": "", "arguments": {}}, **call}
-        for call in reply.get("unread_calls", ())
-    ]
-    return [*reply.get("tool_calls", ()), *unread]

@@ -25,7 +25,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n(?=\s*\n|\s*#)|(?<=\n)
 
 
 def title_of(prompt: str) -> str:
-    """A short title: the first sentences that say something, without greetings, marks and code; "" for a blank prompt."""
+    """Make a short title of the first sentences that say something, without greetings and code; "" for a blank prompt."""
     prose = _FENCE.sub(" ", prompt)
     if not prose.strip():  # nothing but code: its first line that is no fence
         prose = "\n".join(

@@ -9,7 +9,7 @@ import pytest
 
 from edgelm.store.chat_schema import Attachment, State
 from edgelm.store.chats import Chats
-from edgelm.store.saved_to_messages import left_out, take_unanswered, turns
+from edgelm.store.saved_to_messages import left_out, turns
 
 
 @pytest.fixture
@@ -76,13 +76,6 @@ def test_attachments_stay_with_a_stopped_prompt(chats: Chats) -> None:
     assert turns(chats.path(session)) == [
         {"role": "user", "content": "<file name='a.txt'>\ntext\n</file>\n\nwhat is it?"}
     ]
-
-
-def test_prompts_that_wait_at_the_end_are_taken() -> None:
-    said = [{"role": "assistant", "content": "A"}, {"role": "user", "content": "b"}]
-    assert take_unanswered(said, "c") == "b\n\nc"
-    assert said == [{"role": "assistant", "content": "A"}]
-    assert take_unanswered(said, "d") == "d"
 
 
 def test_results_of_calls_name_their_call_and_survive_the_store(chats: Chats) -> None:

@@ -14,8 +14,15 @@ from edgelm.cli.chat.loop import ChatLoop
 from edgelm.store.chats import Chats
 
 
-def talk(api: FakeApi, lines: Iterable[str | BaseException], *, prepare: Any = None, **options: Any) -> Any:
-    """Run the loop over `lines`, then Ctrl-D; returns the chat."""
+def talk(
+    api: FakeApi,
+    lines: Iterable[str | BaseException],
+    *,
+    prepare: Any = None,
+    flags: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Run the loop over `lines` under the settings of `flags`, then Ctrl-D; returns the chat."""
     script = iter(lines)
 
     def read() -> str:
@@ -30,7 +37,7 @@ def talk(api: FakeApi, lines: Iterable[str | BaseException], *, prepare: Any = N
         model = api.load(name)
         return prepare(model) if prepare else model
 
-    session = ChatSession(load, "tiny")
+    session = ChatSession(load, "tiny", settings=flags)
     with Chats() as chats:
         recorder = ChatRecorder(chats, session)
         ChatLoop(

@@ -148,6 +148,28 @@ async def test_settings_of_a_chat() -> None:
         assert it.engine.asked[-1]["system"] is None
 
 
+async def test_a_persona_fills_the_settings_of_a_chat(home: Path) -> None:
+    (home / "personas").mkdir(parents=True)
+    (home / "personas" / "editor.json").write_text(
+        '{"system": "Edit.", "greedy": true, "presence_penalty": 0.5}'
+    )
+    (home / "personas" / "broken.json").write_text('{"shoe": 4}')
+    async with running() as it:
+        await it.press("ctrl+o")
+        screen = it.app.screen
+        screen.query_one("#persona", Select).value = "broken"
+        await it.until(lambda: "broken.json: there is no setting 'shoe'" in it.screen_text, "said")
+        screen.query_one("#persona", Select).value = "editor"
+        await it.until(lambda: screen.query_one("#system", TextArea).text == "Edit.", "filled in")
+        screen.query_one("#frequency_penalty", Input).value = "0.25"
+        await it.press("ctrl+s")
+        await it.ask("hello")
+        asked = it.engine.asked[-1]
+        assert asked["system"] == "Edit."
+        names = ("temperature", "presence_penalty", "frequency_penalty")
+        assert [asked["settings"][name] for name in names] == [0.0, 0.5, 0.25]
+
+
 async def test_a_schema_reaches_the_model_or_is_refused() -> None:
     async with running() as it:
         await it.press("ctrl+o")

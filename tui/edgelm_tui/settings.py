@@ -51,12 +51,12 @@ class Settings:
 
 
 def settings_file() -> Path:
-    """Where they are."""
+    """Return the file that holds them."""
     return paths.home() / "config.toml"
 
 
 def read_settings(file: Path) -> tuple[Settings, str | None]:
-    """The settings, and what was wrong with the file if anything was."""
+    """Read the settings; beside them what was wrong with the file, if anything was."""
     try:
         return _parse(tomllib.loads(file.read_text(encoding="utf-8")), file), None
     except FileNotFoundError:

@@ -49,7 +49,7 @@ class Approval:
 
 
 def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
-    """`f(city="Paris", days=3)`, on one line."""
+    """Write a call on one line: `f(city="Paris", days=3)`."""
     given = (f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
     return f"{name}({', '.join(given)})".translate(_CONTROLS)
 

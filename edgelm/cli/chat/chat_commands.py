@@ -13,7 +13,7 @@ from edgelm.conversation.commands import COMMANDS as APP_COMMANDS
 from edgelm.conversation.feedback import write_feedback
 from edgelm.conversation.typed_paths import path_of
 from edgelm.errors import OptionError
-from edgelm.store.chat_schema import SavedChat
+from edgelm.store.chat_schema import ChatHead
 from edgelm.units import count
 
 _LISTED = 20
@@ -34,7 +34,7 @@ def _search(loop: ChatLoop, words: str) -> None:
     _say_sessions(loop.recorder.chats.sessions(words, limit=_LISTED), "nothing found")
 
 
-def _say_sessions(sessions: Sequence[SavedChat], nothing: str) -> None:
+def _say_sessions(sessions: Sequence[ChatHead], nothing: str) -> None:
     for session in sessions:
         folder = f" (in {session.folder})" if session.folder else ""
         say(f"  {session.id:4}  {session.title}{folder}")

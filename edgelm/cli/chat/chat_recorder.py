@@ -22,7 +22,7 @@ from edgelm.store.chats import Chats
 if TYPE_CHECKING:
     from edgelm.cli.chat.chat_session import ChatSession
     from edgelm.runtime.chat.tool_loop import ToolEvent
-    from edgelm.store.chat_schema import Attachment, Message, SavedChat, State
+    from edgelm.store.chat_schema import Attachment, ChatHead, Message, State
 
 _WRITE_S = 1.0
 """Seconds between two times that an answer under way is written down."""
@@ -47,7 +47,7 @@ class ChatRecorder:
 
     @property
     def conversation(self) -> Conversation:
-        """The conversation.
+        """The conversation as it is saved.
 
         Raises:
             OptionError: what was said could not be saved.
@@ -60,7 +60,7 @@ class ChatRecorder:
 
     @property
     def attachments(self) -> list[Attachment]:
-        """What goes with the next prompt."""
+        """The files that go with the next prompt."""
         return self._conversation.attachments
 
     def attach(self, files: Iterable[Attachment]) -> None:
@@ -144,7 +144,7 @@ class ChatRecorder:
             self.is_broken = True
 
 
-def find_chat(chats: Chats, wanted: str) -> SavedChat:
+def find_chat(chats: Chats, wanted: str) -> ChatHead:
     """Find the chat with the number `wanted`, or the latest if that is "".
 
     Raises:

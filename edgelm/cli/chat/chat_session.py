@@ -94,7 +94,7 @@ class ChatSession:
             self.chat.replace(messages)
 
     def last_results(self) -> list[str]:
-        """What the calls of the last reply came to; those that were not run are among them."""
+        """List what the calls of the last reply came to; those that were not run are among them."""
         results = takewhile(lambda message: message["role"] == "tool", reversed(self.chat.messages))
         return [message["content"] for message in results][::-1]
 

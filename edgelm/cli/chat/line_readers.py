@@ -41,7 +41,7 @@ class Abandoned(Exception):  # noqa: N818 - a key, not a fault
 
 
 def can_edit() -> bool:
-    """Whether stdin and stdout can carry an editing prompt."""
+    """Tell whether stdin and stdout can carry an editing prompt."""
     return sys.stdin.isatty() and is_terminal(sys.stdout)
 
 
@@ -65,7 +65,7 @@ def keep_typed_ahead() -> Iterator[None]:
 
 
 def plain_reader() -> str:
-    """One prompt through `input()`, which screen readers and dumb terminals follow.
+    """Read one prompt through `input()`, which screen readers and dumb terminals follow.
 
     Raises:
         FormatError: the line is not UTF-8.
@@ -84,7 +84,7 @@ def plain_reader() -> str:
 
 
 def editing_reader(commands: Sequence[str], *, keeps_history: bool = True, **streams: Any) -> Reader:
-    """A reader with history, completion of `commands` and multi-line editing and paste.
+    """Make a reader with history, completion of `commands` and multi-line editing and paste.
 
     `streams` (input, output) replace the terminal in tests.
 

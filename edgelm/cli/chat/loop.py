@@ -203,7 +203,7 @@ class ChatLoop:
 
 @contextmanager
 def first_interrupt_only() -> Iterator[None]:
-    """The first Ctrl-C in the block raises KeyboardInterrupt; more, while it is being obeyed, do nothing."""
+    """Let the first Ctrl-C in the block raise KeyboardInterrupt, and more, while it is being obeyed, do nothing."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,7 @@ _RATINGS = {1: "rated good", -1: "rated bad"}
 
 
 def pick(loop: ChatLoop, words: str, role: Role | None = None) -> Message:
-    """The message that is meant: by number, else the last, of one role if that is asked for.
+    """Find the message that is meant: by number, else the last, of one role if that is asked for.
 
     Raises:
         OptionError: there is none, or it is of another role.
@@ -64,7 +64,7 @@ def _list(loop: ChatLoop, _: str) -> None:
 
 
 def describe(message: Message, place: tuple[int, int] | None, *, is_left_out: bool = False) -> str:
-    """`you: Why is the … (alternative 2 of 3, rated good)`."""
+    """Describe a message in a line: `you: Why is the … (alternative 2 of 3, rated good)`."""
     who = {"user": "you", "tool": "tool"}.get(message.role) or message.model or "answer"
     text = " ".join(message.content.split())
     text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

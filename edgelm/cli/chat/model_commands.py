@@ -70,7 +70,7 @@ def _settable() -> list[str]:
 
 
 def describe_settings() -> Iterator[str]:
-    """A line for each thing that /set can set: its name, what it does, and what it may be."""
+    """Yield a line for each thing that /set can set: its name, what it does, and what it may be."""
     for name in _settable():
         bounds = ChatSettings.bounds(name)
         limits = bounds.describe()

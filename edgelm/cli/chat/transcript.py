@@ -16,7 +16,7 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 def default_file() -> Path:
-    """A new name among the saved chats."""
+    """Make a new name among the saved chats."""
     return paths.chats() / f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}.json"
 
 

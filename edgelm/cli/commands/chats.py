@@ -16,7 +16,7 @@ from edgelm.cli.show.output import console, print_json, say
 from edgelm.errors import OptionError
 
 if TYPE_CHECKING:
-    from edgelm.store.chat_schema import Message, SavedChat
+    from edgelm.store.chat_schema import ChatHead, Message
     from edgelm.store.chats import Chats
 
 EXAMPLES = (
@@ -92,7 +92,7 @@ def _first(arguments: argparse.Namespace) -> int:
     return int(arguments.first)
 
 
-def _print(found: Sequence[SavedChat], arguments: argparse.Namespace, nothing: str) -> None:
+def _print(found: Sequence[ChatHead], arguments: argparse.Namespace, nothing: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -155,7 +155,7 @@ def _restore(chats: Chats, arguments: argparse.Namespace) -> None:
     print_json({"restored": numbers}) if arguments.json else print(f"restored {', '.join(map(str, numbers))}")
 
 
-def _find(chats: Chats, text: str) -> SavedChat:
+def _find(chats: Chats, text: str) -> ChatHead:
     from edgelm.cli.chat.chat_recorder import find_chat
 
     return find_chat(chats, text)
@@ -165,7 +165,7 @@ def _date(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _session_json(session: SavedChat) -> dict[str, Any]:
+def _session_json(session: ChatHead) -> dict[str, Any]:
     names = ("id", "title", "folder", "model", "settings", "created", "updated")
     return {name: getattr(session, name) for name in names}
 

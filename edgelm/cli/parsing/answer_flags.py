@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.show.output import say, warn
 from edgelm.errors import OptionError
+
+if TYPE_CHECKING:
+    from edgelm.conversation.model import ChatModel
 
 UNLIMITED = "none"
 
@@ -77,11 +80,9 @@ def said_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return found | ({"greedy": True} if getattr(arguments, "greedy", False) else {})
 
 
-def say_recommended(model: Any, said: dict[str, Any]) -> None:
+def say_recommended(model: ChatModel, said: dict[str, Any]) -> None:
     """Tell the person what of the model's own recommendation acts beside what they said."""
-    recommended = getattr(model, "recommended", None)
-    if recommended is None:
-        return
+    recommended = model.recommended
     for problem in recommended.passed_over:
         warn(problem)
     words = recommended.in_words(said)

@@ -12,7 +12,7 @@ from talking import talk
 
 from edgelm.cli.chat.chat_session import ChatSession
 from edgelm.conversation.question import Question
-from edgelm.errors import FitError
+from edgelm.errors import EngineError, FitError
 from edgelm.runtime.events import Finished, Text, Usage
 from edgelm.store.chats import Chats
 
@@ -254,3 +254,41 @@ def test_ctrl_c_while_another_model_loads_keeps_the_one_before(
     chat = talk(api, ["one", "/model other", "two"])
     assert "stopped; the chat goes on with tiny" in capsys.readouterr().err
     assert [said["content"] for said in chat.messages if said["role"] == "user"] == ["one", "two"]
+
+
+def test_what_is_attached_and_not_sent_goes_with_the_next_prompt_of_the_chat(
+    api: FakeApi, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("inside")
+    talk(api, ["one", f"/attach {file}"])
+    chat = talk(api, ["/open 1", "two", "three"])
+    assert "chat 1, one: 2 messages, 1 file attached" in capsys.readouterr().err
+    said = [message["content"] for message in chat.messages if message["role"] == "user"]
+    assert said == ["one", f"<file name={str(file)!r}>\ninside\n</file>\n\ntwo", "three"]
+
+
+def test_what_was_said_before_an_answer_broke_off_is_kept(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    steps = iter(range(100))
+
+    def fail() -> None:
+        if next(steps) == 2:
+            raise EngineError("the engine broke")
+
+    api.pace = fail
+    chat = talk(api, ["one two", "/messages", "three"])
+    assert "tiny: You said: (failed)" in capsys.readouterr().err
+    assert [message["content"] for message in chat.messages] == path()
+    assert path()[1::2] == ["You said: ", "You said: three "]
+
+
+def test_another_answer_is_drawn_where_the_command_line_asks_for_the_likeliest(
+    api: FakeApi, capsys: Capture
+) -> None:
+    chat = talk(api, ["one", "/retry"], flags={"greedy": True})
+    assert chat.asked == [{"greedy": True}, {"temperature": 0.8}]
+    chat = talk(api, ["one", "/retry"], flags={"temperature": 0.5})
+    assert chat.asked == [{"temperature": 0.5}] * 2
+    assert capsys.readouterr().err.count("drawn at temperature 0.8") == 1

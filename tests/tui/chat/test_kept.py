@@ -104,6 +104,26 @@ async def test_attachments_stay_with_their_chat() -> None:
         await it.until(lambda: not it.chat.query(WaitingChip), "gone with its chat")
 
 
+async def test_what_is_attached_and_not_sent_is_there_after_a_restart() -> None:
+    async with running() as it:
+        await it.ask("one")
+        await paste_lines(it)
+        await paste_lines(it)
+        it.chat.query(WaitingChip).first().post_message(
+            WaitingChip.Dropped(it.chat.query(WaitingChip).first())
+        )
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "one is taken away")
+        await it.press("ctrl+q")
+    async with running() as it:
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "still attached")
+        await it.ask("what is this?")
+        assert it.views[-2].message.attachments[0].text.startswith("x\nx")
+        assert not it.chat.query(WaitingChip)
+    async with running() as it:
+        await it.until(lambda: it.said[-2:-1] == ["what is this?"], "opened")
+        assert not it.chat.query(WaitingChip)
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_a_chat_that_another_app_deletes(at_once: bool) -> None:
     async with running() as it:

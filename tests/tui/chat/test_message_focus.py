@@ -196,14 +196,14 @@ async def test_keys_faster_than_the_screen_act_on_what_they_would_one_by_one() -
         await it.press("r")
         await it.idle()
         await it.until(lambda: focused(it) == "another", "in focus")
-        reload = it.chat.reload
+        reload = it.chat.open_chat.reload
 
         async def slow(focus: int | None = None) -> None:
             for _ in range(20):  # others have their turn
                 await asyncio.sleep(0)
             await reload(focus)
 
-        it.chat.reload = slow  # type: ignore[method-assign]
+        it.chat.open_chat.reload = slow  # type: ignore[method-assign]
         await type_fast(it, "plus", "up", "up", "plus")
         ids = [view.message.id for view in it.views]
         await it.until(lambda: it.app.chats.message(ids[1]).rating == 1, "rated")

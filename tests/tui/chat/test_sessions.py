@@ -175,10 +175,10 @@ async def test_the_sidebar_is_hidden_where_there_is_no_room() -> None:
 
 
 async def test_groups() -> None:
-    from edgelm.store.chat_schema import SavedChat
+    from edgelm.store.chat_schema import ChatHead
 
-    def made(number: int, updated: float, folder: str | None = None) -> SavedChat:
-        return SavedChat(number, str(number), folder, None, {}, "", updated, updated)
+    def made(number: int, updated: float, folder: str | None = None) -> ChatHead:
+        return ChatHead(number, str(number), folder, None, {}, "", updated, updated)
 
     now, day = 1_700_000_000.0, 86400.0
     rows = grouped(

@@ -90,7 +90,7 @@ class AnswerDesk:
         return answer
 
     def as_heard(self, path: Sequence[Message]) -> list[Message]:
-        """Saved messages, with those that have ended and could not be written down yet as they were heard."""
+        """Return saved messages, with those that have ended and could not be written down yet as they were heard."""
         heard = {answer.message_id: answer for answer in self._unfinished}
         return [heard[message.id].over(message) if message.id in heard else message for message in path]
 

@@ -121,7 +121,7 @@ class EngineClient:
         self._tasks.put(self._drop)
 
     def fit(self, name: str) -> None:
-        """Whether an installed model fits: `FitKnown` follows."""
+        """Ask whether an installed model fits: `FitKnown` follows."""
         self._tasks.put(lambda: self._events.put(self._priced(name)))
 
     def ask(self, question: Question) -> int:
@@ -140,7 +140,7 @@ class EngineClient:
                 model.stop()
 
     def drain(self) -> list[ClientEvent]:
-        """The events since the last call."""
+        """Return the events since the last call."""
         events: list[ClientEvent] = []
         try:
             while True:

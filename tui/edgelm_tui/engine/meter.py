@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Count:
-    """Of one answer, so far. Times are seconds of a monotonic clock."""
+    """What was counted of one answer so far. Times are seconds of a monotonic clock."""
 
     started: float
     prompt: int = 0
@@ -47,7 +47,7 @@ class Count:
                 self.usage = usage
 
     def rate(self) -> float | None:
-        """Tokens per second."""
+        """Return the tokens per second, None where that cannot be told yet."""
         if self.usage is not None:
             return self.usage.decode_tokens_per_s or None
         if self.first is None or self.last is None or self.pieces < 3:
@@ -56,20 +56,20 @@ class Count:
         return (self.pieces - 1) / elapsed_s if elapsed_s > 0 else None
 
     def first_token_s(self) -> float | None:
-        """From the question to the first token."""
+        """Return the seconds from the question to the first token."""
         if self.usage is not None:
             return self.usage.first_token_s
         return None if self.first is None else self.first - self.started
 
     def context(self) -> int:
-        """Tokens of prompt and answer."""
+        """Count the tokens of prompt and answer."""
         if self.usage is not None:
             return self.usage.prompt_tokens + self.usage.completion_tokens
         return self.prompt + self.pieces
 
 
 def meter(count: Count | None, limit: int | None, *, ended: str = "") -> str:
-    """The line; empty before anything was counted.
+    """Write the line; empty before anything was counted.
 
     Args:
         ended: how an answer ended that is not whole: "stopped" or "failed"; what has ended waits for nothing.
@@ -92,7 +92,7 @@ def meter(count: Count | None, limit: int | None, *, ended: str = "") -> str:
 
 
 def short(tokens: int) -> str:
-    """`5123` → `"5.1k"`."""
+    """Shorten a number of tokens: `5123` → `"5.1k"`."""
     return (
         str(tokens)
         if tokens < 1000

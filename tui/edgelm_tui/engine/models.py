@@ -23,7 +23,7 @@ def load_model(name: str, adapter: str | None = None) -> ChatModel:
 
 
 def find_model(name: str) -> Path:
-    """Where a model is; one of the Hub is fetched.
+    """Find where a model is; one of the Hub is fetched.
 
     Raises:
         NotFoundError: there is none.
@@ -35,14 +35,14 @@ def find_model(name: str) -> Path:
 
 
 def list_library() -> list[str]:
-    """The names of the installed models that can be used."""
+    """List the names of the installed models that can be used."""
     from edgelm.library.models import installed
 
     return [model.name for model in installed() if model.problem is None]
 
 
 def price_model(name: str) -> FitKnown:
-    """Whether an installed model fits here.
+    """Tell whether an installed model fits here.
 
     Raises:
         NotFoundError, FormatError: there is none, or it cannot be read.

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from edgelm.store.chat_schema import SavedChat
+from edgelm.store.chat_schema import ChatHead
 from edgelm_tui.screens.chat.sidebar import Sidebar
 
 _CHATS = 5
@@ -25,12 +25,12 @@ class RecentChat(Static):
     RecentChat:hover { background: $boost; }
     """
 
-    def __init__(self, session: SavedChat) -> None:
+    def __init__(self, session: ChatHead) -> None:
         super().__init__(" ".join(session.title.split()), markup=False)
         self.session_id = session.id
 
     def on_click(self, event: Click) -> None:
-        """Open it."""
+        """Ask the screen to open the chat."""
         event.stop()
         self.post_message(Sidebar.Opened(self.session_id))
 
@@ -50,14 +50,14 @@ class ChatOpening(Vertical):
         self._shown: tuple[str, tuple[tuple[int, str], ...]] = ("", ())
 
     def compose(self) -> ComposeResult:
-        """Model, chats, keys."""
+        """Make room for the model, the chats and the keys."""
         yield Static("", id="model", classes="words", markup=False)
         yield Vertical(id="chats")
         keys = [part for key, does in _KEYS for part in ((key, "bold $text"), f" {does}   ")]
         yield Static(Content.assemble(*keys), classes="words", markup=False)
 
-    async def show(self, model: str, sessions: Sequence[SavedChat]) -> None:
-        """Show these; nothing is touched where nothing has changed."""
+    async def show(self, model: str, sessions: Sequence[ChatHead]) -> None:
+        """Show a model and chats; nothing is touched where nothing has changed."""
         latest = sessions[:_CHATS]
         now = (model, tuple((session.id, session.title) for session in latest))
         if now == self._shown:

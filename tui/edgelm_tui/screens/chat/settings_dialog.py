@@ -51,7 +51,7 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
         self._title = title
 
     def compose(self) -> ComposeResult:
-        """One row a setting."""
+        """Make a row for each setting."""
         with Vertical(classes="frame") as box:
             box.border_title = self._title
             with VerticalScroll(can_focus=False):
@@ -117,7 +117,7 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
             self.query_one(f"#{name}", Input).value = "" if value is None else str(value)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Either button."""
+        """Return the settings, or close."""
         if event.button.id == "take":
             self.action_take()
         else:

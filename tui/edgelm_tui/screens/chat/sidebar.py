@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from edgelm.store.chat_schema import SavedChat
+from edgelm.store.chat_schema import ChatHead
 from edgelm_tui.shell.rows import RowList
 
 
@@ -37,7 +37,7 @@ class ChatList(RowList):
 
 
 class Sidebar(Vertical):
-    """Search above the list."""
+    """The search line above the list of chats."""
 
     DEFAULT_CSS = """
     Sidebar { width: 32; border-right: solid $border-blurred; display: none; }
@@ -68,7 +68,7 @@ class Sidebar(Vertical):
         self._current: int | None = None
 
     def compose(self) -> ComposeResult:
-        """Search, list."""
+        """Make the search line above the list."""
         yield Input(placeholder="Search all chats", id="search")
         yield Static("", id="nothing", markup=False)
         yield ChatList(id="sessions", markup=False)
@@ -84,17 +84,17 @@ class Sidebar(Vertical):
         self.query_one(ChatList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter or a click."""
+        """Ask for the chat that was chosen."""
         event.stop()
         if event.option.id:
             self.post_message(self.Opened(int(event.option.id)))
 
     @property
     def search_words(self) -> str:
-        """What is searched for."""
+        """The words that are searched for."""
         return self.query_one(Input).value
 
-    def show(self, sessions: Sequence[SavedChat], current: int | None) -> None:
+    def show(self, sessions: Sequence[ChatHead], current: int | None) -> None:
         """Show these chats; the open one is marked."""
         rows = grouped(sessions, time.time(), searching=bool(self.search_words.strip()))
         listed = self.query_one(ChatList)
@@ -115,16 +115,16 @@ class Sidebar(Vertical):
 
 
 def grouped(
-    sessions: Sequence[SavedChat], now: float, *, searching: bool = False
-) -> list[tuple[str, SavedChat | None]]:
-    """Chats under headings: folders first, then by date; while searching, in one list."""
+    sessions: Sequence[ChatHead], now: float, *, searching: bool = False
+) -> list[tuple[str, ChatHead | None]]:
+    """Put chats under headings: folders first, then by date; while searching, in one list."""
     if searching:
         return [("", session) for session in sessions]
-    groups: dict[str, list[SavedChat]] = {}
+    groups: dict[str, list[ChatHead]] = {}
     for session in sorted(sessions, key=lambda one: (one.folder is None, one.folder or "", -one.updated)):
         title = f"▪ {session.folder}" if session.folder else _age(session.updated, now)
         groups.setdefault(title, []).append(session)
-    rows: list[tuple[str, SavedChat | None]] = []
+    rows: list[tuple[str, ChatHead | None]] = []
     for title, members in groups.items():
         rows.append((title, None))
         rows += [(title, session) for session in members]
@@ -147,7 +147,7 @@ def _heading(title: str) -> Option:
     return Option(Content.styled(title, "bold $foreground-muted"), disabled=True)
 
 
-def _row(session: SavedChat, is_open: bool) -> Option:
+def _row(session: ChatHead, is_open: bool) -> Option:
     mark = "● " if is_open else "  "
     title = Content.assemble((mark, "bold"), _title(session))
     if session.snippet:
@@ -158,7 +158,7 @@ def _row(session: SavedChat, is_open: bool) -> Option:
     return Option(title, id=str(session.id))
 
 
-def _title(session: SavedChat) -> str:
+def _title(session: ChatHead) -> str:
     """On one line; that it is a branch or a copy comes first, where a long title does not hide it."""
     title = " ".join(session.title.split())
     for ending in (" (branch)", " (copy)"):

@@ -36,7 +36,7 @@ class Welcome(Vertical):
         what: Literal["demo", "hub"]
 
     def compose(self) -> ComposeResult:
-        """Words and buttons."""
+        """Make the words and the buttons."""
         yield Static(_TEXT, classes="words", markup=False)
         with Center():
             yield Button("Convert the demo model", variant="primary", id="demo", compact=True)
@@ -52,6 +52,6 @@ class Welcome(Vertical):
             self.screen.query_one("#prompt").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Either button."""
+        """Ask for what the button offers."""
         event.stop()
         self.post_message(self.OfferTaken("demo" if event.button.id == "demo" else "hub"))

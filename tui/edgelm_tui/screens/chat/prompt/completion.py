@@ -47,17 +47,17 @@ class Completions(OptionList, can_focus=False):
         self.set_class(bool(rows), "open")
 
     def move(self, by: int) -> None:
-        """Up or down, around the ends."""
+        """Move up or down, around the ends."""
         if self._values:
             self.highlighted = ((self.highlighted or 0) + by) % len(self._values)
 
     def taken(self, at: int | None = None) -> str:
-        """The chosen completion."""
+        """Return the chosen completion."""
         return self._values[at if at is not None else self.highlighted or 0]
 
 
 def names_a_file(line: str) -> bool:
-    """Whether a line is a command and the beginning of the name of a file."""
+    """Tell whether a line is a command and the beginning of the name of a file."""
     return _NAMING.fullmatch(line) is not None
 
 

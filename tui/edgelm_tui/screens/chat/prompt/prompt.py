@@ -96,7 +96,7 @@ class ChatPrompt(TextArea):
         self.insert("\n")
 
     def action_earlier(self) -> None:
-        """Up: in the list, in the text, or in the history."""
+        """Go up in the list, in the text, or in the history."""
         if self.is_completing:
             self.post_message(self.Steer("up"))
         elif self.cursor_location[0] > 0 or not self.asked:
@@ -106,7 +106,7 @@ class ChatPrompt(TextArea):
             self._recall(self._at + 1)
 
     def action_later(self) -> None:
-        """Down."""
+        """Go down in the list, in the text, or in the history."""
         if self.is_completing:
             self.post_message(self.Steer("down"))
         elif self.cursor_location[0] < self.document.line_count - 1 or self._at < 0:
@@ -115,28 +115,28 @@ class ChatPrompt(TextArea):
             self._recall(self._at - 1)
 
     def action_complete(self) -> None:
-        """Tab: take the completion, or go to the next widget."""
+        """Take the completion, or go to the next widget."""
         if self.is_completing:
             self.post_message(self.Steer("take"))
         else:
             self.screen.focus_next()
 
     def action_delete_to_start_of_line(self) -> None:
-        """Ctrl+U; with nothing to delete, the conversation scrolls: Terminal.app keeps PageUp for itself."""
+        """Delete before the cursor; with nothing to delete, the conversation scrolls: Terminal.app keeps PageUp for itself."""
         if self.text:
             super().action_delete_to_start_of_line()
         else:
             self.call_next(self.run_action, "screen.scroll(-1)")
 
     def action_delete_right(self) -> None:
-        """Ctrl+D and Delete; with nothing to delete, the conversation scrolls."""
+        """Delete behind the cursor; with nothing to delete, the conversation scrolls."""
         if self.text:
             super().action_delete_right()
         else:
             self.call_next(self.run_action, "screen.scroll(1)")
 
     def word(self) -> str:
-        """What stands before the cursor, if it begins with @, or with / at the very start; else "".
+        """Return what stands before the cursor, if it begins with @, or with / at the very start; else "".
 
         Of a command that names a file, the whole line.
         """
@@ -172,7 +172,7 @@ class ChatPrompt(TextArea):
         return super().clear()
 
     def remember(self, text: str) -> None:
-        """The arrow keys bring it back first."""
+        """Let the arrow keys bring a text back first."""
         if text.strip():
             self.asked = [text, *(old for old in self.asked if old != text)]
 
@@ -181,7 +181,7 @@ class ChatPrompt(TextArea):
         self._at = -1
 
     def on_text_area_changed(self) -> None:
-        """Perhaps a word to complete."""
+        """Say that there may be a word to complete."""
         self.post_message(self.Completing(self.word()))
 
     async def _on_key(self, event: Key) -> None:
@@ -202,17 +202,17 @@ class ChatPrompt(TextArea):
         self.take_paste(unix_newlines(event.text))
 
     def action_paste(self) -> None:
-        """What was cut or copied in the app."""
+        """Paste what was cut or copied in the app."""
         if self.app.clipboard:
             self.take_paste(unix_newlines(self.app.clipboard))
 
     def type_text(self, text: str) -> None:
-        """As if `text` was typed here."""
+        """Put `text` in as if it was typed here."""
         if (result := self._replace_via_keyboard(text, *self.selection)) is not None:
             self.move_cursor(result.end_location)
 
     def take_paste(self, text: str) -> None:
-        """A paste: an attachment if it is long, a mention of each if it is files that were dropped, else text."""
+        """Take a paste: as an attachment if it is long, as mentions if it is files that were dropped, else as text."""
         if len(text) >= _LONG_PASTE or len(text.splitlines()) > self.paste_lines:
             self.post_message(self.Pasted(text))
             return

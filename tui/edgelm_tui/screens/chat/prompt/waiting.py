@@ -34,7 +34,7 @@ class WaitingChip(Static):
         self.at = at
 
     def on_click(self, event: Click) -> None:
-        """Away with it."""
+        """Ask the screen to take the chip away."""
         event.stop()
         self.post_message(self.Dropped(self))
 
@@ -49,11 +49,11 @@ class Waiting(Vertical):
         self._shown: tuple[object, object] = ((), ())
 
     def compose(self) -> ComposeResult:
-        """Nothing yet."""
+        """Begin without any chips."""
         yield from ()
 
     async def show(self, queued: Sequence[Queued], attachments: Sequence[Attachment]) -> None:
-        """Show these."""
+        """Show queued prompts and attachments."""
         now = (tuple(queued), tuple(attachments))
         if now == self._shown:
             return

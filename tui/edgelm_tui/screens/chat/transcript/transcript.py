@@ -31,7 +31,7 @@ _BATCH_S = 0.05
 
 
 class Transcript(VerticalScroll, can_focus=False):
-    """A conversation."""
+    """The messages of a conversation."""
 
     DEFAULT_CSS = """
     Transcript { layout: stream; padding: 1 1 0 1; height: 1fr; }
@@ -50,11 +50,11 @@ class Transcript(VerticalScroll, can_focus=False):
         self.open_thinking = False
 
     def compose(self) -> ComposeResult:
-        """What stands there before the first message."""
+        """Make what stands there before the first message."""
         yield ChatOpening()
 
     def on_mount(self) -> None:
-        """Follow the end."""
+        """Follow the end of the conversation."""
         self.anchor()
         self.set_interval(_BATCH_S, self._fill)
 
@@ -64,7 +64,7 @@ class Transcript(VerticalScroll, can_focus=False):
         return list(self.query_children(MessageView))
 
     def view_of(self, message_id: int) -> MessageView | None:
-        """The widget of a message."""
+        """Find the widget of a message."""
         return next((view for view in self.views if view.message.id == message_id), None)
 
     async def show(
@@ -116,11 +116,11 @@ class Transcript(VerticalScroll, can_focus=False):
             self.screen.set_focus(heir, scroll_visible=False)
 
     async def notice(self, text: str, *, error: bool = False) -> None:
-        """A line that belongs to no message."""
+        """Show a line that belongs to no message."""
         await self.mount(Static(text, classes="notice error" if error else "notice", markup=False))
 
     async def clear_notices(self) -> None:
-        """Take them away."""
+        """Take such lines away."""
         await self.query(".notice").remove()
 
     def follow(self) -> None:

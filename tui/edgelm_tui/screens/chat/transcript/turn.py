@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from textual.content import Content
 
@@ -28,14 +28,9 @@ class Turn:
     is_left_out: bool = False
     """Of a prompt: the model is not told it."""
 
-    def grown(self, text: str, thinking: str, tool_calls: list[dict[str, object]]) -> Turn:
-        """The same with more of the answer."""
-        said = replace(self.message, content=text, thinking=thinking, tool_calls=tuple(tool_calls))
-        return replace(self, message=said)
-
 
 def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list[Content], Clicks]:
-    """The lines of a message, and those that are buttons."""
+    """Lay out the lines of a message; those that are buttons are named beside them."""
     message = turn.message
     prose = min(width, PROSE)
     clicks: Clicks = {}

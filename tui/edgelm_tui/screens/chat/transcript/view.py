@@ -124,42 +124,42 @@ class MessageView(Widget, can_focus=True):
             self.refresh(Region(0, changed[0], self.outer_size.width, changed[-1] - changed[0] + 1))
 
     def act(self, action: str, argument: int = 0) -> None:
-        """Ask the screen."""
+        """Ask the screen to do something."""
         self.post_message(self.AskedFor(self, action, argument))
 
     async def action_act(self, action: str, argument: int = 0) -> None:
-        """By key. What is done is waited for, so that the next key, however fast, finds what is shown then."""
+        """Do what a key says, and wait for it, so that the next key, however fast, finds what is shown then."""
         await cast("Actor", self.screen).act_on(self, action, argument)
 
     def on_key(self, event: Key) -> None:
-        """What is typed and is no key of a message is for the prompt, which has the focus before the next key comes."""
+        """Hand what is typed and is no key of a message to the prompt, which has the focus before the next key comes."""
         if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
             event.prevent_default()
             cast("Actor", self.screen).write_on(event.character)
 
     def on_paste(self, event: Paste) -> None:
-        """What is pasted too."""
+        """Hand a paste to the prompt."""
         event.stop()
         cast("Actor", self.screen).write_on(event.text, pasted=True)
 
     def on_click(self, event: Click) -> None:
-        """Lines that are buttons."""
+        """Do what a line that is a button says."""
         if (found := self._clicks.get(event.y)) is not None:
             event.stop()
             self.act(*found)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        """All there is."""
+        """Take all the width there is."""
         return container.width
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Lays out, once for each width and text."""
+        """Lay out, once for each width and text."""
         self._lay_out(width)
         return max(len(self._lines), 1)
 
     def render_line(self, y: int) -> Strip:
-        """One line, with its part of the selection."""
+        """Draw one line, with its part of the selection."""
         width = self.scrollable_content_region.width or self.size.width
         base = self.visual_style
         if not 0 <= y < len(self._lines):
@@ -175,15 +175,15 @@ class MessageView(Widget, can_focus=True):
         return strip.adjust_cell_length(width, base.rich_style).apply_offsets(0, y)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected lines."""
+        """Return the selected lines."""
         return selection.extract(self.plain), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
-        """Draw it."""
+        """Draw the selection."""
         self.refresh()
 
     def notify_style_update(self) -> None:
-        """Another theme: highlighting depends on whether it has colours of its own."""
+        """Lay out anew for another theme: highlighting depends on whether it has colours of its own."""
         super().notify_style_update()
         ansi = self.app.native_ansi_color
         if self._markdown is not None and self._markdown.ansi != ansi:

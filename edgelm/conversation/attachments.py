@@ -24,7 +24,7 @@ _MENTION = re.compile(
 _LOOKS_LIKE_A_FILE = re.compile(r"""["']|(?:file:)?[~./]|[^()]*/[^()]*$|[^()]*\.\w{1,8}$""")
 _AFTER_A_NAME = ".,;:!?)]}"
 _WORDS = 12
-"""Of a name with spaces that nothing quotes, at most."""
+"""Words of a name with spaces that nothing quotes, at most."""
 
 
 def files_in(text: str) -> tuple[list[Attachment], list[str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_map_with_path
+from mlx.utils import tree_map, tree_map_with_path
 
 from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.zoo.network import build_network
@@ -83,3 +83,24 @@ def lanes(batch: TrainingBatch, *which: int) -> TrainingBatch:
         batch.inputs[index], batch.targets[index], batch.weights[index], None,
         batch.lengths[index], tuple(batch.rows[i] for i in index),
     )  # fmt: skip
+
+
+def moved_by_one_ulp(network: Any, gradients: Callable[[], dict[str, mx.array]]) -> dict[str, float]:
+    """How far each gradient moves where weights move by at most one unit in their last place, at most of three draws.
+
+    What rounds otherwise on another machine, or in another order, can move them as far.
+    """
+    weights, random = network.parameters(), np.random.default_rng(0)
+    expected = gradients()
+
+    def nudged(weight: mx.array) -> mx.array:
+        ulps = mx.array(random.integers(-1, 2, weight.shape) * 2.0**-23, dtype=weight.dtype)
+        return weight * (1 + ulps)
+
+    moved = dict.fromkeys(expected, 0.0)
+    for _ in range(3):
+        network.update(tree_map(nudged, weights))
+        for path, gradient in gradients().items():
+            moved[path] = max(moved[path], float(mx.abs(gradient - expected[path]).max()))
+    network.update(weights)
+    return moved

@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
+from tune_networks import moved_by_one_ulp
 
 from edgelm.errors import UnsupportedError
 from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner, TrainingBatch
@@ -46,14 +47,18 @@ def test_packed_is_unpacked(name: str, tiny: Callable[[str], tuple[Any, dict[str
     loss, gradients = gradients_of(network, lambda _: packed_caches(network, config, segments), packed)
 
     alone = [batcher.load(BatchPlan(((row,),), size - 1)) for row, size in enumerate(SIZES)]
-    parts = [gradients_of(network, lambda _: None, batch) for batch in alone]
-    assert loss == pytest.approx(sum(value for value, _ in parts), rel=1e-5)
-    expected = added([part for _, part in parts])
-    # Embeddings that are also the head, times √width, add up larger terms, in another order.
-    bound = 3e-5 if name in ("gemma", "gemma3_text") else 1e-5
+
+    def apart() -> list[tuple[float, dict[str, mx.array]]]:
+        return [gradients_of(network, lambda _: None, batch) for batch in alone]
+
+    assert loss == pytest.approx(sum(value for value, _ in apart()), rel=1e-5)
+    expected = added([part for _, part in apart()])
+    moved = moved_by_one_ulp(network, lambda: added([part for _, part in apart()]))
     for path, gradient in gradients.items():
         scale = max(1.0, float(mx.abs(expected[path]).max()))
-        assert float(mx.abs(gradient - expected[path]).max()) < bound * scale, path
+        # A row that begins further right turns by larger angles, which round by more than the last place.
+        bound = max(1e-5 * scale, 16 * moved[path])
+        assert float(mx.abs(gradient - expected[path]).max()) < bound < 1e-3 * scale, path
 
 
 def test_without_the_mask_the_loss_is_another(tiny: Callable[[str], tuple[Any, dict[str, Any]]]) -> None:

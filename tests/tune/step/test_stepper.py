@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from tune_networks import lanes, make_batch, make_network
+from tune_networks import lanes, make_batch, make_network, moved_by_one_ulp
 
 from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.settings import OPTIMIZERS, OptimizerSettings
@@ -61,8 +61,12 @@ def test_a_mean_of_means_would_be_another_gradient() -> None:
 def test_padding_and_chunks_do_not_matter() -> None:
     network = make_network("gemma2")
     plain, padded = make_batch(SIZES), make_batch(SIZES, length=40)
-    reference = mean(stepper(network, chunk=0, compiled=False).gradients(plain))
-    assert largest_difference(reference, mean(stepper(network).gradients(padded))) < 1e-6
+
+    def reference() -> dict[str, mx.array]:
+        return mean(stepper(network, chunk=0, compiled=False).gradients(plain))
+
+    bound = max(moved_by_one_ulp(network, reference).values())
+    assert largest_difference(reference(), mean(stepper(network).gradients(padded))) < bound < 1e-4
 
 
 def test_gradient_checkpointing_changes_no_number_and_no_class() -> None:

@@ -31,6 +31,7 @@ from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.configs.check import check_architecture
 from edgelm.zoo.precision.dense import dequantize
 from edgelm.zoo.precision.float16 import use_float16
+from edgelm.zoo.protocol import may_cast
 from edgelm.zoo.stop import check_stop
 from edgelm.zoo.tokenizers import wrapped_tokenizer
 from edgelm.zoo.tree import flat_parameters
@@ -134,11 +135,11 @@ def _apply_dtype(
     """Cast, dequantize on the CPU, and read the parameters module by module, so that peak memory is the result's."""
     target = dtype or device.runtime_dtype(machine)
     if target is not None:
-        kept = getattr(network, "cast_predicate", lambda _: True)
         wanted: mx.Dtype = getattr(mx, target)
 
         def cast(path: str, value: mx.array) -> mx.array:
-            return value.astype(wanted) if kept(path) and mx.issubdtype(value.dtype, mx.floating) else value
+            is_cast = mx.issubdtype(value.dtype, mx.floating) and may_cast(network, path)
+            return value.astype(wanted) if is_cast else value
 
         network.update(tree_map_with_path(cast, network.parameters()))
     if device.should_dequantize(machine, _dequantized_bytes(network)):

@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.prefill import Underway
+from edgelm.zoo.protocol import Network
 
 Layers = list[Any]
 """One cache for each layer of the network."""
@@ -24,21 +25,19 @@ class ModelRunner:
     """Calls one network.
 
     Args:
-        network: an mlx-lm model: `logits[B, T, V] = network(ids[B, T], cache=layers)`.
+        network: makes the logits.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
 
     def step(self, ids: mx.array, layers: Layers) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
-        logits: mx.array = self.network(ids[:, None], cache=layers)[:, -1, :]
-        return logits
+        return self.network(ids[:, None], cache=layers)[:, -1, :]
 
     def check(self, tokens: Sequence[int], layers: Layers) -> mx.array:
         """Feed the last token and K guesses of one sequence; the logits after each, `[1 + K, V]`, not yet computed."""
-        logits: mx.array = self.network(mx.array([list(tokens)]), cache=layers)[0]
-        return logits
+        return self.network(mx.array([list(tokens)]), cache=layers)[0]
 
     def feed(self, ids: mx.array, layers: Layers) -> None:
         """Put tokens `[B, T]` into the caches, lazily; their logits are never evaluated."""

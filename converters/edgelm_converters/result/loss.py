@@ -26,6 +26,7 @@ from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.quant.matrix import formats
 from edgelm.zoo.configs.normalise import context_length, normalise_config
 from edgelm.zoo.network import build_network
+from edgelm.zoo.protocol import sanitized_weights
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import unpacked
@@ -124,8 +125,7 @@ def run_directory(directory: Path, rows: Sequence[Row]) -> Reference:
     made = open_huggingface(directory)
     network = build_network(normalise_config(made.config), directory)
     weights = lazy_weights(unpacked(made.tensors, made.quantization))
-    if hasattr(network, "sanitize"):
-        weights = network.sanitize(weights)  # as mlx-lm does on every load
+    weights = sanitized_weights(network, weights)
     return run_streamed(network, weights, rows)
 
 

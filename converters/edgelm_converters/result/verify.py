@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from edgelm.model.load import load_tokenizer
 from edgelm.zoo.network import build_network
+from edgelm.zoo.protocol import sanitized_weights
 from edgelm_converters.result.texts import LOGITS_TEXT, TOKENIZER_SAMPLE
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
@@ -75,8 +76,7 @@ def compare(
     made = open_huggingface(directory)
     again = build_network(config, directory)
     weights = lazy_weights(unpacked(made.tensors, made.quantization))
-    if hasattr(again, "sanitize"):
-        weights = again.sanitize(weights)  # as mlx-lm does on every load
+    weights = sanitized_weights(again, weights)
     converted = _log_probabilities(again, weights, ids)
     kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)
     same = mx.argmax(reference, axis=-1) == mx.argmax(converted, axis=-1)

@@ -14,6 +14,7 @@ from mlx.utils import tree_map
 from edgelm.errors import UnsupportedError
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Row
+from edgelm.quant.hooks import Call, hook
 from edgelm.zoo.body_and_head import cut
 from edgelm_converters.sources.checkpoint import LazyTensor
 
@@ -63,16 +64,13 @@ def run_streamed(network: Any, weights: dict[str, mx.array], rows: Sequence[Row]
 def _run_and_forget(layer: Any) -> None:
     """Make `layer` evaluate its output when it is called, and drop its weights.
 
-    Left to itself MLX reads most of the model before it multiplies. Python looks `__call__` up on the
-    class, so the instance is given a subclass of its own.
+    Left to itself MLX reads most of the model before it multiplies.
     """
-    kind: Any = type(layer)
 
-    class Streamed(kind):  # type: ignore[misc]
-        def __call__(self, *arguments: Any, **named: Any) -> Any:
-            output = super().__call__(*arguments, **named)
-            mx.eval(output)
-            self.update(tree_map(lambda _: mx.zeros(()), self.parameters()))
-            return output
+    def run(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        output = own(*arguments, **named)
+        mx.eval(output)
+        layer.update(tree_map(lambda _: mx.zeros(()), layer.parameters()))
+        return output
 
-    layer.__class__ = Streamed
+    hook(layer, run)

@@ -24,6 +24,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from edgelm.errors import UnsupportedError
 from edgelm.quant.hooks import Call, Handler, hook, hook_method
 from edgelm.quant.streams.activations import Activations
+from edgelm.zoo.protocol import Network, layer_paths
 
 CHECK_TOKENS = 8
 CHECK_TOLERANCE = 1e-4
@@ -72,15 +73,14 @@ class Walk:
 
     def __init__(
         self,
-        network: Any,
+        network: Network,
         read: Callable[[str], mx.array],
         batches: Sequence[mx.array],
         activations: Activations,
     ) -> None:
         self.network, self.read, self.batches, self.activations = network, read, batches, activations
         self.layers: list[Any] = list(network.layers)
-        paths = {id(module): path for path, module in network.named_modules()}
-        self.paths = [paths[id(layer)] for layer in self.layers]
+        self.paths = layer_paths(network)
         if len(set(self.paths)) != len(self.paths):
             raise _unsupported("it uses one layer at several depths")
         flat: Any = tree_flatten(network.parameters())

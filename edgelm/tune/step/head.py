@@ -16,6 +16,7 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 
 from edgelm.zoo.body_and_head import Cut, cut
+from edgelm.zoo.protocol import Network, layer_paths
 from edgelm.zoo.tree import flat_trainable
 
 
@@ -23,7 +24,7 @@ from edgelm.zoo.tree import flat_trainable
 class TrainedHead:
     """A network whose logits can be computed for some positions only."""
 
-    network: Any
+    network: Network
     halves: Cut
     names: tuple[str, ...]
     """Trainable parameters outside the layers: what the head may depend on."""
@@ -56,7 +57,7 @@ class TrainedHead:
         self.network.update(tree_unflatten(pairs), strict=False)
 
 
-def find_head(network: Any, *, is_traced: bool = False) -> TrainedHead | None:
+def find_head(network: Network, *, is_traced: bool = False) -> TrainedHead | None:
     """The head of `network`, or None where its logits cannot be computed apart.
 
     Call it once the trainable parameters are what they will be. `is_traced` compares shapes only: the weights hold
@@ -65,8 +66,8 @@ def find_head(network: Any, *, is_traced: bool = False) -> TrainedHead | None:
     halves = cut(network, is_loaded=not is_traced)
     if halves is None:
         return None
-    inside = {id(value) for layer in network.layers for value in flat_trainable(layer).values()}
-    names = tuple(name for name, value in flat_trainable(network).items() if id(value) not in inside)
+    inside = tuple(f"{path}." for path in layer_paths(network))
+    names = tuple(name for name in flat_trainable(network) if not name.startswith(inside))
     copied = {".".join(halves.path[:depth]) for depth in range(len(halves.path))}
     if any(name.rpartition(".")[0] in copied for name in names):
         return None  # the halves would not follow what becomes of it

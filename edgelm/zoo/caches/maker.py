@@ -25,6 +25,7 @@ from mlx_lm.models.cache import (
 from edgelm.errors import UnsupportedError
 from edgelm.zoo.caches.leaves import MakeLayers, leaves_of
 from edgelm.zoo.caches.settings import CacheSettings
+from edgelm.zoo.protocol import architecture_of
 
 _SINKS = 4  # first tokens that are always kept: attention falls apart without them (arXiv:2309.17453)
 _GROUPS = (64, 32)
@@ -182,9 +183,8 @@ def _held(leaf: Any) -> int:
 
 
 def _unsupported(network: Any, reason: str) -> UnsupportedError:
-    name = getattr(network, "model_type", type(network).__module__.rpartition(".")[2])
     return UnsupportedError(
-        f"{name} cannot run with this KV cache: {reason}",
+        f"{architecture_of(network)} cannot run with this KV cache: {reason}",
         hint="leave out --kv-bits, --kv-dtype and --max-context",
     )
 

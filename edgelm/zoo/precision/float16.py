@@ -16,6 +16,7 @@ from mlx.utils import tree_unflatten
 
 from edgelm import log
 from edgelm.zoo.precision.families import needs_bfloat16
+from edgelm.zoo.protocol import may_cast
 from edgelm.zoo.stop import check_stop
 from edgelm.zoo.tree import flat_parameters, number
 
@@ -53,11 +54,10 @@ def use_float16(
     Raises:
         Interrupted: `stop` was set.
     """
-    may_cast = getattr(network, "cast_predicate", lambda _: True)
     found = {
         path: value
         for path, value in flat_parameters(network).items()
-        if value.dtype == mx.bfloat16 and may_cast(path)
+        if value.dtype == mx.bfloat16 and may_cast(network, path)
     }
     if not found:
         return None

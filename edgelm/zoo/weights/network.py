@@ -17,6 +17,7 @@ import mlx.nn as nn
 
 from edgelm.zoo.guards import keep_file_limit, mlx_lm_errors
 from edgelm.zoo.network import build_network
+from edgelm.zoo.protocol import sanitized_weights
 from edgelm.zoo.weights.files import load_arrays
 from edgelm.zoo.weights.head import settle_arrays
 from edgelm.zoo.weights.layout import arranged_arrays
@@ -54,8 +55,7 @@ def fill(network: Any, weights: dict[str, mx.array], config: Mapping[str, Any]) 
     Returns:
         What config.json has to say under `quantization` of the packed modules; None if there are none.
     """
-    if hasattr(network, "sanitize"):
-        weights = network.sanitize(weights)
+    weights = sanitized_weights(network, weights)
     settings = config.get("quantization")
     if isinstance(settings, dict):
         _quantize(network, weights, settings)

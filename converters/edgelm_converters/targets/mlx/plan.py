@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from edgelm.errors import FormatError
 from edgelm.quant.apply import Decision, apply_settings, quantizable
+from edgelm.zoo.protocol import may_cast
 from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import Layout, size_bytes
@@ -92,8 +93,7 @@ def make_plan(
 
 
 def _target(network: Any, name: str, tensor: LazyTensor, target_dtype: TargetDtype) -> mx.Dtype:
-    may_cast = getattr(network, "cast_predicate", lambda _: True)
-    if mx.issubdtype(tensor.dtype, mx.floating) and may_cast(name):
+    if mx.issubdtype(tensor.dtype, mx.floating) and may_cast(network, name):
         return target_dtype(name, tensor)
     return tensor.dtype
 

@@ -57,7 +57,7 @@ class Camera:
 
     async def ask(self, text: str) -> None:
         chat = self.chat
-        chat.prompt.say(text)
+        chat.open_chat.prompt.say(text)
         await self.pilot.press("enter")
         await self.until(lambda: not self.app.desk.busy)
         await self.pilot.pause(0.3)
@@ -78,7 +78,7 @@ async def chats(camera: Camera) -> None:
     await pilot.press("ctrl+r")
     await camera.until(lambda: not camera.app.desk.busy)
     await camera.shoot("chat")
-    camera.chat.transcript.views[-1].focus()
+    camera.chat.open_chat.transcript.views[-1].focus()
     await pilot.pause()
     await camera.shoot("message")
     await pilot.press("escape", "ctrl+f", *"hash")
@@ -133,7 +133,7 @@ async def welcome(camera: Camera) -> None:
 
 async def themes(camera: Camera) -> None:
     await camera.until(lambda: camera.app.state.model is not None)
-    await camera.chat.open(camera.app.chats.sessions()[0].id)
+    await camera.chat.open_chat.open(camera.app.chats.sessions()[0].id)
     for theme in ("edgelm-light", "high-contrast", "ansi"):
         camera.app.use_theme(theme)
         await camera.pilot.pause(0.5)

@@ -126,9 +126,9 @@ async def measure() -> None:
         await until(lambda: app.state.model is not None)
 
         async def ask(text: str) -> None:
-            chat.prompt.say("")
+            chat.open_chat.prompt.say("")
             await chat.action_new()
-            await chat.on_prompt_submitted(chat.prompt.Submitted(text))
+            await chat.on_chat_prompt_submitted(chat.open_chat.prompt.Submitted(text))
 
         async def reading(number: int) -> None:
             await ask(prompt(number))

@@ -165,18 +165,18 @@ async def ours(kind: str) -> dict[str, float]:
             chat = app.chat_screen()
             assert chat is not None
             if kind == "history":
-                await chat.open(1)
+                await chat.open_chat.open(1)
                 await pilot.pause(1.0)
 
             async def press() -> None:
-                before = chat.prompt.text
+                before = chat.open_chat.prompt.text
                 app.post_message(events.Key("a", "a"))
-                while chat.prompt.text == before:
+                while chat.open_chat.prompt.text == before:
                     await asyncio.sleep(0.001)
 
             async def feed() -> None:
-                chat.prompt.say("go")
-                await chat.on_prompt_submitted(chat.prompt.Submitted("go"))
+                chat.open_chat.prompt.say("go")
+                await chat.on_chat_prompt_submitted(chat.open_chat.prompt.Submitted("go"))
                 while app.desk.busy:
                     await asyncio.sleep(0.05)
 

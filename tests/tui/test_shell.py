@@ -158,7 +158,8 @@ async def test_a_persona_fills_the_settings_of_a_chat(home: Path) -> None:
         await it.press("ctrl+o")
         screen = it.app.screen
         screen.query_one("#persona", Select).value = "broken"
-        await it.until(lambda: "broken.json: there is no setting 'shoe'" in it.screen_text, "said")
+        problem = screen.query_one("#problem", Static)
+        await it.until(lambda: "broken.json: there is no setting 'shoe'" in str(problem.content), "said")
         screen.query_one("#persona", Select).value = "editor"
         await it.until(lambda: screen.query_one("#system", TextArea).text == "Edit.", "filled in")
         screen.query_one("#frequency_penalty", Input).value = "0.25"

@@ -25,7 +25,7 @@ from edgelm.cli.chat.line_readers import (
 )
 from edgelm.cli.parsing.answer_flags import said_settings, say_recommended
 from edgelm.cli.parsing.answer_form import form_of_answer
-from edgelm.cli.parsing.default_model import choose_model
+from edgelm.cli.parsing.default_model import choose_model, named_model
 from edgelm.cli.parsing.texts import check_text, read_stdin, text_or_file
 from edgelm.cli.show.output import ERASE_LINE, dim, is_terminal, say, warn
 from edgelm.cli.show.progress_bars import progress_bars
@@ -80,7 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
     is_kept = prompt is None or arguments.session is not None or arguments.log
     if prompt is not None and not is_kept:
         with closing(
-            _session(_named(arguments) or choose_model(), system, tools.values(), settings, arguments)
+            _session(
+                named_model(arguments.model) or choose_model(), system, tools.values(), settings, arguments
+            )
         ) as session:
             _answer_once(session.say(prompt, {}), arguments)
     else:
@@ -225,7 +227,7 @@ def _converse(
     edits = prompt is None and can_edit() and not arguments.plain
     with closing(_chats(arguments)) as chats:
         saved = None if arguments.session is None else find_chat(chats, arguments.session)
-        name = _named(arguments) or (saved and _usable(saved.model)) or choose_model()
+        name = named_model(arguments.model) or (saved and _usable(saved.model)) or choose_model()
         with (
             keep_typed_ahead() if edits else nullcontext(),
             closing(_session(name, system, tools, settings, arguments)) as session,
@@ -310,20 +312,6 @@ def _greet(loop: ChatLoop) -> None:
 def _answered(events: Generator[ToolEvent, None, None], arguments: argparse.Namespace) -> State:
     finished = _answer_once(events, arguments)
     return "stopped" if finished is None else "length" if finished.reason == "length" else "complete"
-
-
-def _named(arguments: argparse.Namespace) -> str | None:
-    """The model that the command line names.
-
-    Raises:
-        OptionError: by nothing, as an empty variable of a shell does.
-    """
-    if arguments.model is not None and not arguments.model.strip():
-        raise OptionError(
-            "MODEL is empty, expected a name, a path or a Hub id", hint="edgelm models lists them"
-        )
-    name: str | None = arguments.model
-    return name
 
 
 def _usable(model: str | None) -> str | None:

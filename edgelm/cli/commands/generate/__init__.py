@@ -18,7 +18,7 @@ from edgelm.cli.parsing.answer_flags import (
     say_recommended,
 )
 from edgelm.cli.parsing.answer_form import form_of_answer
-from edgelm.cli.parsing.default_model import choose_model
+from edgelm.cli.parsing.default_model import choose_model, named_model
 from edgelm.cli.parsing.model_flags import add_adapter, add_dtype, add_model
 from edgelm.cli.parsing.texts import check_text, read_stdin, text_or_file
 from edgelm.cli.show.output import say, warn
@@ -94,11 +94,13 @@ def run(arguments: argparse.Namespace) -> None:
         FormatError: rows that cannot be asked, all listed; or the output holds something else than answers.
         OutputError: the output is another run's, or the disk refuses.
         EngineError: some prompts failed; their answers say why.
+        OptionError: a setting outside what it may be, an empty MODEL.
         Interrupted: Ctrl-C; the same command goes on.
     """
     settings = _settings(arguments)
+    name = named_model(arguments.model)
     rows = _read(arguments)
-    name = arguments.model or choose_model()
+    name = name or choose_model()
     with ExitStack() as stack:
         on_progress = stack.enter_context(progress_bars())
         directory = _find(name, on_progress)

@@ -98,6 +98,16 @@ def test_bad_settings_are_refused_first(
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_of_a_model_is_refused(
+    name: str, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_prompts({"prompt": "x"})
+    assert main(["generate", name, "--input", "in.jsonl", "--output", "out.jsonl"]) == 2
+    assert "MODEL is empty" in capsys.readouterr().err
+    assert not api.loads
+
+
 def test_answers_that_are_there_are_not_asked_again(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     write_prompts(*prompts(2))
     assert generate() == 0

@@ -6,13 +6,14 @@
         for piece in chat.stream("Why is the sky blue?"):
             print(piece, end="")
 
-MLX runs on a thread of the model's own, so a model may be used from any thread, one reply at a time.
+MLX runs on a thread of the model's own, so a model may be used from any thread; replies that are asked for
+meanwhile join those under way.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Unpack
@@ -26,7 +27,7 @@ from edgelm.machine.power import kept_awake
 from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
-from edgelm.runtime.assemble import Ready, RuntimeOptions, assemble, release
+from edgelm.runtime.assemble import Ready, ReplyWork, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
 from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts, token_ids
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
@@ -36,9 +37,8 @@ from edgelm.runtime.events import ChatEvent, Text
 from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
-from edgelm.runtime.generation.text import generate_text
 from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
-from edgelm.runtime.worker import EngineThread
+from edgelm.runtime.worker import EngineThread, Job
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 from edgelm.tune.api import TuneResult, tune
@@ -62,7 +62,7 @@ class Model:
     def __init__(self, directory: Path, options: RuntimeOptions) -> None:
         stop = threading.Event()
         self._thread: EngineThread[Ready] = EngineThread(
-            lambda: assemble(directory, options, stop), teardown=release, stop=stop
+            lambda: assemble(directory, options, stop), teardown=release, step=Ready.step, stop=stop
         )
         loaded = self._thread.call(lambda ready: ready.loaded)
         # Plain values and the tokenizer, which holds no arrays; the network stays on its thread.
@@ -73,7 +73,6 @@ class Model:
         self.context_length = loaded.context_length
         self.size_bytes = loaded.size_bytes
         self.dtype = loaded.dtype
-        self._stop_tokens = loaded.stop_tokens
         self.recommended = recommended(self.directory)
         self.defaults = default_options(self.recommended, thinks=bool(self.tokenizer.has_thinking))
 
@@ -282,7 +281,7 @@ class Model:
         return result
 
     def stop(self) -> None:
-        """End the reply under way, from any thread: at its next token, or after one layer of a chunk of its prompt."""
+        """End the replies under way, from any thread: at the next token, or after one layer of a chunk of a prompt."""
         self._thread.cancel()
 
     def close(self) -> None:
@@ -302,29 +301,16 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> Generator[ChatEvent, None, None]:
         # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
-        yield from self._thread.submit(self._work(ids, options, tools)).events()
+        job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
+        yield from job.events()
 
     async def _arun(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncGenerator[ChatEvent, None]:
-        async with aclosing(self._thread.submit(self._work(ids, options, tools)).aevents()) as events:
+        job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
+        async with aclosing(job.aevents()) as events:
             async for event in events:
                 yield event
-
-    def _work(
-        self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None
-    ) -> Callable[[Ready, threading.Event], Generator[ChatEvent, None, None]]:
-        """What the engine's thread does for one answer; it holds no handle of the model."""
-        stop_tokens = self._stop_tokens
-
-        def work(ready: Ready, cancel: threading.Event) -> Generator[ChatEvent, None, None]:
-            tokenizer = ready.loaded.tokenizer
-            yield from generate_text(
-                ready.engine, tokenizer, ids, options, cancel, stop_tokens=stop_tokens, tools=tools
-            )
-            ready.engine.persist()  # after the last event: the reader has the answer already
-
-        return work
 
     def _run_many(
         self,
@@ -333,12 +319,10 @@ class Model:
         rows: int | None,
         on_progress: OnProgress,
     ) -> Generator[BatchResult, None, None]:
-        def work(ready: Ready, cancel: threading.Event) -> Iterable[BatchEvent]:
-            return ready.batcher.run(tasks, cancel, rows=rows)
-
         for index, error in failures:
             yield BatchResult(index, error=error)
-        with kept_awake(), closing(self._thread.submit(work).events()) as events:
+        job: Job[BatchEvent] = self._thread.share(lambda ready, cancel: ready.many(tasks, cancel, rows=rows))
+        with kept_awake(), closing(job.events()) as events:
             for event in events:
                 if isinstance(event, BatchResult):
                     yield event

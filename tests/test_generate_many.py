@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,42 @@ def test_smollm2(smollm2: Path) -> None:
         results = {result.index: result.text for result in model.generate_many(prompts, max_tokens=12)}
         for index, prompt in enumerate(prompts):
             assert results[index] == model.generate(prompt, max_tokens=12).text
+
+
+def test_replies_of_several_threads_share_steps(model: Model) -> None:
+    """Each gets what it gets alone, beside a run over many prompts and one that is refused; settings change between."""
+    alone = {prompt: model.generate(prompt, max_tokens=30).text for prompt in PROMPTS}
+    found: dict[str, str] = {}
+    errors: list[Exception] = []
+
+    def ask(prompt: str) -> None:
+        found[prompt] = model.generate(prompt, max_tokens=30).text
+
+    def ask_wrongly() -> None:
+        try:
+            model.generate([9999], max_tokens=3)
+        except PromptError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask, args=(prompt,)) for prompt in PROMPTS]
+    threads.append(threading.Thread(target=ask_wrongly))
+    for thread in threads:
+        thread.start()
+    results = {result.index: result.text for result in model.generate_many(PROMPTS, max_tokens=30)}
+    assert model.adapters == {}
+    for thread in threads:
+        thread.join()
+    assert found == alone
+    assert [results[index] for index in range(len(PROMPTS))] == [alone[prompt] for prompt in PROMPTS]
+    assert len(errors) == 1
+
+
+def test_stop_ends_all_that_run(model: Model) -> None:
+    endless = {"max_tokens": None, "logit_bias": {1: -100.0}}
+    streams = [model.stream(prompt, **endless) for prompt in PROMPTS[:2]]  # type: ignore[arg-type]
+    for stream in streams:
+        next(stream)
+    model.stop()
+    for stream in streams:
+        list(stream)
+    assert len(model.generate("the water", max_tokens=3).tokens) == 3

@@ -7,8 +7,10 @@ from __future__ import annotations
 import gc
 import json
 import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -21,10 +23,17 @@ from edgelm.model.load import LoadedModel, load
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, trace
 from edgelm.pricing.memory_plan import MemoryPlan
-from edgelm.runtime.batching.batcher import Batcher
+from edgelm.runtime.batching.many import ManyPrompts
+from edgelm.runtime.batching.prompts import Task
+from edgelm.runtime.batching.results import BatchEvent
+from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine, caches_of
+from edgelm.runtime.events import ChatEvent
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import TextReply, Voice
+from edgelm.runtime.requests import Cancel
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
 from edgelm.zoo.caches.settings import CacheSettings
@@ -54,8 +63,50 @@ class Ready:
 
     loaded: LoadedModel
     engine: Engine
-    batcher: Batcher
-    """Answers many prompts at once."""
+
+    @property
+    def voice(self) -> Voice:
+        """What its replies have in common."""
+        return Voice(self.loaded.tokenizer, self.loaded.stop_tokens)
+
+    def answer(
+        self, tasks: Sequence[Task], cancel: Cancel, *, rows: int | None = None
+    ) -> Iterator[BatchEvent]:
+        """Answer `tasks` with nobody else served, as `many` does."""
+        for event in self.many(tasks, cancel, rows=rows):
+            if event is None:
+                self.step()
+            else:
+                yield event
+
+    def step(self) -> None:
+        """Go on with the requests that are being served."""
+        self.engine.scheduler.step()
+
+    def many(
+        self, tasks: Sequence[Task], cancel: Cancel, *, rows: int | None = None
+    ) -> Generator[BatchEvent | None, None, None]:
+        """Answer `tasks` beside whoever else is served: a `BatchResult` for each as it ends, and `BatchProgress` now and then.
+
+        Args:
+            rows: at most so many at once; None is what the machine can take, up to 32.
+        """
+        return ManyPrompts(self.engine.scheduler, self.voice, tasks, cancel, rows=rows).events()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWork:
+    """One reply on the engine thread, beside others; it holds no handle of the model."""
+
+    ids: Sequence[int]
+    options: GenerationOptions
+    tools: Sequence[Mapping[str, Any]] | None = None
+
+    def __call__(self, ready: Ready, cancel: Cancel) -> Generator[ChatEvent | None, None, None]:
+        """Yield what happens until the reply has ended."""
+        reply = TextReply(ready.voice, self.ids, self.options, cancel, tools=self.tools)
+        yield from reply.events(ready.engine.scheduler)
+        ready.engine.persist()  # after the last event: the reader has the answer already
 
 
 def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | None = None) -> Ready:
@@ -100,10 +151,10 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
         prefill_chunk=chunks,
         memory=memory if options.check_fit else None,
         most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
+        sharing=Sharing(loaded, make_layers, memory),
         variant=lambda: loaded.adapters.variant,
     )
-    batcher = Batcher(loaded, engine, make_layers, memory, check_fit=options.check_fit)
-    return Ready(loaded, engine, batcher)
+    return Ready(loaded, engine)
 
 
 def release() -> None:

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
 
 import mlx.core as mx
 
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.constraints.constraint import Constraint
-from edgelm.runtime.events import FinishReason, Token
-from edgelm.runtime.requests import Cancel, Request
+from edgelm.runtime.events import Token
 from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.step import Step
+from edgelm.runtime.sequence import ActiveRequest
 from edgelm.runtime.speculation.draft import Draft
 from edgelm.runtime.speculation.governor import MOST
 from edgelm.runtime.speculation.speculator import Speculator
@@ -34,22 +33,13 @@ from edgelm.runtime.speculation.speculator import Speculator
 _CLEAR_EVERY = 256  # tokens; MLX's buffer cache grows with the KV cache's reallocations
 
 
-@dataclass
-class Outcome:
-    """How a decoding ended, and when its tokens came, in seconds of `time.perf_counter`."""
-
-    reason: FinishReason = "cancelled"
-    matched: int | None = None
-    tokens: list[int] = field(default_factory=list)
-    first_token_at: float = 0.0
-    last_token_at: float = 0.0
-
-
 class Decoder:
-    """Continues one prompt, whose tokens but the last are in the cache.
+    """Continues one sequence, whose tokens but the last are in the cache.
 
     Args:
-        budget: most tokens to make; None is without limit.
+        runner: calls the network.
+        live: the caches.
+        active: the request; it takes the tokens and says when it has ended.
         speculator: where guesses come from; None for none.
     """
 
@@ -57,33 +47,34 @@ class Decoder:
         self,
         runner: ModelRunner,
         live: LiveCache,
-        request: Request,
-        cancel: Cancel,
-        *,
-        budget: int | None,
+        active: ActiveRequest,
         speculator: Speculator | None = None,
     ) -> None:
         self._runner = runner
         self._live = live
-        self._request = request
-        self._cancel = cancel
-        self._budget = budget
+        self._active = active
+        self._request = active.request
         self._speculator = speculator
         self._constraint: Constraint | None = None
         self._read_at = 0.0
-        self.outcome = Outcome()
+        self._is_over = False
 
-    def tokens(self) -> Generator[Token, None, None]:
-        """The tokens, a final stop token excluded. What ended them is in `outcome` afterwards."""
+    def steps(self) -> Generator[None, None, bool]:
+        """Deal token after token, one with each `next`.
+
+        Returns:
+            Whether the request has ended; else it leaves, and all its tokens but the last are in the cache.
+        """
         step = self._first()
         while True:
-            ahead = None if self._waits() else self._logits_after(step.ids)
+            leaves = self._active.leaves
+            ahead = None if leaves or self._waits() else self._logits_after(step.ids)
             following = self._choose(ahead) if ahead is not None and self._constraint is None else None
             (token,) = self._read(step)
             if ahead is not None:
                 self._live.fed([token.id])
-            if (yield from self._take(token)):
-                return
+            if (yield from self._take(token)) or leaves:
+                return self._is_over
             if self._speculator is not None:
                 self._speculator.observe(token.id)
             if following is None:
@@ -91,23 +82,23 @@ class Decoder:
                     self._choose(ahead) if ahead is not None else (yield from self._speculate(token.id))
                 )
             if following is None:
-                return
+                return self._is_over
             step = following
 
     def _first(self) -> Step:
-        """Feed the last prompt token."""
-        request = self._request
-        logits = self._logits_after(mx.array([request.prompt[-1]]))
-        self._live.fed(request.prompt[-1:])
+        """Feed the last token that is known."""
+        active = self._active
+        logits = self._logits_after(mx.array(active.ids[-1:]))
+        self._live.fed(active.ids[-1:])
         columns = logits.shape[-1]
-        self._sampler = Sampler(request.sampling, request.prompt, columns)
-        if request.constraint is not None:
-            self._constraint = request.constraint(columns)
+        prompt, said = active.ids[: active.prompt_tokens], active.ids[active.prompt_tokens :]
+        self._sampler = Sampler(self._request.sampling, prompt, columns, said=said, seed=active.seed)
+        self._constraint = active.constraint(columns)
         return self._choose(logits)
 
     def _waits(self) -> bool:
         """Whether the token under way must be known before anything is fed."""
-        left = self._left()
+        left = self._active.left
         if left is not None and left <= 1:
             return True
         if self._speculator is None:
@@ -138,44 +129,36 @@ class Decoder:
 
     def _read(self, step: Step) -> list[Token]:
         """Wait for tokens."""
-        found = step.read()
+        tokens = step.read()
         now = time.perf_counter()
         if self._read_at and self._speculator is not None:
             self._speculator.time_plain(now - self._read_at)
         self._read_at = now
-        self.outcome.first_token_at = self.outcome.first_token_at or now
-        self.outcome.last_token_at = now
-        return found
+        return tokens
 
-    def _take(self, token: Token) -> Generator[Token, None, bool]:
-        """Hand out a token; whether it is the last."""
-        outcome = self.outcome
-        if token.id in self._request.stop_tokens:
-            outcome.reason, outcome.matched = "stop", token.id
-            return True
-        outcome.tokens.append(token.id)
-        if self._constraint is not None:
-            self._constraint.accept(token.id)
-        yield token
-        if len(outcome.tokens) % _CLEAR_EVERY == 0:
-            mx.clear_cache()
-        if self._constraint is not None and self._constraint.is_over:
-            outcome.reason = "stop"
-            return True
-        if self._left() == 0:
-            outcome.reason = "length"
-            return True
-        return self._cancel.is_set()
+    def _take(self, token: Token) -> Generator[None, None, bool]:
+        """Deal a token, and go on when its reader has had it; whether it is the last."""
+        active = self._active
+        self._is_over = active.deal(token)
+        if not self._is_over:
+            yield
+            if len(active.tokens) % _CLEAR_EVERY == 0:
+                mx.clear_cache()
+            self._is_over = active.ends()
+        return self._is_over
 
-    def _speculate(self, last: int) -> Generator[Token, None, Step | None]:
-        """Go on from `last`, which is known and not fed, as long as guesses pay; then plainly."""
-        while (draft := self._draft()) is not None:
+    def _speculate(self, last: int) -> Generator[None, None, Step | None]:
+        """Go on from `last`, which is known and not fed, while guesses pay; then plainly. None: it is over, or leaves."""
+        while not self._active.leaves:
+            draft = self._draft()
+            if draft is None:
+                return self._plain(last)
             taken = self._check(last, draft)
             for token in taken:
                 if (yield from self._take(token)):
                     return None
             last = taken[-1].id
-        return self._plain(last)
+        return None
 
     def _draft(self) -> Draft | None:
         if self._speculator is None:
@@ -199,13 +182,13 @@ class Decoder:
         mark = self._live.mark()
         logits = self._runner.check([last, *drafts], self._live.layers)  # [1 + K, V]
         ids = self._sampler.peek(logits, drafts, allowed)
-        found = Step.build(logits, ids, self._request.logprobs).read()
-        stood = next((at for at, guess in enumerate(drafts) if found[at].id != guess), len(drafts))
+        tokens = Step.build(logits, ids, self._request.logprobs).read()
+        stood = next((at for at, guess in enumerate(drafts) if tokens[at].id != guess), len(drafts))
         self._live.fed([last, *drafts])
         self._feed_again(self._live.take_back(mark, 1 + stood))
         self._sampler.advance(ids[: stood + 1])
-        self._account(draft, len(drafts), found[: stood + 1])
-        return found[: stood + 1]
+        self._account(draft, len(drafts), tokens[: stood + 1])
+        return tokens[: stood + 1]
 
     def _feed_again(self, tokens: list[int]) -> None:
         if tokens:
@@ -217,13 +200,9 @@ class Decoder:
         if self._speculator is not None:
             self._speculator.judge(draft, checked, len(taken) - 1, now - self._read_at)
             self._speculator.accept([token.id for token in taken])
-        self._read_at = self.outcome.last_token_at = now
-
-    def _left(self) -> int | None:
-        """How many tokens may still come."""
-        return None if self._budget is None else self._budget - len(self.outcome.tokens)
+        self._read_at = now
 
     def _most_guesses(self) -> int:
         """After the token under way or the last one; a step gives one token more than there are right guesses."""
-        left = self._left()
+        left = self._active.left
         return 1 << 30 if left is None else left - 1

@@ -1,8 +1,8 @@
 """The engine: token ids in, events out. It knows nothing about text.
 
-One request at a time, on the thread that owns MLX. The prompt is computed in chunks, so that a cancel lands quickly and
-memory stays flat; what is known of it, from this sequence, the pool or the disk, is not computed again. Decoding is in
-`decode.py`, what is kept between requests in `cache/`.
+It holds what the requests of one network have in common (caches, prices of steps, a draft model, memory), says what this
+model cannot do, and guards what is kept against failures. Requests go through its `scheduler`. Lives on the thread that owns
+MLX.
 
 Shapes: T prompt tokens of a chunk, V vocab.
 """
@@ -10,9 +10,8 @@ Shapes: T prompt tokens of a chunk, V vocab.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -23,21 +22,22 @@ from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.pricing.memory_plan import MemoryPlan
+from edgelm.runtime.alone import AloneRun
+from edgelm.runtime.batching.rows import Rows
+from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
-from edgelm.runtime.decode import Decoder, Outcome
-from edgelm.runtime.events import EngineEvent, Finished, Prefill, Usage
-from edgelm.runtime.prefill import Underway
-from edgelm.runtime.requests import Cancel, Request, check_request, token_budget
+from edgelm.runtime.events import EngineEvent
+from edgelm.runtime.requests import Cancel, Request, check_request
 from edgelm.runtime.runner import ModelRunner
+from edgelm.runtime.scheduler import Scheduler
+from edgelm.runtime.sequence import ActiveRequest
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.governor import MOST, Governor
 from edgelm.runtime.speculation.speculator import Speculator
 from edgelm.zoo.caches.leaves import MakeLayers
 from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.fixes.longrope import regime_of
-
-_TAIL = 32  # tokens before a prompt's end where a snapshot is kept: templates rewrite only the last few
 
 
 class Engine:
@@ -52,6 +52,7 @@ class Engine:
         draft_model: a smaller model that guesses ahead.
         memory: what a prompt may take; None is not checked.
         most_guesses: that speculation may check at once.
+        sharing: how many requests may share steps; None is one after the other.
         variant: names the adapters that are on: caches of one variant are never used for another.
     """
 
@@ -66,6 +67,7 @@ class Engine:
         draft_model: DraftModel | None = None,
         memory: MemoryPlan | None = None,
         most_guesses: int = MOST,
+        sharing: Sharing | None = None,
         variant: Callable[[], str] = str,
     ) -> None:
         self._runner = ModelRunner(network)
@@ -82,8 +84,10 @@ class Engine:
         self._memory = memory
         self._most_guesses = most_guesses
         self._variant = variant
+        self._sharing = sharing
         self._is_refused = False
         self._long_rope = regime_of(network) if isinstance(network, nn.Module) else None
+        self.scheduler = Scheduler(self._admit, self._alone, self._live, self._make_rows)
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent, None, None]:
         """Yield `Prefill`s, `Token`s and one `Finished`. Closing it early leaves the engine ready.
@@ -94,13 +98,50 @@ class Engine:
             FitError: the prompt would not fit in memory.
             EngineError: MLX failed; the next request starts with an empty cache.
         """
+        with closing(self.scheduler.generate(request, cancel)) as events:
+            for event in events:
+                if event is None:
+                    self.scheduler.step()
+                else:
+                    yield event
+
+    def _admit(self, request: Request, cancel: Cancel, most_rows: int | None) -> ActiveRequest:
         check_request(request, vocab_size=self._vocab_size, context_length=self._context_length)
-        chunk = self._make_room(len(request.prompt))
-        with self._guarded(), self._turned_for(request):
-            yield from _Run(self, request, cancel, chunk).events()
+        if self._memory is not None:
+            self._memory.chunk_for(len(request.prompt), self._chunks.near)
+        return ActiveRequest(request, cancel, context_length=self._context_length, most_rows=most_rows)
+
+    def _alone(self, active: ActiveRequest) -> Generator[None, None, None]:
+        chunk = self._make_room(len(active.ids))
+        with self._guarded(), self._turned_for(active):
+            active.limit(self._limit())
+            yield from AloneRun(
+                self._runner,
+                self._live,
+                active,
+                variant=self._variant_now(),
+                chunks=self._chunks.capped(chunk),
+                speculate=self._speculator,
+            ).steps()
+
+    def _speculator(self, active: ActiveRequest) -> Speculator | None:
+        if not active.request.speculation or not self._most_guesses:
+            return None
+        if self._draft_model is not None:
+            self._draft_model.begin(active.ids, active.cancel)
+        return Speculator(self._governor, active.ids, self._draft_model, most=self._most_guesses)
+
+    def _make_rows(self) -> Rows | None:
+        """What serves several requests; None where this network cannot compute them together."""
+        if self._sharing is None or (batching := self._sharing.batching()) == "none":
+            return None
+        return Rows(
+            self._runner, self._pool, self._variant_now, self._sharing.budget,
+            pads=batching == "prompts", chunks=self._sharing.chunks(),
+        )  # fmt: skip
 
     @contextmanager
-    def _turned_for(self, request: Request) -> Iterator[None]:
+    def _turned_for(self, active: ActiveRequest) -> Iterator[None]:
         """LongRoPE turns keys by how long the sequence is, and they stay in the cache.
 
         A prompt within the original context ends there; one beyond it is computed with the long factors from its start.
@@ -108,7 +149,7 @@ class Engine:
         if self._long_rope is None:
             yield
             return
-        with self._long_rope.of(len(request.prompt) >= self._long_rope.limit):
+        with self._long_rope.of(active.prompt_tokens >= self._long_rope.limit):
             yield
 
     def _variant_now(self) -> str:
@@ -139,9 +180,10 @@ class Engine:
         mx.clear_cache()
 
     def persist(self) -> None:
-        """Write what the last request computed to the disk, if the pool has one; that a disk refuses is said once."""
+        """Write what the last requests computed to the disk, if the pool has one; that a disk refuses is said once."""
         try:
             self._live.persist()
+            self.scheduler.persist()
         except OutputError as error:  # a cache that is not written costs time later, not the answer now
             level = logging.INFO if self._is_refused else logging.WARNING
             log.logger.log(level, "the prompt cache was not written: %s", error.message)
@@ -168,112 +210,6 @@ class Engine:
 
 
 _SMALL_POOL_BYTES = 256 << 20
-
-
-class _Run:
-    """One request under way."""
-
-    def __init__(self, engine: Engine, request: Request, cancel: Cancel, chunk: int) -> None:
-        self._engine = engine
-        self._runner = engine._runner
-        self._live = engine._live
-        self._chunks = engine._chunks.capped(chunk)
-        self._request = request
-        self._cancel = cancel
-        self._prompt = list(request.prompt)
-        self._underway = Underway()
-        self._began = time.perf_counter()
-
-    def events(self) -> Iterator[EngineEvent]:
-        mx.reset_peak_memory()
-        self._cached = self._live.begin(self._prompt, self._engine._variant_now())
-        yield Prefill(self._cached, len(self._prompt), self._cached)
-        yield from self._prefill()
-        if self._cancel.is_set():
-            try:
-                yield self._finished(Outcome(), None)
-            finally:
-                self._settle()
-            return
-        speculator = self._speculator()
-        budget = token_budget(self._request, self._engine._limit())
-        decoder = Decoder(
-            self._runner, self._live, self._request, self._cancel, budget=budget, speculator=speculator
-        )
-        for token in decoder.tokens():
-            if len(decoder.outcome.tokens) == 1:
-                yield self._prompt_done()
-            yield token
-        if not decoder.outcome.tokens:
-            yield self._prompt_done()
-        yield self._finished(decoder.outcome, speculator)
-
-    def _prompt_done(self) -> Prefill:
-        return Prefill(len(self._prompt), len(self._prompt), self._cached)
-
-    def _prefill(self) -> Iterator[EngineEvent]:
-        """All prompt tokens but the last, whose logits begin the answer."""
-        places = self._snapshot_places()
-        for start, end in _chunks(self._cached, len(self._prompt) - 1, self._chunks.at, places):
-            if self._cancel.is_set():
-                return
-            chunk = self._prompt[start:end]
-            self._runner.feed(mx.array([chunk]), self._live.layers)
-            self._live.fed(chunk)
-            if not self._underway.compute(self._live.layers, self._cancel.is_set):
-                return
-            if end in places:
-                self._live.snapshot()
-            yield Prefill(end, len(self._prompt), self._cached)
-        mx.clear_cache()  # once a prompt: its chunks use the same buffers
-
-    def _settle(self) -> None:
-        """Compute what is left of a chunk: the caches have its tokens already. The reader was told of the end before."""
-        self._underway.settle()
-        mx.clear_cache()
-
-    def _snapshot_places(self) -> set[int]:
-        """Where a later prompt may part from this one: ends of messages, a little before the end, the end."""
-        if not self._live.needs_snapshots:
-            return set()
-        last = len(self._prompt) - 1
-        stops = self._request.stop_tokens
-        # Chat templates end messages with the tokens that end replies.
-        ends = [place for place in range(self._cached + 1, last) if self._prompt[place - 1] in stops]
-        return {place for place in (*ends[-2:], last - _TAIL, last) if place > self._cached}
-
-    def _speculator(self) -> Speculator | None:
-        engine = self._engine
-        if not self._request.speculation or not engine._most_guesses:
-            return None
-        if engine._draft_model is not None:
-            engine._draft_model.begin(self._prompt, self._cancel)
-        return Speculator(engine._governor, self._prompt, engine._draft_model, most=engine._most_guesses)
-
-    def _finished(self, outcome: Outcome, speculator: Speculator | None) -> Finished:
-        first = outcome.first_token_at or time.perf_counter()
-        usage = Usage(
-            prompt_tokens=len(self._prompt),
-            cached_tokens=self._cached,
-            completion_tokens=len(outcome.tokens) + (outcome.matched is not None),
-            prefill_s=first - self._began,
-            first_token_s=first - self._began if outcome.first_token_at else 0.0,
-            decode_s=outcome.last_token_at - outcome.first_token_at,
-            peak_memory_bytes=mx.get_peak_memory(),
-            drafted_tokens=speculator.drafted if speculator else 0,
-            accepted_tokens=speculator.accepted if speculator else 0,
-        )
-        return Finished(outcome.reason, usage, outcome.matched, tuple(outcome.tokens))
-
-
-def _chunks(
-    start: int, last: int, size_at: Callable[[int], int], places: set[int]
-) -> Iterator[tuple[int, int]]:
-    """Where chunks of `start` to `last` begin and end; one ends at each of `places`."""
-    while start < last:
-        end = min([start + size_at(start), last, *(place for place in places if place > start)])
-        yield start, end
-        start = end
 
 
 def caches_of(network: Any, settings: CacheSettings | None = None) -> MakeLayers:

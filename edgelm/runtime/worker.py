@@ -1,8 +1,9 @@
 """The engine thread: MLX lives on one thread, and only plain Python values cross it.
 
 Work is submitted as functions that yield events; the events come out of the job in the caller's thread, and
-so does any exception. Whoever stops listening cancels the job. The thread knows its queue and not its handle, so a handle
-that nobody holds any more ends the thread, which frees what it made. Knows nothing about models.
+so does any exception. Whoever stops listening cancels the job. Shared work takes turns with other shared work: it yields None
+where it waits, and once all have, the thread goes on a step with what they wait for. The thread knows its queue and not its
+handle, so a handle that nobody holds any more ends the thread, which frees what it made. Knows nothing about models.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -36,9 +37,17 @@ _LOST_S = 1.0  # a lost handle may be collected anywhere, also where waiting is 
 class Job(Generic[E]):
     """Work on the engine thread. Iterate `events()` in one thread, or `aevents()` in one event loop."""
 
-    def __init__(self, work: Callable[[Any, threading.Event], Iterable[E]], owner: threading.Thread) -> None:
-        self._work: Callable[[Any, threading.Event], Iterable[E]] | None = work
+    def __init__(
+        self,
+        work: Callable[[Any, threading.Event], Iterable[E | None]],
+        owner: threading.Thread,
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        self._work: Callable[[Any, threading.Event], Iterable[E | None]] | None = work
+        self._events: Iterator[E | None] = iter(())
         self._owner = owner
+        self.is_shared = is_shared
         self._cancel = threading.Event()
         self._out: SimpleQueue[_Event[E] | _End] = SimpleQueue()
         self._wake: Callable[[], object] = _nobody
@@ -108,19 +117,25 @@ class Job(Generic[E]):
         if not self._owner.is_alive() and self._out.empty():
             raise EngineError("the engine thread has ended") from None
 
-    def _run(self, value: Any) -> None:
-        """On the engine thread."""
+    def _run(self, value: Any) -> bool:
+        """Go on until its next turn, on the engine thread; whether it has ended."""
         work, self._work = self._work, None  # what it holds goes with it, however long the job is kept
-        assert work is not None
         try:
-            for event in work(value, self._cancel):
-                self._put(_Event(event))
+            if work is not None:
+                self._events = iter(work(value, self._cancel))
+                del work
+            for event in self._events:
+                if event is None and self.is_shared:
+                    return False
+                self._put(_Event(event))  # type: ignore[arg-type] # None is an event of work that is not shared
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._end(error)
         else:
             self._end(None)
+        return True
 
     def _end(self, error: BaseException | None) -> None:
+        self._events = iter(())
         cause = error
         while cause is not None:
             # Frames hold arrays, which must not be kept alive or freed by another thread.
@@ -163,6 +178,7 @@ class EngineThread(Generic[T]):
     Args:
         setup: run first, on the thread; typically loads a model.
         teardown: run last, on the thread, when nothing holds the value any more.
+        step: goes on with what shared work waits for.
         stop: set where nobody waits for `setup` any more.
 
     Raises:
@@ -175,10 +191,11 @@ class EngineThread(Generic[T]):
         setup: Callable[[], T],
         *,
         teardown: Callable[[], None] | None = None,
+        step: Callable[[T], None] | None = None,
         name: str = "edgelm-engine",
         stop: threading.Event | None = None,
     ) -> None:
-        self._core: _Core[T] = _Core(teardown)
+        self._core: _Core[T] = _Core(teardown, step)
         # A daemon, so that a forgotten engine does not keep the interpreter; closed at exit all the same.
         self._thread = threading.Thread(target=self._core.main, name=name, daemon=True)
         core, thread = self._core, self._thread
@@ -203,8 +220,17 @@ class EngineThread(Generic[T]):
             raise
 
     def submit(self, work: Callable[[T, threading.Event], Iterable[E]]) -> Job[E]:
-        """Queue `work(value, cancel)`; jobs run one after another, in order."""
+        """Queue `work(value, cancel)`; it runs alone, when all that was queued before it has ended."""
         job: Job[E] = Job(work, self._thread)
+        self._core.submit(job)
+        return job
+
+    def share(self, work: Callable[[T, threading.Event], Iterable[E | None]]) -> Job[E]:
+        """Queue `work(value, cancel)`, which takes turns with other such work, also with what comes later.
+
+        It yields None where it waits for the next step.
+        """
+        job: Job[E] = Job(work, self._thread, is_shared=True)
         self._core.submit(job)
         return job
 
@@ -214,7 +240,7 @@ class EngineThread(Generic[T]):
         return result
 
     def cancel(self) -> None:
-        """Ask the job under way, if there is one, to end soon. From any thread."""
+        """Ask the jobs under way, if there are any, to end soon. From any thread."""
         self._core.cancel()
 
     def close(self) -> None:
@@ -233,11 +259,12 @@ class _Core(Generic[T]):
     """What the thread and its handle share; the thread holds this and not the handle."""
 
     teardown: Callable[[], None] | None
+    step: Callable[[T], None] | None = None
     jobs: SimpleQueue[Job[Any] | None] = field(default_factory=SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     process: int = field(default_factory=os.getpid)
     closed: bool = False
-    running: Job[Any] | None = None
+    running: tuple[Job[Any], ...] = ()
     value: T | None = None
 
     def submit(self, job: Job[Any]) -> None:
@@ -252,9 +279,8 @@ class _Core(Generic[T]):
             self.jobs.put(job)
 
     def cancel(self) -> None:
-        running = self.running
-        if running is not None:
-            running.cancel()
+        for job in self.running:
+            job.cancel()
 
     def end(self, thread: threading.Thread, wait_s: float) -> None:
         """End the thread, and wait so long for it. Takes no lock: a collection may come where one is held."""
@@ -287,13 +313,56 @@ class _Core(Generic[T]):
             _open.pop(self, None)
 
     def _serve(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            self.running = job
-            if self.closed:
-                job._end(EngineError("the engine was closed before this began"))
-            else:
-                job._run(self.value)
-            self.running = job = None
+        following: Job[Any] | None = None
+        while (job := following or self.jobs.get()) is not None:
+            following = self._share(job) if job.is_shared else None
+            if not job.is_shared:
+                self._run_alone(job)
+            del job
+
+    def _run_alone(self, job: Job[Any]) -> None:
+        self._begin(job)
+        if self.running:
+            job._run(self.value)
+        self.running = ()
+
+    def _share(self, job: Job[Any]) -> Job[Any] | None:
+        """Run a shared job, and others that come meanwhile, until all have ended; the next job, if it is known."""
+        waiting: Job[Any] | None = None
+        self._begin(job)
+        while self.running:
+            for job in self.running:
+                if job._run(self.value):
+                    self.running = tuple(other for other in self.running if other is not job)
+            if waiting is None:
+                waiting = self._join()
+            if self.running:
+                self._step()
+        return waiting
+
+    def _join(self) -> Job[Any] | None:
+        """Begin the shared jobs that have come; the first that has to wait until all have ended."""
+        while True:
+            try:
+                job = self.jobs.get_nowait()
+            except Empty:
+                return None
+            if job is None:  # the end: for `_serve` to find again
+                self.jobs.put(None)
+                return None
+            if not job.is_shared:
+                return job
+            self._begin(job)
+
+    def _begin(self, job: Job[Any]) -> None:
+        if self.closed:
+            job._end(EngineError("the engine was closed before this began"))
+        else:
+            self.running = (*self.running, job)
+
+    def _step(self) -> None:
+        if self.step is not None and self.value is not None:
+            self.step(self.value)
 
 
 _open: dict[_Core[Any], threading.Thread] = {}

@@ -15,11 +15,11 @@ from virtual_device import VirtualDevice
 from edgelm.device import Device, simulate
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import account_of, trace
-from edgelm.pricing.memory_plan import MemoryPlan
-from edgelm.runtime.batching.lanes import Lanes
+from edgelm.runtime.batching.batch_cache import BatchCache
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.requests import Request
+from edgelm.runtime.runner import ModelRunner
 from edgelm.zoo.caches.leaves import leaves_of
 from edgelm.zoo.caches.maker import layer_maker
 from edgelm.zoo.weights.safetensors_header import TensorInfo
@@ -52,8 +52,8 @@ def test_all_layers_are_started_before_the_first_is_waited_for(
 
 def test_a_batch_of_prompts_too(device: VirtualDevice, network: Any) -> None:
     make = layer_maker(network)
-    lanes = Lanes(device.network(network), pads=True)
-    assert lanes.join([PROMPT, PROMPT[::-1]], [make(), make()], lambda: False)
+    cache = BatchCache(ModelRunner(device.network(network)), pads=True)
+    assert cache.join([PROMPT, PROMPT[::-1]], [make(), make()], lambda: False)
     assert device.log == ["build", *["start"] * 2, *["read"] * 2]
 
 
@@ -101,7 +101,7 @@ def test_buffers_are_given_back_once_a_prompt(
     drive(network, prefill_chunk=4).run(PROMPT * 4)
     assert len(cleared) == 1
     make = layer_maker(network)
-    Lanes(network, pads=True, chunks=Chunks(8, 8)).join(
+    BatchCache(ModelRunner(network), pads=True, chunks=Chunks(8, 8)).join(
         [PROMPT * 4, PROMPT * 4], [make(), make()], lambda: False
     )
     assert len(cleared) == 2
@@ -134,9 +134,9 @@ def test_chunks_by_device(backend: str, heads: int | None, context: int, expecte
 
 
 def test_chunks_get_shorter_along_a_prompt(network: Any) -> None:
-    from edgelm.runtime.engine import _chunks
+    from edgelm.runtime.alone import chunk_bounds
 
-    chunks = list(_chunks(0, 100_000, chunks_for(MAC, 32).at, set()))
+    chunks = list(chunk_bounds(0, 100_000, chunks_for(MAC, 32).at, set()))
     sizes = [end - start for start, end in chunks]
     assert sizes[0] == 2048
     assert {size for (start, _), size in zip(chunks[:-1], sizes, strict=False) if start >= 65_536} == {512}

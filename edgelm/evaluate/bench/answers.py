@@ -95,5 +95,5 @@ def _drawn_batch(rig: Rig) -> Case:
 def _together(rig: Rig, prompts: list[list[int]], options: GenerationOptions) -> float:
     tasks = [Task(index, tuple(prompt), options) for index, prompt in enumerate(prompts)]
     started = time.perf_counter()
-    results = [event for event in rig.ready.batcher.run(tasks, Event()) if isinstance(event, BatchResult)]
+    results = [event for event in rig.ready.answer(tasks, Event()) if isinstance(event, BatchResult)]
     return sum(len(result.tokens) for result in results) / (time.perf_counter() - started)

@@ -26,7 +26,7 @@ def measure(rig: Rig) -> Iterator[Case]:
 
     def together() -> float:
         started = time.perf_counter()
-        events = rig.ready.batcher.run(tasks, Event())
+        events = rig.ready.answer(tasks, Event())
         results = [event for event in events if isinstance(event, BatchResult)]
         return _tokens_per_s([len(result.tokens) for result in results], started)
 

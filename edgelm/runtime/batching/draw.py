@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from edgelm.runtime.batching.group import Group, group_key
-from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.events import Token
 from edgelm.runtime.sampling.step import Step
+from edgelm.runtime.sequence import ActiveRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Drawer:
     def __init__(self) -> None:
         self._groups: dict[Hashable, Group] = {}
 
-    def draw(self, logits: mx.array, replies: Sequence[Reply]) -> Draw:
+    def draw(self, logits: mx.array, replies: Sequence[ActiveRequest]) -> Draw:
         """From logits `[B, V]`, each row by its reply's own settings, seed and constraint; lazily."""
         if all(reply.is_plain for reply in replies):
             self.clear()
@@ -70,9 +70,9 @@ class Drawer:
         """Forget all replies."""
         self._groups.clear()
 
-    def _seat(self, replies: Sequence[Reply], columns: int) -> list[Group]:
+    def _seat(self, replies: Sequence[ActiveRequest], columns: int) -> list[Group]:
         """Put every reply in its group; groups that nobody is left in go."""
-        together: dict[Hashable, list[Reply]] = {}
+        together: dict[Hashable, list[ActiveRequest]] = {}
         for reply in replies:
             together.setdefault(group_key(reply.request), []).append(reply)
         known = self._groups

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
-from edgelm.runtime.batching.lanes import CHUNKS, Lanes
+from edgelm.runtime.batching.batch_cache import CHUNKS, BatchCache
 from edgelm.runtime.runner import ModelRunner
 from edgelm.zoo.caches.batch import stands_side_by_side
 from edgelm.zoo.caches.leaves import MakeLayers
@@ -57,11 +57,11 @@ def _together(
     network: Any, make_layers: MakeLayers, prompts: Sequence[list[int]], *, pads: bool
 ) -> mx.array | None:
     """Logits `[S, B, V]` of the last tokens of each; None where the network cannot."""
-    lanes = Lanes(network, pads=pads)
+    together = BatchCache(ModelRunner(network), pads=pads)
     try:
-        lanes.join([prompt[:-_STEPS] for prompt in prompts], [make_layers() for _ in prompts], _never)
+        together.join([prompt[:-_STEPS] for prompt in prompts], [make_layers() for _ in prompts], _never)
         last = zip(*(prompt[-_STEPS:] for prompt in prompts), strict=True)
-        logits = mx.stack([lanes.step(mx.array(ids)) for ids in last])
+        logits = mx.stack([together.step(mx.array(ids)) for ids in last])
         mx.eval(logits)
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError):
         # Whatever an architecture that expects one sequence stumbles over.

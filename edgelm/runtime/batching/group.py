@@ -13,12 +13,12 @@ from collections.abc import Hashable, Sequence
 
 import mlx.core as mx
 
-from edgelm.runtime.batching.reply import Reply
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.processors import Said
-from edgelm.runtime.sampling.sampler import choose, processors_of
+from edgelm.runtime.sampling.sampler import choose, key_after, processors_of
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.sampling.step import Step
+from edgelm.runtime.sequence import ActiveRequest
 
 
 class Group:
@@ -34,10 +34,10 @@ class Group:
         self._logprobs = like.logprobs
         self._processors = processors_of(like.sampling, vocab_size)
         self._keys = mx.zeros((0, 2), dtype=mx.uint32)  # [B, 2]
-        self.members: list[Reply] = []
+        self.members: list[ActiveRequest] = []
         """Row by row."""
 
-    def seat(self, replies: Sequence[Reply]) -> None:
+    def seat(self, replies: Sequence[ActiveRequest]) -> None:
         """These are the members now, in an order that `members` says."""
         wanted = {id(reply) for reply in replies}
         kept = [row for row, reply in enumerate(self.members) if id(reply) in wanted]
@@ -60,12 +60,12 @@ class Group:
             processor.observe(ids)
         return Step.build(logits, ids, self._logprobs)
 
-    def _seat(self, kept: Sequence[int], joining: Sequence[Reply]) -> None:
+    def _seat(self, kept: Sequence[int], joining: Sequence[ActiveRequest]) -> None:
         said = [Said(reply.ids[: reply.prompt_tokens], reply.ids[reply.prompt_tokens :]) for reply in joining]
         for processor in self._processors:
             processor.seat(kept, said)
         keys = [self._keys[mx.array(list(kept))]] if kept else []
-        keys += [_key(reply)[None] for reply in joining]
+        keys += [key_after(reply.seed, len(reply.ids) - reply.prompt_tokens)[None] for reply in joining]
         self._keys = mx.concatenate(keys)
 
     def _allowed(self, columns: int) -> mx.array | None:
@@ -80,14 +80,6 @@ class Group:
         self._keys = pairs[:, 0]
         noise: mx.array = mx.vmap(lambda key: mx.random.gumbel((vocab_size,), key=key))(pairs[:, 1])
         return noise
-
-
-def _key(reply: Reply) -> mx.array:
-    """That of the next position, `[2]`."""
-    key = mx.random.key(reply.seed)
-    for _ in reply.ids[reply.prompt_tokens :]:
-        key, _ = mx.random.split(key)
-    return key
 
 
 def group_key(request: Request) -> Hashable:

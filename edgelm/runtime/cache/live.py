@@ -16,7 +16,8 @@ from edgelm.runtime.cache.pool import Pool, common_prefix, snapshot_of
 from edgelm.zoo.caches.leaves import can_drop, can_trim, drop, freeze, leaves_of, thaw
 
 _KEPT = 4  # snapshots of the sequence under way
-_WORTH_KEEPING = 32  # tokens; fewer are computed again as fast as they are copied
+WORTH_KEEPING = 32
+"""Tokens; fewer are computed again as fast as they are copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,17 @@ class LiveCache:
         self._variant = ""
         self._snapshots: dict[int, Snapshot] = {}
 
+    def park(self) -> None:
+        """Put the sequence into the pool and forget it here, so that others can begin from it."""
+        if len(self.tokens) >= WORTH_KEEPING:
+            self._pool.store(self._variant, self.tokens, self.layers, self._snapshots)
+        self.reset()
+
+    def adopt(self, variant: str, tokens: Sequence[int], layers: list[Any]) -> None:
+        """Go on with caches that hold `tokens`, in place of the sequence that was here."""
+        self.park()
+        self.layers, self.tokens, self._variant = layers, list(tokens), variant
+
     def begin(self, prompt: Sequence[int], variant: str = "") -> int:
         """Hold as much of the prompt as is known; how many tokens that is.
 
@@ -57,9 +69,9 @@ class LiveCache:
         wanted = prompt[:-1]
         shared = common_prefix(self.tokens, wanted) if variant == self._variant else 0
         here = self._reachable(shared)
-        if len(self.tokens) - here >= _WORTH_KEEPING:
+        if len(self.tokens) - here >= WORTH_KEEPING:
             self._pool.store(self._variant, self.tokens, self.layers, self._snapshots)
-        if here and self._pool.match(variant, wanted).length < here + _WORTH_KEEPING:
+        if here and self._pool.match(variant, wanted).length < here + WORTH_KEEPING:
             self._rewind(here)
         else:
             self.reset()

@@ -132,6 +132,27 @@ class Pool:
         self._touch(path)
         self._disk.shrink()
 
+    @property
+    def has_disk(self) -> bool:
+        """Whether what is kept outlives the process."""
+        return self._disk is not None
+
+    def write_down(self, variant: str, tokens: Sequence[int]) -> None:
+        """Write what is in memory of `tokens` and not yet on the disk.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self._disk is None or len(tokens) - self._written(variant, tokens) < self._disk.smallest:
+            return
+        node, _ = _descend(self._root(variant), tokens)
+        for part in node.path():
+            if part.span is None and part.payload is None:
+                break
+            self._write(variant, part)
+        self._touch(node.path())
+        self._disk.shrink()
+
     def _insert(
         self, variant: str, tokens: Sequence[int], leaves: list[Any], snapshots: dict[int, Snapshot]
     ) -> tuple[list[Node], list[Node]]:

@@ -10,12 +10,11 @@ import dataclasses
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.constraints.make import constraint_maker
-from edgelm.runtime.engine import Engine
-from edgelm.runtime.events import ChatEvent, Finished, Text, Token
+from edgelm.runtime.events import ChatEvent, EngineEvent, Finished, Text, Token
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.requests import Cancel, Request
 from edgelm.text.pieces import Pieces
@@ -23,8 +22,28 @@ from edgelm.text.segments import Segment, Segmenter, ToolCall
 from edgelm.text.stops import StopMatcher
 
 
+class RequestSource(Protocol):
+    """An `Engine`, or a `Scheduler`, whose stream holds None where others may go on."""
+
+    def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent | None, None, None]:
+        """Yield the events of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What the replies of one model have in common.
+
+    Attributes:
+        tokenizer: mlx-lm's TokenizerWrapper, for decoding and for its thinking and tool-call markers.
+        stop_tokens: ids that end a reply, usually the model's own.
+    """
+
+    tokenizer: Any
+    stop_tokens: frozenset[int] = frozenset()
+
+
 def generate_text(
-    engine: Engine,
+    source: RequestSource,
     tokenizer: Any,
     prompt: Sequence[int],
     options: GenerationOptions,
@@ -36,6 +55,7 @@ def generate_text(
     """Continue `prompt` and yield `Prefill`s, `Text`s, `ToolCall`s and one `Finished`.
 
     Args:
+        source: an engine, which is driven on the way.
         tokenizer: mlx-lm's TokenizerWrapper, for decoding and for its thinking and tool-call markers.
         stop_tokens: ids that end the reply, usually the model's own.
         tools: JSON schemas of callable functions, for the parsers that use them.
@@ -44,74 +64,85 @@ def generate_text(
         PromptError, OptionError, EngineError: as `Engine.generate`.
         UnsupportedError: a grammar for a tokenizer that cannot be constrained.
     """
-    writer = _Writer(tokenizer, prompt, options, tools)
-    request = Request(
-        prompt,
-        sampling=options.sampling,
-        max_tokens=options.max_tokens,
-        stop_tokens=stop_tokens,
-        logprobs=options.logprobs,
-        speculation=options.speculation,
-        constraint=_constraint(tokenizer, prompt, options, stop_tokens),
-    )
-    pieces = None if options.logprobs is None else Pieces(tokenizer)
-    with closing(engine.generate(request, _Either(cancel, writer))) as events:
-        for event in events:
-            match event:
-                case Token(id=token):
-                    if pieces is not None:
-                        yield _spelled(event, pieces)
-                    yield from writer.add(token)
-                case Finished():
-                    yield from writer.finish()
-                    yield writer.conclude(event)
-                case _:
-                    yield event
+    reply = TextReply(Voice(tokenizer, stop_tokens), prompt, options, cancel, tools=tools)
+    for event in reply.events(source):
+        if event is not None:
+            yield event
 
 
-def _constraint(
-    tokenizer: Any, prompt: Sequence[int], options: GenerationOptions, stop_tokens: frozenset[int]
-) -> MakeConstraint | None:
-    if options.grammar is None:
-        return None
-    may_think = options.enable_thinking is not False
-    return constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
+class TextReply:
+    """One reply as text: the request that it asks for, and the events that its tokens become. It is the request's `Cancel`.
 
+    Args:
+        voice: the model's tokenizer and stop tokens.
+        prompt: its token ids.
+        options: how the reply is made.
+        cancel: set when the caller wants no more; so is the reply, when it has met a stop string.
+        tools: JSON schemas of callable functions, for the parsers that use them.
 
-class _Writer:
-    """Turns tokens into the events of a reply, up to a stop string."""
+    Raises:
+        UnsupportedError: a grammar for a tokenizer that cannot be constrained.
+    """
 
     def __init__(
         self,
-        tokenizer: Any,
+        voice: Voice,
         prompt: Sequence[int],
         options: GenerationOptions,
-        tools: Sequence[Mapping[str, Any]] | None,
+        cancel: Cancel,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
+        tokenizer = voice.tokenizer
+        self.request = Request(
+            prompt,
+            sampling=options.sampling,
+            max_tokens=options.max_tokens,
+            stop_tokens=voice.stop_tokens,
+            logprobs=options.logprobs,
+            speculation=options.speculation,
+            constraint=_constraint(tokenizer, prompt, options, voice.stop_tokens),
+        )
+        self._cancel = cancel
         self._segmenter = Segmenter(tokenizer, prompt, tools, plain_answer=options.grammar is not None)
         self._stops = StopMatcher(options.stop)
+        self._pieces = None if options.logprobs is None else Pieces(tokenizer)
 
-    @property
-    def is_done(self) -> bool:
-        """Whether a stop string has come."""
-        return self._stops.matched is not None
+    def is_set(self) -> bool:
+        """Whether a stop string has come, or the caller wants no more."""
+        return self._stops.matched is not None or self._cancel.is_set()
 
-    def add(self, token: int) -> Iterator[Text | ToolCall]:
-        yield from self._pass(self._segmenter.add(token))
+    def events(self, source: RequestSource) -> Generator[ChatEvent | None, None, None]:
+        """Yield the reply of `source`, and None where others may go on.
 
-    def finish(self) -> Iterator[Text | ToolCall]:
-        yield from self._pass(self._segmenter.finish())
-        yield from self._release()
+        Raises:
+            PromptError, OptionError, FitError, EngineError: as `Engine.generate`.
+        """
+        with closing(source.generate(self.request, self)) as events:
+            for event in events:
+                if event is None:
+                    yield event
+                else:
+                    yield from self.write(event)
 
-    def conclude(self, finished: Finished) -> Finished:
-        """The engine's account, with the stop string where one ended the reply."""
-        if not self.is_done:
-            return finished
-        return dataclasses.replace(finished, reason="stop", matched=self._stops.matched)
+    def write(self, event: EngineEvent) -> Iterator[ChatEvent]:
+        """Yield what an event of the request means as text."""
+        match event:
+            case Token():
+                if self._pieces is not None:
+                    yield _spelled(event, self._pieces)
+                yield from self._pass(self._segmenter.add(event.id))
+            case Finished():
+                yield from self._pass(self._segmenter.finish())
+                yield from self._release()
+                stop = self._stops.matched
+                yield event if stop is None else dataclasses.replace(event, reason="stop", matched=stop)
+            case _:
+                yield event
 
     def _pass(self, items: Iterable[Segment | ToolCall]) -> Iterator[Text | ToolCall]:
         for item in items:
-            if self.is_done:
+            if self._stops.matched is not None:
                 return
             if isinstance(item, Segment) and item.channel == "answer":
                 yield from _text(self._stops.add(item.text))
@@ -134,12 +165,10 @@ def _text(text: str) -> Iterator[Text]:
         yield Text(text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Either:
-    """Set when the caller cancels or the reply has met a stop string."""
-
-    cancel: Cancel
-    writer: _Writer
-
-    def is_set(self) -> bool:
-        return self.writer.is_done or self.cancel.is_set()
+def _constraint(
+    tokenizer: Any, prompt: Sequence[int], options: GenerationOptions, stop_tokens: frozenset[int]
+) -> MakeConstraint | None:
+    if options.grammar is None:
+        return None
+    may_think = options.enable_thinking is not False
+    return constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)

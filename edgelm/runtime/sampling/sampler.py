@@ -34,16 +34,26 @@ class Sampler:
         sampling: the settings.
         prompt: the prompt's ids, which the repetition penalty counts.
         vocab_size: columns of the logits.
+        said: tokens that the reply has already.
+        seed: of its noise; None is that of the settings, or one of its own.
     """
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], vocab_size: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        vocab_size: int,
+        *,
+        said: Sequence[int] = (),
+        seed: int | None = None,
+    ) -> None:
         self.vocab_size = vocab_size
         self._sampling = sampling
         self._processors = processors_of(sampling, vocab_size)
         for processor in self._processors:
-            processor.seat([], [Said(prompt)])
-        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
-        self._key = mx.random.key(seed)
+            processor.seat([], [Said(prompt, said)])
+        seed = sampling.seed if seed is None else seed
+        self._key = key_after(secrets.randbits(63) if seed is None else seed, len(said))
         self._noise: list[mx.array] = []
         """Keys of the positions ahead, nearest first."""
 
@@ -115,6 +125,14 @@ class Sampler:
             self._noise.append(key)
         keys = self._noise[skip : skip + positions]
         return mx.stack([mx.random.gumbel((vocab_size,), key=key) for key in keys])
+
+
+def key_after(seed: int, tokens: int) -> mx.array:
+    """Return the key `[2]` that the noise of the position after so many tokens comes from."""
+    key = mx.random.key(seed)
+    for _ in range(tokens):
+        key, _ = mx.random.split(key)
+    return key
 
 
 def processors_of(sampling: Sampling, vocab_size: int) -> list[Processor]:

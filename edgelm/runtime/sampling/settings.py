@@ -45,6 +45,12 @@ class Sampling(Options):
         """Whether the likeliest token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the likeliest token is taken as the network gives it."""
+        penalties = (self.presence_penalty, self.frequency_penalty)
+        return self.is_greedy and not (self.logit_bias or self.repetition_penalty != 1 or any(penalties))
+
     def check_vocab(self, vocab_size: int) -> None:
         """Refuse a logit bias on tokens that do not exist.
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from edgelm.runtime.batching.budget import Budget
 
-from edgelm.pricing.batch_budget import Budget
-from edgelm.runtime.batching.batch import Batch
-from edgelm.runtime.batching.exactness import find_batching
+from edgelm.runtime.batching.batch_cache import CHUNKS
+from edgelm.runtime.batching.exactness import Batching, find_batching
+from edgelm.runtime.batching.many import ManyPrompts
 from edgelm.runtime.batching.prompts import Prompt, read_prompts
-from edgelm.runtime.batching.reply import Voice
-from edgelm.runtime.batching.results import BatchProgress, BatchResult
-from edgelm.runtime.batching.waiting import WaitingRoom
+from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
+from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
-from edgelm.runtime.generation.text import generate_text
+from edgelm.runtime.generation.text import Voice, generate_text
 from edgelm.zoo.caches.maker import layer_maker
 from edgelm.zoo.caches.shape import trace_cache
 
@@ -48,29 +48,82 @@ class Watched:
         return getattr(self._network, name)
 
 
+class Plan:
+    """What memory allows: every prompt that `check_fits` does not refuse."""
+
+    def __init__(self, check_fits: Callable[[int], object]) -> None:
+        self._check_fits = check_fits
+
+    def chunk_for(self, tokens: int, wanted: int) -> int:
+        self._check_fits(tokens)
+        return wanted
+
+    def slack_bytes(self, tokens: int, chunk: int) -> int:
+        return 1 << 30
+
+
+class FixedSharing:
+    """So many rows and bytes, however many the machine could take."""
+
+    def __init__(self, batching: Batching, budget: Budget) -> None:
+        self.batching = lambda: batching
+        self.budget = lambda: budget
+        self.chunks = lambda: CHUNKS
+
+
+class Running:
+    """A run over many prompts on an engine that nobody else uses."""
+
+    def __init__(self, engine: Engine, many: ManyPrompts) -> None:
+        self.engine = engine
+        self._many = many
+
+    def events(self) -> Iterator[BatchEvent]:
+        for event in self._many.events():
+            if event is None:
+                self.engine.scheduler.step()
+            else:
+                yield event
+
+
 class Bench:
     """Runs prompts together, and alone."""
 
     def __init__(self, network: Any, tokenizer: Any, context_length: int | None = 200) -> None:
         self.network = Watched(network)
         self.tokenizer = tokenizer
-        self.voice = Voice(tokenizer, VOCAB, context_length, STOP)
+        self.context_length = context_length
         self.cancel = threading.Event()
         self.progress: list[BatchProgress] = []
         self.check_fits: Callable[[int], object] = lambda _: None
 
-    def batch(
-        self, prompts: Sequence[Prompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
-    ) -> Batch:
-        tasks, errors = read_prompts(prompts, GenerationOptions().changed(**settings))
-        assert not errors
+    def engine(self, *, rows: int = 8, size_bytes: int = 1 << 30, **options: Any) -> Engine:
+        """One whose requests may share steps."""
         make = layer_maker(self.network._network)
-        pads = find_batching(self.network, make, VOCAB) == "prompts"
         shape = trace_cache(self.network._network)
         assert shape is not None
+        batching = find_batching(self.network, make, VOCAB)
         self.network.shapes.clear()
-        waiting = WaitingRoom(tasks, self.voice, self.cancel, self.check_fits)
-        return Batch(self.network, make, waiting, Budget(rows, size_bytes, shape, 4), self.cancel, pads=pads)
+        options = {
+            "pool": Pool(make, budget_bytes=1 << 28),
+            "memory": Plan(self.check_fits),
+            "vocab_size": VOCAB,
+            **options,
+        }
+        return Engine(
+            self.network,
+            context_length=self.context_length,
+            sharing=FixedSharing(batching, Budget(rows, size_bytes, shape, 4)),  # type: ignore[arg-type]
+            **options,
+        )
+
+    def batch(
+        self, prompts: Sequence[Prompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
+    ) -> Running:
+        tasks, errors = read_prompts(prompts, GenerationOptions().changed(**settings))
+        assert not errors
+        engine = self.engine(rows=rows, size_bytes=size_bytes)
+        return Running(engine, ManyPrompts(engine.scheduler, Voice(self.tokenizer, STOP), tasks, self.cancel))
 
     def together(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, BatchResult]:
         """Results by index."""
@@ -86,7 +139,7 @@ class Bench:
     def alone(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, Completion]:
         """Completions by index."""
         tasks, _ = read_prompts(prompts, GenerationOptions().changed(**settings))
-        engine = Engine(self.network._network, vocab_size=VOCAB, context_length=self.voice.context_length)
+        engine = Engine(self.network._network, vocab_size=VOCAB, context_length=self.context_length)
         found = {}
         for task in tasks:
             ids = task.encode(self.tokenizer)

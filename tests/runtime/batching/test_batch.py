@@ -13,7 +13,7 @@ import mlx.core as mx
 import pytest
 
 from edgelm.errors import EngineError, FitError, PromptError
-from edgelm.runtime.batching import batch
+from edgelm.runtime.batching import rows as sharing
 from edgelm.runtime.batching.results import BatchResult
 from edgelm.zoo.caches.shape import trace_cache
 
@@ -208,7 +208,7 @@ def test_memory_is_bounded_and_who_was_sent_back_goes_on(
     any_network: Any, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four fit until the caches grow beyond 256 tokens, then two."""
-    monkeypatch.setattr(batch, "_HEADROOM_TOKENS", 8)
+    monkeypatch.setattr(sharing, "_HEADROOM_TOKENS", 8)
     tried = bench(any_network, context_length=None)
     prompts = draw(4, 225, 245)
     settings = {"max_tokens": 36, "temperature": 1.0, "seed": 3, "repetition_penalty": 1.1}

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from virtual_device import VirtualDevice
 
+from edgelm.runtime.batching.rows import Rows
+
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 COUNT, HOST_S, BAR = 60, 0.003, 190.0
 
@@ -28,17 +30,17 @@ def test_a_batch_is_a_step_ahead(
     prompts = [{"prompt": [*PROMPT, at], "enable_thinking": False, **SETTINGS[kind]} for at in range(4)]
     prompts[1]["max_tokens"] = COUNT // 3
     batch = tried.batch(prompts, max_tokens=COUNT)
-    batch._lanes._runner.network = device.network(network)
-    deal = batch._deal
+    batch.engine._runner.network = device.network(network)
+    deal = Rows._deal
 
-    def listened(tokens: Any) -> Any:
-        found = deal(tokens)
+    def listened(rows: Rows, tokens: Any, **facts: Any) -> Any:
+        found = deal(rows, tokens, **facts)
         device.work(HOST_S)
         times.append(device.now)
         return found
 
     times: list[float] = []
-    batch._deal = listened
+    monkeypatch.setattr(Rows, "_deal", listened)
     device.install(monkeypatch)
     for _ in batch.events():
         pass

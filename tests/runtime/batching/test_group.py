@@ -15,13 +15,14 @@ import pytest
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.group import group_key
 from edgelm.runtime.batching.prompts import read_prompts
-from edgelm.runtime.batching.reply import Reply, Voice
 from edgelm.runtime.events import Token
 from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.generation.text import TextReply, Voice
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.sampling.step import Step
+from edgelm.runtime.sequence import ActiveRequest
 
 V = 300
 SETTINGS: list[dict[str, Any]] = [
@@ -35,16 +36,17 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def replies(tokenizer: Any) -> Callable[..., list[Reply]]:
-    def make(count: int, **settings: Any) -> list[Reply]:
+def replies(tokenizer: Any) -> Callable[..., list[ActiveRequest]]:
+    def make(count: int, **settings: Any) -> list[ActiveRequest]:
         prompts = [
             {"prompt": [at % 250, *range(at % 9)], "seed": at, "max_tokens": 100, **settings}
             for at in range(count)
         ]
         tasks, errors = read_prompts(prompts, GenerationOptions())
         assert not errors
-        voice = Voice(tokenizer, V, None, frozenset())
-        return [Reply(task, voice, threading.Event()) for task in tasks]
+        cancel = threading.Event()
+        texts = [TextReply(Voice(tokenizer), task.encode(tokenizer), task.options, cancel) for task in tasks]
+        return [ActiveRequest(text.request, cancel) for text in texts]
 
     return make
 
@@ -55,7 +57,7 @@ class Alone:
     def __init__(self) -> None:
         self._samplers: dict[int, Sampler] = {}
 
-    def draw(self, logits: mx.array, replies: list[Reply]) -> list[int]:
+    def draw(self, logits: mx.array, replies: list[ActiveRequest]) -> list[int]:
         found: list[int] = []
         for row, reply in enumerate(replies):
             prompt = reply.ids[: reply.prompt_tokens]
@@ -64,15 +66,16 @@ class Alone:
         return found
 
 
-def deal(replies: list[Reply], tokens: list[Token]) -> None:
+def deal(replies: list[ActiveRequest], tokens: list[Token]) -> None:
     for reply, token in zip(replies, tokens, strict=True):
-        assert reply.deal(token) is None
+        assert not reply.deal(token)
+        assert not reply.ends()
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["one group", "all settings"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_tokens_are_those_of_each_rows_own_sampler(
-    replies: Callable[..., list[Reply]], settings: dict[str, Any], mixed: bool
+    replies: Callable[..., list[ActiveRequest]], settings: dict[str, Any], mixed: bool
 ) -> None:
     """Also when replies leave, others join, and one that was sent back comes again with what it has said."""
     mx.random.seed(4)
@@ -99,7 +102,7 @@ def test_tokens_are_those_of_each_rows_own_sampler(
             running = running + waiting
 
 
-def test_the_next_step_is_built_before_tokens_are_dealt(replies: Callable[..., list[Reply]]) -> None:
+def test_the_next_step_is_built_before_tokens_are_dealt(replies: Callable[..., list[ActiveRequest]]) -> None:
     running = replies(4, temperature=1.0, repetition_penalty=1.5)
     drawer, alone = Drawer(), Alone()
     mx.random.seed(1)
@@ -117,7 +120,7 @@ def operations(draw: Draw, path: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_operations_grow_with_groups_not_with_rows(
-    replies: Callable[..., list[Reply]], tmp_path: Path, settings: dict[str, Any]
+    replies: Callable[..., list[ActiveRequest]], tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     counts = {}
     for rows in (2, 8, 32):

@@ -13,12 +13,15 @@ from edgelm.device import simulate
 from edgelm.errors import EngineError, OptionError
 from edgelm.pricing.batch_budget import Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import find_batching
+from edgelm.runtime.batching.mates import mates
 from edgelm.runtime.batching.prompts import Task, read_prompts
-from edgelm.runtime.batching.reply import Voice
 from edgelm.runtime.batching.results import BatchResult
-from edgelm.runtime.batching.stems import Stems, shared_stem
-from edgelm.runtime.batching.waiting import WaitingRoom
+from edgelm.runtime.batching.shared_prefixes import SharedPrefixes, shared_stem
+from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.requests import Request
+from edgelm.runtime.runner import ModelRunner
+from edgelm.runtime.sequence import ActiveRequest
 from edgelm.zoo.caches.maker import layer_maker
 from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.caches.shape import CacheShape, LayerCache
@@ -133,7 +136,7 @@ def test_what_is_worth_sharing(prompts: list[list[int]], known: int, expected: i
     assert shared_stem(first, others, known=known) == first[:expected]
 
 
-def test_stems_grow_and_families_alternate(network: Any) -> None:
+def test_shared_prefixes_grow_and_families_alternate(network: Any) -> None:
     fed: list[int] = []
 
     def watched(ids: mx.array, cache: Any) -> mx.array:
@@ -141,65 +144,74 @@ def test_stems_grow_and_families_alternate(network: Any) -> None:
         logits: mx.array = network(ids, cache=cache)
         return logits
 
-    stems = Stems(watched, layer_maker(network))
+    prefixes = SharedPrefixes(ModelRunner(watched), Pool(layer_maker(network), budget_bytes=1 << 28))
+
+    def look_for(prompt: list[int], others: list[list[int]]) -> None:
+        prefixes.look_for("", prompt, others, lambda: False)
+
     short, long = [*range(40)], [*range(90)]
     other = [*range(100, 150)]
-    stems.look_for([*short, 200], [[*short, 201], [*short, 202]], lambda: False)
-    stems.look_for([*long, 200], [[*long, 201], [*short, 201]], lambda: False)
-    stems.look_for([*other, 1], [[*other, 2]], lambda: False)
-    stems.look_for([*long, 203], [[*long, 204]], lambda: False)
+    look_for([*short, 200], [[*short, 201], [*short, 202]])
+    look_for([*long, 200], [[*long, 201], [*short, 201]])
+    look_for([*other, 1], [[*other, 2]])
+    look_for([*long, 203], [[*long, 204]])
     assert fed == [40, 50, 50]
-    assert [len(stems.of([*known, 250]).tokens) for known in (short, long, other)] == [40, 90, 50]
-    assert stems.of(short[:9]).tokens == []
-    assert stems.of(short).tokens == []
-    assert stems.of([*long, 250]).layers[0].offset == 90
+    assert [prefixes.known("", [*known, 250]) for known in (short, long, other)] == [40, 90, 50]
+    assert prefixes.known("", short[:9]) == 8  # a cache that can be cut serves any part of it
+    assert prefixes.known("", short) == 39
+    (first, again), known = prefixes.starts("", [[*long, 250], [*long, 251]])
+    assert first is again
+    assert known == [90, 90]
+    assert first[0].offset == 90
 
 
-@pytest.fixture
-def room(tokenizer: Any) -> Callable[..., WaitingRoom]:
-    def make(lengths: list[int]) -> WaitingRoom:
-        tasks, _ = read_prompts([[1] * length for length in lengths], GenerationOptions())
-        voice = Voice(tokenizer, 300, None, frozenset())
-        waiting = WaitingRoom(tasks, voice, threading.Event(), lambda _: None)
-        assert list(waiting.look_ahead()) == []
-        return waiting
-
-    return make
+def waiting(lengths: list[int]) -> list[ActiveRequest]:
+    return [ActiveRequest(Request([1] * length), threading.Event()) for length in lengths]
 
 
-def take(waiting: WaitingRoom, places: int, most: int = 99) -> list[int]:
-    group = waiting.take(places, lambda reply: len(reply.ids), lambda replies: len(replies) <= most)
-    return sorted(reply.task.index for reply in group)
+def take(waiting: list[ActiveRequest], places: int, most: int = 99) -> list[int]:
+    """Those who join, by their place; they no longer wait."""
+    group = mates(waiting, places, lambda active: len(active.ids), lambda several: len(several) <= most)
+    lengths = sorted(len(active.ids) for active in group)
+    waiting[:] = [active for active in waiting if active not in group]
+    return lengths
 
 
-def test_the_first_takes_mates_of_its_length_along(room: Callable[..., WaitingRoom]) -> None:
-    waiting = room([20, 900, 25, 30, 22])
-    assert take(waiting, 3) == [0, 2, 4]
-    assert take(waiting, 3) == [1]
-    assert take(waiting, 3) == [3]
-    assert take(waiting, 3) == []
+def test_the_first_takes_mates_of_its_length_along() -> None:
+    room = waiting([20, 900, 25, 30, 22])
+    assert take(room, 3) == [20, 22, 25]
+    assert take(room, 3) == [900]
+    assert take(room, 3) == [30]
+    assert take(room, 3) == []
 
 
-def test_who_does_not_fit_waits(room: Callable[..., WaitingRoom]) -> None:
-    waiting = room([20, 21, 22])
-    assert take(waiting, 3, most=2) == [0, 1]
-    assert take(waiting, 3, most=0) == []
-    assert take(waiting, 0) == []
-    assert len(waiting) == 1
+def test_who_does_not_fit_waits() -> None:
+    room = waiting([20, 21, 22])
+    assert take(room, 3, most=2) == [20, 21]
+    assert take(room, 3, most=0) == []
+    assert take(room, 0) == []
+    assert len(room) == 1
 
 
-def test_who_was_sent_back_comes_first(room: Callable[..., WaitingRoom]) -> None:
-    waiting = room([20, 21, 22])
-    group = waiting.take(2, lambda reply: len(reply.ids), lambda _: True)
-    waiting.put_back(group)
-    assert take(waiting, 1) == [0]
-    assert take(waiting, 1) == [1]
+def test_only_some_are_encoded_before_their_turn(
+    network: Any, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    encode = Task.encode
 
+    def watched(task: Task, tokenizer: Any) -> list[int]:
+        encoded.append(task.index)
+        return encode(task, tokenizer)
 
-def test_only_some_are_encoded_before_their_turn(room: Callable[..., WaitingRoom]) -> None:
-    waiting = room([5] * 100)
-    assert len(waiting.prompts) == 64
-    assert len(waiting) == 100
+    monkeypatch.setattr(Task, "encode", watched)
+    running = bench(network).batch([[5] * 5] * 100, max_tokens=2, rows=4)
+    events = running.events()
+    next(events)
+    assert encoded == []
+    next(event for event in events if isinstance(event, BatchResult))
+    assert 64 <= len(encoded) <= 64 + 4
+    assert len([event for event in events if isinstance(event, BatchResult)]) == 99
+    assert encoded == [*range(100)]
 
 
 def test_prompts_that_are_none_are_named_by_index() -> None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import mlx.core as mx
 
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.runner import Layers, ModelRunner
+from edgelm.zoo.caches.batch import extract_row
+from edgelm.zoo.caches.leaves import arrays_of, leaves_of
 
 _SPREAD_TOKENS = 512
 """Of padding at most, over all sequences that are computed together."""
@@ -27,17 +28,17 @@ CHUNKS = Chunks(512, 512)
 """Tokens computed at once, over all sequences, where nothing else is asked: so many fill a CPU."""
 
 
-class Lanes:
+class BatchCache:
     """The caches of the sequences that run.
 
     Args:
-        network: an mlx-lm model.
+        runner: calls the network.
         pads: whether it computes prompts of several lengths together.
         chunks: tokens computed at once, over all sequences.
     """
 
-    def __init__(self, network: Any, *, pads: bool, chunks: Chunks = CHUNKS) -> None:
-        self._runner = ModelRunner(network)
+    def __init__(self, runner: ModelRunner, *, pads: bool, chunks: Chunks = CHUNKS) -> None:
+        self._runner = runner
         self._pads = pads
         self._chunks = chunks
         self._layers: Layers = []
@@ -63,6 +64,16 @@ class Lanes:
     def step(self, ids: mx.array) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
         return self._runner.step(ids, self._layers)
+
+    def extract(self, row: int, tokens: int) -> Layers:
+        """Return caches of one sequence alone, copied; their computation is started and not waited for.
+
+        Args:
+            tokens: how many of the sequence they hold.
+        """
+        layers = [extract_row(layer, row, tokens) for layer in self._layers]
+        mx.async_eval([arrays_of(leaf.state) for leaf in leaves_of(layers)])  # type: ignore[no-untyped-call]
+        return layers
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other sequences go."""

@@ -1,0 +1,39 @@
+"""Which of the requests that wait join together: the first, and those nearest to it in length.
+
+Knows lengths and order; nothing about networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgelm.runtime.batching.batch_cache import widest_spread
+from edgelm.runtime.sequence import ActiveRequest
+
+
+def mates(
+    waiting: Sequence[ActiveRequest],
+    places: int,
+    rest_tokens: Callable[[ActiveRequest], int],
+    fits: Callable[[list[ActiveRequest]], bool],
+) -> list[ActiveRequest]:
+    """Return the first of `waiting` with others of about its length; none if the first does not fit.
+
+    Args:
+        places: how many may join.
+        rest_tokens: what is to be computed of a prompt.
+        fits: whether these may run beside those that run already.
+    """
+    if not waiting or places < 1 or not fits([waiting[0]]):
+        return []
+    first, *others = waiting
+    rests = {id(active): rest_tokens(active) for active in waiting}
+    size = rests[id(first)]
+    group, sizes = [first], [size]
+    for active in sorted(others, key=lambda active: abs(rests[id(active)] - size)):
+        sizes.append(rests[id(active)])
+        is_mate = max(sizes) - min(sizes) <= widest_spread(len(sizes))
+        if len(group) == places or not is_mate or not fits([*group, active]):
+            break
+        group.append(active)
+    return group

@@ -1,0 +1,87 @@
+"""What prompts begin with in common (a system prompt, few-shot examples), computed once for all of them.
+
+It lies in the prefix pool beside what was computed of other requests, alone or together, in memory and on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+
+from edgelm.pricing.chunks import Chunks
+from edgelm.runtime.batching.batch_cache import CHUNKS
+from edgelm.runtime.cache.pool import Pool, common_prefix
+from edgelm.runtime.runner import Layers, ModelRunner
+
+_WORTH_TOKENS = 32
+"""Saved over all prompts: less costs more to copy than to compute."""
+
+
+class SharedPrefixes:
+    """The beginnings of prompts that wait together.
+
+    Args:
+        runner: calls the network.
+        pool: what is known of any prompt.
+        chunks: prompt tokens computed at once.
+    """
+
+    def __init__(self, runner: ModelRunner, pool: Pool, chunks: Chunks = CHUNKS) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._chunks = chunks
+
+    def known(self, variant: str, prompt: Sequence[int]) -> int:
+        """Return how many tokens of `prompt`, its last left out, need no computing."""
+        return self._pool.match(variant, prompt[:-1]).length
+
+    def starts(self, variant: str, prompts: Sequence[Sequence[int]]) -> tuple[list[Layers], list[int]]:
+        """Return caches to begin each prompt from, and how many of its tokens they hold.
+
+        Prompts that begin alike share theirs, which must not be written to.
+        """
+        loaded: dict[tuple[int, ...], Layers] = {}
+        starts, known = [], []
+        for prompt in prompts:
+            tokens = tuple(prompt[: self.known(variant, prompt)])
+            if tokens not in loaded:
+                loaded[tokens], length = self._pool.load(variant, tokens)
+                if length < len(tokens):  # a file of it was gone or broken
+                    loaded[tokens[:length]] = loaded.pop(tokens)
+                    tokens = tokens[:length]
+            starts.append(loaded[tokens])
+            known.append(len(tokens))
+        return starts, known
+
+    def look_for(
+        self,
+        variant: str,
+        prompt: Sequence[int],
+        others: Sequence[Sequence[int]],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        """Compute what `prompt` shares with others beyond what is known of it, if that is worth it."""
+        tokens = shared_stem(prompt, others, known=self.known(variant, prompt))
+        if not tokens:
+            return
+        layers, known = self._pool.load(variant, tokens)
+        if self._runner.prefill(mx.array([tokens[known:]]), layers, self._chunks, is_cancelled):
+            self._pool.store(variant, tokens, layers)
+
+
+def shared_stem(prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0) -> list[int]:
+    """Return the beginning of `prompt` that saves most tokens if it is computed once; empty if none is worth it.
+
+    It leaves at least one token of each prompt that begins with it.
+
+    Args:
+        known: tokens of the beginning that need no computing.
+    """
+    most = len(prompt) - 1
+    shared = sorted(
+        (min(common_prefix(prompt, other), len(other) - 1, most) for other in others), reverse=True
+    )
+    gains = [((length - known) * count, length) for count, length in enumerate(shared, 1)]
+    saved, length = max(gains, default=(0, 0))
+    return list(prompt[:length]) if saved >= _WORTH_TOKENS else []

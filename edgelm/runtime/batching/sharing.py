@@ -1,0 +1,61 @@
+"""How many requests of one model may share steps: found out on the network, and bounded by memory.
+
+Lives on the engine thread, one for each loaded model.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from edgelm import device, log
+from edgelm.model.load import LoadedModel
+from edgelm.pricing.chunks import Chunks, chunks_for
+from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
+from edgelm.pricing.memory_plan import MemoryPlan
+from edgelm.runtime.batching.batch_cache import CHUNKS
+from edgelm.runtime.batching.budget import MOST_ROWS, Budget, batch_budget_bytes
+from edgelm.runtime.batching.exactness import Batching, find_batching
+from edgelm.zoo.caches.leaves import MakeLayers
+
+
+class Sharing:
+    """What a loaded model allows.
+
+    Args:
+        make_layers: makes the network's caches, of the engine's kind.
+        memory: what its caches take.
+    """
+
+    def __init__(self, loaded: LoadedModel, make_layers: MakeLayers, memory: MemoryPlan) -> None:
+        self._loaded = loaded
+        self._make_layers = make_layers
+        self._memory = memory
+        self._batching: Batching | None = None
+
+    def batching(self) -> Batching:
+        """Return what may be computed together; tried on the network the first time."""
+        if self._memory.account.cache is None:
+            return "none"
+        if self._batching is None:
+            self._batching = find_batching(self._loaded.network, self._make_layers, self._loaded.vocab_size)
+            log.logger.info("%s computes together: %s", self._loaded.name, self._batching)
+        return self._batching
+
+    def budget(self) -> Budget:
+        """Return what may run together beside what MLX holds now."""
+        account = self._memory.account
+        assert account.cache is not None
+        return Budget(MOST_ROWS, self._size_bytes(), account.cache, account.weights.float_bytes)
+
+    def chunks(self) -> Chunks:
+        """Return as for one prompt, as long as a chunk's workspace takes no more than the caches of the batch may."""
+        account = self._memory.account
+        if account.device.backend == "cpu":
+            return CHUNKS
+        chunks = chunks_for(account.device, attention_heads(account.config))
+        return chunks.capped(
+            self._memory.chunk_within(DEFAULT_CONTEXT_TOKENS, chunks.near, self._size_bytes())
+        )
+
+    def _size_bytes(self) -> int:
+        return batch_budget_bytes(device.detect(), mx.get_active_memory())

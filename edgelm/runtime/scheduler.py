@@ -1,0 +1,172 @@
+"""The open queue: requests come in at any time, each goes out as a stream, and all share the steps of one network.
+
+One request alone is decoded by itself, with speculation (`alone.py`). When a second comes, the first leaves at its next
+token and goes on beside it (`batching/rows.py`), where the network computes several as it computes each alone; when one is
+left, it goes on by itself again. An error, a cancel or a constraint of one touches no other. Runs on the thread that owns
+MLX; whoever drives it calls `step` as long as somebody waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from edgelm.runtime.batching.rows import Rows
+from edgelm.runtime.cache.live import LiveCache
+from edgelm.runtime.events import EngineEvent
+from edgelm.runtime.requests import Cancel, Request
+from edgelm.runtime.sequence import ActiveRequest
+
+Alone = Callable[[ActiveRequest], Generator[None, None, None]]
+"""Serves one request by itself, a step with every `next`, until it is over or `leaves`."""
+
+
+@dataclass(slots=True)
+class _Solo:
+    active: ActiveRequest
+    steps: Generator[None, None, None]
+
+
+class Scheduler:
+    """Serves requests with one network.
+
+    Args:
+        admit: makes a request an active one, or raises what is wrong with it.
+        alone: serves one by itself.
+        live: the caches that `alone` works on.
+        make_rows: makes what serves several, once it is needed; None where they cannot share steps.
+    """
+
+    def __init__(
+        self,
+        admit: Callable[[Request, Cancel, int | None], ActiveRequest],
+        alone: Alone,
+        live: LiveCache,
+        make_rows: Callable[[], Rows | None],
+    ) -> None:
+        self._admit = admit
+        self._alone = alone
+        self._live = live
+        self._make_rows = make_rows
+        self._rows: Rows | None = None
+        """Those who share steps; made when the first two might."""
+        self._queue: deque[ActiveRequest] = deque()
+        self._solo: _Solo | None = None
+
+    @property
+    def running(self) -> int:
+        """How many requests are being served now, without those that wait."""
+        return (self._solo is not None) + (len(self._rows.active) if self._rows else 0)
+
+    def add(self, request: Request, cancel: Cancel, *, most_rows: int | None = None) -> ActiveRequest:
+        """Put a request into the queue; its events come as `step` is called.
+
+        Args:
+            most_rows: most requests that may share steps with it, itself included.
+
+        Raises:
+            PromptError, OptionError, FitError: what this model cannot do.
+        """
+        active = self._admit(request, cancel, most_rows)
+        self._queue.append(active)
+        return active
+
+    def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent | None, None, None]:
+        """Yield the events of a request, and None where `step` has to be called before there are more.
+
+        Raises:
+            PromptError, OptionError, FitError, EngineError: see `Engine.generate`.
+        """
+        active = self.add(request, cancel)
+        try:
+            while True:
+                while active.events:
+                    yield active.events.popleft()
+                if active.is_over:
+                    break
+                yield None
+        finally:
+            self.drop(active)
+        if active.error is not None:
+            raise active.error
+
+    def step(self) -> None:
+        """Go on a little: by one chunk of a prompt, or by one token of everybody who is served."""
+        self._end_cancelled()
+        if self._solo is not None:
+            self._solo.active.leaves = bool(self._queue) and self._share([self._solo.active, self._queue[0]])
+            self._go_on_alone(self._solo)
+        elif self._rows is not None and self._rows.active:
+            self._go_on_together(self._rows)
+        elif len(self._queue) > 1 and self._share(list(self._queue)[:2]):
+            self._live.park()
+            self._go_on_together(self._rows_now())
+        elif self._queue:
+            self._begin_alone(self._queue.popleft())
+
+    def drop(self, active: ActiveRequest) -> None:
+        """Forget a request that nobody reads any more, wherever it is."""
+        if self._solo is not None and self._solo.active is active:
+            solo, self._solo = self._solo, None
+            solo.steps.close()
+        elif active in self._queue:
+            self._queue.remove(active)
+        elif self._rows is not None:
+            self._rows.drop(active)
+        active.is_over = True
+
+    def persist(self) -> None:
+        """Write what was computed of requests that shared steps to the disk.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self._rows is not None:
+            self._rows.persist()
+
+    def _end_cancelled(self) -> None:
+        """End those who wait and are no longer wanted."""
+        if len(self._queue) + self.running > 1:
+            for active in [active for active in self._queue if active.cancel.is_set()]:
+                self._queue.remove(active)
+                active.finish()
+
+    def _share(self, candidates: list[ActiveRequest]) -> bool:
+        """Whether these may share steps."""
+        if any(active.most_rows == 1 for active in candidates):
+            return False
+        if self._rows is None:
+            self._rows = self._make_rows()
+        return self._rows is not None and self._rows.fits(candidates)
+
+    def _rows_now(self) -> Rows:
+        assert self._rows is not None
+        return self._rows
+
+    def _begin_alone(self, active: ActiveRequest) -> None:
+        self._solo = _Solo(active, self._alone(active))
+        self._go_on_alone(self._solo)
+
+    def _go_on_alone(self, solo: _Solo) -> None:
+        try:
+            next(solo.steps)
+        except StopIteration:
+            self._solo = None
+            if not solo.active.is_over:  # it left its own loop, to go on beside others
+                self._rows_now().adopt(solo.active, self._live.layers)
+                self._live.park()
+        except Exception as error:  # noqa: BLE001 - its reader's: the others go on
+            self._solo = None
+            solo.active.fail(error)
+        except BaseException:
+            self._solo = None
+            raise
+
+    def _go_on_together(self, rows: Rows) -> None:
+        if len(rows.active) > 1 or self._queue:
+            rows.step(self._queue)
+        elif (left := rows.release()) is not None:
+            active, layers = left
+            self._live.adopt(rows.variant(), active.ids[:-1], layers)
+            self._begin_alone(active)

@@ -1,0 +1,167 @@
+"""One request under way: its tokens so far, what limits them, and what its reader is still to be told.
+
+It takes tokens as they are drawn, says when it has ended, and accounts for what it cost. Knows nothing about networks,
+caches and who else is served.
+
+Shapes: V vocab.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+
+import mlx.core as mx
+
+from edgelm.runtime.constraints.constraint import Constraint
+from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
+from edgelm.runtime.requests import Cancel, Request, token_budget
+
+
+class ActiveRequest:
+    """One request from the queue to its end.
+
+    Args:
+        request: what was asked.
+        cancel: set when its reader wants no more.
+        context_length: most tokens of prompt and answer together; None is without limit.
+        most_rows: most requests that may share steps with it, itself included; None is what the machine can take.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        cancel: Cancel,
+        *,
+        context_length: int | None = None,
+        most_rows: int | None = None,
+    ) -> None:
+        self.request = request
+        self.cancel = cancel
+        self.most_rows = most_rows
+        self.ids = list(request.prompt)
+        """The prompt and every token drawn, a final stop token included."""
+        self.prompt_tokens = len(self.ids)
+        self.tokens: list[int] = []
+        """The tokens drawn, a final stop token excluded."""
+        self.events: deque[EngineEvent] = deque()
+        """What its reader is still to be told."""
+        self.error: Exception | None = None
+        self.is_over = False
+        self.leaves = False
+        """Whether it is to stop at the next token where no guess is under way, to go on beside others."""
+        self.cached_tokens = 0
+        self.drafted = self.accepted = 0
+        """Guesses of speculation that were checked, and those that stood."""
+        self.limit(context_length)
+        asked = request.sampling.seed
+        self.seed = secrets.randbits(63) if asked is None else asked
+        self._constraint: Constraint | None = None
+        self._mask: mx.array | None = None
+        self._reason: FinishReason = "cancelled"
+        self._matched: int | None = None
+        self._began_at = self._first_at = self._last_at = 0.0
+
+    def limit(self, context_length: int | None) -> None:
+        """Bound prompt and answer together."""
+        self.budget = token_budget(self.request, context_length)
+
+    @property
+    def left(self) -> int | None:
+        """How many tokens may still come; None is without limit."""
+        return None if self.budget is None else self.budget - len(self.tokens)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The longest that prompt and answer can become; None is without limit."""
+        return None if self.budget is None else self.prompt_tokens + self.budget
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its next token is the likeliest, and nothing more is asked of it."""
+        asks_more = self.request.logprobs is not None or self.is_constrained
+        return not asks_more and self.request.sampling.is_plain
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a token must be known before the next can be chosen."""
+        return self.request.constraint is not None
+
+    def constraint(self, columns: int) -> Constraint | None:
+        """What limits its tokens, made for logits with `columns` columns; None where nothing does."""
+        if self._constraint is None and self.request.constraint is not None:
+            self._constraint = self.request.constraint(columns)
+        return self._constraint
+
+    def allowed(self, columns: int) -> mx.array | None:
+        """`[1, V]` bool: what its constraint lets through now; None where it has none."""
+        if self._mask is None and (constraint := self.constraint(columns)) is not None:
+            self._mask = constraint.allowed()[:1]
+        return self._mask
+
+    def begin(self, cached_tokens: int) -> None:
+        """Note that its prompt is computed from now on, all but `cached_tokens` of it."""
+        if self._began_at:  # it was served before, and comes again with what it has said
+            return
+        self._began_at = time.perf_counter()
+        self.cached_tokens = cached_tokens
+        self.prefilled(cached_tokens)
+
+    def prefilled(self, tokens: int) -> None:
+        """Tell its reader how much of the prompt is in the cache."""
+        if not self._first_at:
+            self.events.append(Prefill(tokens, self.prompt_tokens, self.cached_tokens))
+
+    def deal(self, token: Token) -> bool:
+        """Take the next token and hand it out; whether it is a stop token, which ends the answer.
+
+        Raises:
+            EngineError: the constraint refuses the token.
+        """
+        self._last_at = time.perf_counter()
+        if not self._first_at:
+            self.prefilled(self.prompt_tokens)
+            self._first_at = self._last_at
+        self._mask = None
+        self.ids.append(token.id)
+        if token.id in self.request.stop_tokens:
+            self._reason, self._matched = "stop", token.id
+            return True
+        self.tokens.append(token.id)
+        if self._constraint is not None:
+            self._constraint.accept(token.id)
+        self.events.append(token)
+        return False
+
+    def ends(self) -> bool:
+        """Whether nothing follows the tokens so far: they are complete, as many as may come, or no longer wanted."""
+        if self._constraint is not None and self._constraint.is_over:
+            self._reason = "stop"
+        elif self.left == 0:
+            self._reason = "length"
+        else:
+            return self.cancel.is_set()
+        return True
+
+    def finish(self) -> None:
+        """Tell its reader how it ended; it was cancelled where nothing else ended it."""
+        first = self._first_at or time.perf_counter()
+        usage = Usage(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=len(self.tokens) + (self._matched is not None),
+            prefill_s=first - (self._began_at or first),
+            first_token_s=first - self._began_at if self._first_at else 0.0,
+            decode_s=self._last_at - self._first_at,
+            peak_memory_bytes=mx.get_peak_memory(),
+            drafted_tokens=self.drafted,
+            accepted_tokens=self.accepted,
+        )
+        self.events.append(Finished(self._reason, usage, self._matched, tuple(self.tokens)))
+        self.is_over = True
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error, which its reader meets."""
+        self.error = error
+        self.is_over = True

@@ -15,6 +15,7 @@ from virtual_device import VirtualDevice
 from edgelm.device import Device, simulate
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import account_of, trace
+from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.batching.batch_cache import BatchCache
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.prefill import Underway

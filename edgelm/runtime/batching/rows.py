@@ -19,9 +19,9 @@ import mlx.core as mx
 
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.gpu.watchdog import watchdog_error
+from edgelm.pricing.batch_budget import Budget
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.batch_cache import CHUNKS, BatchCache
-from edgelm.runtime.batching.budget import Budget
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.mates import mates
 from edgelm.runtime.batching.shared_prefixes import SharedPrefixes

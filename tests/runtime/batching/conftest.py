@@ -8,8 +8,8 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from edgelm.runtime.batching.budget import Budget
 
+from edgelm.pricing.batch_budget import Budget
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.batching.exactness import Batching, find_batching
 from edgelm.runtime.batching.many import ManyPrompts

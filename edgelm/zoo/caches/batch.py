@@ -59,4 +59,4 @@ def extract_row(cache: Any, row: int, tokens: int) -> Any:
 
 
 def _in_order(cache: Any, rows: mx.array) -> mx.array:
-    return mx.roll(rows, -cache._idx, axis=2) if cache.rotated else rows
+    return mx.roll(rows, -cache._idx, 2) if cache.rotated else rows

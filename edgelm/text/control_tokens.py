@@ -1,10 +1,10 @@
 """Control tokens in what people write: text that spells one (`<|im_end|>`) stays text.
 
 A tokenizer makes a token of such text wherever it stands, so that a row with `<|im_end|>` in its answer would train a
-turn's end, and a prompt or an attached file could begin another's turn. TRL lets it, and transformers where it is not asked not to
-(`sanitize_control_tokens`, 5.24); edgelm does not, since a message's content never means the token. While the template renders,
-such text stands between two marks, and what is between them is encoded as plain text. Plain prompts and rows of `text` mean what
-they spell, and are left alone.
+turn's end, and a prompt or an attached file could begin another's turn. TRL lets it, and transformers unless it is told not to
+(`sanitize_control_tokens`, 5.24); edgelm does not, since a message's content never means the token. While the template
+renders, such text stands between two marks, and what is between them is encoded as plain text. Plain prompts and rows of
+`text` mean what they spell, and are left alone.
 
 The marks are non-characters of Unicode, which no text holds.
 """

@@ -25,7 +25,7 @@ Backend = Literal["metal", "cuda", "cpu"]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What runs the model. Memory of a GPU with its own is that GPU's."""
+    """The machine that runs a model. The memory of a GPU that has its own is that GPU's."""
 
     backend: Backend
     chip: str

@@ -25,7 +25,7 @@ from edgelm.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a setting may be."""
+    """The bounds of a setting: comparisons, or a list of choices."""
 
     help: str
     ge: float | None = None
@@ -72,7 +72,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """Base of settings classes: validates every field when built.
+    """The base of settings classes: every field is validated when one is built.
 
     Raises:
         OptionError: a value of the wrong type or out of bounds.

@@ -11,7 +11,7 @@ from edgelm.units import count
 
 
 def token_rows(tokenizer: Any, text: str, tokens: int, length: int, seed: int) -> list[list[int]]:
-    """About `tokens` tokens of `text` in rows of `length`, the same ones on every machine.
+    """Return about `tokens` tokens of `text` in rows of `length`, the same ones on every machine.
 
     Args:
         tokenizer: transformers' or mlx_lm's: `encode(text, add_special_tokens=False)` gives ids.

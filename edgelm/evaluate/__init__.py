@@ -1,4 +1,4 @@
-"""What a model does, measured: speed (bench, probe); quality comes here too."""
+"""What a model does, measured: its speed (`bench/`) and its quality, alone or beside a reference."""
 
 from edgelm.blas import preload_blas
 

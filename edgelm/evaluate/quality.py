@@ -57,7 +57,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was measured, on what."""
+    """The quality of a model, with what it was measured on."""
 
     model: str
     reference: str | None

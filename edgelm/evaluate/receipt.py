@@ -22,7 +22,7 @@ KEY = "quality"
 
 @dataclass(frozen=True, slots=True)
 class LayerLoss:
-    """One quantized module."""
+    """What quantizing one module lost."""
 
     path: str
     bits: int

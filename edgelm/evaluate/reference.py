@@ -114,7 +114,7 @@ class Reference:
         return logits_of(self._load(index), self.head, row)
 
     def close(self) -> None:
-        """Let go of the hidden states; again is a no-op."""
+        """Let go of the hidden states; closing twice does nothing."""
         self._states.clear()
         if self._directory is not None:
             self._directory.cleanup()

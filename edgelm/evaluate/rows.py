@@ -14,7 +14,7 @@ from edgelm.options import Options, option
 
 @dataclass(frozen=True)
 class Measuring(Options):
-    """How much text is run, and in rows of what length."""
+    """How much text is measured, in rows of what length."""
 
     tokens: int = option(8192, "tokens of text to measure on, 0 for all of it", ge=0)
     length: int = option(256, "tokens of a row, its context at most", ge=8)

@@ -43,7 +43,7 @@ def mean_estimate(sums: Sequence[float], counts: Sequence[int]) -> Estimate:
 
 
 def exponential(estimate: Estimate) -> Estimate:
-    """exp of an estimate, its error by the delta method: a perplexity from a mean in nats."""
+    """Return the exponential of an estimate, its error by the delta method: a perplexity from a mean in nats."""
     value = math.exp(estimate.value)
     return Estimate(value, value * estimate.standard_error)
 

@@ -17,12 +17,12 @@ _threads: list[threading.Thread] = []
 
 
 def abandon(thread: threading.Thread) -> None:
-    """Wait no more for `thread`, which was told to end."""
+    """Stop waiting for `thread`, which was told to end."""
     _threads.append(thread)
 
 
 def is_any_alive(wait_s: float = 0.0) -> bool:
-    """Return whether one of them still works, after it was given `wait_s` to end."""
+    """Return whether an abandoned thread still works, after it was given `wait_s` to end."""
     for thread in list(_threads):
         if thread.is_alive():
             thread.join(wait_s)

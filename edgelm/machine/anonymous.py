@@ -41,7 +41,7 @@ def _text(text: str) -> str:
 
 
 def _names() -> list[str]:
-    """The user's and the host's, the longest first."""
+    """The names of the user and the host, the longest first."""
     host = platform.node()
     names = {host, host.partition(".")[0], os.environ.get("USER", ""), os.environ.get("LOGNAME", "")}
     try:

@@ -25,7 +25,7 @@ _POWER_MODES = ("automatic", "low power", "high power")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Where a figure was measured, beside the machine."""
+    """What a machine was doing and set to while a figure was measured."""
 
     system: str
     """"macOS 26.1 (25B78)"."""

@@ -22,14 +22,14 @@ _NO_LOCKS_HERE = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, e
 
 
 class ProcessLock:
-    """The lock in the file `path`. One object takes and releases it; any may ask who has it."""
+    """The lock in the file `path`. One object takes and releases it; any other may ask who has it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: int | None = None
 
     def take(self) -> int | None:
-        """Take it, and write down this process's number.
+        """Take the lock, and write down this process's number.
 
         Returns:
             None if it was taken, else the number of the process that has it (0 where it has not said it yet).
@@ -52,7 +52,7 @@ class ProcessLock:
         return _number(self._path) or 0
 
     def release(self) -> None:
-        """Give it back; nothing where it was not taken."""
+        """Give the lock back; nothing happens where it was not taken."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.ftruncate(handle, 0)

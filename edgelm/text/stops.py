@@ -1,4 +1,4 @@
-"""Stop strings over streamed text.
+"""Finds stop strings in streamed text.
 
 Holds back only the longest tail that may begin a stop string; everything before a match comes out exactly,
 and the result does not depend on how the text was cut into pieces. Knows nothing about tokens.

@@ -30,7 +30,7 @@ class DecodeTraits:
 
     @classmethod
     def of(cls, tokenizer: Any, *, skip_special_tokens: bool = True) -> DecodeTraits:
-        """Read them off a Hugging Face tokenizer or mlx-lm's wrapper of one."""
+        """Read the traits off a Hugging Face tokenizer or mlx-lm's wrapper of one."""
         added = tokenizer.added_tokens_decoder
         special = frozenset(token for token, entry in added.items() if entry.special)
         return cls(

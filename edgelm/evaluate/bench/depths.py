@@ -11,7 +11,7 @@ from edgelm.runtime.events import Usage
 
 
 def measure(rig: Rig, depth: int) -> Iterator[Case]:
-    """Decode and prefill after `depth` random tokens."""
+    """Yield the cases of decoding and of prefill behind `depth` random tokens."""
     options = rig.options
     filled = rig.tokens(depth)
     decode = rig.by_turns(_decode_sides(rig, filled))

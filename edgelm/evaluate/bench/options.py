@@ -15,7 +15,7 @@ DEFAULT_DEPTHS = (0, 512, 2048)
 
 @dataclass(frozen=True)
 class BenchOptions(Options):
-    """What is measured.
+    """Which cases a benchmark measures, how often and at which sizes.
 
     Raises:
         OptionError: a setting outside what it may be.

@@ -79,7 +79,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class BenchedModel:
-    """What was measured."""
+    """The model that was measured."""
 
     name: str
     fingerprint: str

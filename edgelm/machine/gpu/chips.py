@@ -97,7 +97,7 @@ def require_chip(name: str) -> Chip:
 
 
 def generation_of(name: str) -> int | None:
-    """3 for "Apple M3 Pro", also for a chip newer than the table; None if it is no chip of a Mac."""
+    """Return the generation, 3 for "Apple M3 Pro", also of a chip newer than the table; None if it is no chip of a Mac."""
     known = find_chip(name)
     if known is not None:
         return known.generation

@@ -68,5 +68,5 @@ def watchdog_errors(job: str, smaller: str) -> Iterator[None]:
 
 
 def _line(text: str) -> str:
-    """The one line that says it."""
+    """The line of an error that names the watchdog."""
     return next((line.strip() for line in text.splitlines() if is_watchdog(line)), text.strip())

@@ -36,7 +36,7 @@ class Markers:
 
     @classmethod
     def of(cls, tokenizer: Any, *, plain_answer: bool = False) -> Markers:
-        """Read them off mlx-lm's TokenizerWrapper and the table of families."""
+        """Read the markers off mlx-lm's TokenizerWrapper and the table of families."""
         family, make = family_of(tokenizer), _MakeMarker(tokenizer)
         if family.is_harmony:
             return _harmony_markers(make)

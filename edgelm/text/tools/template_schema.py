@@ -55,7 +55,7 @@ def _generator() -> Any:
     from pydantic.json_schema import GenerateJsonSchema
 
     class Quiet(GenerateJsonSchema):
-        """A default that JSON cannot say is left out without a warning."""
+        """Pydantic's generator, which leaves a default that JSON cannot say out without a warning."""
 
         ignored_warning_kinds = {"non-serializable-default", "skipped-choice"}  # noqa: RUF012 - as Pydantic has it
 

@@ -109,13 +109,13 @@ class FakeModel:
         self.asked = [settings, *prompts]
         for index, prompt in enumerate(prompts):
             self._pace()
-            said = prompt["prompt"] if "prompt" in prompt else prompt["messages"][-1]["content"]
+            text = prompt["prompt"] if "prompt" in prompt else prompt["messages"][-1]["content"]
             on_progress(Progress("Answering", index, len(prompts), "prompts"))
-            if said == "fail" and not Path("repaired").exists():
+            if text == "fail" and not Path("repaired").exists():
                 yield BatchResult(index, error=PromptError("the prompt is bad", hint="say less"))
             else:
                 usage = Usage(10, 4, 3, 0.1, 0.2, 1.0, 0)
-                yield BatchResult(index, Completion(f"You said: {said}", "stop", usage))
+                yield BatchResult(index, Completion(f"You said: {text}", "stop", usage))
 
     def events(self, prompt: str | Sequence[int], **settings: Any) -> Generator[ChatEvent, None, None]:
         self.asked = [settings, prompt]

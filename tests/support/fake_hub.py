@@ -171,8 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = urlsplit(self.path).path
-        said = self.headers
-        self.state.requests.append(Request(self.command, path, said.get("Range"), said.get("Authorization")))
+        headers = self.headers
+        self.state.requests.append(
+            Request(self.command, path, headers.get("Range"), headers.get("Authorization"))
+        )
         if path == "/api/models":
             self._answer_search()
         elif path.startswith("/api/models/"):
@@ -198,12 +200,12 @@ class _Handler(BaseHTTPRequestHandler):
         if "api" in self.state.fail:
             return self._send(self.state.fail["api"], b"")
         words = parse_qs(urlsplit(self.path).query).get("search", [""])[0].lower()
-        found = [
+        matching = [
             {"id": name, "downloads": 7, "likes": 3, "tags": repository.tags, "gated": repository.gated}
             for name, repository in self.state.repositories.items()
             if words in name.lower()
         ]
-        return self._send(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
+        return self._send(200, json.dumps(matching).encode(), {"Content-Type": "application/json"})
 
     def _find(self, repo_id: str, revision: str) -> Repository | None:
         """The repository, or None after answering why not."""
@@ -245,12 +247,12 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if name in self.state.corrupt:
             whole = whole[:-1] + bytes([whole[-1] ^ 1])
-        said = self.headers.get("Range")
-        first, _, last = (said or "0-").removeprefix("bytes=").partition("-")
+        wanted = self.headers.get("Range")
+        first, _, last = (wanted or "0-").removeprefix("bytes=").partition("-")
         begin, end = int(first), min(int(last or len(whole)) + 1, len(whole))
-        if said:
+        if wanted:
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(whole)}"
-        self._send(206 if said else 200, whole[begin:end], headers, name)
+        self._send(206 if wanted else 200, whole[begin:end], headers, name)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, name: str = "") -> None:
         self.send_response(status)

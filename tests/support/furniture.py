@@ -24,8 +24,8 @@ def install(home: Path, name: str = "tiny", **manifest: object) -> Path:
 def install_adapter(home: Path, name: str, base: str) -> Path:
     directory = home / "adapters" / name
     directory.mkdir(parents=True)
-    said = {"fine_tune_type": "lora", "num_layers": 8, "lora_parameters": {"rank": 8}, "model": base}
-    (directory / "adapter_config.json").write_text(json.dumps(said))
+    config = {"fine_tune_type": "lora", "num_layers": 8, "lora_parameters": {"rank": 8}, "model": base}
+    (directory / "adapter_config.json").write_text(json.dumps(config))
     return directory
 
 

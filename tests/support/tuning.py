@@ -125,10 +125,10 @@ class Zygote:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        said: dict[str, Any] = {"event": 1}
-        while "event" in said:
-            said = json.loads(self._process.stdout.readline())
-        return said
+        message: dict[str, Any] = {"event": 1}
+        while "event" in message:
+            message = json.loads(self._process.stdout.readline())
+        return message
 
     def close(self) -> None:
         assert self._process.stdin is not None

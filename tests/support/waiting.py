@@ -26,11 +26,11 @@ def wait_for(
         AssertionError: `process`, which was to bring it about, has ended, or patience has.
     """
     until = time.monotonic() + PATIENCE_S
-    while not (found := look()):
+    while not (result := look()):
         ended = process is not None and process.poll() is not None
-        if ended and (found := look()):  # it came just before the end
+        if ended and (result := look()):  # it came just before the end
             break
         assert not ended, f"{what} never came: the process has ended"
         assert time.monotonic() < until, f"{what} never came"
         time.sleep(0.01)
-    return found
+    return result

@@ -27,7 +27,7 @@ class AdapterBase:
     num_layers: int
 
     def as_parent(self) -> dict[str, Any]:
-        """What the manifest of something built on it says of it."""
+        """Return what the manifest of something built on this base says of it."""
         return {
             "relation": "base",
             "name": self.name,
@@ -38,7 +38,7 @@ class AdapterBase:
 
 
 def describe_base(model: Path) -> AdapterBase:
-    """The model in a directory.
+    """Return the base that the model in a directory is.
 
     Raises:
         NotFoundError, FormatError: there is none, or it is broken.
@@ -55,12 +55,12 @@ def describe_base(model: Path) -> AdapterBase:
 
 
 def adapter_identity(adapter: Adapter) -> str:
-    """Its own hash, for those who build on it."""
+    """Return the hash of an adapter's own weights, for those who build on it."""
     return weights_identity(adapter.directory)
 
 
 def parent_of(adapter: Adapter, relation: str, **more: Any) -> dict[str, Any]:
-    """What the manifest of something made of `adapter` says of it."""
+    """Return what the manifest of something made of `adapter` says of it."""
     known = Manifest.read(adapter.directory)
     return {
         "relation": relation,

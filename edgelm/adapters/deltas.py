@@ -15,7 +15,7 @@ from edgelm.adapters.files import Adapter
 
 
 @dataclass(frozen=True)
-class Factors:
+class LowRankDelta:
     """`left @ right`: what a LoRA adds to the transpose of a weight, its scale included."""
 
     left: mx.array
@@ -29,19 +29,19 @@ class Factors:
         return self.left @ self.right
 
 
-def factors(adapter: Adapter, module: str, weight: float = 1.0) -> Factors:
-    """Of a LoRA on one module."""
+def factors(adapter: Adapter, module: str, weight: float = 1.0) -> LowRankDelta:
+    """Return the two factors of what a LoRA adds to the transpose of one module's weight, times `weight`."""
     tensors = adapter.tensors_of(module)
     left, right = (tensors[leaf].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
     if left.ndim == 3:  # experts are kept transposed
         left, right = left.swapaxes(-1, -2), right.swapaxes(-1, -2)
-    return Factors(left, right * (adapter.config.scale * weight))
+    return LowRankDelta(left, right * (adapter.config.scale * weight))
 
 
 def dense_delta(
     adapter: Adapter, module: str, base: mx.array, *, is_embedding: bool, weight: float = 1.0
 ) -> mx.array:
-    """What the adapter adds to the weight `base` (`[O, I]`, `[E, O, I]` or `[N, D]`), in float32.
+    """Return what the adapter adds to the weight `base` (`[O, I]`, `[E, O, I]` or `[N, D]`), in float32.
 
     DoRA: Liu et al. 2024 (arXiv:2402.09353): m · (W + sBA) / ‖W + sBA‖ − W.
     """
@@ -57,7 +57,7 @@ def dense_delta(
 
 
 def dense_weight(module: Any) -> mx.array:
-    """The weight of a linear, embedding or expert layer in float32, unpacked where it is quantized."""
+    """Return the weight of a linear, embedding or expert layer in float32, unpacked where it is quantized."""
     if "scales" not in module:
         found: mx.array = module.weight.astype(mx.float32)
         return found
@@ -73,5 +73,5 @@ def dense_weight(module: Any) -> mx.array:
 
 
 def is_embedding(module: Any) -> bool:
-    """Whether a module looks rows up."""
+    """Return whether a module looks rows up."""
     return isinstance(module, nn.Embedding | nn.QuantizedEmbedding)

@@ -54,7 +54,7 @@ class AdapterConfig:
     num_layers: int = -1
 
     def to_json(self, modules: list[str]) -> dict[str, Any]:
-        """As written; stock mlx-lm finds `modules` by their whole path."""
+        """Return the content of `adapter_config.json`; stock mlx-lm finds `modules` by their whole path."""
         parameters = {"rank": self.rank, "scale": self.scale, "dropout": self.dropout, "keys": modules}
         own = {"base_sha256": self.base_sha256, "method": self.method, "alpha": self.alpha}
         return {
@@ -77,6 +77,7 @@ class Adapter:
 
     @property
     def name(self) -> str:
+        """Return the name of the adapter's directory."""
         return self.directory.absolute().name
 
     @property
@@ -85,13 +86,13 @@ class Adapter:
         return sorted({path.rpartition(".")[0] for path in self.tensors})
 
     def tensors_of(self, module: str) -> dict[str, mx.array]:
-        """Those of the adapter on one module, by `LEAVES`."""
+        """Return the adapter's tensors on one module, by `LEAVES`."""
         found = {leaf: self.tensors.get(f"{module}.{leaf}") for leaf in LEAVES}
         return {leaf: value for leaf, value in found.items() if value is not None}
 
 
 def read_adapter(directory: Path) -> Adapter:
-    """The adapter in `directory`.
+    """Read the adapter in `directory`.
 
     Raises:
         NotFoundError: a file is missing.
@@ -161,7 +162,7 @@ def write_adapter(
 
 
 def save_tensors(path: Path, tensors: Mapping[str, mx.array]) -> None:
-    """A safetensors file, evaluated first.
+    """Evaluate `tensors` and write them to a safetensors file.
 
     Raises:
         OutputError: the disk refuses.

@@ -25,6 +25,7 @@ class AdapterUse:
 
     @property
     def name(self) -> str:
+        """Return the name of the adapter's directory."""
         return self.directory.absolute().name
 
     def __str__(self) -> str:
@@ -32,7 +33,7 @@ class AdapterUse:
 
 
 def find_adapter(text: str) -> Path:
-    """The adapter directory that `text` means: a path, or a name of the library of adapters.
+    """Find the adapter directory that `text` means: a path, or a name of the library of adapters.
 
     A name of the library wins over a folder of that name in the working directory, unless that is an adapter.
 
@@ -57,7 +58,7 @@ def _hint(text: str) -> str:
 
 
 def parse_use(text: str) -> AdapterUse:
-    """The adapter that `NAME`, `DIR`, or either with `=WEIGHT` means.
+    """Find the adapter that `NAME`, `DIR`, or either with `=WEIGHT` means.
 
     Raises:
         OptionError: a weight that is no finite number.
@@ -79,7 +80,7 @@ def parse_use(text: str) -> AdapterUse:
 
 
 def find_uses(texts: Sequence[str], model: Path) -> tuple[AdapterUse, ...]:
-    """The adapters that `texts` mean, all of which were trained on the weights in `model`.
+    """Find the adapters that `texts` mean, all of which were trained on the weights in `model`.
 
     Raises:
         OptionError, NotFoundError, FormatError: see `parse_use` and `read_adapter`.

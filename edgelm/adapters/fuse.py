@@ -50,15 +50,15 @@ class FuseReport:
 
     directory: Path
     learnt_kl: float | None
-    """Of the base: what the adapters change. None if it was not measured."""
+    """KL of the base: what the adapters change. None if it was not measured."""
     lost_kl: float | None
-    """Of the fused model: what fusing changed."""
+    """KL of the fused model: what fusing changed."""
     quantized_layers: int
     """Adapted layers that were quantized again."""
 
     @property
     def lost_share(self) -> float | None:
-        """Of what was learnt."""
+        """The share of what was learnt that fusing lost; None if it was not measured."""
         if self.lost_kl is None or not self.learnt_kl:
             return None
         return self.lost_kl / self.learnt_kl

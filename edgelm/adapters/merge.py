@@ -23,7 +23,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.adapters.base import parent_of
-from edgelm.adapters.deltas import Factors, factors
+from edgelm.adapters.deltas import LowRankDelta, factors
 from edgelm.adapters.files import Adapter, AdapterConfig, write_adapter
 from edgelm.adapters.merge_settings import MergeSettings
 from edgelm.adapters.uniform import rank_of, uniform
@@ -93,8 +93,8 @@ def _check(adapters: Sequence[tuple[Adapter, float]], settings: MergeSettings) -
 
 
 def _merge_module(
-    parts: Sequence[Factors], weights: Sequence[float], settings: MergeSettings, total: float
-) -> tuple[Factors, float]:
+    parts: Sequence[LowRankDelta], weights: Sequence[float], settings: MergeSettings, total: float
+) -> tuple[LowRankDelta, float]:
     """The merged factors, and the squared norm of what they stand for."""
     if settings.method == "slerp" and len(parts) == 2:
         weights = _slerp_weights(parts, weights)
@@ -114,15 +114,15 @@ def _merge_module(
     return found, whole
 
 
-def _concatenated(parts: Sequence[Factors], weights: Sequence[float]) -> Factors:
+def _concatenated(parts: Sequence[LowRankDelta], weights: Sequence[float]) -> LowRankDelta:
     left = mx.concatenate([part.left for part in parts], axis=-1)
     right = mx.concatenate(
         [part.right * weight for part, weight in zip(parts, weights, strict=True)], axis=-2
     )
-    return Factors(left, right)
+    return LowRankDelta(left, right)
 
 
-def _slerp_weights(parts: Sequence[Factors], weights: Sequence[float]) -> list[float]:
+def _slerp_weights(parts: Sequence[LowRankDelta], weights: Sequence[float]) -> list[float]:
     """Shoemake 1985: sin((1-t)φ)/sin φ and sin(tφ)/sin φ, with t the second one's share of the weights."""
     share = weights[1] / (weights[0] + weights[1])
     cosine = _inner(*parts) / math.sqrt(max(_square(parts[0]) * _square(parts[1]), 1e-30))
@@ -160,11 +160,11 @@ def _trimmed(delta: mx.array, density: float) -> mx.array:
     return mx.where(mx.abs(delta) >= least, delta, 0)
 
 
-def _truncated(dense: mx.array, rank: int) -> Factors:
+def _truncated(dense: mx.array, rank: int) -> LowRankDelta:
     """The best factors of a rank, by a randomized SVD: Halko et al. 2011 (arXiv:0909.4061)."""
     if dense.ndim == 3:
         each = [_truncated(dense[index], rank) for index in range(dense.shape[0])]
-        return Factors(mx.stack([part.left for part in each]), mx.stack([part.right for part in each]))
+        return LowRankDelta(mx.stack([part.left for part in each]), mx.stack([part.right for part in each]))
     rank = min(rank, *dense.shape)
     width = min(rank + _OVERSAMPLED, *dense.shape)
     with mx.stream(mx.cpu):  # MLX's QR and SVD run there only
@@ -174,20 +174,20 @@ def _truncated(dense: mx.array, rank: int) -> Factors:
             basis, _ = mx.linalg.qr(dense @ other)
         left, values, right = mx.linalg.svd(basis.T @ dense)
     root = mx.sqrt(values[:rank])
-    return Factors(basis @ left[:, :rank] * root, root[:, None] * right[:rank])
+    return LowRankDelta(basis @ left[:, :rank] * root, root[:, None] * right[:rank])
 
 
-def _inner(one: Factors, other: Factors) -> float:
+def _inner(one: LowRankDelta, other: LowRankDelta) -> float:
     return _number(
         ((one.left.swapaxes(-1, -2) @ other.left) * (one.right @ other.right.swapaxes(-1, -2))).sum()
     )
 
 
-def _square(part: Factors) -> float:
+def _square(part: LowRankDelta) -> float:
     return _inner(part, part)
 
 
-def _tensors(path: str, found: Factors) -> dict[str, mx.array]:
+def _tensors(path: str, found: LowRankDelta) -> dict[str, mx.array]:
     left, right = found.left, found.right
     if left.ndim == 3:
         left, right = left.swapaxes(-1, -2), right.swapaxes(-1, -2)

@@ -30,7 +30,7 @@ class AdapterStack:
         self._network = network
         self._weights: dict[str, float] = {}
         self._fingerprints: dict[str, str] = {}
-        """Of every adapter, those that are full fine-tunes included."""
+        """Name of every adapter, those that are full fine-tunes included → fingerprint of its weights."""
         self._stacked: dict[str, Stacked] = {}
 
     @property
@@ -110,7 +110,7 @@ class Stacked(nn.Module):
         return sum((part.astype(plain.dtype) for part in parts), plain)
 
     def as_linear(self, x: mx.array) -> mx.array:
-        """Of an embedding that is the head too."""
+        """Return the logits of an embedding that is the head too, with its adapters."""
         plain: mx.array = self.base.as_linear(x)
         parts = (weight * (layer.as_linear(x) - plain) for layer, weight in self._active())
         return sum((part.astype(plain.dtype) for part in parts), plain)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 import mlx.core as mx
 
 _RANK_AXIS = 1
-"""Of `lora_a`: `[I, R]`, or `[E, R, I]` for experts."""
+"""The axis of the rank in `lora_a`: `[I, R]`, or `[E, R, I]` for experts."""
 
 
 def rank_of(tensors: Mapping[str, mx.array]) -> int:
-    """The largest rank among adapters by path; 0 without any."""
+    """Return the largest rank among adapters by path; 0 without any."""
     return max(
         (value.shape[_RANK_AXIS] for name, value in tensors.items() if name.endswith(".lora_a")), default=0
     )
@@ -25,7 +25,7 @@ def rank_of(tensors: Mapping[str, mx.array]) -> int:
 def uniform(
     tensors: Mapping[str, mx.array], scale_of: Callable[[str], float], scale: float
 ) -> dict[str, mx.array]:
-    """The same adapters with the largest rank among them and one `scale`.
+    """Return the same adapters with the largest rank among them and one `scale`.
 
     Args:
         tensors: by path, ending in lora_a, lora_b or m; others pass as they are.

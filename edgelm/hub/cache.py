@@ -24,7 +24,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def list_repo(repo: str, revision: str | None) -> Listing:
-    """What `repo` holds at `revision` (a branch, tag or commit; None is main).
+    """List what `repo` holds at `revision` (a branch, tag or commit; None is main).
 
     Raises:
         NotFoundError, NetworkError: see `hub_errors`.
@@ -65,7 +65,7 @@ def _licence_of(info: Any) -> str | None:
 
 
 def list_cache(repo: str, revision: str | None) -> Listing | None:
-    """The same from the local cache, or None: what is needed where there is no network."""
+    """List a repository from the local cache, or None: what is needed where there is no network."""
     commit = _cached_commit(repo, revision or "main")
     if commit is None:
         return None
@@ -102,12 +102,12 @@ def remember_revision(listing: Listing, revision: str | None) -> None:
 
 
 def snapshot_directory(repo: str, commit: str) -> Path:
-    """Where the cache keeps the files of one commit; it may not exist yet."""
+    """Return where the cache keeps the files of one commit; it may not exist yet."""
     return cache_of(repo) / "snapshots" / commit
 
 
 def cache_of(repo: str) -> Path:
-    """The cache's directory of one repository."""
+    """Return the cache's directory of one repository."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
@@ -140,10 +140,10 @@ def _bytes_to_come(repo: str, file: RemoteFile) -> int:
 
 
 def partial_of(blob: Path) -> Path:
-    """Where a blob is collected until it is whole."""
+    """Return where a blob is collected until it is whole."""
     return blob.with_name(f"{blob.name}.edgelm.incomplete")
 
 
 def size_of(path: Path) -> int:
-    """Bytes, 0 where there is no file."""
+    """Return the size of a file in bytes, 0 where there is none."""
     return path.stat().st_size if path.exists() else 0

@@ -13,7 +13,7 @@ _LOGIN = "if it is private, run `hf auth login` first"
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
-    """Everything that a call to the Hub can raise becomes an `EdgeLMError`.
+    """Translate everything that a call to the Hub can raise into an `EdgeLMError`.
 
     Raises:
         NotFoundError: no such repository, revision or file.

@@ -65,7 +65,7 @@ class Download:
 
 
 def looks_like_hub_id(text: str) -> bool:
-    """Whether `text` has the form of a Hub id. A relative path may have it too: look for that first."""
+    """Return whether `text` has the form of a Hub id. A relative path may have it too: look for that first."""
     return _parse(text) is not None
 
 
@@ -195,7 +195,7 @@ def _check_config(listing: Listing) -> None:
 
 
 def explicit_weights(listing: Listing) -> str | None:
-    """The file or index that the configuration names as the weights, which is downloaded; None if it names none."""
+    """Download the configuration and return the file or index that it names as the weights; None if it names none."""
     from edgelm.json_files import read_json
     from edgelm.zoo.weights.files import named_weights
 
@@ -206,7 +206,7 @@ def explicit_weights(listing: Listing) -> str | None:
 
 
 def index_of(listing: Listing, kind: WeightKind, explicit: str | None = None) -> Any:
-    """The parsed index of shards, downloaded; None if the listing has none.
+    """Download and parse the index of shards; None if the listing has none.
 
     Args:
         explicit: the file or index that the configuration names.

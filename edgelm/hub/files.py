@@ -67,24 +67,25 @@ class Listing:
     """As the Hub read it from the GGUF file."""
 
     def top_level(self) -> list[str]:
-        """Files that are in no folder and not hidden, in order."""
+        """List the files that are in no folder and not hidden, in order."""
         return sorted(name for name in self.files if "/" not in name and not name.startswith("."))
 
     def matching(self, pattern: str) -> list[str]:
-        """Those of them that match."""
+        """List the files of the top level that match."""
         return [name for name in self.top_level() if fnmatch.fnmatchcase(name, pattern)]
 
     def size_bytes(self, names: Iterable[str]) -> int:
+        """Return the size of `files` together."""
         return sum(self.files[name].size_bytes for name in names)
 
 
 def may_name_weights(listing: Listing) -> bool:
-    """Whether the configuration has to be asked which file or index is the model's (`transformers_weights`)."""
+    """Return whether the configuration has to be asked which file or index is the model's (`transformers_weights`)."""
     return CONFIG in listing.files and bool(listing.matching("*.safetensors"))
 
 
 def weight_kind(listing: Listing, explicit: str | None = None) -> WeightKind:
-    """What the weights are stored as: of safetensors and PyTorch the one that transformers loads, before Meta and GGUF.
+    """Return what the weights are stored as: of safetensors and PyTorch the one that transformers loads, before Meta and GGUF.
 
     Args:
         explicit: the file or index that the configuration names.
@@ -113,7 +114,7 @@ def weight_kind(listing: Listing, explicit: str | None = None) -> WeightKind:
 def needed_files(
     listing: Listing, kind: WeightKind, index: Any = None, *, explicit: str | None = None
 ) -> list[str]:
-    """Every file to download for a model of safetensors, PyTorch or Meta weights, weights last.
+    """List every file to download for a model of safetensors, PyTorch or Meta weights, weights last.
 
     Weights come last so that a directory that has them has everything.
 
@@ -139,7 +140,7 @@ def needed_files(
 
 
 def split_weights(listing: Listing, kind: SplitKind, index: Any, *, explicit: str | None = None) -> Choice:
-    """The weight files of a model, chosen as in a directory.
+    """Choose the weight files of a model, as in a directory.
 
     Raises:
         NotFoundError: there are none.
@@ -188,7 +189,7 @@ def _renumber(name: str, numbered: re.Match[str], at: int) -> str:
 
 
 def choose_gguf(listing: Listing, selector: str | None) -> list[str]:
-    """The files of the GGUF model meant by `selector`, several if it is split, the first part first.
+    """Choose the files of the GGUF model meant by `selector`, several if it is split, the first part first.
 
     Args:
         selector: a file's name, a quantization (`Q4_K_M`), or None for the only model there is.

@@ -30,7 +30,7 @@ class HubModel:
 
 
 def search_models(query: str, *, limit: int = DEFAULT_LIMIT) -> list[HubModel]:
-    """Models whose id matches `query`, the most downloaded first.
+    """Search for models whose id matches `query`, the most downloaded first.
 
     Raises:
         NetworkError: the Hub cannot be reached, or refuses.

@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 22
 
 
 def weights_identity(directory: Path) -> str:
-    """In hexadecimal.
+    """Return one SHA-256, in hexadecimal, over the weights in a directory.
 
     Raises:
         NotFoundError, FormatError, UnsafeError: the manifest or the index of the weights is broken, or there are none.
@@ -37,13 +37,13 @@ def weights_identity(directory: Path) -> str:
 
 
 def identity_of(sha256_by_name: dict[str, str]) -> str:
-    """The identity of files with these hashes."""
+    """Return the identity of files with these hashes."""
     lines = "".join(f"{sha256_by_name[name]}  {name}\n" for name in sorted(sha256_by_name))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Of the content of a file."""
+    """Return the SHA-256 of the content of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

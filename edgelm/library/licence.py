@@ -11,7 +11,7 @@ _CARD_LINES = 60
 
 
 def licence_of(directory: Path) -> str | None:
-    """As it is written there; None if nothing names one."""
+    """Return the licence that a model directory names, as it is written there; None if nothing names one."""
     try:
         manifest = Manifest.read(directory)
     except FormatError:

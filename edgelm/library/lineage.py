@@ -36,7 +36,7 @@ class Ancestor:
 
 
 def lineage(directory: Path) -> Ancestor:
-    """The tree of a model or adapter.
+    """Read the tree of what a model or adapter was made from.
 
     Raises:
         FormatError: its manifest is broken.
@@ -45,13 +45,13 @@ def lineage(directory: Path) -> Ancestor:
 
 
 def lines(root: Ancestor) -> Iterator[str]:
-    """The tree as text, one node a line."""
+    """Return the tree as text, one node a line."""
     yield _line(root)
     yield from _branches(root, "")
 
 
 def licences(root: Ancestor) -> list[str]:
-    """Every licence in the tree, nearest first."""
+    """List every licence in the tree, nearest first."""
     found = [root.licence] if root.licence else []
     for parent in root.parents:
         found += licences(parent)

@@ -38,7 +38,7 @@ class Manifest:
     bits_per_weight: float | None = None
     """Over all parameters, scales and unquantized tensors included."""
     size_bytes: int | None = None
-    """Of the safetensors files."""
+    """The size of the safetensors files together."""
     receipt: dict[str, Any] = field(default_factory=dict)
     """What the conversion cost and what it lost."""
     parents: list[dict[str, Any]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
-        """The manifest in `directory`, or None if it has none.
+        """Read the manifest in `directory`; None if it has none.
 
         Raises:
             FormatError: the file is there and is not a manifest.

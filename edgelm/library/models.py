@@ -39,7 +39,7 @@ class Installed:
     name: str
     directory: Path
     size_bytes: int
-    """Of all its files."""
+    """The size of all its files."""
     model_type: str | None
     """The architecture, as config.json names it."""
     bits_per_weight: float | None
@@ -54,12 +54,12 @@ class Installed:
 
 
 def installed() -> list[Installed]:
-    """Every model of the library, by name; a broken one is there with its problem."""
+    """List every model of the library, by name; a broken one is there with its problem."""
     return [describe(directory) for directory in directories(paths.models())]
 
 
 def describe(directory: Path) -> Installed:
-    """What a model directory holds, in the library or not."""
+    """Describe what a model directory holds, in the library or not."""
     config: Config = {}
     manifest, bits, problem = None, None, None
     try:
@@ -84,7 +84,7 @@ def describe(directory: Path) -> Installed:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """The files of a model directory, by name: none that are hidden, and no weights that are not the model's."""
+    """List the files of a model directory, by name: none that are hidden, and no weights that are not the model's."""
     files = paths.visible_files(directory)
     try:
         chosen = {path.name for path in weight_files(directory)}
@@ -99,7 +99,7 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def resolve(text: str) -> Path:
-    """The model directory that `text` means: a path, a name from the library, or a pulled model's Hub id.
+    """Find the model directory that `text` means: a path, a name from the library, or a pulled model's Hub id.
 
     A name of the library wins over a folder of that name in the working directory, unless that is a model.
 
@@ -122,7 +122,7 @@ def resolve(text: str) -> Path:
 
 
 def obtain(text: str, on_progress: OnProgress = ignore_progress) -> Path:
-    """The directory of a model that is to be used: as `resolve`, and a Hub id that is not here yet is pulled first.
+    """Find the directory of a model that is to be used: as `resolve`, and a Hub id that is not here yet is pulled first.
 
     Raises:
         NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `resolve` and `pull`.
@@ -170,7 +170,7 @@ def _holds_model(directory: Path) -> bool:
 
 
 def default_name(source: str) -> str:
-    """A library name from a Hub id: its last part in lower case, of letters, digits and `._+-` only."""
+    """Make a library name of a Hub id: its last part in lower case, of letters, digits and `._+-` only."""
     last = source.rstrip("/").rpartition("/")[2].partition(":")[0]
     return re.sub(r"[^a-z0-9._+-]+", "-", last.lower()).strip("-._+") or "model"
 
@@ -209,7 +209,7 @@ def pull(
 
 
 def find(name: str) -> Installed:
-    """The model of exactly that name in the library; a path is never one.
+    """Find the model of exactly that name in the library; a path is never one.
 
     Raises:
         NotFoundError: there is none.
@@ -239,7 +239,7 @@ def remove(name: str) -> int:
 
 
 def remove_directory(directory: Path) -> int:
-    """The same for a model or an adapter by its directory.
+    """Remove a model or an adapter by its directory.
 
     Raises:
         OutputError: the disk refuses.

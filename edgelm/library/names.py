@@ -19,7 +19,7 @@ _LONGEST = 200
 
 
 def check_name(name: str, setting: str = "name") -> str:
-    """`name`, which may be that of a directory in a library.
+    """Return `name`, which may be that of a directory in a library.
 
     Raises:
         OptionError: it holds what makes a path, or begins as hidden files do.
@@ -36,7 +36,7 @@ def check_name(name: str, setting: str = "name") -> str:
 def place(
     library: Path, *, name: str | None = None, output: str | Path | None = None, default: str | None = None
 ) -> Path:
-    """Where a result goes: `library / name`, the path `output`, or `library / default`.
+    """Return where a result goes: `library / name`, the path `output`, or `library / default`.
 
     A name that differs from one that is there in case alone is that one: on a Mac's disk it is the same directory.
 
@@ -69,7 +69,7 @@ def _in_library(library: Path, name: str) -> Path:
 
 
 def is_path(text: str) -> bool:
-    """Whether `text` can only be a path: absolute, from `.`, `..` or `~`, or beside something that is there."""
+    """Return whether `text` can only be a path: absolute, from `.`, `..` or `~`, or beside something that is there."""
     if text in (".", "..") or text.startswith(("./", "../", "~", os.sep)):
         return True
     parent = Path(text).parent
@@ -77,7 +77,7 @@ def is_path(text: str) -> bool:
 
 
 def named_in(library: Path, text: str) -> Path | None:
-    """The directory of that name, or the only one whose name differs in case alone; what is hidden is none."""
+    """Find the directory of that name, or the only one whose name differs in case alone; what is hidden is none."""
     there = directories(library)
     exact = [path for path in there if path.name == text]
     alike = [path for path in there if path.name.lower() == text.lower()]
@@ -86,14 +86,14 @@ def named_in(library: Path, text: str) -> Path | None:
 
 
 def directories(library: Path) -> list[Path]:
-    """What a library holds, by name."""
+    """List what a library holds, by name."""
     if not library.is_dir():
         return []
     return sorted(path for path in library.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def near_name(text: str, names: Iterable[str]) -> str | None:
-    """The name that a misspelt one is likely to mean."""
+    """Return the name that a misspelt one is likely to mean."""
     known = {name.lower(): name for name in names}
     found = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
     return known[found[0]] if found else None

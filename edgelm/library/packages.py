@@ -32,7 +32,7 @@ class ModelPackage:
 
 
 def packages() -> list[ModelPackage]:
-    """Every installed GGUF, by distribution and path."""
+    """Find every installed GGUF, by distribution and path."""
     found = {package.path: package for package in _scan()}
     return sorted(found.values(), key=lambda package: (package.distribution, package.path))
 
@@ -57,12 +57,12 @@ def _describe(distribution: Distribution, path: Path) -> ModelPackage:
 
 
 def licence_of_package(path: Path) -> str | None:
-    """What the distribution that holds the GGUF at `path` names as its licence."""
+    """Return what the distribution that holds the GGUF at `path` names as its licence."""
     return next((package.licence for package in packages() if package.path == path), None)
 
 
 def find_package(name: str) -> Path | None:
-    """The GGUF that `name` means, or None: a distribution, with or without `llm-`, or a file's stem.
+    """Find the GGUF that `name` means, or None: a distribution, with or without `llm-`, or a file's stem.
 
     Raises:
         NotFoundError: several files are meant, listing their names.

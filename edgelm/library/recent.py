@@ -38,7 +38,7 @@ def model_uses() -> dict[str, float]:
 
 
 def last_model() -> str | None:
-    """The one used last."""
+    """Return the model that was used last."""
     uses = model_uses()
     return max(uses, key=lambda name: uses[name]) if uses else None
 

@@ -27,7 +27,7 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 
 def find_named(library: Path, name: str, kind: str) -> Path:
-    """The directory of exactly that name; a path is never one.
+    """Find the directory of exactly that name; a path is never one.
 
     Raises:
         NotFoundError: there is none; with the nearest name.
@@ -48,7 +48,7 @@ def find_named(library: Path, name: str, kind: str) -> Path:
 
 
 def built_on(directory: Path) -> list[str]:
-    """What was built on a model or an adapter: `adapter NAME` or `model NAME`."""
+    """List what was built on a model or an adapter: `adapter NAME` or `model NAME`."""
     identity, own = _known_identity(directory), str(directory.absolute())
     here = [("adapter", path) for path in directories(paths.adapters())]
     here += [("model", path) for path in directories(paths.models())]
@@ -112,7 +112,7 @@ def rename(library: Path, old: str, new: str, kind: str) -> Path:
 
 
 def copy(library: Path, old: str, new: str, kind: str) -> Path:
-    """A second one under another name, that shares no file with the first.
+    """Copy a model or an adapter under another name, without sharing a file with the first.
 
     Raises:
         NotFoundError, OptionError, OutputError: as for `rename`.

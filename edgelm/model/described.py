@@ -29,18 +29,18 @@ class Described:
     """Normalised."""
     headers: dict[str, TensorInfo]
     size_bytes: int | None = None
-    """Of all its files, as `edgelm models` lists it; None of one that is not on this disk."""
+    """The size of all its files, as `edgelm models` lists it; None of one that is not on this disk."""
 
     @property
     def weights_bytes(self) -> int:
-        """Of the weight files, or of the tensors in them where they are not on this disk."""
+        """The size of the weight files, or of the tensors in them where they are not on this disk."""
         if self.size_bytes is None:
             return sum(info.size_bytes for info in self.headers.values())
         return sum(path.stat().st_size for path in files_of(self.directory) if path.suffix == ".safetensors")
 
 
 def describe_model(text: str) -> Described:
-    """The model that `text` means: a path, a name from the library, or a Hub id.
+    """Describe the model that `text` means: a path, a name from the library, or a Hub id.
 
     Raises:
         NotFoundError: none of these, or it has no config or no safetensors.
@@ -61,7 +61,7 @@ def describe_model(text: str) -> Described:
 
 
 def describe_directory(directory: Path) -> Described:
-    """The model in a directory.
+    """Describe the model in a directory.
 
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError: see `describe_model`.

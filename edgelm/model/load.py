@@ -57,9 +57,9 @@ class LoadedModel:
     """Tokens the model was trained for; None if the config does not say."""
     stop_tokens: frozenset[int]
     size_bytes: int
-    """Of the parameters in memory."""
+    """The size of the parameters in memory."""
     dtype: str
-    """Of the parameters that are not packed: "float32", "bfloat16", "float16"."""
+    """The type of the parameters that are not packed: "float32", "bfloat16", "float16"; "mixed" where they differ."""
     adapters: AdapterStack
     """What is on the network, to be weighted or turned off between requests."""
 

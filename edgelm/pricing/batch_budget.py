@@ -28,14 +28,14 @@ class Budget:
     bytes_per_element: int
 
     def holds(self, rows: int, longest_tokens: int) -> bool:
-        """Whether `rows` sequences may run, the longest of which is so long; one always may."""
+        """Return whether `rows` sequences may run, the longest of which has `longest_tokens`; one always may."""
         tokens = -(-longest_tokens // _GROWTH_TOKENS) * _GROWTH_TOKENS
         needed = rows * self.cache.elements_at(tokens) * self.bytes_per_element
         return rows <= 1 or (rows <= self.rows and needed <= self.size_bytes)
 
 
 def batch_budget_bytes(device: Device, in_use_bytes: int) -> int:
-    """For the caches of a batch, beside `in_use_bytes` that MLX holds already.
+    """Return the bytes for the caches of a batch, beside `in_use_bytes` that MLX holds already.
 
     What is available off Metal no longer counts what this process holds; Metal's budget does.
     """

@@ -47,7 +47,7 @@ class Chunks:
         return size
 
     def capped(self, most: int) -> Chunks:
-        """The same, but never more than `most` at once."""
+        """Return the same chunks, but never more than `most` tokens at once."""
         return replace(self, near=min(self.near, most), far=min(self.far, most))
 
     def sizes(self) -> Iterator[int]:
@@ -64,7 +64,7 @@ class Chunks:
 
 
 def chunks_for(machine: Device, heads: int | None = None) -> Chunks:
-    """For this machine, and a model of so many attention heads (None: not known, taken for 32); memory may allow less."""
+    """Return the chunks for this machine and a model of `heads` attention heads (None: not known, taken for 32)."""
     if machine.backend == "cpu":
         return Chunks(_CPU, _CPU)
     return Chunks(_METAL if machine.backend == "metal" else _GPU, _GPU, heads or 32)

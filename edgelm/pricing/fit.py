@@ -57,7 +57,7 @@ class Fit:
 
     weights_bytes: int
     read_bytes_per_token: int | None
-    """Of the weights, to decode one token."""
+    """Bytes of weights that are read to decode one token."""
     is_dequantized: bool
     """Quantized weights will be unpacked to float32 (MLX's CPU backend)."""
     kv_bytes_per_token: int | None
@@ -116,7 +116,7 @@ def require_fit(
     context: int | None = None,
     kind: CacheKind = _AS_COMPUTED,
 ) -> Fit:
-    """`check_fit`, refusing what does not fit.
+    """Price the model as `check_fit` does, and refuse it where it does not fit.
 
     Raises:
         FitError: it does not fit; the message has the numbers and the hint a way out.
@@ -128,7 +128,7 @@ def require_fit(
 
 
 def trace(config: dict[str, Any], directory: Path) -> CacheShape | None:
-    """The cache that the architecture of a normalised config makes; None where it cannot be told.
+    """Trace the cache that the architecture of a normalised config makes; None where it cannot be told.
 
     Raises:
         FormatError: the config lacks what the architecture needs.
@@ -160,14 +160,14 @@ def account_of(
     device: devices.Device,
     kind: CacheKind = _AS_COMPUTED,
 ) -> Account:
-    """The parts of the sum for one model on one device; see `price`."""
+    """Return the parts of the sum for one model on one device; see `price`."""
     return Account(price_weights(headers, config, device), cache, config, device, kind)
 
 
 def decode_roof_tokens_per_s(
     fit: Fit, bandwidth_bytes_per_s: float | None, *, depth: int = 0
 ) -> float | None:
-    """Tokens per second that no decoder can exceed: memory bandwidth over bytes read per token.
+    """Return the tokens per second that no decoder can exceed: memory bandwidth over bytes read per token.
 
     Args:
         bandwidth_bytes_per_s: of the memory that weights are read from; None if not known.
@@ -193,6 +193,7 @@ class Account:
     kind: CacheKind = _AS_COMPUTED
 
     def at(self, tokens: int, trained: int | None) -> Fit:
+        """Return the whole account of a context of `tokens`; `trained` is the context that the model was trained for."""
         chunk = self.chunk_at(tokens)
         workspace = self.workspace_bytes(tokens, chunk)
         parts = {"KV cache": self.cache, "workspace": workspace}
@@ -212,7 +213,7 @@ class Account:
         )
 
     def verdict(self, tokens: int) -> Verdict:
-        """Of a prompt of so many tokens, in chunks as long as the budget allows."""
+        """Return whether a prompt of `tokens` fits, in chunks as long as the budget allows."""
         budget = devices.memory_budget_bytes(self.device)
         total = self.total_bytes(tokens, self.chunk_at(tokens))
         if total > budget:
@@ -221,7 +222,7 @@ class Account:
         return "fits" if total <= comfortable else "tight"
 
     def max_context(self, trained: int | None) -> int | None:
-        """By bisection: the sum grows with the context. None where its growth is not known."""
+        """Find the longest context by bisection, since the sum grows with it. None where its growth is not known."""
         if self.cache is None:
             return None
         budget = devices.memory_budget_bytes(self.device)
@@ -234,17 +235,17 @@ class Account:
         return low if low < _MAX_CONTEXT_TOKENS else None
 
     def chunk_at(self, tokens: int) -> int:
-        """The prompt tokens to compute at once in a prompt of so many: as the runtime takes them, 32 at least."""
+        """Return the prompt tokens to compute at once in a prompt of `tokens`: as the runtime takes them, 32 at least."""
         budget = devices.memory_budget_bytes(self.device)
         sizes = list(chunks_for(self.device, attention_heads(self.config)).sizes())
         return next((size for size in sizes if self.total_bytes(tokens, size) <= budget), sizes[-1])
 
     def total_bytes(self, tokens: int, chunk: int) -> int:
-        """Weights, cache and workspace for a prompt of so many tokens."""
+        """Return the bytes of weights, cache and workspace for a prompt of `tokens`, computed `chunk` at a time."""
         return self.weights.loaded_bytes + self.kv_bytes(tokens) + (self.workspace_bytes(tokens, chunk) or 0)
 
     def kv_bytes(self, tokens: int) -> int:
-        """The KV cache of so many tokens; 0 where its shape is not known."""
+        """Return the bytes of a KV cache of `tokens`; 0 where its shape is not known."""
         if self.cache is None:
             return 0
         whole = self._bytes(self.cache.elements_at(self.kind.kept(tokens)))
@@ -259,7 +260,7 @@ class Account:
         return int(whole * self.kind.share(self.weights.float_bytes))
 
     def workspace_bytes(self, tokens: int, chunk: int) -> int | None:
-        """One layer's live arrays over one chunk, its scores, and its cache copied as it grows.
+        """Return the bytes of one layer's live arrays over one chunk, its scores, and its cache copied as it grows.
 
         mlx-lm's quantized caches multiply packed rows, and no fused attention takes those: the scores of a chunk,
         heads × chunk × tokens, are written out on every device, in the type of the queries.
@@ -302,12 +303,12 @@ class Account:
 
 
 def attention_heads(config: Mapping[str, Any]) -> int | None:
-    """Of queries, in one layer; None where the (text) config does not say."""
+    """Return the heads of queries in one layer; None where the (text) config does not say."""
     return _count(config, "num_attention_heads", "n_head", "n_heads")
 
 
 def key_heads(config: Mapping[str, Any]) -> int | None:
-    """Of keys and values, in one layer; as many as of queries where the config does not say."""
+    """Return the heads of keys and values in one layer; as many as of queries where the config does not say."""
     return _count(config, "num_key_value_heads", "num_kv_heads", "multi_query_group_num") or attention_heads(
         config
     )

@@ -23,7 +23,7 @@ _REPEATS = 8
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of what training does, each alone."""
+    """The rates of what training does, each measured alone."""
 
     flops_per_s: float
     moved_bytes_per_s: float
@@ -33,7 +33,7 @@ class Rates:
 
 @cache
 def measure_rates() -> Rates:
-    """Of this machine, in about a second; later calls get what the first measured."""
+    """Measure this machine, in about a second; later calls get what the first measured."""
     values = _ones(3 * _SIDE)  # beyond the caches, where activations are
     moved_s = _fastest_s(lambda: values + values[0])
     exponential_s = max(_fastest_s(lambda: mx.exp(values)) - moved_s, moved_s / 100)
@@ -84,7 +84,7 @@ def _ones(side: int, dtype: mx.Dtype = mx.float32) -> mx.array:
 
 
 def _fastest_s(compute: Callable[[], mx.array]) -> float:
-    """Of several runs after one to warm up: what is slower was disturbed."""
+    """Return the fastest of several runs after one to warm up: what is slower was disturbed."""
     mx.eval(compute())
     return min(_time_s(compute) for _ in range(_REPEATS))
 

@@ -23,7 +23,7 @@ class MemoryPlan:
     account: Account
     settings: CacheSettings = CacheSettings()  # noqa: RUF009 - frozen
     draft: Account | None = None
-    """Of a smaller model that guesses ahead: its weights and its cache of the same tokens lie beside."""
+    """The account of a smaller model that guesses ahead: its weights and its cache of the same tokens lie beside."""
 
     @property
     def budget_bytes(self) -> int:
@@ -31,7 +31,7 @@ class MemoryPlan:
         return memory_budget_bytes(self.account.device)
 
     def kv_bytes(self, tokens: int) -> int:
-        """The KV cache of so many tokens."""
+        """Return the bytes of a KV cache of `tokens`, a draft's too."""
         return self._kept.kv_bytes(tokens) + (self.draft.kv_bytes(tokens) if self.draft else 0)
 
     @property
@@ -40,7 +40,7 @@ class MemoryPlan:
         return self.account.weights.loaded_bytes + (self.draft.weights.loaded_bytes if self.draft else 0)
 
     def need_bytes(self, tokens: int, chunk: int) -> int:
-        """Weights, cache and workspace for a prompt of so many tokens."""
+        """Return the bytes of weights, cache and workspace for a prompt of `tokens`, computed `chunk` at a time."""
         return self.weights_bytes + self.kv_bytes(tokens) + self._workspace_bytes(tokens, chunk)
 
     def _workspace_bytes(self, tokens: int, chunk: int) -> int:
@@ -51,7 +51,7 @@ class MemoryPlan:
         return replace(self.account, kind=self.settings.kind)
 
     def chunk_for(self, tokens: int, wanted: int) -> int:
-        """The largest chunk up to `wanted` with which a prompt of so many tokens fits.
+        """Return the largest chunk up to `wanted` with which a prompt of `tokens` fits.
 
         Raises:
             FitError: it does not fit with any.
@@ -64,18 +64,18 @@ class MemoryPlan:
         return chunk
 
     def chunk_within(self, tokens: int, wanted: int, size_bytes: int) -> int:
-        """The largest chunk up to `wanted` whose workspace behind so many tokens is within `size_bytes`, 32 at least."""
+        """Return the largest chunk up to `wanted`, 32 at least, whose workspace behind `tokens` is within `size_bytes`."""
         chunk = wanted
         while chunk > SMALLEST_CHUNK and self._workspace_bytes(tokens, chunk) > size_bytes:
             chunk = max(chunk // 2, SMALLEST_CHUNK)
         return chunk
 
     def slack_bytes(self, tokens: int, chunk: int) -> int:
-        """What is left beside a prompt: other prompts may be kept in it."""
+        """Return the bytes that are left beside a prompt: other prompts may be kept in them."""
         return max(0, self.budget_bytes - self.need_bytes(tokens, chunk))
 
     def longest_prompt(self) -> int:
-        """The most tokens that fit."""
+        """Return the most tokens that fit."""
         low, high = 0, 1 << 24
         while low < high:
             middle = (low + high + 1) // 2

@@ -45,7 +45,7 @@ class WeightBytes:
 
 
 def price_weights(headers: Headers, config: Mapping[str, Any], device: devices.Device) -> WeightBytes:
-    """What the tensors of a model cost once loaded on `device`."""
+    """Price the tensors of a model once they are loaded on `device`."""
     kept = {name: info for name, info in headers.items() if not _is_dropped(name, config)}
     packed = {name for name in kept if _is_packed(name, kept)}
     dense = {name: 4 * _count_dense(name, info, kept, config) for name, info in kept.items()}
@@ -64,7 +64,7 @@ def price_weights(headers: Headers, config: Mapping[str, Any], device: devices.D
 
 
 def is_quantized(headers: Headers, config: Mapping[str, Any]) -> bool:
-    """Whether the weights are packed codes already, MLX's or another tool's."""
+    """Return whether the weights are packed codes already, MLX's or another tool's."""
     return (
         "quantization" in config
         or "quantization_config" in config
@@ -73,7 +73,7 @@ def is_quantized(headers: Headers, config: Mapping[str, Any]) -> bool:
 
 
 def quantize_headers(headers: Headers, config: Mapping[str, Any], bits: int) -> dict[str, TensorInfo]:
-    """The headers as `edgelm convert --bits` would leave them, in the default group size.
+    """Return the headers as `edgelm convert --bits` would leave them, in the default group size.
 
     Raises:
         OptionError: the weights are quantized already, or MLX has no such width.
@@ -92,7 +92,7 @@ def quantize_headers(headers: Headers, config: Mapping[str, Any], bits: int) -> 
 
 
 def bits_per_weight(bits: int) -> float:
-    """Bits that one weight takes when quantized so, scales counted."""
+    """Return the bits that one weight takes when quantized so, scales counted."""
     return settings_bits_per_weight(Scheme(bits=bits).settings)
 
 

@@ -41,7 +41,7 @@ class Cut:
     head: Head
 
     def hidden(self, ids: mx.array, cache: Any = None) -> mx.array:
-        """Final hidden states [B, T, D] of token ids [B, T], not yet evaluated."""
+        """Return final hidden states [B, T, D] of token ids [B, T], not yet evaluated."""
         # Its logits are built and never evaluated.
         _ = self._network(ids) if cache is None else self._network(ids, cache=cache)
         hidden: mx.array = self._recorder.take()
@@ -62,7 +62,7 @@ class Head:
 
 
 def cut(network: Any, *, is_loaded: bool = True) -> Cut | None:
-    """`network` in two, or None if no submodule of it is a body.
+    """Cut `network` in two; None if no submodule of it is a body.
 
     Args:
         is_loaded: False compares the shapes of the logits instead of the logits, so that no weight is read.

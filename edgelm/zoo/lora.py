@@ -22,7 +22,7 @@ LEAVES = ("lora_a", "lora_b", "m")
 
 
 def adaptable(network: Any) -> dict[str, Any]:
-    """The modules that can have an adapter, by path."""
+    """Return the modules that can have an adapter, by path."""
     kinds = _kinds()
     wrapped = tuple(path for path, module in network.named_modules() if hasattr(module, "lora_a"))
     return {
@@ -41,7 +41,7 @@ def _kinds() -> tuple[type, ...]:
 
 
 def wrap(path: str, module: Any, *, rank: int, scale: float, dropout: float = 0.0, dora: bool = False) -> Any:
-    """A LoRA (or DoRA) layer around `module`; its `lora_b` is zero, so that nothing changes yet.
+    """Make a LoRA (or DoRA) layer around `module`; its `lora_b` is zero, so that nothing changes yet.
 
     Raises:
         UnsupportedError: mlx-lm has no such adapter for this kind of module.
@@ -80,7 +80,7 @@ def _dora_linear(linear: Any, settings: Mapping[str, Any]) -> Any:
 
 
 def is_plain_lora(layer: Any) -> bool:
-    """Whether `layer` adds `scale · x · lora_a · lora_b` to its base's output, and nothing else."""
+    """Return whether `layer` adds `scale · x · lora_a · lora_b` to its base's output, and nothing else."""
     from mlx_lm.tuner.lora import LoRALinear
 
     return type(layer) is LoRALinear

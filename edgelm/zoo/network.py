@@ -22,7 +22,7 @@ from edgelm.zoo.guards import keep_file_limit, mlx_lm_errors
 
 
 def build_network(config: dict[str, Any], directory: Path) -> Any:
-    """An mlx-lm network with random parameters that cost nothing until evaluated, for a normalised config.
+    """Build an mlx-lm network for a normalised config, with random parameters that cost nothing until evaluated.
 
     Raises:
         UnsupportedError: mlx-lm has no such architecture, or ignores a RoPE scaling the config asks for.
@@ -52,5 +52,5 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
 
 
 def source_of(network_class: type) -> str:
-    """The text of mlx-lm's module for an architecture."""
+    """Return the text of mlx-lm's module for an architecture."""
     return inspect.getsource(inspect.getmodule(network_class))  # type: ignore[arg-type]

@@ -29,12 +29,12 @@ def filled_cache(network: Any, tokens: list[int]) -> list[Any]:
 
 
 def first_token_s(network: Any, layers: list[Any], prompt: list[int]) -> float:
-    """From a prompt to its first token, after what is in `layers`, which stay as they are."""
+    """Measure the seconds from a prompt to its first token, after what is in `layers`, which stay as they are."""
     return _timed(network, layers, prompt, 1)[0]
 
 
 def decode_tokens_per_s(network: Any, layers: list[Any], prompt: list[int], new_tokens: int) -> float:
-    """Tokens after the first, per second."""
+    """Measure the tokens after the first, per second."""
     return (new_tokens - 1) / _timed(network, layers, prompt, new_tokens)[1]
 
 

@@ -97,7 +97,7 @@ def layer_paths(network: Network) -> list[str]:
 
 
 def may_cast(network: Any, path: str) -> bool:
-    """Whether the parameter at `path` may be cast to another floating type, as far as the architecture says."""
+    """Return whether the parameter at `path` may be cast to another floating type, as far as the architecture says."""
     predicate = getattr(network, "cast_predicate", None)
     return predicate is None or bool(predicate(path))
 

@@ -9,7 +9,7 @@ ToolSchemas = list[dict[str, Any]] | None
 
 
 def parse_xml_call(text: str, tools: ToolSchemas) -> dict[str, Any]:
-    """The name and arguments of one `<function=name><parameter=key>value</parameter></function>` (Qwen3-Coder, Seed).
+    """Read the name and arguments of one `<function=name><parameter=key>value</parameter></function>` (Qwen3-Coder, Seed).
 
     Raises:
         ValueError: `text` is something else.
@@ -21,7 +21,7 @@ def parse_xml_call(text: str, tools: ToolSchemas) -> dict[str, Any]:
 
 
 def parse_glm_call(text: str, tools: ToolSchemas) -> dict[str, Any]:
-    """The name and arguments of one `name<arg_key>key</arg_key><arg_value>value</arg_value>` (GLM).
+    """Read the name and arguments of one `name<arg_key>key</arg_key><arg_value>value</arg_value>` (GLM).
 
     Raises:
         ValueError: `text` is something else.

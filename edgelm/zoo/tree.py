@@ -10,26 +10,26 @@ from mlx.utils import tree_flatten
 
 
 def flat_parameters(module: Any) -> dict[str, mx.array]:
-    """Every parameter by path, in the order mlx-lm saves them."""
+    """Return every parameter by path, in the order mlx-lm saves them."""
     return dict(tree_flatten(module.parameters()))
 
 
 def flat_trainable(module: Any) -> dict[str, mx.array]:
-    """Every parameter that is not frozen, by path."""
+    """Return every parameter that is not frozen, by path."""
     return dict(tree_flatten(module.trainable_parameters()))
 
 
 def flat_arrays(tree: Any) -> dict[str, mx.array]:
-    """Every array of nested dictionaries and lists, by dotted path."""
+    """Return every array of nested dictionaries and lists, by dotted path."""
     return dict(tree_flatten(tree))
 
 
 def leaf_modules(network: Any) -> dict[str, Any]:
-    """Every module without children by path, in the same order."""
+    """Return every module without children by path, in the same order."""
     return dict(tree_flatten(network.leaf_modules(), is_leaf=nn.Module.is_module))
 
 
 def number(value: mx.array) -> float:
-    """The one number of an array, evaluated."""
+    """Return the one number of an array, evaluated."""
     found: float = value.item()  # type: ignore[assignment]
     return found

@@ -11,7 +11,7 @@ import mlx.core as mx
 
 
 def stands_side_by_side(cache: Any) -> bool:
-    """Whether mlx-lm has a batch cache of this kind that keeps what the cache alone keeps."""
+    """Return whether mlx-lm has a batch cache of this kind that keeps what the cache alone keeps."""
     from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
     if type(cache) is CacheList:

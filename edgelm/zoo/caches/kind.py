@@ -20,15 +20,15 @@ class CacheKind:
     """Tokens kept at most."""
 
     def kept(self, tokens: int) -> int:
-        """Of so many tokens."""
+        """Return how many of `tokens` are kept."""
         return tokens if self.most_tokens is None else min(tokens, self.most_tokens)
 
     def seen(self, tokens: int, chunk: int) -> int:
-        """Tokens that the last chunk of a prompt attends to."""
+        """Return the tokens that the last chunk of a prompt attends to."""
         return tokens if self.most_tokens is None else min(tokens, self.most_tokens + chunk)
 
     def share(self, float_bytes: int) -> float:
-        """Of the bytes that rows of numbers of `float_bytes` take."""
+        """Return the share that is taken of the bytes of rows whose numbers have `float_bytes`."""
         if self.bits is not None:
             return (self.bits / 8 + 2 * float_bytes / _GROUP) / float_bytes
         return 2 / float_bytes if self.is_half else 1.0

@@ -25,7 +25,7 @@ State = Any
 
 
 def leaves_of(layers: Iterable[Any]) -> Iterator[Any]:
-    """The leaves of a network's caches, in order."""
+    """Yield the leaves of a network's caches, in order."""
     for layer in layers:
         if hasattr(layer, "caches"):
             yield from leaves_of(layer.caches)
@@ -34,14 +34,14 @@ def leaves_of(layers: Iterable[Any]) -> Iterator[Any]:
 
 
 def grows(leaf: Any) -> bool:
-    """Whether it has a row for every token, so that it can be cut back to any length at any time."""
+    """Return whether it has a row for every token, so that it can be cut back to any length at any time."""
     from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
     return isinstance(leaf, (KVCache, QuantizedKVCache))
 
 
 def can_trim(leaf: Any, count: int) -> bool:
-    """Whether it can be cut back by `count` tokens as it is now."""
+    """Return whether it can be cut back by `count` tokens as it is now."""
     from mlx_lm.models.cache import ChunkedKVCache, RotatingKVCache
 
     if count == 0 or grows(leaf):
@@ -53,7 +53,7 @@ def can_trim(leaf: Any, count: int) -> bool:
 
 
 def can_drop(leaf: Any) -> bool:
-    """Whether `drop` works on it."""
+    """Return whether `drop` works on it."""
     from mlx_lm.models.cache import ChunkedKVCache, RotatingKVCache
 
     return grows(leaf) or isinstance(leaf, (RotatingKVCache, ChunkedKVCache))
@@ -73,7 +73,7 @@ def drop(leaf: Any, count: int) -> None:
 
 
 def copy_rows(leaf: Any, start: int, end: int) -> Rows:
-    """Rows `start` to `end` of a growing leaf, in memory of their own (lazily)."""
+    """Copy rows `start` to `end` of a growing leaf into memory of their own (lazily)."""
     arrays = arrays_of((leaf.keys, leaf.values))
     return tuple(mx.contiguous(array[..., start:end, :]) for array in arrays)
 
@@ -89,12 +89,12 @@ def set_rows(leaf: Any, parts: Sequence[Rows]) -> None:
 
 
 def cut_rows(rows: Rows, start: int, end: int) -> Rows:
-    """Some of them, in memory of their own (lazily)."""
+    """Copy rows `start` to `end` of `rows` into memory of their own (lazily)."""
     return tuple(mx.contiguous(array[..., start:end, :]) for array in rows)
 
 
 def freeze(leaf: Any) -> State:
-    """Its state as it is now. MLX shares the memory until one side is written to."""
+    """Copy a leaf's state as it is now. MLX shares the memory until one side is written to."""
     return copy.deepcopy(leaf.state)
 
 
@@ -104,11 +104,11 @@ def thaw(leaf: Any, state: State) -> None:
 
 
 def arrays_of(tree: Any) -> list[mx.array]:
-    """The arrays in nested tuples and lists."""
+    """List the arrays in nested tuples and lists."""
     flat: list[tuple[str, Any]] = tree_flatten(tree)  # type: ignore[assignment]
     return [value for _, value in flat if isinstance(value, mx.array)]
 
 
 def size_bytes(tree: Any) -> int:
-    """Of the arrays in nested tuples and lists."""
+    """Return the bytes of the arrays in nested tuples and lists."""
     return sum(array.nbytes for array in arrays_of(tree))

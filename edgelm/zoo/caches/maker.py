@@ -48,7 +48,7 @@ class CastKVCache(KVCache):  # type: ignore[misc] # mlx_lm is untyped
         return found
 
     def keys_and_values(self) -> tuple[mx.array, mx.array]:
-        """All rows, in the type that the network computes in."""
+        """Return all rows, in the type that the network computes in."""
         keys, values = super().keys_and_values()
         computed = self._computed or self._kept
         return keys.astype(computed), values.astype(computed)
@@ -66,7 +66,7 @@ class BoundedKVCache(RotatingKVCache):  # type: ignore[misc] # mlx_lm is untyped
         super().__init__(size, keep=_SINKS)
 
     def make_mask(self, N: int, window_size: int | None = None, return_array: bool = False) -> Any:  # noqa: N803
-        """What N tokens fed together see: `[N, held + N]` bool, or "causal" where nothing is hidden."""
+        """Return what N tokens fed together see: `[N, held + N]` bool, or "causal" where nothing is hidden."""
         if N == 1 or window_size is not None:
             return super().make_mask(N, window_size=window_size, return_array=return_array)
         held = min(self.max_size - 1, self.offset)
@@ -79,7 +79,7 @@ class BoundedKVCache(RotatingKVCache):  # type: ignore[misc] # mlx_lm is untyped
 
 
 def layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
-    """What makes fresh caches for `network`.
+    """Return what makes fresh caches for `network`.
 
     Raises:
         UnsupportedError: this architecture cannot be run with these settings; it is named.

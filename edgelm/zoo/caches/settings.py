@@ -43,5 +43,5 @@ class CacheSettings(Options):
         return CacheKind(self.kv_bits, self.kv_dtype is not None, self.max_context)
 
     def said(self) -> dict[str, int | str | None]:
-        """The settings by name: what tells the caches of one kind from those of another."""
+        """Return the settings by name: what tells the caches of one kind from those of another."""
         return {"kv_bits": self.kv_bits, "kv_dtype": self.kv_dtype, "max_context": self.max_context}

@@ -32,7 +32,7 @@ class LayerCache:
     """Tokens kept at most; None keeps all."""
 
     def elements_at(self, tokens: int) -> int:
-        """Elements kept after `tokens` tokens."""
+        """Return the elements kept after `tokens` tokens."""
         kept = tokens if self.window is None else min(tokens, self.window)
         return self.fixed_elements + self.elements_per_token * kept
 
@@ -44,7 +44,7 @@ class CacheShape:
     layers: tuple[LayerCache, ...]
 
     def elements_at(self, tokens: int) -> int:
-        """Elements kept after `tokens` tokens."""
+        """Return the elements kept after `tokens` tokens."""
         return sum(layer.elements_at(tokens) for layer in self.layers)
 
     @property
@@ -54,12 +54,12 @@ class CacheShape:
 
     @property
     def largest_layer_elements_per_token(self) -> int:
-        """Of the layer that grows fastest."""
+        """The elements that each token adds to the layer that grows fastest."""
         return max((layer.elements_per_token for layer in self.layers), default=0)
 
 
 def trace_cache(network: Any) -> CacheShape | None:
-    """The cache of an unread mlx-lm network (see `build_network`); None where it cannot be told.
+    """Trace the cache of an unread mlx-lm network (see `build_network`); None where it cannot be told.
 
     A network that looks at values while it runs is not traced: that would fill its weights with random
     numbers. Nor is one that fails on a plain text prompt.

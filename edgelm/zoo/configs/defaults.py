@@ -75,7 +75,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def completed(part: Config) -> Config:
-    """The whole config as its class in transformers completes it; empty where there is none or it refuses."""
+    """Return the whole config as its class in transformers completes it; empty where there is none or it refuses."""
     from huggingface_hub.errors import StrictDataclassError
 
     log.silence_known()

@@ -30,7 +30,7 @@ config that says a billion would fill the memory with modules."""
 
 
 def read_config(directory: Path) -> Config:
-    """`config.json` of a model directory, as published; `model_type` is sure to be a string.
+    """Read `config.json` of a model directory, as published; `model_type` is sure to be a string.
 
     Raises:
         NotFoundError: there is no config.json.
@@ -45,7 +45,7 @@ def read_config(directory: Path) -> Config:
 
 
 def context_length(config: Config) -> int | None:
-    """Tokens the model was trained for; None if the config does not say."""
+    """Return the tokens that the model was trained for; None if the config does not say."""
     nested = config.get("text_config")
     text = nested if isinstance(nested, dict) else config
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
@@ -55,7 +55,7 @@ def context_length(config: Config) -> int | None:
 
 
 def normalise_config(config: Config) -> Config:
-    """A copy of `config` with the keys that mlx-lm reads added, in nested text configs too.
+    """Return a copy of `config` with the keys that mlx-lm reads added, in nested text configs too.
 
     `rope_parameters` wins over flat keys, as in transformers 5. Per-layer-type parameters become
     `rope_theta` (full attention) and `rope_local_base_freq` (sliding attention), unless mlx-lm reads them as they are.

@@ -20,7 +20,7 @@ _TEXTS = {"gemma4_unified_text": "gemma4_text"}
 
 
 def module_spec(model_type: str) -> ModuleSpec | None:
-    """Where mlx-lm's module for an architecture is; None if it has none."""
+    """Find mlx-lm's module for an architecture, without importing it; None if it has none."""
     from mlx_lm.utils import MODEL_REMAPPING
 
     model_type = ALIASES.get(model_type, model_type)
@@ -29,7 +29,7 @@ def module_spec(model_type: str) -> ModuleSpec | None:
 
 
 def module_source(model_type: object) -> str:
-    """The text of mlx-lm's module for an architecture, empty if it has none."""
+    """Read the text of mlx-lm's module for an architecture, empty if it has none."""
     if not isinstance(model_type, str) or not model_type.replace("_", "").replace("-", "").isalnum():
         return ""
     spec = module_spec(model_type)
@@ -37,7 +37,7 @@ def module_source(model_type: object) -> str:
 
 
 def family_source(config: Mapping[str, Any]) -> str:
-    """The text of the module for a config, and of the one that it hands its text model to."""
+    """Read the text of the module for a config, and of the one that it hands its text model to."""
     own = module_source(config.get("model_type"))
     text = config.get("text_config")
     inner = module_source(text.get("model_type")) if isinstance(text, dict) else ""
@@ -47,7 +47,7 @@ def family_source(config: Mapping[str, Any]) -> str:
 
 
 def siblings(source: str) -> list[str]:
-    """The modules of mlx_lm.models that a module imports."""
+    """List the modules of mlx_lm.models that a module imports."""
     found: list[str] = []
     for match in _SIBLING.finditer(source):
         found += [match[1]] if match[1] else re.findall(r"\w+", match[2])

@@ -41,7 +41,7 @@ class Regime:
 
 
 @dataclass(frozen=True)
-class Factors:
+class RopeFactors:
     """One of the two sets."""
 
     frequencies: mx.array
@@ -53,7 +53,7 @@ class Factors:
 class LongRoPE(nn.Module):
     """Turns `x[B, H, T, D]` at positions from `offset` on."""
 
-    def __init__(self, dims: int, short: Factors, long: Factors, regime: Regime) -> None:
+    def __init__(self, dims: int, short: RopeFactors, long: RopeFactors, regime: Regime) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.dims = dims
         self._short, self._long, self._regime = short, long, regime
@@ -67,7 +67,7 @@ class LongRoPE(nn.Module):
         lanes = is_long.reshape(-1, *([1] * (x.ndim - 1)))
         return mx.where(lanes, self._turned(x, offset, self._long), self._turned(x, offset, self._short))
 
-    def _turned(self, x: mx.array, offset: int | mx.array, factors: Factors) -> mx.array:
+    def _turned(self, x: mx.array, offset: int | mx.array, factors: RopeFactors) -> mx.array:
         return mx.fast.rope(
             x.at[..., : self.dims].multiply(factors.scale),
             self.dims,
@@ -101,7 +101,7 @@ def use_both_factors(network: Any, config: Mapping[str, Any]) -> None:
 
 
 def regime_of(network: Any) -> Regime | None:
-    """The regime of a network's LongRoPE; None if it has none."""
+    """Return the regime of a network's LongRoPE; None if it has none."""
     if not isinstance(network, nn.Module):  # a stand-in, as the runtime's callers may have
         return None
     modules: list[tuple[str, Any]] = network.named_modules()  # type: ignore[no-untyped-call]
@@ -113,9 +113,9 @@ def _rotation(dims: int, part: Mapping[str, Any], said: Mapping[str, Any], regim
     frequencies = base ** (mx.arange(0, dims, 2, dtype=mx.float32) / dims)
     scale = _attention_factor(part, said, regime.limit)
 
-    def factors(name: str) -> Factors:
+    def factors(name: str) -> RopeFactors:
         values = mx.array(said[f"{name}_factor"], dtype=mx.float32) * frequencies
-        return Factors(values, float(said.get(f"{name}_mscale") or scale))
+        return RopeFactors(values, float(said.get(f"{name}_mscale") or scale))
 
     return LongRoPE(dims, factors("short"), factors("long"), regime)
 

@@ -28,7 +28,7 @@ _WINDOWED = "sliding_attention"
 
 
 def windows_of(config: Config) -> list[int | None] | None:
-    """The window of every layer in tokens, None for one that attends to everything; None if edgelm has nothing to add.
+    """Return the window of every layer in tokens, None for one that attends to everything; None if edgelm has nothing to add.
 
     Args:
         config: normalised.

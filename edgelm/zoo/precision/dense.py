@@ -30,7 +30,7 @@ def dequantize(network: Any, dtype: mx.Dtype, stop: threading.Event | None = Non
 
 
 def dense_module(module: Any, weight: mx.array) -> Any:
-    """A dense module in place of a quantized one, with `weight`."""
+    """Make a dense module in place of a quantized one, with `weight`."""
     return _with_weight(module, _dense_kinds()[type(module)], weight)
 
 

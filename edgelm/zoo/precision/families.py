@@ -14,7 +14,7 @@ float32 (modeling_t5.py, _keep_in_fp32_modules). gpt-oss was trained and is publ
 
 
 def needs_bfloat16(config: Mapping[str, Any]) -> bool:
-    """Whether the architecture of `config`, or of its text model, is among these, wrappers (paligemma, t5gemma) too."""
+    """Return whether the architecture of `config`, or of its text model, is among these, wrappers (paligemma, t5gemma) too."""
     text = config.get("text_config")
     kinds = [config.get("model_type"), text.get("model_type") if isinstance(text, Mapping) else None]
     return any(name in str(kind) for kind in kinds if kind for name in NEEDS_BFLOAT16)

@@ -16,7 +16,7 @@ _PACKED = "U32"
 
 
 def measure_bits_per_weight(directory: Path, config: Mapping[str, Any]) -> float | None:
-    """Bits per weight over all tensors of a model directory, scales included.
+    """Measure the bits per weight over all tensors of a model directory, scales included.
 
     Args:
         config: its config.json; `quantization` says how wide the codes are.
@@ -39,7 +39,7 @@ def measure_bits_per_weight(directory: Path, config: Mapping[str, Any]) -> float
 def count_weights(
     name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]
 ) -> int:
-    """Weights that one tensor stands for: codes are unpacked, and their scales and biases count as none."""
+    """Count the weights that one tensor stands for: codes are unpacked, and their scales and biases count as none."""
     layer, _, part = name.rpartition(".")
     weight = tensors.get(f"{layer}.weight")
     if f"{layer}.scales" not in tensors or weight is None or weight.dtype != _PACKED:

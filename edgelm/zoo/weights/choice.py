@@ -56,7 +56,7 @@ class Choice:
 
 
 def kind_of(names: Collection[str]) -> SplitKind | None:
-    """The kind of weights that transformers loads where files of these names lie together; None if there are none."""
+    """Return the kind of weights that transformers loads where files of these names lie together; None if there are none."""
     for kind, naming in NAMING.items():
         if naming.single in names or naming.index in names:
             return kind
@@ -69,7 +69,7 @@ def kind_of(names: Collection[str]) -> SplitKind | None:
 def choose(
     kind: SplitKind, names: Collection[str], read_index: ReadIndex, where: str, *, explicit: str | None = None
 ) -> Choice | None:
-    """The files of the model among `names`; None if there are none.
+    """Choose the files of the model among `names`; None if there are none.
 
     Args:
         names: the files that lie there, without directories.
@@ -95,7 +95,7 @@ def choose(
 
 
 def choose_by_index(index: str, said: Any, names: Collection[str], where: str) -> Choice:
-    """The files that the index says.
+    """Return the files that the index names.
 
     Raises:
         FormatError: it is no index, or files are missing.

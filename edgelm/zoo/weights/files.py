@@ -33,7 +33,7 @@ class Stored:
 
 
 def names_in(directory: Path) -> set[str]:
-    """The names of the files in `directory` that are not hidden.
+    """List the names of the files in `directory` that are not hidden.
 
     Broken links and folders count only where nothing else is the model, so that they are named.
     """
@@ -43,14 +43,14 @@ def names_in(directory: Path) -> set[str]:
 
 
 def weights_kind(directory: Path) -> SplitKind | None:
-    """What transformers would load there: "safetensors", "pytorch", or None."""
+    """Return what transformers would load there: "safetensors", "pytorch", or None."""
     if _explicit(directory) is not None:
         return "safetensors"
     return kind_of(names_in(directory))
 
 
 def choose_files(directory: Path, kind: SplitKind) -> Choice | None:
-    """The files of a model of one kind in `directory`.
+    """Choose the files of a model of one kind in `directory`.
 
     Raises:
         FormatError, UnsafeError: see `choose`.
@@ -66,7 +66,7 @@ def _explicit(directory: Path) -> str | None:
 
 
 def named_weights(config: Mapping[str, Any], where: object) -> str | None:
-    """The file or index that a config names as the model's weights; None if it leaves that to the names of the files.
+    """Return the file or index that a config names as the model's weights; None if it leaves that to the names of the files.
 
     Raises:
         FormatError: what it says is no name of a file beside it.
@@ -78,7 +78,7 @@ def named_weights(config: Mapping[str, Any], where: object) -> str | None:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model directory, in order; their headers are not looked at.
+    """List the safetensors files of a model directory, in order; their headers are not looked at.
 
     Raises:
         NotFoundError: there are none, or transformers would load other weights that lie there.
@@ -114,7 +114,7 @@ def _pytorch_name(directory: Path) -> str:
 
 
 def stored_tensors(directory: Path) -> dict[str, Stored]:
-    """The tensors of the safetensors model in `directory`, by name; headers are checked, no data is read.
+    """Read the tensors of the safetensors model in `directory`, by name; headers are checked, no data is read.
 
     A tensor that several of the files hold is the one in the file that the index names.
 
@@ -137,7 +137,7 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
 
 
 def read_headers(directory: Path) -> dict[str, TensorInfo]:
-    """The tensors of a model directory, by name.
+    """Read the headers of the tensors of a model directory, by name.
 
     Raises:
         NotFoundError, FormatError, UnsafeError: see `stored_tensors`.
@@ -146,7 +146,7 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
 
 
 def load_arrays(directory: Path) -> dict[str, mx.array]:
-    """The tensors of a model directory as arrays that have not been read yet.
+    """Load the tensors of a model directory as arrays that have not been read yet.
 
     Raises:
         NotFoundError, FormatError, UnsafeError: see `stored_tensors`.

@@ -28,7 +28,7 @@ def fingerprint(directory: Path) -> str:
 
 
 def adapter_fingerprint(directory: Path) -> str:
-    """The same for an mlx-lm adapter.
+    """Return the fingerprint of an mlx-lm adapter.
 
     Raises:
         OSError: a file cannot be read.

@@ -53,7 +53,7 @@ class Settled:
 def settle(
     config: Config, names: Mapping[str, Any], are_equal: Callable[[str, str], bool], directory: Path
 ) -> Settled:
-    """The config that the tensors want, for a normalised `config`.
+    """Return the config that the tensors want, for a normalised `config`.
 
     Args:
         names: the tensors of the checkpoint, by name.
@@ -159,7 +159,7 @@ def _embedding_name(config: Config, directory: Path) -> str | None:
 
 
 def settled_config(config: Config, names: Mapping[str, Any], directory: Path) -> Config:
-    """The config that the tensors in `directory` want; they are read only where it says tied and a head is there.
+    """Return the config that the tensors in `directory` want; they are read only where it says tied and a head is there.
 
     Args:
         names: of the tensors.
@@ -174,13 +174,13 @@ def settled_config(config: Config, names: Mapping[str, Any], directory: Path) ->
 def settle_arrays(
     config: Config, arrays: dict[str, mx.array], directory: Path
 ) -> tuple[Config, dict[str, mx.array]]:
-    """The same for arrays: the config to build a network from, and the tensors to give it."""
+    """Return the config to build a network from, and the arrays to give it."""
     found = settle(config, arrays, lambda one, other: are_equal(arrays[one], arrays[other]), directory)
     return found.config, applied(found, arrays)
 
 
 def applied(found: Settled, tensors: Mapping[str, T]) -> dict[str, T]:
-    """`tensors` without the one that is dropped, and with the one that another stands for."""
+    """Return `tensors` without the one that is dropped, and with the one that another stands for."""
     result = dict(tensors)
     if found.copied is not None:
         missing, stands_for_it = found.copied
@@ -191,7 +191,7 @@ def applied(found: Settled, tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def are_equal(one: mx.array, other: mx.array) -> bool:
-    """Whether two tables have the same values, compared some rows at a time."""
+    """Return whether two tables have the same values, compared some rows at a time."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     return all(

@@ -45,7 +45,7 @@ _FUSED = re.compile(r".+\.experts\.(?P<part>gate_up_proj|down_proj)")
 
 
 def arranged(config: Mapping[str, Any], tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
-    """`tensors`, with `shape`, as the architecture of a normalised config reads them.
+    """Arrange `tensors`, with `shape`, as the architecture of a normalised config reads them.
 
     Args:
         derive: makes a tensor of others by a function of arrays.
@@ -64,7 +64,7 @@ def arranged(config: Mapping[str, Any], tensors: Mapping[str, T], derive: Derive
 
 
 def arranged_arrays(config: Mapping[str, Any], arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
-    """The same for arrays."""
+    """Arrange arrays as the architecture of a normalised config reads them."""
     return arranged(config, arrays, lambda given, compute: compute(list(given)))
 
 

@@ -32,7 +32,7 @@ _FIXED: dict[str, Settings] = {
 
 
 def load_network(directory: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The network of a normalised config with the weights of `directory` as they are stored, not read yet.
+    """Load the network of a normalised config with the weights of `directory` as they are stored, not read yet.
 
     Returns:
         The network, and the config as its tensors want it (see `edgelm.zoo.weights.head`).
@@ -129,7 +129,7 @@ def _quantize(network: Any, weights: Mapping[str, mx.array], said: Settings) -> 
 
 
 def packed_as(path: str, module: Any, tensors: Mapping[str, Any]) -> Settings:
-    """How the tensors of a module are packed, told from their shapes: a config need not name every layer's width.
+    """Tell from their shapes how the tensors of a module are packed: a config need not name every layer's width.
 
     Args:
         module: not packed, for the width of its rows.

@@ -72,7 +72,7 @@ _IMPORTED_FORMATS = {
 
 
 def with_packing(config: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """`config` with the settings of a packing under `quantization_config`, wherever the checkpoint keeps them."""
+    """Return `config` with the settings of a packing under `quantization_config`, wherever the checkpoint keeps them."""
     if "quantization" in config or isinstance(config.get("quantization_config"), dict):
         return config
     text = config.get("text_config")
@@ -118,7 +118,7 @@ def check_packing(
 
 
 def check_announced_packing(config: Config, where: object) -> None:
-    """The same from the config alone, before weights are downloaded: only formats that are never read are refused.
+    """Refuse, from the config alone and before weights are downloaded, formats that are never read.
 
     Raises:
         UnsupportedError: in one line, by the format's name.

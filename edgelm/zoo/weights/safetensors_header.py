@@ -38,11 +38,12 @@ class TensorInfo:
 
     @property
     def size_bytes(self) -> int:
+        """Return the bytes that the tensor takes in its file."""
         return self.end - self.begin
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """The tensors of the safetensors file at `path`, by name.
+    """Read the tensors that the safetensors file at `path` announces, by name.
 
     Raises:
         FormatError: the file is truncated, or its header is not valid or does not match the file.
@@ -64,7 +65,7 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The strings that the file at `path` says of itself.
+    """Read the strings that the file at `path` says of itself.
 
     Raises:
         FormatError: its header is not valid.

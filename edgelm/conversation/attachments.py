@@ -29,21 +29,21 @@ _WORDS = 12
 
 def files_in(text: str) -> tuple[list[Attachment], list[str]]:
     """Read the files that `text` names with an @; the second list says what is wrong with those that cannot be read."""
-    found: dict[Path, Attachment] = {}
-    wrong: list[str] = []
+    files: dict[Path, Attachment] = {}
+    problems: list[str] = []
     at = 0
     while (mention := _MENTION.search(text, at)) is not None:
         at = mention.end(1)
         path = _meant(mention[1], mention[2])
         if path is None:
             if _LOOKS_LIKE_A_FILE.match(mention[1]) and text[: mention.start()][-1:] != "[":
-                wrong.append(f"there is no file {mention[1].rstrip(_AFTER_A_NAME)}")
-        elif path not in found:
+                problems.append(f"there is no file {mention[1].rstrip(_AFTER_A_NAME)}")
+        elif path not in files:
             try:
-                found[path] = _read(path)
+                files[path] = _read(path)
             except OptionError as error:
-                wrong.append(error.message)
-    return list(found.values()), list(dict.fromkeys(wrong))
+                problems.append(error.message)
+    return list(files.values()), list(dict.fromkeys(problems))
 
 
 def files_named(names: str) -> list[Attachment]:
@@ -61,9 +61,11 @@ def _meant(word: str, rest: str) -> Path | None:
     """The file that is there under the word, the word without what ends a sentence, or the word and some after it."""
     candidates = [word, word.rstrip(_AFTER_A_NAME)]
     if word[0] not in "\"'":
-        spaces = [found.start() for found in re.finditer(r"\s|$", rest)][: _WORDS + 1]
+        spaces = [space.start() for space in re.finditer(r"\s|$", rest)][: _WORDS + 1]
         longer = [word + rest[:end] for end in spaces if end]
-        candidates += [name for one in longer for name in (one, one.rstrip(_AFTER_A_NAME))]
+        candidates += [
+            name for longer_name in longer for name in (longer_name, longer_name.rstrip(_AFTER_A_NAME))
+        ]
     paths = [path_of(name) for name in candidates if name]
     return next((path for path in paths if exists(path) and _is_meant(path, word)), None)
 

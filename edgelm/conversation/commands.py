@@ -37,8 +37,8 @@ _COMMAND = re.compile(r"/[A-Za-z][A-Za-z_-]*(?=\s|$)")
 
 def parse(line: str) -> tuple[str, str] | None:
     """Split a line into a command and what follows it; None where it is text, as a path is, or begins with `//`."""
-    found = _COMMAND.match(line)
-    return (found[0], line[found.end() :].strip()) if found else None
+    command = _COMMAND.match(line)
+    return (command[0], line[command.end() :].strip()) if command else None
 
 
 def is_command(name: str) -> bool:

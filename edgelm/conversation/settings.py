@@ -71,13 +71,13 @@ class ChatSettings(Options):
     @classmethod
     def over(cls, base: Self, saved: Mapping[str, Any]) -> Self:
         """Return `base` with what a saved chat says; what it says wrongly is left out."""
-        made = base
+        settings = base
         for name, value in saved.items():
             try:
-                made = dataclasses.replace(made, **{name: value})
+                settings = dataclasses.replace(settings, **{name: value})
             except EdgeLMError:
                 continue
-        return made
+        return settings
 
     def value(self, name: str) -> Any:
         """Return the value of a setting; None where the model recommends it."""

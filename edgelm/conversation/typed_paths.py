@@ -22,16 +22,16 @@ def path_of(name: str) -> Path:
 
 def paths_of(names: str) -> list[Path]:
     """Return the files that are meant by `names`, one or several that are there; else what one name means."""
-    one = path_of(names)
+    whole = path_of(names)
     several = [_expanded(_without_scheme(word)) for word in _words(names)]
-    return several if not exists(one) and len(several) > 1 and all(map(exists, several)) else [one]
+    return several if not exists(whole) and len(several) > 1 and all(map(exists, several)) else [whole]
 
 
 def readings(name: str) -> list[Path]:
     """List what one name may mean, the likeliest first: as a shell reads it, and to the letter."""
     words = _words(name)
-    found = [_without_scheme(words[0])] if len(words) == 1 else []
-    return [_expanded(said) for said in dict.fromkeys([*found, _without_scheme(name)])]
+    as_shell = [_without_scheme(words[0])] if len(words) == 1 else []
+    return [_expanded(reading) for reading in dict.fromkeys([*as_shell, _without_scheme(name)])]
 
 
 def dropped_files(text: str) -> list[Path]:

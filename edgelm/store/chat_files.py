@@ -82,7 +82,7 @@ def _to_json(session: ChatHead, chats: Chats) -> str:
         if message.parent_id in kept:
             kept.add(message.id)
             messages.append(_as_json(message))
-    said = {
+    document = {
         "edgelm_chat": _VERSION,
         "title": session.title,
         "model": session.model,
@@ -91,7 +91,7 @@ def _to_json(session: ChatHead, chats: Chats) -> str:
         "shown": [message.id for message in chats.path(session.id)],
         "messages": messages,
     }
-    return json.dumps(said, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def _as_json(message: Message) -> dict[str, Any]:
@@ -130,21 +130,21 @@ def _day(seconds: float) -> str:
 
 def _from_json(text: str, file: Path, chats: Chats) -> ChatHead:
     try:
-        said = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(said, dict) or "messages" not in said:
+    if not isinstance(document, dict) or "messages" not in document:
         raise FormatError(f"{file} holds no chat, expected an object with messages of role and content")
-    turns = _read_turns(said["messages"], file)
-    kept = said.get("settings")
-    settings: dict[str, Any] = kept if isinstance(kept, dict) else {}
+    turns = _read_turns(document["messages"], file)
+    saved = document.get("settings")
+    settings: dict[str, Any] = saved if isinstance(saved, dict) else {}
     systems = [turn["content"] for turn in turns if turn["role"] in _SYSTEM]
     if systems:
         settings = {**settings, "system": systems[0]}
-    title = said.get("title") if isinstance(said.get("title"), str) else file.stem
-    model = said.get("model") if isinstance(said.get("model"), str) else None
+    title = document.get("title") if isinstance(document.get("title"), str) else file.stem
+    model = document.get("model") if isinstance(document.get("model"), str) else None
     session = chats.create(model=model, title=title or UNTITLED, settings=settings)
-    _add_turns(chats, session.id, [turn for turn in turns if turn["role"] not in _SYSTEM], said)
+    _add_turns(chats, session.id, [turn for turn in turns if turn["role"] not in _SYSTEM], document)
     return session
 
 
@@ -180,13 +180,13 @@ def _unread(message: Any) -> list[dict[str, Any]]:
     )
 
 
-def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said: dict[str, Any]) -> None:
+def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], document: dict[str, Any]) -> None:
     new: dict[Any, int] = {}
     last: int | None = None
     for turn in turns:
         parent = new.get(turn["parent"]) if "parent" in turn else last
         state = turn.get("state")
-        made = chats.add(
+        message = chats.add(
             session_id,
             parent,
             turn["role"],
@@ -201,9 +201,9 @@ def _add_turns(chats: Chats, session_id: int, turns: list[dict[str, Any]], said:
             attachments=[Attachment(str(f["name"]), str(f["text"])) for f in turn.get("attachments") or ()],
         )
         if turn.get("rating") in (1, -1):
-            chats.rate(made.id, turn["rating"])
-        last = new[turn.get("id")] = made.id
-    for shown in said.get("shown") or ():
+            chats.rate(message.id, turn["rating"])
+        last = new[turn.get("id")] = message.id
+    for shown in document.get("shown") or ():
         if shown in new:
             chats.show(new[shown])
 
@@ -217,10 +217,10 @@ def _from_markdown(text: str, file: Path, chats: Chats) -> ChatHead:
     settings = dict(turn for turn in turns if turn[0] == "system")
     session = chats.create(title=title[1] if title else file.stem, settings=settings)
     last: int | None = None
-    for role, said in turns:
+    for role, text_of_turn in turns:
         if role != "system":
             kind: Role = "user" if role == "user" else "assistant"
-            last = chats.add(session.id, last, kind, said).id
+            last = chats.add(session.id, last, kind, text_of_turn).id
     return session
 
 

@@ -76,11 +76,11 @@ class Chats(MessageTree):
         """Make an empty chat."""
         now = time.time()
         with self._database.transaction() as rows:
-            made = rows.execute(
+            inserted = rows.execute(
                 "INSERT INTO chat_sessions (title, model, settings, created, updated) VALUES (?, ?, ?, ?, ?)",
                 (title, model, _json(settings or {}), now, now),
             )
-        return self.session(_new_id(made))
+        return self.session(_new_id(inserted))
 
     def session(self, session_id: int) -> ChatHead:
         """Read one chat, deleted or not."""
@@ -93,12 +93,12 @@ class Chats(MessageTree):
         """List chats by date, newest first; with a `query`, those whose title or messages hold all its words."""
         where = "s.deleted IS NOT NULL" if deleted else "s.deleted IS NULL"
         if not query.strip():
-            found = self._database.rows(f"{_SESSIONS} WHERE {where} ORDER BY s.updated DESC LIMIT ?", limit)
-            return [_session(row) for row in found]
+            rows = self._database.rows(f"{_SESSIONS} WHERE {where} ORDER BY s.updated DESC LIMIT ?", limit)
+            return [_session(row) for row in rows]
         hits = self._hits(query)
         named = {row["id"] for row in self._titled(query)}
-        found = self._database.rows(f"{_SESSIONS} WHERE {where} ORDER BY s.updated DESC")
-        return [_session(row, hits.get(row["id"], "")) for row in found if row["id"] in named | hits.keys()][
+        rows = self._database.rows(f"{_SESSIONS} WHERE {where} ORDER BY s.updated DESC")
+        return [_session(row, hits.get(row["id"], "")) for row in rows if row["id"] in named | hits.keys()][
             :limit
         ]
 
@@ -133,10 +133,10 @@ class Chats(MessageTree):
 
     def draft_attachments(self, session_id: int) -> list[Attachment]:
         """Read what is attached and not sent."""
-        found = self._database.rows(
+        rows = self._database.rows(
             f"SELECT name, text FROM chat_attachments WHERE {_OF_DRAFT} ORDER BY id", session_id
         )
-        return [Attachment(row["name"], row["text"]) for row in found]
+        return [Attachment(row["name"], row["text"]) for row in rows]
 
     def set_draft_attachments(self, session_id: int, attachments: Sequence[Attachment]) -> None:
         """Keep what is attached and not sent, in the place of what was."""
@@ -166,12 +166,12 @@ class Chats(MessageTree):
         original = self.session(session_id)
         now = time.time()
         with self._database.transaction() as rows:
-            made = rows.execute(
+            inserted = rows.execute(
                 "INSERT INTO chat_sessions (title, folder_id, model, settings, created, updated)"
                 " SELECT ?, folder_id, model, settings, ?, ? FROM chat_sessions WHERE id = ?",
                 (f"{original.title} (copy)", now, now, session_id),
             )
-            copy = _new_id(made)
+            copy = _new_id(inserted)
             copy_messages(rows, session_id, copy)
         return self.session(copy)
 
@@ -179,13 +179,13 @@ class Chats(MessageTree):
         """Make a new chat of a message and all above it."""
         lineage = self.lineage(message_id)
         original = self.session(lineage[0].session_id)
-        made = self.create(
+        branch = self.create(
             model=original.model, title=f"{original.title} (branch)", settings=original.settings
         )
         last: int | None = None
         for message in lineage:
             last = self.add(
-                made.id,
+                branch.id,
                 last,
                 message.role,
                 message.content,
@@ -197,7 +197,7 @@ class Chats(MessageTree):
                 tool_calls=message.tool_calls,
                 made_under=message.made_under,
             ).id
-        return made
+        return branch
 
     def folders(self) -> list[str]:
         """List the names of folders, in order."""
@@ -221,16 +221,16 @@ class Chats(MessageTree):
     def queue(self, session_id: int, text: str, attachments: Iterable[Attachment] = ()) -> int:
         """Put a prompt behind those that wait; returns its id."""
         with self._database.transaction() as rows:
-            made = _new_id(
+            queued_id = _new_id(
                 rows.execute("INSERT INTO chat_queue (session_id, text) VALUES (?, ?)", (session_id, text))
             )
-            adopt_attachments(rows, session_id, attachments, queued_id=made)
-        return made
+            adopt_attachments(rows, session_id, attachments, queued_id=queued_id)
+        return queued_id
 
     def queued(self, session_id: int) -> list[Queued]:
         """List the prompts that wait, first the next."""
-        found = self._database.rows("SELECT * FROM chat_queue WHERE session_id = ? ORDER BY id", session_id)
-        return [Queued(row["id"], row["text"], self._attachments("queued_id", row["id"])) for row in found]
+        rows = self._database.rows("SELECT * FROM chat_queue WHERE session_id = ? ORDER BY id", session_id)
+        return [Queued(row["id"], row["text"], self._attachments("queued_id", row["id"])) for row in rows]
 
     def unqueue(self, queued_id: int) -> bool:
         """Take a prompt out, to send or to drop it; False if another process was faster."""
@@ -243,21 +243,21 @@ class Chats(MessageTree):
         if not words:
             return {}
         if any(ord(letter) > 0x2E7F for letter in query):  # scripts without spaces: words are not tokens
-            found = self._database.rows(
+            rows = self._database.rows(
                 "SELECT session_id, substr(content, max(1, instr(content, ?) - 20), 60) AS snippet"
                 " FROM chat_messages WHERE deleted IS NULL AND content LIKE '%' || ? || '%' LIMIT 500",
                 query.strip(),
                 query.strip(),
             )
         else:
-            found = self._database.rows(
+            rows = self._database.rows(
                 "SELECT m.session_id, snippet(chat_search, 0, char(2), char(3), '…', 10) AS snippet"
                 " FROM chat_search JOIN chat_messages AS m ON m.id = chat_search.rowid"
                 " WHERE chat_search MATCH ? AND m.deleted IS NULL ORDER BY rank LIMIT 500",
                 " ".join(f'"{word}"*' for word in words),
             )
         hits: dict[int, str] = {}
-        for row in found:
+        for row in rows:
             hits.setdefault(row["session_id"], " ".join(row["snippet"].split()))
         return hits
 

@@ -52,7 +52,7 @@ class MessageTree:
         now = time.time()
         content = unix_newlines(content) if role == "user" else content
         with self._database.transaction() as rows:
-            made = rows.execute(
+            new_id = rows.execute(
                 "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
                 " edited_from, thinking, tool_calls, created, made_under)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -62,10 +62,10 @@ class MessageTree:
                     _under(rows, session_id, made_under) if role == "assistant" else None,
                 ),
             ).lastrowid  # fmt: skip
-            adopt_attachments(rows, session_id, attachments, message_id=made)
-            _show(rows, session_id, parent_id, made)
+            adopt_attachments(rows, session_id, attachments, message_id=new_id)
+            _show(rows, session_id, parent_id, new_id)
             rows.execute("UPDATE chat_sessions SET updated = ? WHERE id = ?", (now, session_id))
-        return self.message(made or 0)
+        return self.message(new_id or 0)
 
     def message(self, message_id: int) -> Message:
         """Read one message.
@@ -81,11 +81,11 @@ class MessageTree:
     def path(self, session_id: int) -> list[Message]:
         """Read what is shown of a chat: from the first message down, at each the child that was looked at last."""
         self._end_orphans(session_id)
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT * FROM chat_messages WHERE session_id = ? AND deleted IS NULL ORDER BY id", session_id
         )
         children: dict[int | None, list[sqlite3.Row]] = {}
-        for row in found:
+        for row in rows:
             children.setdefault(row["parent_id"], []).append(row)
         root = self._database.row("SELECT active_child FROM chat_sessions WHERE id = ?", session_id)
         wanted, path = root["active_child"] if root else None, []
@@ -108,12 +108,12 @@ class MessageTree:
     def siblings(self, message_id: int) -> list[int]:
         """List the ids of a message and its alternatives, oldest first."""
         message = self.message(message_id)
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT id FROM chat_messages WHERE session_id = ? AND parent_id IS ? AND deleted IS NULL ORDER BY id",
             message.session_id,
             message.parent_id,
         )
-        return [row["id"] for row in found]
+        return [row["id"] for row in rows]
 
     def answers(
         self, prompt_id: int, *, model: str | None, adapter: str | None, under: Mapping[str, Any]
@@ -122,7 +122,7 @@ class MessageTree:
 
         What an older answer does not say it was made under does not count against it.
         """
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT made_under FROM chat_messages WHERE parent_id = ? AND role = 'assistant' AND edited_from IS NULL"
             " AND state IN ('complete', 'length') AND model IS ? AND adapter IS ?",
             prompt_id,
@@ -130,18 +130,21 @@ class MessageTree:
             adapter,
         )
         wanted = json.loads(json.dumps(under))
-        made = [json.loads(row["made_under"] or "{}") for row in found]
-        return sum(all(one.get(key, value) == value for key, value in wanted.items()) for one in made)
+        conditions = [json.loads(row["made_under"] or "{}") for row in rows]
+        return sum(
+            all(condition.get(key, value) == value for key, value in wanted.items())
+            for condition in conditions
+        )
 
     def sibling_places(self, session_id: int) -> dict[int, tuple[int, int]]:
         """Map messages that have alternatives to their place among them and the number of them: `(2, 3)`."""
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT id, row_number() OVER (PARTITION BY parent_id ORDER BY id) AS place,"
             " count(*) OVER (PARTITION BY parent_id) AS n"
             " FROM chat_messages WHERE session_id = ? AND deleted IS NULL",
             session_id,
         )
-        return {row["id"]: (row["place"], row["n"]) for row in found if row["n"] > 1}
+        return {row["id"]: (row["place"], row["n"]) for row in rows if row["n"] > 1}
 
     def show(self, message_id: int) -> None:
         """Make a message the one that is shown among its alternatives."""
@@ -218,10 +221,10 @@ class MessageTree:
 
     def _end_orphans(self, session_id: int) -> None:
         """Answers whose writer has died were stopped by that."""
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT id, writer FROM chat_messages WHERE session_id = ? AND state = 'writing'", session_id
         )
-        for row in found:
+        for row in rows:
             if row["writer"] is None or not is_marked_alive(row["writer"]):
                 self.finish(row["id"], "stopped")
 
@@ -238,11 +241,11 @@ class MessageTree:
         return _message(row, self._attachments("message_id", row["id"]))
 
     def _attachments(self, owner: str, owner_id: int) -> tuple[Attachment, ...]:
-        found = self._database.rows(
+        rows = self._database.rows(
             f"SELECT name, text FROM chat_attachments WHERE {owner} = ? ORDER BY id",
             owner_id,
         )
-        return tuple(Attachment(row["name"], row["text"]) for row in found)
+        return tuple(Attachment(row["name"], row["text"]) for row in rows)
 
 
 def adopt_attachments(
@@ -263,14 +266,16 @@ def adopt_attachments(
 def copy_messages(rows: sqlite3.Connection, source: int, target: int) -> None:
     """Copy all messages and their attachments from one session to another."""
     new: dict[int | None, int | None] = {None: None}
-    found = rows.execute("SELECT * FROM chat_messages WHERE session_id = ? ORDER BY id", (source,)).fetchall()
-    for row in found:  # a parent is older than its children
+    copied = rows.execute(
+        "SELECT * FROM chat_messages WHERE session_id = ? ORDER BY id", (source,)
+    ).fetchall()
+    for row in copied:  # a parent is older than its children
         new[row["id"]] = rows.execute(
             f"INSERT INTO chat_messages (session_id, parent_id, edited_from, {_COPIED})"
             f" SELECT ?, ?, ?, {_COPIED} FROM chat_messages WHERE id = ?",
             (target, new[row["parent_id"]], new.get(row["edited_from"]), row["id"]),
         ).lastrowid
-    for row in found:
+    for row in copied:
         rows.execute(
             "UPDATE chat_messages SET active_child = ?, state = iif(state = 'writing', 'stopped', state) WHERE id = ?",
             (new.get(row["active_child"]), new[row["id"]]),
@@ -314,11 +319,11 @@ def _message(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> Message:
     )
 
 
-def _under(rows: sqlite3.Connection, session_id: int, said: Mapping[str, Any] | None) -> str:
+def _under(rows: sqlite3.Connection, session_id: int, given: Mapping[str, Any] | None) -> str:
     """What an answer is made under: what is said, over the chat's present settings."""
     row = rows.execute("SELECT settings FROM chat_sessions WHERE id = ?", (session_id,)).fetchone()
     settings = json.loads(row["settings"]) if row else {}
-    known = {"system": settings.get("system") or "", "thinking": settings.get("thinking"), **(said or {})}
+    known = {"system": settings.get("system") or "", "thinking": settings.get("thinking"), **(given or {})}
     return _json({name: value for name, value in known.items() if value is not None})
 
 

@@ -17,14 +17,14 @@ def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
     `left_out`.
     """
     path = list(lineage)
-    gone = left_out(path)
-    said: list[dict[str, Any]] = []
+    untold = left_out(path)
+    told: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
     for message in path:
-        if message.id in gone or _is_empty(message):
+        if message.id in untold or _is_empty(message):
             continue
-        if message.role == "user" and said and said[-1]["role"] == "user":
-            said[-1] = {"role": "user", "content": joined(said[-1]["content"], message.prompt_text())}
+        if message.role == "user" and told and told[-1]["role"] == "user":
+            told[-1] = {"role": "user", "content": joined(told[-1]["content"], message.prompt_text())}
             continue
         turn: dict[str, Any] = {"role": message.role, "content": message.prompt_text()}
         if message.thinking:
@@ -34,8 +34,8 @@ def turns(lineage: Iterable[Message]) -> list[dict[str, Any]]:
             turn |= {"tool_calls": list(waiting)} if waiting else {}
         if message.role == "tool" and waiting:
             turn |= _result_of(waiting.pop(0))
-        said.append(turn)
-    return said
+        told.append(turn)
+    return told
 
 
 def _named_calls(answer: Message) -> list[dict[str, Any]]:

@@ -83,10 +83,10 @@ class ChatSession:
         """Say something after what was said last, with settings over those of the command line."""
         passed_over = {"greedy"} if "temperature" in settings else set()
         both = {**self._settings, **settings}
-        said = {name: value for name, value in both.items() if name not in passed_over}
+        settings = {name: value for name, value in both.items() if name not in passed_over}
         if self.tools:
-            return self.chat.tool_events(text, approve=self._approve, **said)
-        return self.chat.events(text, **said)
+            return self.chat.tool_events(text, approve=self._approve, **settings)
+        return self.chat.events(text, **settings)
 
     def go_to(self, messages: Messages) -> None:
         """Let the conversation stand after other turns; one that stands there already keeps what it has computed."""

@@ -35,10 +35,10 @@ def pick(loop: ChatLoop, words: str, role: Role | None = None) -> Message:
             raise OptionError(
                 f"there is no message {words}, expected 1 to {len(path)}", hint="/messages lists them"
             )
-        found = path[int(words) - 1]
-        if found not in fitting:
-            raise OptionError(f"message {words} is of the {found.role}, expected one of the {role}")
-        return found
+        chosen = path[int(words) - 1]
+        if chosen not in fitting:
+            raise OptionError(f"message {words} is of the {chosen.role}, expected one of the {role}")
+        return chosen
     if words:
         raise OptionError(f"{words!r} is no number of a message", hint="/messages lists them")
     if not fitting:
@@ -55,10 +55,10 @@ def _split(rest: str) -> tuple[str, str]:
 def _list(loop: ChatLoop, _: str) -> None:
     path = loop.recorder.conversation.path
     places = loop.recorder.chats.sibling_places(path[0].session_id) if path else {}
-    gone = left_out(path)
+    untold = left_out(path)
     for number, message in enumerate(path, 1):
-        said = describe(message, places.get(message.id), is_left_out=message.id in gone)
-        say(f"{number:4}  {said}")
+        line = describe(message, places.get(message.id), is_left_out=message.id in untold)
+        say(f"{number:4}  {line}")
     if not path:
         say("there is no message yet")
 
@@ -76,8 +76,8 @@ def describe(message: Message, place: tuple[int, int] | None, *, is_left_out: bo
         f"{len(message.attachments)} attached" if message.attachments else "",
         "not told to the model: its answer failed" if is_left_out else "",
     ]
-    said = ", ".join(fact for fact in facts if fact)
-    return " ".join(part for part in (f"{who}:", text, f"({said})" if said else "") if part)
+    in_brackets = ", ".join(fact for fact in facts if fact)
+    return " ".join(part for part in (f"{who}:", text, f"({in_brackets})" if in_brackets else "") if part)
 
 
 def _read(loop: ChatLoop, rest: str) -> None:

@@ -40,8 +40,8 @@ def save(file: Path, messages: Messages, *, model: str) -> None:
 
 
 def _to_json(messages: Messages, model: str, created: str) -> str:
-    said = {"model": model, "created": created, "messages": [dict(message) for message in messages]}
-    return json.dumps(said, ensure_ascii=False, indent=2) + "\n"
+    document = {"model": model, "created": created, "messages": [dict(message) for message in messages]}
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def _to_markdown(messages: Messages, model: str, created: str) -> str:

@@ -82,8 +82,8 @@ def _list(chats: Chats, arguments: argparse.Namespace) -> None:
 
 
 def _search(chats: Chats, arguments: argparse.Namespace) -> None:
-    found = chats.sessions(" ".join(arguments.words), limit=_first(arguments))
-    _print(found, arguments, "nothing found")
+    sessions = chats.sessions(" ".join(arguments.words), limit=_first(arguments))
+    _print(sessions, arguments, "nothing found")
 
 
 def _first(arguments: argparse.Namespace) -> int:
@@ -92,21 +92,21 @@ def _first(arguments: argparse.Namespace) -> int:
     return int(arguments.first)
 
 
-def _print(found: Sequence[ChatHead], arguments: argparse.Namespace, nothing: str) -> None:
+def _print(sessions: Sequence[ChatHead], arguments: argparse.Namespace, nothing: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
     if arguments.json:
-        print_json([_session_json(session) for session in found])
+        print_json([_session_json(session) for session in sessions])
         return
-    if not found:
+    if not sessions:
         say(nothing)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("id", justify="right")
     for name in ("title", "model", "changed"):
         table.add_column(name, overflow="fold")
-    for session in found:
+    for session in sessions:
         cells = (str(session.id), session.title, Path(session.model or "").name, _date(session.updated))
         table.add_row(*map(Text, cells))
     console().print(table)
@@ -135,23 +135,23 @@ def _export(chats: Chats, arguments: argparse.Namespace) -> None:
 
 
 def _remove(chats: Chats, arguments: argparse.Namespace) -> None:
-    found = [_find(chats, text) for text in dict.fromkeys(arguments.ids)]
-    shown = ", ".join(f"{session.id} ({session.title})" for session in found)
+    sessions = [_find(chats, text) for text in dict.fromkeys(arguments.ids)]
+    shown = ", ".join(f"{session.id} ({session.title})" for session in sessions)
     if not confirmed(f"Remove {shown}?", yes=arguments.yes):
         say("nothing was removed")
         return
-    for session in found:
+    for session in sessions:
         chats.delete(session.id)
-    numbers = [session.id for session in found]
+    numbers = [session.id for session in sessions]
     print_json({"removed": numbers}) if arguments.json else print(f"removed {shown}")
     say(f"edgelm chats restore {' '.join(map(str, numbers))} brings it back, for 30 days")
 
 
 def _restore(chats: Chats, arguments: argparse.Namespace) -> None:
-    found = [_find(chats, text) for text in dict.fromkeys(arguments.ids)]
-    for session in found:
+    sessions = [_find(chats, text) for text in dict.fromkeys(arguments.ids)]
+    for session in sessions:
         chats.restore(session.id)
-    numbers = [session.id for session in found]
+    numbers = [session.id for session in sessions]
     print_json({"restored": numbers}) if arguments.json else print(f"restored {', '.join(map(str, numbers))}")
 
 
@@ -171,5 +171,10 @@ def _session_json(session: ChatHead) -> dict[str, Any]:
 
 
 def _message_json(message: Message) -> dict[str, Any]:
-    said = {"role": message.role, "content": message.content, "model": message.model, "state": message.state}
-    return {**said, **({"thinking": message.thinking} if message.thinking else {})}
+    fields = {
+        "role": message.role,
+        "content": message.content,
+        "model": message.model,
+        "state": message.state,
+    }
+    return {**fields, **({"thinking": message.thinking} if message.thinking else {})}

@@ -51,24 +51,24 @@ def run(arguments: argparse.Namespace) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     from edgelm.conversation.personas import persona_names, read_persona
 
-    found = {name: read_persona(name) for name in persona_names()}
+    personas = {name: read_persona(name) for name in persona_names()}
     if arguments.json:
-        print_json([{"name": name, **said} for name, said in found.items()])
+        print_json([{"name": name, **settings} for name, settings in personas.items()])
         return
-    for name in found:
+    for name in personas:
         print(name)
-    if not found:
+    if not personas:
         say("no persona yet: edgelm personas save NAME --system TEXT makes one")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     from edgelm.conversation.personas import read_persona
 
-    said = {"name": arguments.name, **read_persona(arguments.name)}
+    facts = {"name": arguments.name, **read_persona(arguments.name)}
     if arguments.json:
-        print_json(said)
+        print_json(facts)
         return
-    for line in fact_lines(said):
+    for line in fact_lines(facts):
         print(line)
 
 
@@ -79,10 +79,10 @@ def _save(arguments: argparse.Namespace) -> None:
     settings = said_settings(arguments)
     GenerationOptions().changed(**settings)
     system = None if arguments.system is None else text_or_file(arguments.system, "--system")
-    said = {**({"system": system} if system is not None else {}), **settings}
-    if not said:
+    persona = {**({"system": system} if system is not None else {}), **settings}
+    if not persona:
         raise OptionError("nothing to save: no --system and no sampling")
-    write_persona(arguments.name, said, force=arguments.force)
+    write_persona(arguments.name, persona, force=arguments.force)
     say(f"edgelm chat --persona {shlex.quote(arguments.name)}")
 
 

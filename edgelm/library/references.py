@@ -20,7 +20,7 @@ from edgelm.json_files import read_json
 from edgelm.library.identity import identity_of
 from edgelm.library.manifest import FILE_NAME, Manifest
 from edgelm.library.names import directories, named_in, near_name, place
-from edgelm.store import chat_schema, runs
+from edgelm.store import chat_schema
 from edgelm.store.database import Database, Schema
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -181,20 +181,9 @@ def _told_lines(lines: list[str], tell: Callable[[Any], Any]) -> Iterator[str]:
 
 
 def _tell_store(old_path: str, new_path: str, old: str, new: str) -> None:
-    """Runs and chats. Chats name a model by its name, and an adapter by its path."""
+    """Put the new name into chats, which name a model by its name, and an adapter by its path."""
     tell = _renaming(old_path, new_path, old, new)
     is_model = Path(new_path).parent == paths.models()
-    with _database(runs.SCHEMA) as database:
-        known = runs.Runs(database)
-        for run in known.all():
-            told = tell(run.config)
-            changes: dict[str, Any] = {"config": json.dumps(told)} if told != run.config else {}
-            if is_model and told != run.config and run.model == old:
-                changes["model"] = new
-            if run.adapter == old_path:
-                changes["adapter"] = new_path
-            if changes:
-                known.update(run.name, **changes)
     with _database(chat_schema.SCHEMA) as database, database.transaction() as rows:
         if is_model:
             rows.execute("UPDATE chat_sessions SET model = ? WHERE model = ?", (new, old))

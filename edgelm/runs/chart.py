@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgelm.charts import chart
-from edgelm.runs.events import Stepped, Validated
-from edgelm.runs.folder import RunFolder
+from edgelm.runs.log import RunLog
 
 
-def plot_losses(folder: RunFolder, target: Path) -> None:
-    """Draw training and validation loss over steps; of steps computed again after a kill, the last counts.
+def plot_losses(run: Path, target: Path) -> None:
+    """Draw training and validation loss over the steps of the run in the directory `run`.
 
     Raises:
         OptionError: `target` is neither .svg nor .png.
         OutputError: it cannot be written.
     """
-    steps = {event.step: event for event in folder.events() if isinstance(event, Stepped)}
-    measured = {event.step: event.loss for event in folder.events() if isinstance(event, Validated)}
-    done = sorted(steps)
-    with chart(target, title=f"Loss of {folder.name}", x="step", y="nats per token") as axes:
-        axes.plot(done, [steps[step].loss for step in done], color="#bbbbbb", linewidth=0.8, label="training")
-        axes.plot(done, [steps[step].smoothed for step in done], color="#1f6feb", label="smoothed")
-        if measured:
-            points = sorted(measured.items())
-            axes.plot(
-                *zip(*points, strict=True), color="#d1242f", marker="o", markersize=3, label="validation"
-            )
+    log = RunLog(run)
+    log.read_on()
+    looks: dict[str, dict[str, Any]] = {
+        "loss": {"color": "#bbbbbb", "linewidth": 0.8, "label": "training"},
+        "smoothed": {"color": "#1f6feb", "label": "smoothed"},
+        "validation": {"color": "#d1242f", "marker": "o", "markersize": 3, "label": "validation"},
+    }
+    with chart(target, title=f"Loss of {log.name}", x="step", y="nats per token") as axes:
+        for curve, look in looks.items():
+            points = log.curves[curve]
+            if points or curve != "validation":
+                axes.plot([step for step, _ in points], [value for _, value in points], **look)

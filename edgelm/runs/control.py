@@ -18,7 +18,7 @@ from edgelm.atomic import atomic_write
 from edgelm.errors import OptionError
 
 Order = Literal["pause", "resume", "checkpoint", "stop"]
-FILE_NAME = "control"
+CONTROL_FILE = "control"
 
 
 class RunControl:
@@ -108,4 +108,4 @@ def send(run: Path, order: str) -> None:
     """
     if order not in get_args(Order):
         raise OptionError(f"the order is {order!r}, expected {', '.join(get_args(Order))}")
-    atomic_write(run / FILE_NAME, order)
+    atomic_write(run / CONTROL_FILE, order)

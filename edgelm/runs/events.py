@@ -132,16 +132,24 @@ class RunEnded:
     memory_bytes: int
 
 
-TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | RunEnded
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The run broke off before its end; the log alone says so. It can be resumed from its last checkpoint."""
+
+    error: str | None
+    """What went wrong; None where its user ended it at once."""
+
+
+TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | Aborted | RunEnded
 
 _NAMES = {
     Started: "started", Stepped: "stepped", Validated: "validated", Checkpointed: "checkpointed",
-    Paused: "paused", Unpaused: "unpaused", RunEnded: "ended",
+    Paused: "paused", Unpaused: "unpaused", Aborted: "aborted", RunEnded: "ended",
 }  # fmt: skip
 
 
 def to_json(event: TuneEvent) -> str:
-    """One line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
+    """Write one line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
     said = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
     if not said.get("metrics"):
         said.pop("metrics", None)
@@ -149,7 +157,7 @@ def to_json(event: TuneEvent) -> str:
 
 
 def from_json(line: str) -> TuneEvent:
-    """The inverse, for the process that reads them.
+    """Read an event back from its line.
 
     Raises:
         ValueError: the line is no event.

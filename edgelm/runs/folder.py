@@ -12,11 +12,12 @@ loss.svg        drawn at the end
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,38 @@ from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import NotFoundError, OutputError
 from edgelm.json_files import read_json
 from edgelm.machine.lock import ProcessLock, holder
+from edgelm.runs.control import CONTROL_FILE
 from edgelm.runs.events import TuneEvent, from_json, to_json
 from edgelm.units import count
+
+CONFIG_FILE = "config.json"
+EVENTS_FILE = "events.jsonl"
+LOCK_FILE = "pid"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's directory."""
+    """The directory of one run."""
 
     path: Path
 
     @property
     def name(self) -> str:
+        """The name of the run."""
         return self.path.name
 
     @property
     def checkpoints(self) -> Path:
+        """The directory of its checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def control(self) -> Path:
-        return self.path / "control"
+        """The file in which orders are left for it."""
+        return self.path / CONTROL_FILE
 
     def adapter_at(self, step: int) -> Path:
-        """Where the adapter of a step is kept, if it was the best or the last."""
+        """Return where the adapter of a step is kept, if it was the best or the last."""
         return self.path / "adapters" / f"step-{step:08d}"
 
     def prune_adapters(self, needed: set[int | None]) -> None:
@@ -65,9 +74,9 @@ class RunFolder:
         Raises:
             NotFoundError, FormatError: there is no such run, or it is broken.
         """
-        if not (self.path / "config.json").exists():
+        if not (self.path / CONFIG_FILE).exists():
             raise NotFoundError(f"{self.path} is no run", hint="edgelm runs lists them")
-        return dict(read_json(self.path / "config.json"))
+        return dict(read_json(self.path / CONFIG_FILE))
 
     def append(self, event: TuneEvent) -> None:
         """Add an event to the log.
@@ -75,12 +84,16 @@ class RunFolder:
         Raises:
             OutputError: the disk refuses.
         """
-        with disk_errors(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(to_json(event) + "\n")
+        with disk_errors(self.path), (self.path / EVENTS_FILE).open("a+b") as file:
+            line = to_json(event).encode() + b"\n"
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line  # a full disk cut the last line
+            file.write(line)
 
     def events(self) -> Iterator[TuneEvent]:
-        """Everything reported so far; a line that a kill cut short is left out."""
-        log = self.path / "events.jsonl"
+        """Read everything reported so far; a line that a kill cut short is left out."""
+        log = self.path / EVENTS_FILE
         if not log.exists():
             return
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -106,13 +119,13 @@ class RunFolder:
         _held[self._lock_file] = lock
 
     def unlock(self) -> None:
-        """This process trains it no more."""
+        """Note that this process trains it no more."""
         lock = _held.pop(self._lock_file, None)
         if lock is not None:
             lock.release()
 
     def owner(self) -> int | None:
-        """The living process that trains it, None if there is none."""
+        """Return the number of the living process that trains it, None if there is none."""
         return holder(self._lock_file)
 
     @property
@@ -120,63 +133,66 @@ class RunFolder:
         return self.path / LOCK_FILE
 
 
-LOCK_FILE = "pid"
-"""Locked by the process that trains; holds its number."""
 _held: dict[Path, ProcessLock] = {}
 
 
 def create_run(model: str, method: str, config: dict[str, Any], name: str | None = None) -> RunFolder:
-    """A new directory under `paths.runs()`, named after the time, the model and the method unless it has a name.
+    """Make a directory under `paths.runs()`, named after the time, the model and the method unless it has a name.
 
     Raises:
         OutputError: there is one of that name, or the disk refuses.
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    created = datetime.now(UTC)
+    stamp = created.astimezone().strftime("%Y%m%d-%H%M%S")
     chosen = name or _free(f"{stamp}-{re.sub(r'[^a-z0-9.]+', '-', model.lower()).strip('-')}-{method}")
     target = paths.runs() / chosen
     with atomic_directory(target) as directory, disk_errors(directory):
-        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        made = {**config, "created": created.isoformat()}
+        (directory / CONFIG_FILE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
         (directory / "checkpoints").mkdir()
     return RunFolder(target)
 
 
 def find_run(text: str | None) -> RunFolder:
-    """The run that `text` names (its name, or a unique beginning or end of it), or the newest.
+    """Find the run that `text` names (its name, or a part that only it has), or the newest.
 
     Raises:
         NotFoundError: none, or several.
     """
-    names = sorted(path.name for path in paths.runs().glob("*/config.json") for path in [path.parent])
+    folder = paths.runs()
+    names = sorted(file.parent.name for file in folder.glob(f"*/{CONFIG_FILE}") if file.parent.name[0] != ".")
     if not names:
+        none = "" if text is None else f"no run is named {text!r}: "
         raise NotFoundError(
-            f"there are no runs in {paths.runs()}", hint="edgelm tune MODEL --data FILE begins one"
+            f"{none}there are no runs in {folder}", hint="edgelm tune MODEL --data FILE begins one"
         )
     if text is None:
-        return RunFolder(paths.runs() / max(names, key=lambda name: (paths.runs() / name).stat().st_mtime))
-    found = [name for name in names if name == text] or [name for name in names if text in name]
-    if len(found) != 1:
-        what = "no run" if not found else f"{count(len(found), 'run')}"
+        return RunFolder(folder / max(names, key=lambda name: (folder / name).stat().st_mtime))
+    matching = [name for name in names if name == text] or [name for name in names if text in name]
+    if len(matching) != 1:
+        what = f"{count(len(matching), 'run')} are" if matching else "no run is"
         raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
-    return RunFolder(paths.runs() / found[0])
+    return RunFolder(folder / matching[0])
 
 
 def delete_run(folder: RunFolder) -> int:
-    """Remove a run and everything in it; returns the bytes it took.
+    """Remove a run and everything in it, and return the bytes it took.
 
     Raises:
-        OutputError: it is being trained.
+        OutputError: it is being trained, or the disk refuses.
     """
     folder.lock()
     try:
         size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
-        shutil.rmtree(folder.path)
+        with disk_errors(folder.path):
+            shutil.rmtree(folder.path)
     finally:
         folder.unlock()
     return size
 
 
 def remove_directory(directory: Path) -> None:
-    """Whole, if it is there."""
+    """Remove a directory with everything in it, if it is there."""
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -16,11 +16,11 @@ from textual.color import Color
 from textual.widgets import DataTable
 
 from edgelm.errors import EngineError
+from edgelm.runs.event_lines import read_event
+from edgelm.runs.log import RunLog
 from edgelm_tui.screens.library.entries import read_entries
 from edgelm_tui.screens.library.screen import LibraryScreen, place_of
-from edgelm_tui.screens.tune.events import read_event
 from edgelm_tui.screens.tune.panel import describe
-from edgelm_tui.screens.tune.runs import RunLog
 from edgelm_tui.settings import read_settings, settings_file
 from edgelm_tui.shell.text.no_controls import NoControls
 

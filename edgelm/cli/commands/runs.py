@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgelm.cli.parsing.actions import add_action, add_force, add_json, check_file
 from edgelm.cli.parsing.confirm import add_yes, confirmed
@@ -16,7 +15,8 @@ from edgelm.errors import NotFoundError, OptionError
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
-    from edgelm.store.runs import Run, Runs
+    from edgelm.runs.log import RunLog
+    from edgelm.runs.status import RunSummary
 
 EXAMPLES = (
     "edgelm runs",
@@ -74,31 +74,20 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.action(arguments)
 
 
-def _open() -> Any:
-    from edgelm import paths
-    from edgelm.store.database import Database
-    from edgelm.store.runs import SCHEMA
+def _read(text: str, *, curves: bool = True) -> RunLog:
+    """Find the run that `text` names, and read its log."""
+    from edgelm.runs.folder import find_run
+    from edgelm.runs.log import RunLog
 
-    return closing(Database(paths.database(), SCHEMA))
-
-
-def _found(runs: Runs, text: str) -> Run:
-    every = runs.all()
-    found = [run for run in every if run.name == text] or [run for run in every if text in run.name]
-    if len(found) != 1:
-        what = f"{count(len(found), 'run')} are" if found else "no run is"
-        raise NotFoundError(f"{what} named {text!r}", hint="edgelm runs lists them")
-    return found[0]
+    log = RunLog.open(find_run(text).path)
+    log.read_on(curves=curves)
+    return log
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from edgelm import paths
-    from edgelm.store.runs import Runs
+    from edgelm.runs.shelf import RunShelf
 
-    every: list[Run] = []
-    if paths.database().exists():  # looking writes nothing, and a home that takes no files is an empty one
-        with _open() as database:
-            every = [_current(run) for run in Runs(database).all()]
+    every = [log.summary() for log in RunShelf().look(curves=False)]
     if arguments.json:
         print_json(every)
     elif every:
@@ -107,18 +96,7 @@ def _list(arguments: argparse.Namespace) -> None:
         say("nothing was trained yet: edgelm tune MODEL --data FILE")
 
 
-def _current(run: Run) -> Run:
-    """A run whose process died says that it is running; it is not."""
-    import dataclasses
-
-    from edgelm.runs.folder import RunFolder
-
-    if run.status == "running" and RunFolder(Path(run.directory)).owner() is None:
-        return dataclasses.replace(run, status="interrupted")
-    return run
-
-
-def _print_table(every: list[Run]) -> None:
+def _print_table(every: list[RunSummary]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -148,28 +126,25 @@ def _nats(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _change(run: Run) -> str:
+def _change(run: RunSummary) -> str:
     return f"{_nats(run.first_loss)} → {_nats(run.best_loss)}" if run.best_loss is not None else ""
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from edgelm.store.runs import Runs
-
-    with _open() as database:
-        runs = Runs(database)
-        found = [_current(_found(runs, text)) for text in dict.fromkeys(arguments.runs)]
-        curves = {run.name: runs.curve(run.name, "validation") for run in found}
+    logs = [_read(text, curves=False) for text in dict.fromkeys(arguments.runs)]
+    runs = [log.summary() for log in logs]
     if arguments.json:
-        print_json([{"run": run, "validation": curves[run.name]} for run in found])
-    elif len(found) == 1:
-        for line in _lines(found[0], curves[found[0].name]):
+        validations = [log.curves["validation"] for log in logs]
+        print_json([{"run": run, "validation": v} for run, v in zip(runs, validations, strict=True)])
+    elif len(runs) == 1:
+        for line in _lines(runs[0], logs[0].curves["validation"]):
             print(line)
     else:
-        _print_table(found)
-        _print_differences(found)
+        _print_table(runs)
+        _print_differences(runs)
 
 
-def _lines(run: Run, validations: list[tuple[int, float]]) -> Iterator[str]:
+def _lines(run: RunSummary, validations: list[tuple[int, float]]) -> Iterator[str]:
     facts = {
         "name": run.name, "status": run.status, "created": run.created,
         "model": f"{run.model} ({run.base_sha256[:12]})", "data": f"{run.data} ({run.data_sha256[:12]})",
@@ -180,15 +155,15 @@ def _lines(run: Run, validations: list[tuple[int, float]]) -> Iterator[str]:
     yield from labelled(
         [*known, *(("validation", f"{loss:.4f} after step {step}") for step, loss in validations)]
     )
-    yield from fact_lines({"settings": run.config["settings"]})
+    yield from fact_lines({"settings": run.config.get("settings", {})})
 
 
-def _print_differences(found: list[Run]) -> None:
+def _print_differences(found: list[RunSummary]) -> None:
     """Settings that are not the same in all."""
     from rich.table import Table
     from rich.text import Text
 
-    settings = {run.name: {**run.config["settings"], "data": run.data_sha256[:12]} for run in found}
+    settings = {run.name: {**run.config.get("settings", {}), "data": run.data_sha256[:12]} for run in found}
     names = [
         key
         for key in next(iter(settings.values()))
@@ -201,19 +176,13 @@ def _print_differences(found: list[Run]) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    from edgelm.store.runs import Runs
-
     if arguments.output is not None:
         from edgelm.charts import check_format
 
         check_format(arguments.output)
         check_file(arguments.output, arguments)
-    with _open() as database:
-        runs = Runs(database)
-        curves = {
-            run.name: runs.curve(run.name, arguments.curve)
-            for run in (_found(runs, t) for t in arguments.runs)
-        }
+    logs = [_read(text) for text in arguments.runs]
+    curves = {log.name: log.curves[arguments.curve] for log in logs}
     empty = [name for name, points in curves.items() if not points]
     if empty:
         raise OptionError(f"run {empty[0]} has no curve {arguments.curve!r}")
@@ -274,18 +243,12 @@ def _order(arguments: argparse.Namespace) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> None:
-    from edgelm.runs.folder import RunFolder, delete_run
-    from edgelm.store.runs import Runs
+    from edgelm.runs.folder import delete_run, find_run
 
-    with _open() as database:
-        runs = Runs(database)
-        found = [_found(runs, text) for text in dict.fromkeys(arguments.runs)]
-        question = f"Delete {', '.join(run.name for run in found)}?"
-        if not confirmed(question, yes=arguments.yes):
-            say("nothing was deleted")
-            return
-        for run in found:
-            folder = RunFolder(Path(run.directory))
-            freed = delete_run(folder) if folder.path.is_dir() else 0
-            runs.delete(run.name)
-            say(f"deleted {run.name}: {format_bytes(freed)} freed")
+    folders = [find_run(text) for text in dict.fromkeys(arguments.runs)]
+    question = f"Delete {', '.join(folder.name for folder in folders)}?"
+    if not confirmed(question, yes=arguments.yes):
+        say("nothing was deleted")
+        return
+    for folder in folders:
+        say(f"deleted {folder.name}: {format_bytes(delete_run(folder))} freed")

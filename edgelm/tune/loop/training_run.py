@@ -1,4 +1,4 @@
-"""A run from its request to its adapter: data, network, trainer, store.
+"""A run from its request to its adapter: data, network, trainer, log.
 
     session = begin(TuneRequest(model, "examples.jsonl"))
     for event in session.events():
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from edgelm import log, paths
 from edgelm.adapters.base import AdapterBase, describe_base
 from edgelm.adapters.export import export_adapter
 from edgelm.atomic import atomic_directory, refuse_existing
-from edgelm.errors import EdgeLMError, EngineError, FormatError, NotFoundError, UnsupportedError
+from edgelm.errors import (
+    EdgeLMError,
+    EngineError,
+    FormatError,
+    NotFoundError,
+    OutputError,
+    UnsupportedError,
+)
 from edgelm.library.manifest import Manifest
 from edgelm.library.names import check_name
 from edgelm.machine.clock import passed_s
@@ -31,10 +38,8 @@ from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load, load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runs.control import RunControl
-from edgelm.runs.events import RunEnded, Started, Stepped, TuneEvent, Validated
+from edgelm.runs.events import Aborted, Started, TuneEvent
 from edgelm.runs.folder import RunFolder, create_run, remove_directory
-from edgelm.store.database import Database
-from edgelm.store.runs import SCHEMA, Run, Runs
 from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.prepare import Prepared, prepare
 from edgelm.tune.data.reading.sources import find_sources
@@ -73,9 +78,11 @@ class TrainingRun:
     workers: Workers
     look: Look | None = None
     """Stands for the machine in `--pause-on`."""
+    is_new: bool = False
+    """Whether there is nothing to keep of it if its first event never comes."""
 
     def events(self) -> Generator[TuneEvent, None, None]:
-        """Train; every event is kept in the run's log and in the store as well.
+        """Train; every event is kept in the run's log as well.
 
         Raises:
             FitError, FormatError, UnsupportedError, OptionError: before the first step.
@@ -86,47 +93,31 @@ class TrainingRun:
             return
         self.folder.lock()
         try:
-            with kept_awake(), closing(Database(paths.database(), SCHEMA)) as database:
-                yield from self._kept(Runs(database))
+            with kept_awake():
+                yield from self._logged()
         finally:
             self.folder.unlock()
 
-    def _kept(self, runs: Runs) -> Iterator[TuneEvent]:
-        name = self.folder.name
-        is_new = runs.get(name) is None
-        if is_new:
-            runs.add(self._run())
-        runs.update(name, status="running", error=None)
+    def _logged(self) -> Iterator[TuneEvent]:
+        is_new = self.is_new
         try:
             for event in self._train():
                 is_new = False
                 self.folder.append(event)
-                _keep(runs, name, event)
                 yield event
         except EdgeLMError as error:
             if is_new:  # nothing was trained: there is nothing to look at, and nothing to resume
-                runs.delete(name)
                 remove_directory(self.folder.path)
             else:
-                runs.update(name, status="failed", error=error.message)
+                self._note_abort(error.message)
             raise
         except (KeyboardInterrupt, GeneratorExit):
-            runs.update(name, status="stopped")
+            self._note_abort(None)
             raise
 
-    def _run(self) -> Run:
-        request = self.request
-        return Run(
-            name=self.folder.name,
-            created="",
-            model=self.base.name,
-            base_sha256=self.base.sha256,
-            data=request.to_json()["data"],
-            data_sha256=self.data.train.sha256,
-            method=request.settings.method.method,
-            config=request.to_json(),
-            directory=str(self.folder.path),
-        )
+    def _note_abort(self, error: str | None) -> None:
+        with suppress(OutputError):  # a full disk, which the run ends for, takes no note either
+            self.folder.append(Aborted(error))
 
     def _train(self) -> Iterator[TuneEvent]:
         request, loop = self.request, self.request.settings.loop
@@ -273,7 +264,8 @@ def begin(
         "validation_sha256": data.validation.sha256 if data.validation else None,
     }
     folder = _make_run(request, said, joined)
-    return TrainingRun(request, folder, data, base, config, control or _control(folder, joined), joined)
+    orders = control or _control(folder, joined)
+    return TrainingRun(request, folder, data, base, config, orders, joined, is_new=True)
 
 
 _ROWS = {
@@ -331,22 +323,12 @@ def resume(
                 hint="a resumed run would not be the run that began; begin a new one",
             )
     joined = workers or Workers.alone()
-    if joined.is_first:
-        _forget(folder)
     return TrainingRun(request, folder, data, base, config, control or _control(folder, joined), joined)
 
 
 def _control(folder: RunFolder, workers: Workers) -> RunControl:
     """Orders are taken by the first worker, which tells the others."""
     return RunControl(folder.control if workers.is_first else None)
-
-
-def _forget(folder: RunFolder) -> None:
-    """Points of curves after the checkpoint are going to be computed again."""
-    kept = checkpoints(folder.checkpoints)
-    step = load_checkpoint(kept[-1]).position.step if kept else 0
-    with closing(Database(paths.database(), SCHEMA)) as database:
-        Runs(database).forget_after(folder.name, step)
 
 
 def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, Any], Prepared, AdapterBase]:
@@ -367,22 +349,6 @@ def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, An
     for problem in data.report.warnings:
         log.logger.info("%s", problem)
     return config, data, describe_base(request.model)
-
-
-def _keep(runs: Runs, name: str, event: TuneEvent) -> None:
-    """An event's numbers in the store."""
-    if isinstance(event, Started):
-        runs.update(name, total_steps=event.total_steps)
-    elif isinstance(event, Stepped):
-        curves = ("loss", "smoothed", "learning_rate", "grad_norm", "tokens_per_s")
-        values = {curve: float(getattr(event, curve)) for curve in curves}
-        runs.add_points(name, event.step, values, loss=event.smoothed, total_steps=event.total_steps)
-    elif isinstance(event, Validated):
-        first = {"first_loss": event.loss} if event.step == 0 else {}
-        runs.add_points(name, event.step, {"validation": event.loss}, best_loss=event.best_loss, **first)
-    elif isinstance(event, RunEnded):
-        status = "stopped" if event.reason == "stopped" else "finished"
-        runs.update(name, status=status, adapter=event.adapter)
 
 
 @contextmanager

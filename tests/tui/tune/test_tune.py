@@ -16,11 +16,12 @@ from furniture import DONE, steps, write_run
 from textual.widgets import DataTable, Input
 
 from edgelm.charts.braille import Series
+from edgelm.runs.log import RunLog
+from edgelm.runs.shelf import RunShelf
 from edgelm_tui.screens.tune.new_run import NewRun
 from edgelm_tui.screens.tune.new_run_form import NewRunScreen, _plan_arguments
 from edgelm_tui.screens.tune.panel import describe
 from edgelm_tui.screens.tune.plot import draw
-from edgelm_tui.screens.tune.runs import RunLog, RunShelf
 from edgelm_tui.screens.tune.screen import TuneScreen
 
 TRAINER = """

@@ -12,8 +12,7 @@ import pytest
 from checkpoints import write_checkpoint
 from tuning import Zygote, request, write_chats
 
-from edgelm.store.database import Database
-from edgelm.store.runs import SCHEMA, Runs
+from edgelm.runs.log import RunLog
 from edgelm.tune.request import TuneRequest
 
 pytestmark = pytest.mark.fault
@@ -46,8 +45,9 @@ def weights(home: Path) -> bytes:
 
 
 def curves(home: Path) -> list[tuple[int, float]]:
-    with Database(home / "edgelm.db", SCHEMA) as database:
-        return Runs(database).curve("run", "loss")
+    log = RunLog(home / "runs" / "run")
+    log.read_on()
+    return log.curves["loss"]
 
 
 def test_two_runs_are_bit_identical(

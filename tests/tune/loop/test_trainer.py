@@ -35,8 +35,7 @@ from edgelm.runs.events import (
     to_json,
 )
 from edgelm.runs.folder import RunFolder, create_run, find_run
-from edgelm.store.database import Database
-from edgelm.store.runs import SCHEMA, Runs
+from edgelm.runs.shelf import RunShelf
 from edgelm.tune.batches.batcher import BatchPlan, TrainingBatch
 from edgelm.tune.loop.checkpoint import checkpoints
 from edgelm.tune.loop.power_policy import PowerPolicy
@@ -325,12 +324,11 @@ def test_a_run_learns_and_leaves_an_adapter_a_log_and_curves(base: Path, data: P
     assert list(find_run("run").events()) == events
     adapter = read_adapter(paths.adapters() / "run")
     assert adapter.config.base_sha256 is not None
-    with Database(paths.database(), SCHEMA) as database:
-        runs = Runs(database)
-        (row,) = runs.all()
-        assert (row.status, row.step, row.name) == ("finished", 20, "run")
-        assert len(runs.curve("run", "loss")) == 20
-        assert runs.curve("run", "validation")[0] == (0, pytest.approx(validations[0].loss))
+    (log,) = RunShelf().look()
+    row = log.summary()
+    assert (row.status, row.step, row.name) == ("finished", 20, "run")
+    assert len(log.curves["loss"]) == 20
+    assert log.curves["validation"][0] == (0, pytest.approx(validations[0].loss))
 
 
 def test_dropout_orders_and_first_weights_follow_the_seed(base: Path, data: Path, home: Path) -> None:
@@ -352,6 +350,27 @@ def test_stopped_and_resumed_in_one_process(base: Path, data: Path, home: Path) 
     run(request(base, data, name="whole"))
     pair = [(paths.adapters() / name / "adapters.safetensors").read_bytes() for name in ("cut", "whole")]
     assert pair[0] == pair[1]
+
+
+def test_a_run_that_an_error_or_its_user_ends_says_so_and_goes_on(
+    base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status() -> tuple[str, str | None]:
+        (log,) = RunShelf().look()
+        return log.status(), log.summary().error
+
+    events = begin(request(base, data, hold_out=0.0, steps=3)).events()
+    assert isinstance(next(events), Started)
+    assert status() == ("running", None)
+    events.close()
+    assert status() == ("stopped", None)
+    with monkeypatch.context() as patched:
+        patched.setattr("edgelm.tune.step.stepper.Stepper.update", lambda *_: StepResult(float("nan"), 1.0))
+        with pytest.raises(EngineError) as raised:
+            list(resume(find_run("run")).events())
+    assert status() == ("failed", raised.value.message)
+    list(resume(find_run("run")).events())
+    assert status() == ("finished", None)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(base: Path, data: Path, home: Path) -> None:

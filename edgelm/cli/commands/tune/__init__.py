@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     ended = _watch(session, arguments)
     for target in (session.folder.path / "loss.svg", arguments.plot):
         if target is not None and session.workers.is_first:
-            plot_losses(session.folder, target)
+            plot_losses(session.folder.path, target)
     if ended.reason == "stopped":
         from edgelm.errors import Interrupted
 

@@ -1,1 +1,1 @@
-"""Training runs."""
+"""The screen of training runs, and the dialog that begins one."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from edgelm.atomic import disk_errors
 from edgelm.machine.gpu.watchdog import hint as watchdog_hint
 from edgelm.machine.gpu.watchdog import is_watchdog
+from edgelm.runs.log import RunLog
+from edgelm.runs.shelf import RunShelf
 from edgelm_tui.jobs.process import ChildProcess
-from edgelm_tui.screens.tune.runs import RunLog, RunShelf
 
 _SHOWN_LINES = 3
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from edgelm.runs.log import RunLog
 from edgelm.units import format_bytes, format_seconds
-from edgelm_tui.screens.tune.runs import RunLog
 
 _COLOURS = {
     "running": "$text-success",
     "paused": "$text-warning",
     "interrupted": "$text-error",
+    "failed": "$text-error",
     "finished": "$text-success",
     "stopped": "$text-warning",
 }
@@ -42,10 +43,9 @@ def describe(log: RunLog) -> Content:
     lines = [Content.assemble(*parts)]
     facts = [fact for fact in (_beginning(log), *_facts(log)) if fact]
     lines.append(Content.styled(" · ".join(facts), "$foreground-muted"))
-    if status == "interrupted":
-        lines.append(
-            Content.styled("its process is gone; r resumes the run from its last checkpoint", "$text-warning")
-        )
+    if status in ("interrupted", "failed"):
+        why = "its process is gone" if status == "interrupted" else log.aborted["error"]
+        lines.append(Content.styled(f"{why}; r resumes the run from its last checkpoint", "$text-warning"))
     return Content("\n").join(lines)
 
 

@@ -15,15 +15,17 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import DataTable, Static, TabbedContent, TabPane
 
-from edgelm.atomic import disk_errors
 from edgelm.charts.braille import Series
+from edgelm.runs.control import Order
+from edgelm.runs.folder import delete_run
+from edgelm.runs.log import RunLog
+from edgelm.runs.shelf import RunShelf
 from edgelm_tui.jobs.process import ChildProcess
 from edgelm_tui.screens.tune.new_run import NewRun
 from edgelm_tui.screens.tune.new_run_form import NewRunScreen, edgelm_command
 from edgelm_tui.screens.tune.own_run import OwnRun
 from edgelm_tui.screens.tune.panel import RunPanel
 from edgelm_tui.screens.tune.plot import Plot
-from edgelm_tui.screens.tune.runs import Order, RunLog, RunShelf
 from edgelm_tui.shell.dialogs.questions import Confirm
 from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.text.plain import plain_cells
@@ -359,10 +361,8 @@ chats with the adapter, v shows it beside its base."""
         self.app.push_screen(Confirm(f"Delete {log.name} with its checkpoints?", "Delete"), answered)
 
     def _remove(self, log: RunLog) -> None:
-        import shutil
-
-        with self.edgelm.reporting(), disk_errors(log.directory):
-            shutil.rmtree(log.directory)
+        with self.edgelm.reporting():
+            delete_run(log.folder)
         self._marked.discard(log.name)
         self._look()
 

@@ -11,27 +11,32 @@ from typing import Any
 
 _COUNTS = frozenset({"step", "rows", "validation_rows", "total_steps", "best_step"})
 _MEASURED = frozenset(
-    {"eta_s", "predicted_s", "elapsed_s", "tokens_per_s", "memory_bytes", "pad_share", "loss", "smoothed", "learning_rate"}
+    {
+        "eta_s", "predicted_s", "elapsed_s", "tokens_per_s", "memory_bytes", "pad_share", "loss", "smoothed", "best_loss",
+        "learning_rate", "grad_norm",
+    }
 )  # fmt: skip
 _LOSSES = frozenset({"loss", "smoothed"})
 """These alone may be NaN or infinite: that a run has diverged is to be seen."""
 _LISTS = frozenset({"notes", "answers"})
 _LARGEST = 1e18
+STEPPED = b'{"event": "stepped"'
+"""What the line of a step begins with (see `events.to_json`)."""
 
 
 def read_event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None if it is none."""
+    """Read the event of a line; None if it is none."""
     try:
-        said = json.loads(line)
+        values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         return None
-    event = {name: value for name, value in said.items() if _is_of_its_kind(name, value)}
+    event = {name: value for name, value in values.items() if _is_of_its_kind(name, value)}
     for name in _COUNTS & event.keys():
         event[name] = int(event[name])
     if "answers" in event:
-        event["answers"] = [one for one in event["answers"] if isinstance(one, dict)]
+        event["answers"] = [answer for answer in event["answers"] if isinstance(answer, dict)]
     return event
 
 

@@ -32,7 +32,9 @@ class InDirectory(Protocol):
     """A loaded model (`edgelm.Model`), or anything else that knows where its weights lie."""
 
     @property
-    def directory(self) -> Path: ...
+    def directory(self) -> Path:
+        """The directory of its weights."""
+        ...
 
 
 @dataclass(frozen=True)

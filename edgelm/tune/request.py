@@ -14,7 +14,7 @@ from edgelm.tune.settings import TuneSettings
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """A model, data, and settings."""
+    """What is tuned: a model, data, and settings."""
 
     model: Path
     """Its directory."""
@@ -36,7 +36,7 @@ class TuneRequest:
     check_fit: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Of JSON's own types."""
+        """Return it as JSON's own types."""
         said = dataclasses.asdict(self)
         return {
             **said,
@@ -49,7 +49,7 @@ class TuneRequest:
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> TuneRequest:
-        """The inverse.
+        """Read a request back from what `to_json` gave.
 
         Raises:
             FormatError: an edgelm of another version wrote it.

@@ -60,18 +60,18 @@ class MethodSettings(Options):
                 raise OptionError(f"the rank of {pattern} is {rank}, expected >= 1")
 
     def rank_of(self, path: str) -> int:
-        """The rank of the adapter on the module at `path`."""
+        """Return the rank of the adapter on the module at `path`."""
         said = [rank for pattern, rank in self.ranks if fnmatch.fnmatchcase(path, pattern)]
         return said[-1] if said else self.rank
 
     def scale_of(self, path: str) -> float:
-        """What its output is multiplied by. rsLoRA: Kalajdzievski 2023 (arXiv:2312.03732)."""
+        """Return what its output is multiplied by. rsLoRA: Kalajdzievski 2023 (arXiv:2312.03732)."""
         rank = self.rank_of(path)
         alpha = self.alpha if self.alpha is not None else 2.0 * self.rank
         return float(alpha / (rank**0.5 if self.method == "rslora" else rank))
 
     def chosen_layers(self, count: int) -> frozenset[int]:
-        """Indices of the layers that `layers` means, in a network of `count`.
+        """Return the indices of the layers that `layers` means, in a network of `count`.
 
         Raises:
             OptionError: the network has no such layer.
@@ -104,7 +104,7 @@ class OptimizerSettings(Options):
 
 @dataclass(frozen=True)
 class LoopSettings(Options):
-    """For how long, on what batches, and how it is watched."""
+    """How long it is trained, on what batches, and how it is watched."""
 
     epochs: float | None = option(None, "passes over the data (default 1)", gt=0)
     steps: int | None = option(None, "updates of the weights", ge=1)
@@ -145,7 +145,7 @@ class LoopSettings(Options):
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """All of them."""
+    """The settings of a run, by what they are about."""
 
     method: MethodSettings = dataclasses.field(default_factory=MethodSettings)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
@@ -162,7 +162,7 @@ class TuneSettings:
 
     @classmethod
     def build(cls, **flat: Any) -> TuneSettings:
-        """From the names of all settings in one dictionary; None leaves a default.
+        """Build from the names of all settings in one dictionary; None leaves a default.
 
         Raises:
             OptionError: there is no such setting, or its value is not one.
@@ -174,7 +174,7 @@ class TuneSettings:
         return cls(**parts)
 
     def flat(self) -> dict[str, Any]:
-        """The inverse of `build`, of JSON's own types."""
+        """Return all settings in one dictionary, the inverse of `build`, as JSON's own types."""
         return {
             name: value for part in _PARTS for name, value in dataclasses.asdict(getattr(self, part)).items()
         }

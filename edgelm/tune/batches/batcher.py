@@ -41,11 +41,11 @@ class BatchPlan:
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """Every dataset row in the batch, lane by lane."""
+        """The dataset row numbers in the batch, lane by lane."""
         return tuple(row for lane in self.lanes for row in lane)
 
     def shard(self, rank: int, world: int) -> BatchPlan:
-        """The part of one of `world` workers: every `world`th lane, in arrays of one shape on all of them."""
+        """Return the part of one of `world` workers: every `world`th lane, in arrays of one shape on all of them."""
         count = -(-len(self.lanes) // world)
         mine = self.lanes[rank::world]
         return BatchPlan(mine + ((),) * (count - len(mine)), self.length, self.is_packed)
@@ -77,7 +77,7 @@ class TrainingBatch:
 
     @property
     def target_count(self) -> int:
-        """Trained tokens."""
+        """The number of trained tokens."""
         return int(self.weights.sum())
 
 
@@ -119,7 +119,7 @@ class BatchPlanner:
         self._positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in first)
 
     def epoch(self, number: int) -> tuple[BatchPlan, ...]:
-        """The batches of epoch `number` (from 0), in order."""
+        """Plan the batches of epoch `number` (from 0), in order."""
         # A string seeds the same on every platform and Python.
         rng = random.Random(f"{self._seed}/{number}")
         plans = [*self._packed_plans(rng), *self._single_plans(rng)]
@@ -127,7 +127,7 @@ class BatchPlanner:
         return tuple(plans)
 
     def load(self, plan: BatchPlan) -> TrainingBatch:
-        """The arrays of `plan`."""
+        """Make the arrays of `plan`."""
         sequences = self._sequences(plan)
         B, T = len(sequences), plan.length
         inputs, targets, segments = (np.zeros((B, T), np.int32) for _ in range(3))

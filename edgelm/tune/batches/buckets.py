@@ -20,17 +20,17 @@ _MAX_DISTINCT = 512
 
 
 def round_up(size: int, step: int = ROUND_TO) -> int:
-    """The next multiple of `step`, at least one step."""
+    """Round up to a multiple of `step`, at least one step."""
     return max(step, -(-size // step) * step)
 
 
 def lanes_of(length: int, batch_tokens: int, world: int = 1) -> int:
-    """Rows of `length` side by side in one batch: at least one for each of `world` workers, and as many for each."""
+    """Count the rows of `length` side by side in one batch: at least one for each of `world` workers, and as many for each."""
     return max(1, batch_tokens // length // world) * world
 
 
 def choose_lengths(sizes: Sequence[int], limit: int = MAX_BUCKETS) -> tuple[int, ...]:
-    """At most `limit` lengths, rising, that pad `sizes` least in all; the last takes the longest.
+    """Choose at most `limit` lengths, rising, that pad `sizes` least in all; the last takes the longest.
 
     Exact for lengths in multiples of 8 (coarser beyond 4,096), by dynamic programming.
     """
@@ -65,5 +65,5 @@ def _cut(padding: np.ndarray, buckets: int) -> list[int]:
 
 
 def bucket_of(size: int, lengths: Sequence[int]) -> int:
-    """The index of the shortest of `lengths` that takes `size`."""
+    """Find the index of the shortest of `lengths` that takes `size`."""
     return bisect_left(lengths, size)

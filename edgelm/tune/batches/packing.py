@@ -49,7 +49,7 @@ class PackShape:
 
     @property
     def positions(self) -> int:
-        """In an epoch."""
+        """Positions in an epoch."""
         return self.length * self.packs
 
 
@@ -65,7 +65,7 @@ class Layout:
 
 
 def choose_layout(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> Layout | None:
-    """The cheapest of the layouts that pad least, by whole percents. None if every row is above MAX_PACK_TOKENS.
+    """Choose the cheapest of the layouts that pad least, by whole percents; None if every row is above MAX_PACK_TOKENS.
 
     Args:
         sizes: of the rows. Of many, some decide.
@@ -143,7 +143,7 @@ def _shape(sizes: Sequence[int], length: int, batch_tokens: int, world: int) -> 
 
 
 def make_packs(sizes: Sequence[int], shape: PackShape, rng: random.Random) -> list[tuple[int, ...]]:
-    """The packs of one epoch: every index of `sizes` once, none above `shape.length` in all; some may be empty."""
+    """Make the packs of one epoch: every index of `sizes` once, none above `shape.length` in all; some may be empty."""
     packs: list[list[int]] | None = None
     for jitter in _JITTERS:
         order = list(range(len(sizes)))

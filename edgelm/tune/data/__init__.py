@@ -1,1 +1,1 @@
-"""From files of examples to rows of token ids that say which of them are trained."""
+"""Training data: files of examples become rows of token ids that say which of them are trained."""

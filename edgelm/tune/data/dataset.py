@@ -60,7 +60,7 @@ class Dataset(Sequence[Row]):
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content, in hexadecimal."""
+        """The SHA-256 of the content, in hexadecimal."""
         digest = hashlib.sha256(self.kind.encode())
         for row in self.rows:
             digest.update(_label(row))

@@ -51,7 +51,7 @@ class Prepared:
 
 
 def read_records(source: str, tokenizer: Any = None) -> Records:
-    """Every row of the file or Hub dataset `source`, with its problems and duplicates.
+    """Read every row of the file or Hub dataset `source`, with its problems and duplicates.
 
     With the `tokenizer` of the model to be tuned, its control tokens are looked for; else those of well-known families.
 
@@ -100,7 +100,7 @@ class Parts:
 
 
 def read_all(source: str, validation: str | None = None, tokenizer: Any = None) -> Parts:
-    """The records of one or two files, which must be of one kind and should share no prompt.
+    """Read the records of one or two files, which must be of one kind and should share no prompt.
 
     For what is raised see `read_records`.
     """

@@ -65,7 +65,7 @@ class Pair:
 
     @property
     def size(self) -> int:
-        """Of the longer one, since both go through the network side by side."""
+        """The size of the longer one, since both go through the network side by side."""
         return max(self.chosen.size, self.rejected.size)
 
     @property
@@ -89,7 +89,7 @@ class Judged:
 
     @property
     def size(self) -> int:
-        """Of its sequence."""
+        """The size of its sequence."""
         return self.example.size
 
     @property
@@ -99,7 +99,7 @@ class Judged:
 
     @property
     def sequences(self) -> tuple[Example, ...]:
-        """Its sequence."""
+        """The one sequence it consists of."""
         return (self.example,)
 
 

@@ -35,7 +35,7 @@ class DataSettings(Options):
 
     @classmethod
     def add_data_flags(cls, parser: argparse.ArgumentParser) -> None:
-        """A flag for each setting, and `--last-turn` for `--turns last`."""
+        """Add a flag for each setting, and `--last-turn` for `--turns last`."""
         cls.add_flags(parser)
         parser.add_argument(
             "--last-turn", action="store_const", const="last", dest="turns", help="the same as --turns last"

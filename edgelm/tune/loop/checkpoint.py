@@ -31,7 +31,7 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class TrainingCheckpoint:
-    """What was read back."""
+    """A checkpoint that was read back."""
 
     position: Position
     parameters: dict[str, mx.array]
@@ -61,12 +61,12 @@ def save_checkpoint(parent: Path, position: Position, parameters: Any, optimizer
 
 
 def checkpoints(parent: Path) -> list[Path]:
-    """All whole checkpoints, oldest first."""
+    """List all whole checkpoints, oldest first."""
     return sorted(path for path in parent.glob("step-*") if path.is_dir())
 
 
 def best_step_of(directory: Path) -> int | None:
-    """The step of the best validation that a checkpoint knows of."""
+    """Read the step of the best validation that a checkpoint knows of."""
     step: int | None = read_json(directory / _STATE).get("best_step")
     return step
 

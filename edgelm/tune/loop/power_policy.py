@@ -1,4 +1,4 @@
-"""Laptop manners: is this machine on battery, hot, or short of memory right now.
+"""When a run lets its laptop be: is this machine on battery, hot, or short of memory right now.
 
 macOS is asked through its own tools, Linux through /sys and /proc. What cannot be found out counts as fine. Parsers are pure
 functions of what the system prints.
@@ -50,7 +50,7 @@ class PowerPolicy:
         self._found: str | None = None
 
     def reason_to_pause(self) -> str | None:
-        """The first reason that holds, None to go on."""
+        """Return the first reason that holds, None to go on."""
         now = self._clock()
         if self._reasons and (self._looked is None or now - self._looked >= self._every_s):
             self._looked = now

@@ -46,13 +46,13 @@ class RunLength:
         self._set_validations(position)
 
     def measured_step(self, elapsed_s: float) -> None:
-        """One step took so long."""
+        """Note how long one step took."""
         self._seen += 1
         if self._seen > _WARM_STEPS or self._loop.for_s is None:
             self._step_s.append(elapsed_s)
 
     def measured_validation(self, elapsed_s: float) -> None:
-        """One validation took so long."""
+        """Note how long one validation took."""
         self._validation_s = max(self._validation_s, elapsed_s)
 
     def fit(self, position: Position) -> None:
@@ -68,7 +68,7 @@ class RunLength:
         self._set_validations(position)
 
     def planned_steps(self, position: Position) -> int:
-        """For the schedule."""
+        """Return how many steps the schedule is made for."""
         return position.total_steps or _PROVISIONAL_STEPS
 
     def is_over(self, position: Position) -> bool:

@@ -27,7 +27,7 @@ class FixedPrompt:
 
 
 def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[FixedPrompt, ...]:
-    """The prompts that were asked for, else the first of the data."""
+    """Choose the prompts that were asked for, else the first of the data."""
     if said:
         encode = _as_chat if tokenizer.has_chat_template else encode_text
         return tuple(FixedPrompt(text, tuple(encode(tokenizer, text))) for text in said)
@@ -41,7 +41,7 @@ def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[
 
 
 def shown(ids: Sequence[int], tokenizer: Any) -> str:
-    """What a person recognises a prompt of the data by: its last message, without the template around it."""
+    """Decode what a person recognises a prompt of the data by: its last message, without the template around it."""
     special = set(tokenizer.all_special_ids)
     parts: list[list[int]] = [[]]
     for token in ids:
@@ -63,7 +63,7 @@ def _as_chat(tokenizer: Any, text: str) -> list[int]:
 
 
 class PromptAnswers:
-    """Asks one network.
+    """A network's answers to fixed prompts.
 
     Args:
         loaded: a `LoadedModel`.

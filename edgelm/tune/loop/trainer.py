@@ -53,9 +53,17 @@ class Batches(Protocol):
     """What the loop needs of a `BatchPlanner`."""
 
     @property
-    def batches_per_epoch(self) -> int: ...
-    def epoch(self, number: int) -> Sequence[BatchPlan]: ...
-    def load(self, plan: BatchPlan) -> TrainingBatch: ...
+    def batches_per_epoch(self) -> int:
+        """The number of batches of every epoch."""
+        ...
+
+    def epoch(self, number: int) -> Sequence[BatchPlan]:
+        """Plan the batches of an epoch, in order."""
+        ...
+
+    def load(self, plan: BatchPlan) -> TrainingBatch:
+        """Make the arrays of a batch."""
+        ...
 
 
 class _TokenCount(NamedTuple):

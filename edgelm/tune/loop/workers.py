@@ -31,12 +31,12 @@ class Workers:
 
     @classmethod
     def alone(cls) -> Workers:
-        """No others."""
+        """Return a process that has no others beside it."""
         return cls(0, 1)
 
     @classmethod
     def join(cls) -> Workers:
-        """Those that `mlx.launch` started; alone without it."""
+        """Join those that `mlx.launch` started; alone without it."""
         if not any(name in os.environ for name in _LAUNCHED):
             return cls.alone()
         group = mx.distributed.init()
@@ -48,7 +48,7 @@ class Workers:
         return self.rank == 0
 
     def share(self, plan: BatchPlan) -> BatchPlan:
-        """This one's lanes."""
+        """Return this one's lanes of a batch."""
         return plan if self.size == 1 else plan.shard(self.rank, self.size)
 
     def sum(self, gradients: Gradients) -> Gradients:

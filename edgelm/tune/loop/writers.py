@@ -45,7 +45,7 @@ def open_writer(name: str, folder: RunFolder, request: TuneRequest) -> Iterator[
 
 
 def check_writer(name: str) -> Any:
-    """The module of a writer.
+    """Import the module of a writer.
 
     Raises:
         OptionError: there is no such writer, or it is not installed.

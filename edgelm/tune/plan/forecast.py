@@ -21,7 +21,7 @@ from edgelm.tune.request import TuneRequest
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Of one run on this machine."""
+    """What one run takes on this machine."""
 
     plan: TunePlan
     rates: Rates
@@ -29,7 +29,7 @@ class Forecast:
     def seconds_left(
         self, position: Position, batches: BatchPlanner, accumulate: int, workers: int
     ) -> float | None:
-        """Without validations; None where no steps are left, or their number is not known yet."""
+        """Predict the seconds left, without validations; None where no steps are left, or their number is not known yet."""
         if position.total_steps is None or position.step >= position.total_steps:
             return None
         left = (position.total_steps - position.step) * accumulate
@@ -38,7 +38,7 @@ class Forecast:
 
 
 def forecast(request: TuneRequest, config: Mapping[str, Any], data: Dataset) -> Forecast | None:
-    """Of the run that is asked for; None where the architecture cannot be priced.
+    """Forecast the run that is asked for; None where the architecture cannot be priced.
 
     Raises:
         FitError: it takes more memory than is safe, with settings that would fit.

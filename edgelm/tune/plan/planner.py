@@ -64,16 +64,16 @@ class TunePlan:
 
     @property
     def positions(self) -> int:
-        """Of the batch."""
+        """Positions of the batch."""
         return self.shape.lanes * self.shape.length
 
     def corrected(self, peak_bytes: int) -> TunePlan:
-        """The plan once such a step has run: `mx.get_peak_memory()` counts, whatever was predicted."""
+        """Return the plan once such a step has run: `mx.get_peak_memory()` counts, whatever was predicted."""
         verdict = _verdict(peak_bytes, self.budget_bytes)
         return dataclasses.replace(self, peak_bytes=peak_bytes, verdict=verdict)
 
     def seconds(self, positions: int, rates: Rates) -> float:
-        """To train on so many positions, at the machine's rates: a first guess, which the first steps correct.
+        """Predict the seconds that so many positions take, at the machine's rates: a first guess, which the first steps correct.
 
         Raises:
             OptionError: there are none.
@@ -109,7 +109,7 @@ class TunePlanner:
         self._data = data
 
     def shapes(self, settings: TuneSettings) -> list[BatchShape]:
-        """The batches that could take most: with the most positions, and with the longest lanes."""
+        """Return the batches that could take most: with the most positions, and with the longest lanes."""
         loop = settings.loop
         packs = loop.packing and can_pack(self._config)
         if self._data is None:
@@ -138,7 +138,7 @@ class TunePlanner:
         return max(plans, key=lambda plan: plan.peak_bytes)
 
     def propose(self, settings: TuneSettings) -> TunePlan | None:
-        """The plan nearest to `settings` that fits: recomputing layers first, smaller batches next, then a lower
+        """Find the plan nearest to `settings` that fits: recomputing layers first, smaller batches next, then a lower
         rank; None if none does."""
         for candidate in self._candidates(settings):
             plan = self.plan(candidate)

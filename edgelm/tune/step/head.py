@@ -30,20 +30,20 @@ class TrainedHead:
     """Trainable parameters outside the layers: what the head may depend on."""
 
     def hidden(self, inputs: mx.array, cache: Any = None) -> mx.array:
-        """`[B, T]` ids to hidden states `[B, T, D]`."""
+        """Turn `[B, T]` ids into hidden states `[B, T, D]`."""
         return self.halves.hidden(inputs, cache)
 
     def logits(self, hidden: mx.array) -> mx.array:
-        """`[B, T, D]` to `[B, T, V]`."""
+        """Turn hidden states `[B, T, D]` into logits `[B, T, V]`."""
         return self.halves.head(hidden)
 
     def parameters(self) -> list[mx.array]:
-        """The arrays of `names`, as they are now."""
+        """Return the arrays of `names`, as they are now."""
         flat = flat_trainable(self.network)
         return [flat[name] for name in self.names]
 
     def logits_with(self, hidden: mx.array, parameters: Sequence[mx.array]) -> mx.array:
-        """`logits` under other `parameters` than the network's, which are put back."""
+        """Compute `logits` under other `parameters` than the network's, which are put back."""
         if not parameters:
             return self.logits(hidden)
         kept = self.parameters()
@@ -58,7 +58,7 @@ class TrainedHead:
 
 
 def find_head(network: Network, *, is_traced: bool = False) -> TrainedHead | None:
-    """The head of `network`, or None where its logits cannot be computed apart.
+    """Find the head of `network`; None where its logits cannot be computed apart.
 
     Call it once the trainable parameters are what they will be. `is_traced` compares shapes only: the weights hold
     nothing, and nothing is evaluated.

@@ -69,7 +69,7 @@ def _install(network: Any, chosen: dict[str, Any], settings: MethodSettings) -> 
 
 
 def chosen_modules(network: Any, settings: MethodSettings) -> dict[str, Any]:
-    """The modules that `settings` mean, by path in parameter order.
+    """Find the modules that `settings` mean, by path in parameter order.
 
     Raises:
         OptionError: a target that no module matches, or a layer that does not exist.

@@ -17,7 +17,7 @@ Tree = Any
 
 
 class Optimizer:
-    """One update rule.
+    """An update rule of MLX.
 
     Args:
         settings: which, and its weight decay.
@@ -27,12 +27,12 @@ class Optimizer:
         self._optimizer = _build(settings)
 
     def start(self, parameters: Tree) -> Tree:
-        """The state before the first update."""
+        """Return the state before the first update."""
         self._optimizer.init(parameters)
         return self._optimizer.state
 
     def update(self, parameters: Tree, state: Tree, gradients: Tree, rate: mx.array) -> tuple[Tree, Tree]:
-        """Parameters and state after one update; the arguments stay as they are."""
+        """Return parameters and state after one update; the arguments stay as they are."""
         self._optimizer.state = _copied(state)
         for part in _parts(self._optimizer):
             part.state["learning_rate"] = rate

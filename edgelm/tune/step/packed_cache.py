@@ -92,7 +92,7 @@ def require_packable(config: dict[str, Any]) -> None:
 
 
 def packed_caches(network: Any, config: dict[str, Any], segments: mx.array) -> list[PackedCache]:
-    """What to pass as `cache=` for packed `segments` [B, T]: one for each layer.
+    """Make what to pass as `cache=` for packed `segments` [B, T]: one for each layer.
 
     Raises:
         UnsupportedError: the family was not verified.

@@ -12,7 +12,7 @@ _FLOOR = 0.1
 
 
 def learning_rate(step: int, total: int, *, peak: float, warmup: float, kind: str) -> float:
-    """The rate of update `step` (from 0) of `total`.
+    """Return the rate of update `step` (from 0) of `total`.
 
     The warm-up takes `warmup` of the steps, at least one if it is not 0, and its first update is not zero.
     Cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983), ending at a tenth of the peak; linear ends at zero.

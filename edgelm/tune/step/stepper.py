@@ -177,7 +177,7 @@ class Stepper:
         self.sync()
 
     def arrays(self, batch: TrainingBatch) -> dict[str, mx.array]:
-        """What the computation reads of a batch: `[B, T]` inputs and segments, `[N]` the rest."""
+        """Make what the computation reads of a batch: `[B, T]` inputs and segments, `[B]` labels, `[N]` the rest."""
         chosen = _chosen(batch.weights)
         trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
         arrays = {

@@ -18,6 +18,6 @@ _NARROW = 384
 
 
 def training_threads(config: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """To train a network of this (normalised) config in."""
+    """Make the context to train a network of this (normalised) config in."""
     width = config.get("hidden_size")
     return blas_threads(1) if isinstance(width, int) and width <= _NARROW else nullcontext()

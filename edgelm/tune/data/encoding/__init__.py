@@ -1,1 +1,1 @@
-"""From rows as they were written to token ids, with the tokens that are trained."""
+"""Rows as they were written become token ids, with the tokens that are trained."""

@@ -43,7 +43,7 @@ class RowEncoder:
         self._chat = ChatEncoder(tokenizer, thinking=settings.thinking)
 
     def encode(self, record: Record) -> tuple[list[Row], list[Problem]]:
-        """The rows that the record becomes (several only for `turns="each"`), and what is wrong with it.
+        """Return the rows that the record becomes (several only for `turns="each"`), and what is wrong with it.
 
         Raises:
             PromptError: a chat, and the model has no chat template.

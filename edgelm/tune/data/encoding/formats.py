@@ -37,7 +37,7 @@ _LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "good": True, "des
 
 
 def read_record(row: Written) -> tuple[str, Record] | Problem:
-    """The format's name and what the row says, or what is wrong with it."""
+    """Read a row: return its format's name and what it says, or what is wrong with it."""
     try:
         name, read = _recognise(row.value)
         return name, read(row.value, row.origin)

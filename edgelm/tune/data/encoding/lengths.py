@@ -19,7 +19,7 @@ class LengthRule:
     counts: dict[str, int] = field(default_factory=dict)
 
     def apply(self, row: Row, record: Record) -> tuple[list[Row], Problem | None]:
-        """The rows to train on, and what there is to say."""
+        """Return the rows to train on, and what there is to say of them."""
         limit = self.settings.max_tokens
         longest = max(len(sequence.tokens) for sequence in row.sequences)
         if longest <= limit:

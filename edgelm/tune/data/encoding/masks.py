@@ -50,7 +50,7 @@ class ChatEncoder:
         origin: RowOrigin,
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> Example:
-        """The conversation with the messages at the indices `answers` trained.
+        """Encode a conversation in which the messages at the indices `answers` are trained.
 
         Raises:
             RowError: the template refuses the messages, or breaks the prefix property.

@@ -23,7 +23,7 @@ class RowError(MessageError):
 
 
 def read_messages(value: Any, field: str) -> tuple[dict[str, Any], ...]:
-    """The messages in `value`, found under `field`.
+    """Read the messages in `value`, which stood under `field`.
 
     Raises:
         MessageError: naming the field inside.

@@ -1,1 +1,1 @@
-"""From files and datasets to rows as they were written, each with its line; broken ones become problems."""
+"""Files and datasets become rows as they were written, each with its line; broken ones become problems."""

@@ -17,7 +17,7 @@ Restore = Callable[[Any], Any]
 
 
 def restorer(kind: Any) -> Restore:
-    """How values of the Arrow type `kind` are restored."""
+    """Return what restores values of the Arrow type `kind`."""
     from pyarrow import types
 
     if isinstance(kind, _json_type()):
@@ -41,7 +41,7 @@ def restorer(kind: Any) -> Restore:
 
 
 def without_nulls(value: Any, fields: dict[str, Restore]) -> dict[str, Any]:
-    """A struct's fields, restored, without those that are null."""
+    """Return a struct's fields, restored, without those that are null."""
     restored = ((name, fields[name](item) if name in fields else item) for name, item in value.items())
     return {name: item for name, item in restored if item is not None}
 

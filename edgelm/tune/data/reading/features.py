@@ -13,7 +13,7 @@ from edgelm.tune.data.reading.arrow import Restore, listed, without_nulls
 
 
 def feature_restorer(feature: Any) -> Restore:
-    """How values of a `datasets` feature are restored: a mapping, a list, `List`, `LargeList`, `Json` or a plain one."""
+    """Return what restores values of a `datasets` feature: a mapping, a list, `List`, `LargeList`, `Json` or a plain one."""
     if isinstance(feature, Mapping):
         fields = {name: feature_restorer(inner) for name, inner in feature.items()}
         return lambda value: without_nulls(value, fields) if isinstance(value, Mapping) else value

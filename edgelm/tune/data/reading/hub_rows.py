@@ -25,7 +25,7 @@ def looks_like_dataset(text: str) -> bool:
 
 
 def read_hub_rows(text: str) -> Iterator[Written | Problem]:
-    """The rows of the named split (else `train`).
+    """Read the rows of the named split (else `train`).
 
     Raises:
         UnsupportedError: `datasets` is not installed.
@@ -57,7 +57,7 @@ def _load(name: str, config: str | None, split: str) -> Iterator[Mapping[str, An
 
 
 def restored_rows(found: Any) -> Iterator[dict[str, Any]]:
-    """The rows of a `datasets.Dataset`, without the nulls that its table gave them inside their cells."""
+    """Yield the rows of a `datasets.Dataset`, without the nulls that its table gave them inside their cells."""
     columns = {name: feature_restorer(feature) for name, feature in (found.features or {}).items()}
     for row in found:
         yield {key: columns[key](cell) if key in columns else cell for key, cell in row.items()}

@@ -20,7 +20,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_json_lines(lines: Iterable[bytes], name: str) -> Iterator[Found]:
-    """One value a line; blank lines are skipped, and counted.
+    """Read one value a line; blank lines are skipped, and counted.
 
     Raises:
         FormatError: the file is UTF-16.
@@ -49,7 +49,7 @@ def _broken(error: ValueError | RecursionError, origin: RowOrigin) -> Problem:
 
 
 def read_json(text: str, name: str) -> Iterator[Found]:
-    """The elements of a list; or of the one list of objects in an object; or values one after the other.
+    """Read the elements of a list; or of the one list of objects in an object; or values one after the other.
 
     Raises:
         FormatError: nothing of these.

@@ -26,7 +26,7 @@ MAX_FIELD_CHARS = 1 << 26
 
 
 def read_rows(text: str) -> Iterator[Written | Problem]:
-    """Every row of the file or Hub dataset that `text` names, in order.
+    """Read every row of the file or Hub dataset that `text` names, in order.
 
     Raises:
         NotFoundError: no such file or dataset.

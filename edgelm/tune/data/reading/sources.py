@@ -34,7 +34,7 @@ class Sources:
 
 
 def find_sources(text: str) -> Sources:
-    """A file stands for itself, a directory for its `train.*` and `valid.*` (as mlx-lm lays data out).
+    """Find the files: a file stands for itself, a directory for its `train.*` and `valid.*` (as mlx-lm lays data out).
 
     Raises:
         NotFoundError: no such file, or a directory without `train.*`.
@@ -63,7 +63,7 @@ def is_dataset(text: str) -> bool:
 
 
 def missing(text: str) -> NotFoundError:
-    """The error for a file that is not there, with the nearest name that is."""
+    """Make the error for a file that is not there, with the nearest name that is."""
     near = _nearest(Path(text).expanduser())
     return NotFoundError(f"{text} does not exist", hint=f"did you mean {near}?" if near else None)
 

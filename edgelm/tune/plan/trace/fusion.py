@@ -18,7 +18,7 @@ _ELSEWHERE = -1
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with fused nodes."""
+    """Return the graph with fused nodes."""
     return _Fuser(graph).run()
 
 

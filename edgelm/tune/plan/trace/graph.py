@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """One primitive."""
+    """One primitive of MLX, with its inputs and outputs."""
 
     name: str
     inputs: tuple[str, ...]
@@ -41,7 +41,7 @@ class Graph:
     results: tuple[str, ...]
 
     def size(self, name: str) -> int:
-        """Elements."""
+        """Return the number of elements of a value."""
         return math.prod(self.shapes[name])
 
     def nbytes(self, name: str) -> int:
@@ -50,7 +50,7 @@ class Graph:
 
 
 def trace(function: Callable[..., Sequence[mx.array]], arrays: Sequence[mx.array]) -> Graph:
-    """The graph of `function(*arrays)`; only shapes and types of `arrays` matter.
+    """Trace the graph of `function(*arrays)`; only shapes and types of `arrays` matter.
 
     Raises:
         ValueError: MLX cannot export a primitive of it.

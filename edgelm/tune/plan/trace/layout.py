@@ -13,7 +13,7 @@ Layout = tuple[int, ...]
 
 
 def row_major(shape: Shape) -> Layout:
-    """The strides of an array that was just written."""
+    """Return the strides of an array that was just written."""
     strides: list[int] = []
     step = 1
     for size in reversed(shape):
@@ -72,7 +72,7 @@ def with_ones(shape: Shape, layout: Layout, to: Shape) -> Layout:
 
 
 def reshaped(shape: Shape, layout: Layout, to: Shape) -> Layout | None:
-    """The strides of a reshape that needs no copy; None if it does."""
+    """Return the strides of a reshape that needs no copy; None if it does."""
     runs = _runs(zip(shape, layout, strict=True))
     strides: list[int] = []
     left, stride = runs.pop() if runs else (1, 1)

@@ -1,4 +1,4 @@
-"""In which order MLX evaluates a graph (mlx/transforms.cpp, eval_impl): breadth first from the results, in bounds.
+"""The order in which MLX evaluates a graph (mlx/transforms.cpp, eval_impl): breadth first from the results, in bounds.
 
 A node is put down once all that use it have been; where more than 20 wait, MLX goes down a level first. The order
 decides what is in memory at the same time.

@@ -23,7 +23,7 @@ RUN_AHEAD = 100
 
 @dataclass(frozen=True, slots=True)
 class MemoryPeak:
-    """Bytes."""
+    """The memory that a computation takes at its peak, in bytes."""
 
     peak_bytes: int
     given_bytes: int
@@ -36,7 +36,7 @@ class MemoryPeak:
 
 
 def find_peak(graph: Graph) -> MemoryPeak:
-    """The most that is in memory at once while the results are computed."""
+    """Find the most that is in memory at once while the results are computed."""
     memory = _Memory(graph)
     given = memory.live
     for at in evaluation_order(graph):

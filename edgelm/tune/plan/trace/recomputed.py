@@ -51,7 +51,7 @@ class _Call:
 
 
 def differentiate(network: Any, parameters: Tree, sums: Sums) -> tuple[Tree, mx.array]:
-    """The gradient of the surrogate with respect to `parameters`, and the loss.
+    """Return the gradient of the surrogate with respect to `parameters`, and the loss.
 
     Args:
         network: its `layers` are called in order, each with what the one before gave.

@@ -138,7 +138,7 @@ def _bytes(arrays: Any) -> int:
 
 
 def batch_of(shape: BatchShape) -> TrainingBatch:
-    """A batch of that shape, of nothing in particular."""
+    """Make a batch of that shape, of nothing in particular."""
     B, T = shape.lanes, shape.length
     ids = np.zeros((B, T), np.int32)
     weights = np.zeros(B * T, np.float32)

@@ -22,7 +22,7 @@ _TYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
 
 
 def build_unread(config: dict[str, Any], headers: Headers, directory: Path, device: devices.Device) -> Any:
-    """The network of a normalised config on `device`.
+    """Build the network of a normalised config on `device`.
 
     Raises:
         FormatError, UnsupportedError: see `build_network`.

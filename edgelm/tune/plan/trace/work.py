@@ -21,7 +21,7 @@ class Work:
     """And the like: on the CPU, where they are computed one by one, half of the time of a small network."""
 
     def seconds(self, rates: Rates) -> float:
-        """At these rates, one after the other."""
+        """Predict the seconds at these rates, one after the other."""
         return (
             self.flops / rates.flops_per_s
             + self.moved_bytes / rates.moved_bytes_per_s
@@ -30,7 +30,7 @@ class Work:
 
 
 def find_work(graph: Graph, fused: Graph) -> Work:
-    """Of all nodes; memory is moved by those that are left once chains are `fused`."""
+    """Add up the work of all nodes; memory is moved by those that are left once chains are `fused`."""
     products = [node for node in graph.nodes if node.name in MULTIPLIES]
     exponentials = [node for node in graph.nodes if node.name in EXPONENTIALS]
     moving = [node for node in fused.nodes if node.name not in MULTIPLIES | VIEWS | RESHAPES]

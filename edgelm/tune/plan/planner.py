@@ -73,7 +73,7 @@ class TunePlan:
         return dataclasses.replace(self, peak_bytes=peak_bytes, verdict=verdict)
 
     def seconds(self, positions: int, rates: Rates) -> float:
-        """Predict the seconds that so many positions take, at the machine's rates: a first guess, which the first steps correct.
+        """Predict the seconds of so many positions, at the machine's rates: a first guess, which the first steps correct.
 
         Raises:
             OptionError: there are none.

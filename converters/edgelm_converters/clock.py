@@ -16,16 +16,16 @@ class Clock:
         self._started, self._done, self._resumed = time.monotonic(), 0, 0
 
     def part_done(self, *, resumed: bool = False) -> None:
-        """A layer, or what lies outside the layers, is finished."""
+        """Count a finished layer, or what lies outside the layers, and report."""
         self._done += 1
         self._resumed += resumed
         self.at("")
 
     def at(self, module: str) -> None:
-        """The work has come to `module`."""
-        made = self._done - self._resumed
+        """Report that the work has come to `module`."""
+        finished = self._done - self._resumed
         left = ""
-        if made:
-            each_s = (time.monotonic() - self._started) / made
+        if finished:
+            each_s = (time.monotonic() - self._started) / finished
             left = f", {format_seconds(round(each_s * (self._parts - self._done)))} left"
         self._on_progress(Progress(self._task, self._done, self._parts, self._unit, module + left))

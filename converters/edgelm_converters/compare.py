@@ -25,12 +25,15 @@ from edgelm.machine.long_job import long_job
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress, ignore_progress
 from edgelm.zoo.configs.normalise import normalise_config, read_config
-from edgelm_converters.conversion import QUALITIES, Conversion
+from edgelm_converters.conversion import Conversion
 from edgelm_converters.convert import convert
+from edgelm_converters.methods.registry import BUDGET_DEFAULT, METHODS, ROUNDING
 from edgelm_converters.result.loss import run_directory
 
 TASK = "Comparing"
-METHODS = (*QUALITIES, "distilled")
+_DISTILLED = "distilled"
+"""The method that trains scales and norms after the most careful one."""
+COMPARED = (*METHODS, _DISTILLED)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Candidate:
     size_bytes: int
     bits_per_weight: float
     elapsed_s: float
-    """Of the conversion."""
+    """Seconds of the conversion."""
     loss: Comparison
     beside_first: Estimate | None
     """Mean KL minus that of the first method asked for, at this width and on the same tokens; None where it has none."""
@@ -80,14 +83,14 @@ class Comparing:
     calibration: str | None = None
     calibration_tokens: int = 16_384
     distill_steps: int = 200
-    """Of the method "distilled", which starts from best."""
+    """Steps of the method "distilled", which starts from best."""
     dtype: str = "auto"
     measuring: Measuring = field(default_factory=Measuring)
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            if method not in METHODS:
-                raise OptionError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
+            if method not in COMPARED:
+                raise OptionError(f"method is {method!r}, expected one of {', '.join(COMPARED)}")
         if not self.conversions():
             raise OptionError("there is nothing to compare", hint="--bits 3,4 --methods rtn,best")
 
@@ -102,19 +105,19 @@ class Comparing:
             (method, f"{budget:g} bpw", self._conversion(method, bpw=budget))
             for budget in self.budgets
             for method in self.methods
-            if method != "rtn"  # measuring where bits help most already costs more than rounding saves
+            if method
+            != ROUNDING.name  # measuring where bits help most already costs more than rounding saves
         ]
         return uniform + budgeted
 
     def _conversion(self, method: str, **width: Any) -> Conversion:
-        if method == "distilled":
+        if method == _DISTILLED:
             width = {**width, "distill": self.distill_steps}
-        quality = "best" if method == "distilled" else method
-        is_calibrated = quality in ("good", "best")
-        calibration = self.calibration if is_calibrated else None
-        tokens = self.calibration_tokens if is_calibrated else None
+        quality = BUDGET_DEFAULT if method == _DISTILLED else METHODS[method]
+        calibration = self.calibration if quality.needs_text else None
+        tokens = self.calibration_tokens if quality.needs_text else None
         return Conversion(
-            quality=quality, calibration=calibration, calibration_tokens=tokens, dtype=self.dtype,
+            quality=quality.name, calibration=calibration, calibration_tokens=tokens, dtype=self.dtype,
             verify=False, loss_tokens=0, **width,
         )  # fmt: skip
 
@@ -175,9 +178,11 @@ class _Run:
 
     def measure(self, method: str, width: str, wanted: Conversion, on_progress: OnProgress) -> None:
         started = time.monotonic()
-        made = convert(self.source, self.root / _name(method, width), on_progress=on_progress, **vars(wanted))
+        converted = convert(
+            self.source, self.root / _name(method, width), on_progress=on_progress, **vars(wanted)
+        )
         elapsed_s = time.monotonic() - started
-        with run_directory(made.directory, self.reference.rows) as result:
+        with run_directory(converted.directory, self.reference.rows) as result:
             scores = score_against(self.reference, result)
         first = self.firsts.get(width)
         if method == self.first_method:
@@ -186,8 +191,8 @@ class _Run:
             Candidate(
                 method=method,
                 width=width,
-                size_bytes=made.manifest.size_bytes or 0,
-                bits_per_weight=made.manifest.bits_per_weight or 0.0,
+                size_bytes=converted.manifest.size_bytes or 0,
+                bits_per_weight=converted.manifest.bits_per_weight or 0.0,
                 elapsed_s=elapsed_s,
                 loss=summarise(scores),
                 beside_first=None if first is None else kl_difference(scores, first),
@@ -207,13 +212,13 @@ def _retold(on_progress: OnProgress, done: int, total: int, name: str) -> OnProg
 
 
 def mark_frontier(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The smallest first, and at one size the closest; marked are those that nothing beats in both."""
-    ordered = sorted(candidates, key=lambda one: (one.size_bytes, one.loss.mean_kl.value))
+    """Sort the smallest first, and at one size the closest; mark those that nothing beats in both."""
+    ordered = sorted(candidates, key=lambda candidate: (candidate.size_bytes, candidate.loss.mean_kl.value))
     marked: list[Candidate] = []
     closest = float("inf")
-    for one in ordered:
-        kl = one.loss.mean_kl.value
-        marked.append(replace(one, on_frontier=kl < closest))
+    for candidate in ordered:
+        kl = candidate.loss.mean_kl.value
+        marked.append(replace(candidate, on_frontier=kl < closest))
         closest = min(closest, kl)
     return tuple(marked)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
 from edgelm.quant.recipes import RECIPES
-from edgelm.quant.scheme import Scheme
-
-QUALITIES = ("rtn", "fast", "good", "best")
-"""rtn rounds to nearest; fast searches scales; good weighs that by calibration text; best adds GPTQ layer by layer."""
+from edgelm.quant.scheme import Scheme, Settings, is_affine
+from edgelm_converters.methods.method import QuantizationMethod
+from edgelm_converters.methods.registry import (
+    BUDGET_DEFAULT,
+    METHODS,
+    NARROW_DEFAULT,
+    ROUNDING,
+    calibrated_methods,
+)
 
 CALIBRATED_BITS = 4
 """Up to this width the default quality is good: measured at 2, 3 and 4 bits it never lost more than rounding."""
@@ -22,9 +26,9 @@ LOSS_TOKENS = 4096
 CALIBRATION_TOKENS = 16_384
 
 
-def is_narrow(settings: dict[str, Any]) -> bool:
-    """Whether a layer of these settings gains from calibration by default: affine, of few bits."""
-    return settings.get("mode", "affine") == "affine" and int(settings["bits"]) <= CALIBRATED_BITS
+def is_narrow(settings: Settings) -> bool:
+    """Tell whether a layer of these settings gains from calibration by default: affine, of few bits."""
+    return is_affine(settings) and int(settings["bits"]) <= CALIBRATED_BITS
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Conversion(Options):
     mode: str | None = option(None, "number format", choices=("affine", "mxfp4", "mxfp8", "nvfp4", "none"))
     recipe: str | None = option(None, "mixed widths", choices=tuple(RECIPES))
     quality: str | None = option(
-        None, f"how codes are chosen (default good up to {CALIBRATED_BITS} bits, else rtn)", choices=QUALITIES
+        None,
+        f"how codes are chosen (default good up to {CALIBRATED_BITS} bits, else rtn)",
+        choices=tuple(METHODS),
     )
     size: str | None = option(None, "budget for the weight files, as 2.3GB: widths are chosen by tensor")
     bpw: float | None = option(None, "the same as bits per weight, scales included", gt=0, le=16)
@@ -74,16 +80,16 @@ class Conversion(Options):
                 settings=("recipe", other),
             )
         self._check_budget()
-        if self.distill is not None and not self.is_calibrated:
+        if self.distill is not None and not self.method.needs_text:
             raise OptionError(
                 "distill starts from a calibrated model",
-                hint="add --quality good or --quality best",
+                hint=f"add {calibrated_methods(' or ')}",
                 settings=("distill",),
             )
-        if self.calibration is not None and not self.is_calibrated:
+        if self.calibration is not None and not self.method.needs_text:
             raise OptionError(
-                f"quality {self.chosen_quality} uses no calibration text",
-                hint="add --quality good or --quality best",
+                f"quality {self.method.name} uses no calibration text",
+                hint=f"add {calibrated_methods(' or ')}",
                 settings=("quality",),
             )
         self.scheme()
@@ -110,13 +116,13 @@ class Conversion(Options):
         return self.size is not None or self.bpw is not None or self.fit is not None
 
     @property
-    def chosen_quality(self) -> str:
-        """The quality asked for, or the default: the best for a budget, whose measuring takes time anyway."""
+    def method(self) -> QuantizationMethod:
+        """The quality asked for, or the default."""
         if self.quality is not None:
-            return self.quality
+            return METHODS[self.quality]
         if self.has_budget:
-            return "best"
-        return "good" if self.recipe is not None or is_narrow(self.scheme().settings) else "rtn"
+            return BUDGET_DEFAULT
+        return NARROW_DEFAULT if self.recipe is not None or is_narrow(self.scheme().settings) else ROUNDING
 
     @property
     def asks_for_quality(self) -> bool:
@@ -128,35 +134,20 @@ class Conversion(Options):
         """Whether nothing that was asked for needs one quality: then rounding will do where calibrating cannot."""
         return not self.asks_for_quality and not self.has_budget
 
-    def settled(self, layers: Iterable[dict[str, Any]]) -> Conversion:
-        """With rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""
+    def settled(self, layers: Iterable[Settings]) -> Conversion:
+        """Choose rounding as the quality if it was left to us and none of the `layers` to quantize is narrow."""
         if not self.is_left_to_us or any(is_narrow(settings) for settings in layers):
             return self
         return self.rounding()
 
     def rounding(self) -> Conversion:
-        """With weights rounded to nearest, and no text to calibrate on."""
+        """Ask for weights rounded to nearest instead, with no text to calibrate on."""
         return replace(
-            self, quality="rtn", calibration=None, calibration_tokens=None, seed=None, distill=None
+            self, quality=ROUNDING.name, calibration=None, calibration_tokens=None, seed=None, distill=None
         )
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether calibration text is run through the model."""
-        return self.chosen_quality in ("good", "best")
-
-    @property
-    def text_tokens(self) -> int:
-        """Tokens to calibrate on."""
-        return CALIBRATION_TOKENS if self.calibration_tokens is None else self.calibration_tokens
-
-    @property
-    def text_seed(self) -> int:
-        """What the calibration rows are drawn by."""
-        return 0 if self.seed is None else self.seed
-
     def unused(self, *, calibrated: bool) -> tuple[str, ...]:
-        """The settings that were given and changed nothing, since nothing was `calibrated`."""
+        """List the settings that were given and changed nothing, since nothing was `calibrated`."""
         # Measuring for a budget draws its text by the seed, whatever the quality.
         names = ("calibration_tokens", *(() if self.has_budget else ("seed",)))
         return () if calibrated else tuple(name for name in names if getattr(self, name) is not None)
@@ -166,7 +157,7 @@ class Conversion(Options):
         """Held-out tokens on which the loss is measured; 0 where it is not."""
         if self.loss_tokens is not None:
             return self.loss_tokens
-        return LOSS_TOKENS if self.verify and self.chosen_quality != "rtn" else 0
+        return LOSS_TOKENS if self.verify and not self.method.is_baseline else 0
 
     @property
     def keeps_packed(self) -> bool:
@@ -180,9 +171,9 @@ class Conversion(Options):
         return all(setting is None for setting in asked)
 
     def without_budget(self) -> Conversion:
-        """What is asked for beside the budget."""
+        """Ask for the same with no budget."""
         return replace(self, size=None, bpw=None, fit=None)
 
     def scheme(self) -> Scheme:
-        """The settings of a layer that nothing else is said about."""
+        """Return the settings of a layer that nothing else is said about."""
         return Scheme(mode=self.mode or "affine", bits=self.bits, group_size=self.group_size)

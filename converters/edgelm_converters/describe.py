@@ -16,19 +16,18 @@ from edgelm.model.described import Described, describe_model
 from edgelm.progress import ignore_progress
 from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.weights.files import names_in
-from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.conversion import Conversion
-from edgelm_converters.convert import plan_of
+from edgelm_converters.methods.registry import ROUNDING
 from edgelm_converters.pipeline.job import ConversionJob
+from edgelm_converters.pipeline.planning import plan_of
 from edgelm_converters.pipeline.settle import settled
 from edgelm_converters.result.naming import library_name
 from edgelm_converters.sources.recognise import open_checkpoint
 from edgelm_converters.targets.mlx.config_files import converted_config
-from edgelm_converters.targets.mlx.shard import DTYPE_NAMES, size_bytes
 
 
 def needs_converting(text: str) -> bool:
-    """Whether `text` names weights that do not run as they are: a GGUF, PyTorch weights, an installed package."""
+    """Tell whether `text` names weights that do not run as they are: a GGUF, PyTorch weights, an installed package."""
     path = Path(text).expanduser()
     if path.is_file():
         return True
@@ -40,7 +39,7 @@ def needs_converting(text: str) -> bool:
 
 
 def describe_source(text: str, *, bits: int | None = None) -> Described:
-    """The model that `edgelm convert` makes of `text`, with `bits` as asked.
+    """Describe the model that `edgelm convert` makes of `text`, with `bits` as asked.
 
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError: see `open_checkpoint`.
@@ -48,24 +47,21 @@ def describe_source(text: str, *, bits: int | None = None) -> Described:
     """
     checkpoint = open_checkpoint(text, revision=None, on_progress=ignore_progress)
     checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
-    wanted = Conversion(bits=bits, quality="rtn")
-    with tempfile.TemporaryDirectory() as directory:
+    wanted = Conversion(bits=bits, quality=ROUNDING.name)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
         job = ConversionJob(
-            checkpoint, config, wanted, Path(directory), Future(), ignore_progress, lambda _: None, notes
+            checkpoint, config, wanted, directory, directory, Future(), ignore_progress, lambda _: None, notes
         )
         job.stage.mkdir()
         decision, plan = plan_of(job)
-    headers = {
-        name: TensorInfo(DTYPE_NAMES[dtype], shape, 0, size_bytes(shape, dtype))
-        for name, (shape, dtype) in plan.layout.items()
-    }
-    made = normalise_config(converted_config(config, plan, sorted(decision.left)))
+    converted = normalise_config(converted_config(config, plan, sorted(decision.left)))
     name = library_name(checkpoint, config, Conversion(bits=bits))
-    return Described(name, checkpoint.origin.files[0].parent, made, headers)
+    return Described(name, checkpoint.origin.files[0].parent, converted, plan.headers)
 
 
 def describe(text: str, *, bits: int | None = None) -> tuple[Described, bool]:
-    """The model that `text` means, and whether it is one only once it is converted.
+    """Describe the model that `text` means, and say whether it is one only once it is converted.
 
     Raises:
         NotFoundError, NetworkError, FormatError, UnsafeError, UnsupportedError, OptionError: see `describe_model` and

@@ -33,7 +33,7 @@ _READ_BYTES = 6
 _WRITTEN_S_PER_BYTE = 4e-9
 """Of hashing with SHA-256 and of the disk."""
 _CALIBRATION_ROW, _LOSS_ROW = 512, 256
-"""Tokens of a row: `methods.calibration.text.ROW_TOKENS`, and what the loss is measured on."""
+"""Tokens of a row: `methods.calibration_text.ROW_TOKENS`, and what the loss is measured on."""
 _UNPACKED_BYTES = 16
 """Read packed or in half precision, and written and read in single."""
 _PROCESS_BYTES = 400 << 20

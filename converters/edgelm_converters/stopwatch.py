@@ -26,9 +26,9 @@ class Stopwatch:
 
     @property
     def elapsed_s(self) -> float:
-        """Of the whole so far."""
+        """Seconds of the whole so far."""
         return clock.passed_s() - self._began
 
     def steps(self) -> dict[str, float]:
-        """Seconds of each step so far, in the order in which they began."""
+        """Return the seconds of each step so far, in the order in which they began."""
         return {name: round(seconds, 2) for name, seconds in self._steps.items()}

@@ -13,10 +13,8 @@ from typing import Any
 import mlx.nn as nn
 
 from edgelm.quant.recipes import Predicate
-from edgelm.quant.scheme import Scheme, fit_group
+from edgelm.quant.scheme import Scheme, Settings, fit_group, mode_of
 from edgelm.zoo.tree import leaf_modules
-
-Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,12 @@ class Decision:
 
 
 def quantizable(network: Any) -> dict[str, Any]:
-    """The modules that have a quantized form, by path, in parameter order."""
+    """List the modules that have a quantized form, by path, in parameter order."""
     return {path: module for path, module in leaf_modules(network).items() if hasattr(module, "to_quantized")}
 
 
 def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> Decision:
-    """What each layer of `network` becomes under `scheme`.
+    """Decide what each layer of `network` becomes under `scheme`.
 
     Args:
         network: an unquantized mlx-lm network; only shapes are looked at.
@@ -75,12 +73,12 @@ def apply_settings(network: Any, layers: dict[str, Settings]) -> None:
         network,
         first["group_size"],
         first["bits"],
-        mode=first.get("mode", "affine"),
+        mode=mode_of(first),
         class_predicate=lambda path, _: layers.get(path, False),
     )
 
 
 def quantization_config(scheme: Settings, layers: dict[str, Settings], skipped: list[str]) -> dict[str, Any]:
-    """The `quantization` entry of config.json: the default, and every layer that differs from it."""
+    """Build the `quantization` entry of config.json: the default, and every layer that differs from it."""
     different = {path: settings for path, settings in layers.items() if settings != scheme}
     return {**scheme, **different, **dict.fromkeys(skipped, False)}

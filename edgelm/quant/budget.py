@@ -35,7 +35,7 @@ class WidthChoice:
 
 
 def allocate(choices: Mapping[str, Sequence[WidthChoice]], budget_bytes: int) -> dict[str, WidthChoice]:
-    """A choice for every path whose sizes together are at most `budget_bytes`.
+    """Choose for every path so that sizes together are at most `budget_bytes`.
 
     Raises:
         OptionError: even the smallest choices are larger; the message says by how much.
@@ -48,11 +48,11 @@ def allocate(choices: Mapping[str, Sequence[WidthChoice]], budget_bytes: int) ->
             f" bits they take {format_bytes(least)}"
         )
     tried = sorted(hulls, key=lambda path: hulls[path][-1].size_bytes, reverse=True)[:TRIED]
-    found = (
+    ways = (
         _spend({**hulls, **{path: [choice] for path, choice in zip(tried, way, strict=True)}}, budget_bytes)
         for way in itertools.product(*(choices[path] for path in tried))
     )
-    return min((way for way in found if way is not None), key=_loss)
+    return min((way for way in ways if way is not None), key=_loss)
 
 
 def _loss(chosen: Mapping[str, WidthChoice]) -> float:
@@ -89,7 +89,7 @@ def _step(path: str, hull: Sequence[WidthChoice], index: int) -> tuple[float, st
 
 
 def lower_hull(choices: Sequence[WidthChoice]) -> list[WidthChoice]:
-    """The choices that no mixture of two others beats, from the smallest to the one with the least loss."""
+    """Keep the choices that no mixture of two others beats, from the smallest to the one with the least loss."""
     hull: list[WidthChoice] = []
     for choice in sorted(choices, key=lambda c: (c.size_bytes, c.loss)):
         if hull and choice.loss >= hull[-1].loss:

@@ -15,7 +15,7 @@ Handler = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def hook(module: Any, handle: Handler) -> None:
-    """From now on, calling `module` calls `handle(own, arguments, named)`, where `own` is what it did before."""
+    """Make a call of `module` call `handle(own, arguments, named)`, where `own` is what it did before."""
     kind: Any = type(module)
 
     class Hooked(kind):  # type: ignore[misc]
@@ -27,7 +27,7 @@ def hook(module: Any, handle: Handler) -> None:
 
 
 def hook_method(module: Any, name: str, handle: Handler) -> None:
-    """The same for another method of `module`, such as an embedding's `as_linear`."""
+    """Do the same for another method of `module`, such as an embedding's `as_linear`."""
     own = getattr(module, name)
 
     def replaced(*arguments: Any, **named: Any) -> Any:

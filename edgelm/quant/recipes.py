@@ -23,7 +23,7 @@ RAISED = ("v_proj", "v_a_proj", "v_b_proj", "down_proj")
 
 
 def mixed_predicate(recipe: str, paths: Iterable[str], layers: int, group_size: int) -> Predicate:
-    """The predicate of `recipe` for a network of `layers` layers with modules at `paths`.
+    """Build the predicate of `recipe` for a network of `layers` layers with modules at `paths`.
 
     Raises:
         UnsupportedError: the network has no `down_proj`, which the recipe is built around.
@@ -44,8 +44,8 @@ def mixed_predicate(recipe: str, paths: Iterable[str], layers: int, group_size: 
 
 
 def _layer(path: str) -> int:
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
-    return int(found.group(1)) if found else 0
+    match = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    return int(match.group(1)) if match else 0
 
 
 def _is_raised(index: int, layers: int) -> bool:

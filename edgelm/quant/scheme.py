@@ -12,6 +12,9 @@ from typing import Any
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
 
+Settings = dict[str, Any]
+"""The quantization of one layer as `config.json` has it: group_size, bits and, unless it is affine, mode."""
+
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 AFFINE_GROUPS = (128, 64, 32)
 """Largest first: the order in which a width that does not fit falls back."""
@@ -56,34 +59,44 @@ class Scheme(Options):
 
     def _fill(self, bits: int, group_size: int, *, fixed: bool) -> None:
         for name, default in (("bits", bits), ("group_size", group_size)):
-            said = getattr(self, name)
-            if fixed and said not in (None, default):
+            given = getattr(self, name)
+            if fixed and given not in (None, default):
                 raise OptionError(
-                    f"{name} is {said}, expected {default} in mode {self.mode}", settings=(name, "mode")
+                    f"{name} is {given}, expected {default} in mode {self.mode}", settings=(name, "mode")
                 )
-            object.__setattr__(self, name, said if said is not None else default)
+            object.__setattr__(self, name, given if given is not None else default)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """As written to `config.json`."""
+    def settings(self) -> Settings:
+        """The settings as `config.json` has them."""
         return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
 
     def bits_per_weight(self, scale_bits: int = 16) -> float:
-        """Bits per weight with scales (and biases) counted; `scale_bits` is the model's float width."""
+        """Count bits per weight with scales and biases; `scale_bits` is the model's float width."""
         return settings_bits_per_weight(self.settings, scale_bits)
 
 
-def settings_bits_per_weight(settings: dict[str, Any], scale_bits: int = 16) -> float:
-    """The same for the settings of one layer, as found in `config.json`."""
-    overhead = 2 * scale_bits if settings.get("mode", "affine") == "affine" else 8
+def mode_of(settings: Settings) -> str:
+    """Return the number format that a layer is quantized to."""
+    return str(settings.get("mode", "affine"))
+
+
+def is_affine(settings: Settings) -> bool:
+    """Tell whether a layer gets free scales and biases."""
+    return mode_of(settings) == "affine"
+
+
+def settings_bits_per_weight(settings: Settings, scale_bits: int = 16) -> float:
+    """Count bits per weight for the settings of one layer, as `config.json` has them."""
+    overhead = 2 * scale_bits if is_affine(settings) else 8
     return float(settings["bits"]) + overhead / float(settings["group_size"])
 
 
-def fit_group(settings: dict[str, Any], width: int) -> dict[str, Any] | None:
-    """`settings` with the largest group that divides rows of `width`, or None if none does."""
+def fit_group(settings: Settings, width: int) -> Settings | None:
+    """Give `settings` the largest group that divides rows of `width`; None if none does."""
     if width % settings["group_size"] == 0:
         return settings
-    if settings.get("mode", "affine") != "affine":
+    if not is_affine(settings):
         return None
     for group_size in AFFINE_GROUPS:
         if group_size < settings["group_size"] and width % group_size == 0:

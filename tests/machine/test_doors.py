@@ -15,7 +15,6 @@ from edgelm.evaluate.quality import Subject, evaluate
 from edgelm.evaluate.rows import Measuring
 from edgelm.machine import power
 from edgelm.tune.loop.training_run import begin
-from edgelm_converters import convert as converting
 from edgelm_converters.convert import convert
 
 WATCHDOG = "[METAL] Command buffer execution failed: Impacting Interactivity"
@@ -65,7 +64,7 @@ def test_a_conversion_that_the_watchdog_ends(
     def fail(*_: Any) -> None:
         raise RuntimeError(WATCHDOG)
 
-    monkeypatch.setattr(converting, "make_plan", fail)
+    monkeypatch.setattr("edgelm_converters.pipeline.planning.make_plan", fail)
     with pytest.raises(EngineError, match="watchdog ended the conversion") as caught:
         convert(source, tmp_path / "out", quality="rtn")
     assert "display sleep" in (caught.value.hint or "")

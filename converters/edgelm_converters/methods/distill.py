@@ -16,7 +16,8 @@ from edgelm import device as devices
 from edgelm.errors import FitError
 from edgelm.pricing.machine_rates import measure_rates
 from edgelm.progress import OnProgress, Progress
-from edgelm.quant.distill import HELD_PART, Row, distill, make_student
+from edgelm.quant.distillation.student import make_student
+from edgelm.quant.distillation.train import HELD_PART, Row, distill
 from edgelm.quant.layers.layerwise import SOURCE, LayerResult
 from edgelm.quant.matrix import formats
 from edgelm.quant.streams.walk import Walk
@@ -87,66 +88,62 @@ def _distilling_s(work: Workload, tokens: int, row_tokens: int, steps: int) -> f
     )
 
 
-class Distilling:
-    """What runs at the end of a calibration; `said` is then for the receipt."""
+def distill_layers(
+    walk: Walk, inputs: Inputs, plan: OutputPlan, files: LayerFiles, steps: int, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Train on the calibration rows, whose hidden states after the last layer `walk` still keeps, into `files`.
 
-    def __init__(
-        self, inputs: Inputs, plan: OutputPlan, files: LayerFiles, steps: int, on_progress: OnProgress
-    ) -> None:
-        self._inputs, self._plan, self._files = inputs, plan, files
-        self._steps, self._on_progress = steps, on_progress
-        self.said: dict[str, Any] | None = None
+    What an earlier run has trained is kept as it is: the parts now stand for its result, not for its start.
 
-    def run(self, walk: Walk) -> None:
-        """Train on the calibration rows, whose hidden states after the last layer `walk` still keeps.
+    Returns:
+        Steps, and the KL before and after on rows that were not trained on, for the receipt.
+    """
+    notes = files.notes(DISTILLED)
+    if notes is not None:
+        return notes
+    rows: list[Row] = [
+        (ids[row : row + 1], functools.partial(walk.logits, SOURCE, batch, row))
+        for batch, ids in enumerate(walk.batches)
+        for row in range(ids.shape[0])
+    ]
+    result = distill(
+        _student(inputs, plan, files), rows, functools.partial(_stored_dtype, plan), steps=steps, rate=RATE,
+        on_step=lambda step, loss: on_progress(Progress(TASK, step, steps, "steps", f"KL {loss:.4f}")),
+    )  # fmt: skip
+    notes = {"steps": steps, "kl_before": result.kl_before, "kl_after": result.kl_after}
+    files.put(DISTILLED, LayerResult(result.parameters, []), notes)
+    return notes
 
-        What an earlier run has trained is kept as it is: the parts now stand for its result, not for its start.
-        """
-        self.said = self._files.notes(DISTILLED)
-        if self.said is not None:
-            return
-        rows: list[Row] = [
-            (ids[row : row + 1], functools.partial(walk.logits, SOURCE, batch, row))
-            for batch, ids in enumerate(walk.batches)
-            for row in range(ids.shape[0])
-        ]
-        network = self._student()
-        found = distill(
-            network, rows, self._dtype, steps=self._steps, rate=RATE,
-            on_step=lambda step, loss: self._on_progress(
-                Progress(TASK, step, self._steps, "steps", f"KL {loss:.4f}")
-            ),
-        )  # fmt: skip
-        self.said = {"steps": self._steps, "kl_before": found.kl_before, "kl_after": found.kl_after}
-        self._files.put(DISTILLED, LayerResult(found.parameters, []), self.said)
 
-    def _student(self) -> Any:
-        plan = self._plan
-        weights = SourceWeights(self._inputs, plan.dtypes)
-        network = weights.network
-        network.eval()
-        made: list[tuple[str, mx.array]] = []
-        for name in plan.inputs:
-            path = name.removesuffix(".weight")
-            if path in plan.quantize and name.endswith(".weight"):
-                # Of the right shape, lazy, and replaced by codes; dense only where no form is known.
-                made.append((name, formats.dequantized(self._files.packed(path), plan.quantize[path])))
-            else:
-                value = weights(name)
-                is_float = mx.issubdtype(value.dtype, mx.floating)
-                made.append((name, value.astype(mx.float32) if is_float else value))
-        network.update(tree_unflatten(made))
-        made.clear()
-        make_student(network, self._files.packed, plan.quantize)
-        return network
+def _student(inputs: Inputs, plan: OutputPlan, files: LayerFiles) -> Any:
+    """A network of the finished layers, with the source's other parameters in float32."""
+    weights = SourceWeights(inputs, plan.dtypes)
+    network = weights.network
+    network.eval()
+    parameters: list[tuple[str, mx.array]] = []
+    for name in plan.inputs:
+        path = name.removesuffix(".weight")
+        if path in plan.quantize and name.endswith(".weight"):
+            # Of the right shape, lazy, and replaced by codes; dense only where no form is known.
+            parameters.append((name, formats.dequantized(files.packed(path), plan.quantize[path])))
+        else:
+            value = weights(name)
+            is_float = mx.issubdtype(value.dtype, mx.floating)
+            parameters.append((name, value.astype(mx.float32) if is_float else value))
+    network.update(tree_unflatten(parameters))
+    parameters.clear()
+    make_student(network, files.packed, plan.quantize)
+    return network
 
-    def _dtype(self, name: str) -> mx.Dtype:
-        path, _, kind = name.rpartition(".")
-        return self._plan.dtypes[f"{path}.weight" if kind in ("scales", "biases") else name]
+
+def _stored_dtype(plan: OutputPlan, name: str) -> mx.Dtype:
+    """The dtype that a trained parameter is stored in."""
+    path, _, kind = name.rpartition(".")
+    return plan.dtypes[f"{path}.weight" if kind in ("scales", "biases") else name]
 
 
 def with_trained(plan: OutputPlan, files: LayerFiles) -> OutputPlan:
-    """`plan` with the vectors that were trained in place of the source's (scales and biases come with their codes)."""
+    """Put the vectors that were trained in place of the source's in `plan` (scales and biases come with their codes)."""
     trained = files.get(DISTILLED)
     if trained is None:
         return plan

@@ -27,7 +27,7 @@ DISTILLED = "distilled"
 
 
 def work_directory(target: Path) -> Path:
-    """Where the finished layers of the conversion to `target` are kept."""
+    """Name the directory for finished layers of the conversion to `target`."""
     return target.with_name(f".{target.name}.layers")
 
 
@@ -50,13 +50,13 @@ class LayerFiles:
         self._begin()
         path = self._path(part)
         partial = path.with_name(f".{path.name}")
-        said = {
+        metadata = {
             "outcomes": json.dumps([vars(outcome) for outcome in result.outcomes]),
             "notes": json.dumps(dict(notes or {})),
         }
         with disk_errors(path):
             try:
-                mx.save_safetensors(str(partial), result.arrays, said)
+                mx.save_safetensors(str(partial), result.arrays, metadata)
             except RuntimeError as error:
                 raise OSError(str(error)) from error
             with partial.open("rb+") as file:
@@ -71,17 +71,17 @@ class LayerFiles:
             atomic_write(fingerprint, self._said)
 
     def get(self, part: str) -> LayerResult | None:
-        """A part that was finished before; None if it was not."""
-        found = self._load(part)
-        if found is None:
+        """Read a part that was finished before; None if it was not."""
+        loaded = self._load(part)
+        if loaded is None:
             return None
-        arrays, metadata = found
+        arrays, metadata = loaded
         return LayerResult(arrays, [ModuleOutcome(**outcome) for outcome in json.loads(metadata["outcomes"])])
 
     def notes(self, part: str) -> dict[str, Any] | None:
-        """What was noted with a part that was finished before; None if it was not."""
-        found = self._load(part)
-        return None if found is None else dict(json.loads(found[1]["notes"]))
+        """Read what was noted with a part that was finished before; None if it was not."""
+        loaded = self._load(part)
+        return None if loaded is None else dict(json.loads(loaded[1]["notes"]))
 
     def _load(self, part: str) -> tuple[dict[str, mx.array], dict[str, str]] | None:
         path = self._path(part)
@@ -96,16 +96,16 @@ class LayerFiles:
         return found
 
     def packed(self, module: str) -> dict[str, mx.array]:
-        """The packed parameters of a module of any finished part, read from the disk."""
+        """Read the packed parameters of a module of any finished part."""
         where = self._index()
         kinds = [kind for kind in ("weight", "scales", "biases") if f"{module}.{kind}" in where]
         return {kind: self.read(f"{module}.{kind}") for kind in kinds}
 
     def read(self, name: str) -> mx.array:
-        """One array of any finished part, from the disk."""
+        """Read one array of any finished part."""
         loaded: Any = mx.load(str(self._index()[name]))
-        found: mx.array = loaded[name]
-        return found
+        array: mx.array = loaded[name]
+        return array
 
     def _index(self) -> dict[str, Path]:
         """Name → file; what distillation trained takes the place of what it started from."""

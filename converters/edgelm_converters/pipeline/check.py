@@ -60,12 +60,12 @@ def _asked_bits(plan: OutputPlan, decision: Decision) -> float:
 
 def _culprits(plan: OutputPlan, decision: Decision) -> str:
     """The unquantized weights, largest first."""
-    found = [f"{path} (rows of {width} fit no group)" for path, width in decision.left.items()]
+    culprits = [f"{path} (rows of {width} fit no group)" for path, width in decision.left.items()]
     done = {f"{path}.weight" for path in (*plan.quantize, *plan.packed, *decision.left)}
     rest = [name for name, tensor in plan.inputs.items() if name not in done and len(tensor.shape) > 1]
     rest.sort(key=lambda name: -plan.inputs[name].nbytes)
-    found += [f"{name} (not quantizable)" for name in rest]
-    found += [f"{path} (group {size})" for path, size in decision.regrouped.items()]
-    if not found:
+    culprits += [f"{name} (not quantizable)" for name in rest]
+    culprits += [f"{path} (group {size})" for path, size in decision.regrouped.items()]
+    if not culprits:
         return "the model is so small that its norms and biases weigh"
-    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+    return ", ".join(culprits[:8]) + (f" and {len(culprits) - 8} more" if len(culprits) > 8 else "")

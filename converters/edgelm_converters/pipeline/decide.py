@@ -1,4 +1,4 @@
-"""From what was asked and what the source holds to a decision for every layer and a dtype for every tensor."""
+"""Deciding, from what is asked and what the source holds, how each layer is quantized and the dtype of each tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOATS = (*HALVES, mx.float32)
 def decide_layers(
     network: Any, checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any]
 ) -> Decision:
-    """How each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
+    """Decide how each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
 
     A source that is quantized in whole or in part, even in types that MLX cannot hold, keeps its precision
     unless another is asked for.
@@ -47,7 +47,7 @@ def decide_layers(
 def choose_dtypes(
     checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any], decision: Decision
 ) -> TargetDtype:
-    """The dtype that each floating tensor is cast to.
+    """Choose the dtype that each floating tensor is cast to.
 
     "auto" is what runs fastest on this machine, but never loses what a packed source holds: there the
     scales stay as stored, and float32 vectors join their dtype only if every value survives.
@@ -67,7 +67,7 @@ def choose_dtypes(
 
 
 def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
-    """As stored; a packed weight that was unpacked, to be quantized anew, gets the dtype of the `scales` beside it."""
+    """Keep what is stored; a packed weight that was unpacked, to be quantized anew, gets the dtype of its `scales`."""
 
     def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
         path, _, kind = name.rpartition(".")
@@ -77,7 +77,7 @@ def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
 
 
 def usual_dtype(checkpoint: SourceCheckpoint, wanted: Conversion) -> mx.Dtype:
-    """What most parameters that are not quantized become."""
+    """Choose what most parameters that are not quantized become."""
     if wanted.dtype not in ("auto", "source"):
         return cast(mx.Dtype, getattr(mx, wanted.dtype))
     if wanted.dtype == "source":

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.progress import OnProgress
+from edgelm.quant.scheme import Settings
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.network import packed_as
-from edgelm_converters.conversion import Conversion
+from edgelm_converters.conversion import CALIBRATION_TOKENS, Conversion
 from edgelm_converters.estimate import OnEstimate
+from edgelm_converters.methods.layer_files import work_directory
+from edgelm_converters.methods.task import QuantizationTask, TextRequest
 from edgelm_converters.pipeline.sanitize import sanitized
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 from edgelm_converters.stopwatch import Stopwatch
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import imported
 
-Packed = Mapping[str, dict[str, Any]]
+PackedModules = Mapping[str, Settings]
+"""Module path → how the source has it packed."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class ConversionJob:
     """Normalised."""
     wanted: Conversion
     directory: Path
-    """What is being made, under a name of its own until it is whole."""
+    """The model under way, under a name of its own until it is whole."""
+    target: Path
+    """The name that it gets then."""
     source_hashes: Future[dict[str, str]]
     """SHA-256 by file name, being computed beside the rest."""
     on_progress: OnProgress
@@ -49,23 +55,47 @@ class ConversionJob:
 
     @property
     def stage(self) -> Path:
-        """For tensors that must be copied before they can be computed with."""
+        """A directory for tensors that must be copied before they can be computed with."""
         return self.directory / ".stage"
 
     def settled(self, plan: OutputPlan) -> ConversionJob:
-        """With the quality that the layers of `plan` get."""
+        """Settle on the quality that the layers of `plan` get."""
         return replace(self, wanted=self.wanted.settled(plan.quantize.values()))
 
     def rounding(self, because: str) -> ConversionJob:
-        """With weights rounded to nearest after all."""
+        """Round weights to nearest after all, and remember why."""
         return replace(self, wanted=self.wanted.rounding(), rounded_because=because)
 
+    def task(self, plan: OutputPlan) -> QuantizationTask:
+        """Ask for the quantization of `plan`, as it was wanted."""
+        wanted = self.wanted
+        tokens, seed = wanted.calibration_tokens, wanted.seed
+        return QuantizationTask(
+            plan=plan,
+            config=self.config,
+            open_source=self.fresh,
+            source_hashes=self.source_hashes,
+            directory=self.directory,
+            stage=self.stage,
+            work=work_directory(self.target),
+            text=TextRequest(
+                path=Path(wanted.calibration).expanduser() if wanted.calibration is not None else None,
+                tokens=CALIBRATION_TOKENS if tokens is None else tokens,
+                seed=0 if seed is None else seed,
+            ),
+            distill_steps=wanted.distill,
+            loss_tokens=wanted.measured_tokens,
+            on_progress=self.on_progress,
+            on_estimate=self.on_estimate,
+            watch=self.watch,
+        )
+
     def network(self) -> Any:
-        """A fresh unquantized network; costs no memory until it is evaluated."""
+        """Build a fresh unquantized network; it costs no memory until it is evaluated."""
         return build_network(self.config, self.checkpoint.origin.files[0].parent)
 
-    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], Packed]:
-        """The source's tensors under the names of `network`, and the modules that are packed in it.
+    def inputs(self, network: Any) -> tuple[Mapping[str, LazyTensor], PackedModules]:
+        """Give the source's tensors under the names of `network`, and the modules that are packed in it.
 
         `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
         """
@@ -74,12 +104,12 @@ class ConversionJob:
             return imported(self.checkpoint.origin.files[0].parent, self.config)
         # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
         with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
-            found = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
-            packed = self._packed(network, found.tensors)
-        self.dropped.update(dict.fromkeys(found.dropped))
-        return found.tensors, packed
+            renamed = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
+            packed = self._packed(network, renamed.tensors)
+        self.dropped.update(dict.fromkeys(renamed.dropped))
+        return renamed.tensors, packed
 
-    def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> Packed:
+    def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> PackedModules:
         """How modules are packed: as the config says of each, else as their shapes do, which is how they are loaded."""
         if self.checkpoint.origin.kind != "huggingface":
             return self.checkpoint.quantization
@@ -91,8 +121,8 @@ class ConversionJob:
             for path, settings in self.checkpoint.quantization.items()
         }
 
-    def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], Packed]:
-        """A fresh network and the source's tensors for it, opened anew: `edgelm_converters.weights.source_weights.Inputs`."""
+    def fresh(self) -> tuple[Any, Mapping[str, LazyTensor], PackedModules]:
+        """Open the source anew for a fresh network: `edgelm_converters.weights.source_weights.Inputs`."""
         network = self.network()
         tensors, packed = self.inputs(network)
         return network, tensors, packed

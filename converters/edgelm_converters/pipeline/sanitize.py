@@ -52,7 +52,7 @@ class _Trial:
 def sanitized(
     network: Any, tensors: Mapping[str, LazyTensor], stage: Path, make_network: MakeNetwork
 ) -> Sanitized:
-    """The tensors for `network`, which is sanitized with them.
+    """Give the tensors for `network`, which is sanitized with them.
 
     Args:
         network: a fresh mlx-lm network.
@@ -69,8 +69,8 @@ def sanitized(
     renamed = _passed_through(outputs, trial.placeholders)
     computed = {name: array for name, array in outputs.items() if name not in renamed}
     # The outputs dictionary is what keeps the lazy arrays alive; each is let go when it is read.
-    found = {name: tensors[renamed[name]] if name in renamed else _once(computed, name) for name in outputs}
-    return Sanitized(found, tuple(name for name in trial.others if name not in used))
+    result = {name: tensors[renamed[name]] if name in renamed else _once(computed, name) for name in outputs}
+    return Sanitized(result, tuple(name for name in trial.others if name not in used))
 
 
 def _try(network: Any, tensors: Mapping[str, LazyTensor]) -> _Trial:
@@ -82,7 +82,7 @@ def _try(network: Any, tensors: Mapping[str, LazyTensor]) -> _Trial:
 
 
 def _used(trial: _Trial, make_network: MakeNetwork) -> set[str]:
-    """Of the names that did not come out, those that something is computed from; all where that cannot be traced."""
+    """Those of the names that did not come out that something is computed from; all where that cannot be traced."""
     others, network = trial.others, make_network()
 
     def compute(*arrays: mx.array) -> Sequence[mx.array]:
@@ -109,21 +109,21 @@ def _once(arrays: dict[str, mx.array], name: str) -> LazyTensor:
 
 def _staged(tensors: Mapping[str, LazyTensor], stage: Path) -> dict[str, mx.array]:
     """Real lazy arrays: mapped from the source where it can, else from one staged safetensors file each."""
-    found: dict[str, mx.array] = {}
+    arrays: dict[str, mx.array] = {}
     for index, (name, tensor) in enumerate(tensors.items()):
         if tensor.is_lazy_array:
-            found[name] = tensor.read()
+            arrays[name] = tensor.read()
             continue
         path = stage / f"staged-{index}.safetensors"
         with ShardWriter(path, {name: (tensor.shape, tensor.dtype)}) as writer:
             writer.write(name, tensor.read())
         staged: Any = mx.load(str(path), format="safetensors")
-        found[name] = staged[name]
-    return found
+        arrays[name] = staged[name]
+    return arrays
 
 
 def grouped(names: Iterable[str]) -> dict[str, int]:
-    """How many names there are of each kind: numbers are starred, and towers are told by their first two parts."""
+    """Count the names of each kind: numbers are starred, and towers are told by their first two parts."""
     counts = Counter(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names)
     towers: Counter[str] = Counter()
     for name, count in counts.items():

@@ -16,7 +16,7 @@ from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 def settled(
     checkpoint: SourceCheckpoint, config: dict[str, Any]
 ) -> tuple[SourceCheckpoint, dict[str, Any], list[str]]:
-    """The checkpoint with the tensors that its normalised config wants, that config, and what the receipt says of it.
+    """Give the checkpoint the tensors that its normalised config wants; with that config, and notes for the receipt.
 
     See `edgelm.zoo.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
     ties them.
@@ -28,17 +28,17 @@ def settled(
         same = first.shape == second.shape and first.dtype == second.dtype
         return same and head.are_equal(first.read(), second.read())
 
-    found = head.settle(config, tensors, are_equal, checkpoint.origin.files[0].parent)
-    changed = dataclasses.replace(checkpoint, tensors=head.applied(found, tensors))
-    return changed, found.config, [found.note] if found.note else []
+    tied = head.settle(config, tensors, are_equal, checkpoint.origin.files[0].parent)
+    changed = dataclasses.replace(checkpoint, tensors=head.applied(tied, tensors))
+    return changed, tied.config, [tied.note] if tied.note else []
 
 
 def _derived(given: Sequence[LazyTensor], compute: Compute) -> LazyTensor:
     """A tensor that is computed from others when it is read."""
-    made = compute([mx.zeros(tensor.shape, tensor.dtype) for tensor in given])
+    placeholder = compute([mx.zeros(tensor.shape, tensor.dtype) for tensor in given])
     return LazyTensor(
-        tuple(made.shape),
-        made.dtype,
+        tuple(placeholder.shape),
+        placeholder.dtype,
         lambda: compute([tensor.read() for tensor in given]),
         given[0].stored_as,
         is_lazy_array=all(tensor.is_lazy_array for tensor in given),

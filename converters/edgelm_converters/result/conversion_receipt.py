@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.quant.apply import Decision
+from edgelm.quant.scheme import Settings, mode_of
 from edgelm_converters.result.verify import LogitsComparison, RoundTrip
 from edgelm_converters.sources.checkpoint import SourceCheckpoint
 from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -55,12 +56,12 @@ class ConversionReceipt:
     """Seconds of each long step."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
+        """Return plain values for the manifest."""
         return asdict(self)
 
 
 def describe_tensors(checkpoint: SourceCheckpoint, plan: OutputPlan, decision: Decision) -> dict[str, int]:
-    """How many tensors of each stored type became what."""
+    """Count the tensors of each stored type by what became of them."""
     counts: Counter[str] = Counter()
     for name, tensor in plan.inputs.items():
         path, _, kind = name.rpartition(".")
@@ -76,8 +77,8 @@ def describe_tensors(checkpoint: SourceCheckpoint, plan: OutputPlan, decision: D
     return dict(sorted(counts.items()))
 
 
-def _words(settings: dict[str, Any]) -> str:
-    mode = settings.get("mode", "affine")
+def _words(settings: Settings) -> str:
+    mode = mode_of(settings)
     label = f"{settings['bits']}-bit" if mode == "affine" else mode
     return f"{label} group {settings['group_size']}"
 
@@ -92,6 +93,6 @@ def hash_files(files: Sequence[Path]) -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """Peak resident size of this process so far."""
+    """Return the peak resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

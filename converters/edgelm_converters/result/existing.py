@@ -18,7 +18,7 @@ _COMPARED = ("size", "bpw", "fit", "dtype", "calibration", "calibration_tokens",
 
 
 def recorded(wanted: Conversion) -> dict[str, Any]:
-    """What a manifest keeps of `wanted`, to tell conversions apart that share a name."""
+    """Return what a manifest keeps of `wanted`, to tell conversions apart that share a name."""
     return {key: getattr(wanted, key) for key in _COMPARED}
 
 
@@ -40,30 +40,34 @@ def refuse_there(
     try:
         refuse_existing(target, hint=_HINT)
     except OutputError as error:
-        told = None if wanted is None or origin is None else _told(target, wanted, origin)
-        if told is None:
+        difference = None if wanted is None or origin is None else _told(target, wanted, origin)
+        if difference is None:
             raise
-        raise OutputError(f"{target} already exists, {told}", hint=_HINT) from error
+        raise OutputError(f"{target} already exists, {difference}", hint=_HINT) from error
 
 
 def _told(target: Path, wanted: Conversion, origin: SourceOrigin) -> str | None:
     """How the model in `target` differs from what is asked for; None where nothing says."""
     try:
-        made = Manifest.read(target)
+        there = Manifest.read(target)
     except FormatError:
         return None
-    if made is None:
+    if there is None:
         return None
-    found = _differences(made, wanted, origin)
-    return f"made with {', '.join(found)}" if found else "made of the same source with the same settings"
-
-
-def _differences(made: Manifest, wanted: Conversion, origin: SourceOrigin) -> list[str]:
-    before, now = (
-        {**_DEFAULTS, **{key: value for key, value in said.items() if value is not None}}
-        for said in (made.recipe, recorded(wanted))
+    differences = _differences(there, wanted, origin)
+    return (
+        f"made with {', '.join(differences)}"
+        if differences
+        else "made of the same source with the same settings"
     )
-    pairs = [("source", made.source, origin.source), ("revision", made.revision, origin.revision)]
+
+
+def _differences(there: Manifest, wanted: Conversion, origin: SourceOrigin) -> list[str]:
+    before, now = (
+        {**_DEFAULTS, **{key: value for key, value in recipe.items() if value is not None}}
+        for recipe in (there.recipe, recorded(wanted))
+    )
+    pairs = [("source", there.source, origin.source), ("revision", there.revision, origin.revision)]
     pairs += [(key, before.get(key), now.get(key)) for key in _COMPARED]
     return [f"{key} {_word(then)} instead of {_word(asked)}" for key, then, asked in pairs if then != asked]
 

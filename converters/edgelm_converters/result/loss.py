@@ -22,11 +22,13 @@ from edgelm.evaluate.rows import Measuring, Row, held_out_rows
 from edgelm.evaluate.scores import Estimate
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, Progress
-from edgelm.quant.layers.layerwise import ModuleOutcome
 from edgelm.quant.matrix import formats
+from edgelm.quant.scheme import mode_of
 from edgelm.zoo.configs.normalise import context_length, normalise_config
 from edgelm.zoo.network import build_network
 from edgelm.zoo.protocol import sanitized_weights
+from edgelm_converters.methods.method import QuantizationMethod
+from edgelm_converters.methods.quantized import Calibrated
 from edgelm_converters.sources.huggingface.checkpoint import open_huggingface
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import unpacked
@@ -46,21 +48,26 @@ class Loss:
     """None where the conversion rounds anyway."""
 
     def receipt(
-        self, plan: OutputPlan, quality: str, layers: tuple[LayerLoss, ...], calibration: Mapping[str, Any],
-        cost: tuple[float, int],
+        self, plan: OutputPlan, method: QuantizationMethod, calibrated: Calibrated | None,
+        expected_kl: Mapping[str, float], *, elapsed_s: float, peak_memory_bytes: int,
     ) -> QualityReceipt:  # fmt: skip
-        """With what the conversion knows: its layers, its calibration, and (elapsed_s, peak_memory_bytes)."""
+        """Add what the conversion knows: its method, its layers, its calibration, and what it cost.
+
+        Args:
+            expected_kl: module path → mean KL in nats with that module alone quantized, where it was measured.
+        """
+        text = calibrated.text.as_json() if calibrated is not None else {}
         return QualityReceipt.of(
             self.comparison,
-            method=quality,
+            method=method.name,
             bits_per_weight=round(plan.bits_per_weight, 3),
             size_bytes=plan.size_bytes,
             text=SHIPPED,
             rounded_kl=self.rounded_kl,
-            calibration={key: calibration[key] for key in ("source", "tokens", "seed") if key in calibration},
-            layers=layers,
-            elapsed_s=cost[0],
-            peak_memory_bytes=cost[1],
+            calibration={key: text[key] for key in ("source", "tokens", "seed") if key in text},
+            layers=_layer_losses(plan, method, calibrated, expected_kl),
+            elapsed_s=elapsed_s,
+            peak_memory_bytes=peak_memory_bytes,
         )
 
 
@@ -117,14 +124,14 @@ def _run_source(inputs: Inputs, rows: Sequence[Row], change: Change | None = Non
 
 
 def run_directory(directory: Path, rows: Sequence[Row]) -> Reference:
-    """The model in `directory`, streamed over `rows`.
+    """Stream the model in `directory` over `rows`.
 
     Raises:
         UnsupportedError: the architecture cannot be streamed.
     """
-    made = open_huggingface(directory)
-    network = build_network(normalise_config(made.config), directory)
-    weights = lazy_weights(unpacked(made.tensors, made.quantization))
+    checkpoint = open_huggingface(directory)
+    network = build_network(normalise_config(checkpoint.config), directory)
+    weights = lazy_weights(unpacked(checkpoint.tensors, checkpoint.quantization))
     weights = sanitized_weights(network, weights)
     return run_streamed(network, weights, rows)
 
@@ -141,22 +148,24 @@ def _rounding(plan: OutputPlan) -> Change:
     return change
 
 
-def layer_losses(
-    plan: OutputPlan, quality: str, outcomes: Sequence[ModuleOutcome], expected_kl: Mapping[str, float]
+def _layer_losses(
+    plan: OutputPlan,
+    method: QuantizationMethod,
+    calibrated: Calibrated | None,
+    expected_kl: Mapping[str, float],
 ) -> tuple[LayerLoss, ...]:
     """One entry for each module that was quantized, in the order of the plan."""
-    known = {outcome.path: outcome for outcome in outcomes}
-    method = {"rtn": "rounded", "fast": "search"}.get(quality, "")
+    outcomes = {outcome.path: outcome for outcome in calibrated.outcomes} if calibrated is not None else {}
     losses = []
     for path, settings in plan.quantize.items():
-        outcome = known.get(path)
+        outcome = outcomes.get(path)
         losses.append(
             LayerLoss(
                 path,
                 bits=settings["bits"],
                 group_size=settings["group_size"],
-                mode=settings.get("mode", "affine"),
-                method=outcome.method if outcome else method,
+                mode=mode_of(settings),
+                method=outcome.method if outcome else method.outcome,
                 weights=math.prod(plan.inputs[f"{path}.weight"].shape),
                 kl=expected_kl.get(path),
                 relative_error=outcome.relative_error if outcome else None,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.quant.scheme import settings_bits_per_weight
+from edgelm.quant.scheme import is_affine, settings_bits_per_weight
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.pipeline.decide import usual_dtype
 from edgelm_converters.sources.checkpoint import SourceCheckpoint, SourceOrigin
@@ -25,7 +25,7 @@ _IN_LAYER = re.compile(r"\.(?:layers|h|blocks|blk)\.\d+\.")
 
 
 def library_name(checkpoint: SourceCheckpoint, config: Mapping[str, Any], wanted: Conversion) -> str:
-    """The name of a conversion in the library, that no other conversion of the same weights has.
+    """Name a conversion in the library as no other conversion of the same weights is named.
 
     It says the width (of weights that stay as they are, their real one, where it differs from layer to layer), the mode, and
     what is not as by default: group size, quality, distillation, dtype. It is known before anything is written, so a
@@ -34,12 +34,12 @@ def library_name(checkpoint: SourceCheckpoint, config: Mapping[str, Any], wanted
     stored = {**checkpoint.quantization, **checkpoint.requantized}
     foreign = config.get("quantization_config")
     is_packed = bool(stored) or (isinstance(foreign, dict) and "bits" in foreign)
-    said: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
+    expected: dict[str, Any] = {"torch_dtype": dtype_name(usual_dtype(checkpoint, wanted))}
     if is_packed and wanted.keeps_packed:
-        said["quantization"] = prevailing(stored) if stored else foreign
+        expected["quantization"] = prevailing(stored) if stored else foreign
     elif wanted.mode != "none":
-        said["quantization"] = {**wanted.scheme().settings}
-    name = output_name(checkpoint.origin, said)
+        expected["quantization"] = {**wanted.scheme().settings}
+    name = output_name(checkpoint.origin, expected)
     label = _recipe_label(wanted) or (_mixed_label(checkpoint, stored) if wanted.keeps_packed else None)
     name = f"{name.rpartition('-')[0]}-{label}" if label else name
     return "-".join([name, *_beside_default(wanted, is_packed=is_packed)])
@@ -51,8 +51,8 @@ def _recipe_label(wanted: Conversion) -> str | None:
         return wanted.recipe.replace("_", "-")
     if wanted.bpw is not None:
         return f"{wanted.bpw:g}bpw"
-    said = wanted.size or wanted.fit
-    return re.sub(r"[^a-z0-9.]+", "-", said.lower()).strip("-") if said else None
+    budget = wanted.size or wanted.fit
+    return re.sub(r"[^a-z0-9.]+", "-", budget.lower()).strip("-") if budget else None
 
 
 def _mixed_label(checkpoint: SourceCheckpoint, stored: Mapping[str, dict[str, Any]]) -> str | None:
@@ -79,10 +79,10 @@ def _beside_default(wanted: Conversion, *, is_packed: bool) -> Iterator[str]:
     """What was asked for beside the width. Weights that arrive quantized and are quantized anew always say how."""
     if wanted.group_size is not None and wanted.mode in (None, "affine") and wanted.group_size != _GROUP_SIZE:
         yield f"g{wanted.group_size}"
-    usual = replace(wanted, quality=None, calibration=None, distill=None).chosen_quality
+    usual = replace(wanted, quality=None, calibration=None, distill=None).method
     is_anew = is_packed and not wanted.keeps_packed and wanted.mode != "none"
-    if wanted.chosen_quality != usual or (is_anew and not wanted.has_budget):
-        yield wanted.chosen_quality
+    if wanted.method is not usual or (is_anew and not wanted.has_budget):
+        yield wanted.method.name
     if wanted.calibration is not None:
         yield f"on-{_plain(Path(wanted.calibration).stem) or 'text'}"
     if wanted.distill is not None:
@@ -92,7 +92,7 @@ def _beside_default(wanted: Conversion, *, is_packed: bool) -> Iterator[str]:
 
 
 def output_name(origin: SourceOrigin, config: dict[str, Any]) -> str:
-    """A directory name such as `smollm2-135m-instruct-4bit`.
+    """Make a directory name such as `smollm2-135m-instruct-4bit`.
 
     Args:
         origin: the source; a GGUF is named after its file, anything else after what the user named.
@@ -118,6 +118,6 @@ def _precision(config: dict[str, Any]) -> str:
         return {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(
             str(config.get("torch_dtype")), "full"
         )
-    if quantization.get("mode", "affine") != "affine":
+    if not is_affine(quantization):
         return str(quantization["mode"])
     return f"{quantization['bits']}bit"

@@ -45,8 +45,17 @@ class RoundTrip:
     changed: list[str]
 
 
-def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> tuple[RoundTrip, list[int]]:
-    """The round trip of the tokenizer in `directory`, and the token ids of the logits text.
+@dataclass(frozen=True)
+class TokenizerCheck:
+    """What the written tokenizer does."""
+
+    round_trip: RoundTrip
+    ids: list[int]
+    """Token ids of the text that logits are compared on."""
+
+
+def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> TokenizerCheck:
+    """Load the tokenizer in `directory` and try it on the fixed sample.
 
     Raises:
         FormatError, UnsafeError: it cannot be loaded; the message names `source`.
@@ -59,7 +68,8 @@ def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> tup
         != line
     ]
     ids = tokenizer.encode(LOGITS_TEXT)[:MAX_TOKENS]
-    return RoundTrip(len(TOKENIZER_SAMPLE), len(TOKENIZER_SAMPLE) - len(changed), changed), ids
+    round_trip = RoundTrip(len(TOKENIZER_SAMPLE), len(TOKENIZER_SAMPLE) - len(changed), changed)
+    return TokenizerCheck(round_trip, ids)
 
 
 def compare(
@@ -73,9 +83,9 @@ def compare(
         directory: the converted model, with its `config`.
     """
     reference = _log_probabilities(network, lazy_weights(tensors), ids)
-    made = open_huggingface(directory)
+    checkpoint = open_huggingface(directory)
     again = build_network(config, directory)
-    weights = lazy_weights(unpacked(made.tensors, made.quantization))
+    weights = lazy_weights(unpacked(checkpoint.tensors, checkpoint.quantization))
     weights = sanitized_weights(again, weights)
     converted = _log_probabilities(again, weights, ids)
     kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)

@@ -7,6 +7,7 @@ It reads nothing but headers until `LazyTensor.read` is called, one tensor at a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,7 @@ class LazyTensor:
     @property
     def nbytes(self) -> int:
         """Size in bytes once read."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count * self.dtype.size
+        return math.prod(self.shape) * self.dtype.size
 
 
 _WIDE = {"F64", "torch.float64"}
@@ -83,6 +81,6 @@ class SourceCheckpoint:
 
 
 def wide_notes(checkpoint: SourceCheckpoint) -> list[str]:
-    """What the receipt says of tensors that are wider in the source than MLX computes."""
+    """Note for the receipt which tensors are wider in the source than MLX computes."""
     wide = [name for name, tensor in checkpoint.tensors.items() if tensor.stored_as in _WIDE]
     return [f"{count(len(wide), 'tensor')} of float64, {wide[0]!r} for one, read as float32"] if wide else []

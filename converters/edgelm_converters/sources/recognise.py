@@ -25,7 +25,7 @@ GGUF_MAGIC = b"GGUF"
 
 
 def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgress) -> SourceCheckpoint:
-    """The checkpoint that `source` names; from the Hub, its files are downloaded first.
+    """Open the checkpoint that `source` names; from the Hub, its files are downloaded first.
 
     Raises:
         NotFoundError: no such path, package or Hub id.
@@ -44,9 +44,9 @@ def open_checkpoint(source: str, *, revision: str | None, on_progress: OnProgres
     if hub.looks_like_hub_id(source):
         return _open_hub(source, revision, on_progress)
     try:
-        found = library.resolve(source)
+        directory = library.resolve(source)
         _refuse_revision(revision, f"{source} is a model of the library")
-        return open_path(found, source=_absolute(found))
+        return open_path(directory, source=_absolute(directory))
     except NotFoundError as error:
         what = (
             "does not exist" if path.is_absolute() else "is no path, no installed model package and no Hub id"
@@ -63,22 +63,22 @@ def _refuse_revision(revision: str | None, what: str) -> None:
 
 
 def _absolute(path: Path) -> str:
-    """As manifests keep it: it must still be right in another working directory."""
+    """The path as manifests keep it: it must still be right in another working directory."""
     return os.path.normpath(path.absolute())
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> SourceCheckpoint:
     from edgelm_converters.sources.gguf.names import ARCHITECTURES
 
-    found = hub.fetch(repo_id, revision=revision, gguf_architectures=ARCHITECTURES, on_progress=on_progress)
-    path = found.gguf or found.directory
-    return open_path(path, source=repo_id, revision=found.revision, licence=found.licence)
+    fetched = hub.fetch(repo_id, revision=revision, gguf_architectures=ARCHITECTURES, on_progress=on_progress)
+    path = fetched.gguf or fetched.directory
+    return open_path(path, source=repo_id, revision=fetched.revision, licence=fetched.licence)
 
 
 def open_path(
     path: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
 ) -> SourceCheckpoint:
-    """The checkpoint in a file or a directory."""
+    """Open the checkpoint in a file or a directory."""
     checkpoint = _open_directory(path) if path.is_dir() else _open_file(path)
     origin = checkpoint.origin
     origin = dataclasses.replace(
@@ -115,13 +115,13 @@ def _open_directory(directory: Path) -> SourceCheckpoint:
         from edgelm_converters.sources.meta.checkpoint import open_meta
 
         return open_meta(directory)
-    found = _gguf_models(directory)
-    if len(found) == 1:
-        return _open_file(found[0])
-    if found:
+    models = _gguf_models(directory)
+    if len(models) == 1:
+        return _open_file(models[0])
+    if models:
         raise FormatError(
-            f"{directory} holds {len(found)} GGUF files: {', '.join(path.name for path in found)}",
-            hint=f"name one of them, as {shlex.quote(str(found[0]))}",
+            f"{directory} holds {len(models)} GGUF files: {', '.join(path.name for path in models)}",
+            hint=f"name one of them, as {shlex.quote(str(models[0]))}",
         )
     raise NotFoundError(
         f"{directory} holds no weights",

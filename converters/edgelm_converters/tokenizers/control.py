@@ -23,7 +23,7 @@ TURN_ENDS = frozenset({
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
     "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>",
 })  # fmt: skip
-"""Of one of these llama.cpp takes the end of a turn, where the file names none."""
+"""From one of these llama.cpp takes the end of a turn, where the file names none."""
 
 INFILLING: Mapping[str, tuple[str, ...]] = {
     "fim_pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "<|code_prefix|>", "<|prefix|>"),
@@ -50,7 +50,7 @@ class ControlTokens:
     """What llama.cpp makes of a vocabulary."""
 
     types: tuple[TokenType, ...]
-    """By token id, overridden where the spelling says so."""
+    """Types by token id, overridden where the spelling says so."""
     ends: tuple[int, ...]
     """Ids that end an answer: the one that the file calls EOS first."""
 
@@ -58,7 +58,7 @@ class ControlTokens:
 def find_control(
     tokens: Sequence[str], types: Sequence[TokenType], roles: Mapping[str, int]
 ) -> ControlTokens:
-    """Types and ends of a vocabulary.
+    """Find the types and ends of a vocabulary.
 
     Args:
         tokens: by id.

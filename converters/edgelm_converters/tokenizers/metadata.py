@@ -25,7 +25,7 @@ class Metadata:
     origin: Path
 
     def text(self, key: str) -> str | None:
-        """A string."""
+        """Read a string."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -34,7 +34,7 @@ class Metadata:
         return value
 
     def flag(self, key: str) -> bool | None:
-        """A boolean; 0 and 1 are accepted, as llama.cpp's older writers used them."""
+        """Read a boolean; 0 and 1 are accepted, as llama.cpp's older writers used them."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -43,7 +43,7 @@ class Metadata:
         return bool(value)
 
     def token_id(self, key: str, count: int) -> int | None:
-        """An index below `count`; 2**32 - 1 means none."""
+        """Read an index below `count`; 2**32 - 1 means none."""
         value = self.values.get(key)
         if value is None or value == NO_TOKEN:
             return None
@@ -52,7 +52,7 @@ class Metadata:
         return int(value)
 
     def texts(self, key: str) -> list[str] | None:
-        """An array of strings."""
+        """Read an array of strings."""
         values = self._array(key)
         for index, value in enumerate(values or ()):
             if not isinstance(value, str) or not is_unicode(value):
@@ -60,7 +60,7 @@ class Metadata:
         return values
 
     def numbers(self, key: str) -> list[float] | None:
-        """An array of finite numbers."""
+        """Read an array of finite numbers."""
         values = self._array(key)
         for index, value in enumerate(values or ()):
             if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
@@ -68,7 +68,7 @@ class Metadata:
         return values
 
     def integers(self, key: str, low: int, high: int) -> list[int] | None:
-        """An array of integers from `low` to `high`."""
+        """Read an array of integers from `low` to `high`."""
         values = self._array(key)
         for index, value in enumerate(values or ()):
             if not _is_int(value) or not low <= value <= high:
@@ -76,7 +76,7 @@ class Metadata:
         return values
 
     def refuse(self, key: str, value: object, expected: str) -> FormatError:
-        """The error for a value that is not `expected`."""
+        """Make the error for a value that is not `expected`."""
         return FormatError(f"{key} is {shorten(value)}, expected {expected}: {self.origin}")
 
     def _array(self, key: str) -> list[Any] | None:
@@ -89,7 +89,7 @@ class Metadata:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` can be written as UTF-8: a lone surrogate cannot."""
+    """Tell whether `text` can be written as UTF-8: a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -98,7 +98,7 @@ def is_unicode(text: str) -> bool:
 
 
 def shorten(value: object) -> str:
-    """`repr` on one short line, whatever the size of the value."""
+    """Write `repr` on one short line, whatever the size of the value."""
     shown = repr(value[:60]) if isinstance(value, str | bytes | list | tuple) else repr(value)
     return shown if len(shown) <= 80 else shown[:79] + "…"
 

@@ -43,7 +43,7 @@ class SpecialTokens:
                 )
 
     def config(self) -> dict[str, Any]:
-        """Entries of tokenizer_config.json. transformers rebuilds the post-processor from the two flags."""
+        """Make the entries of tokenizer_config.json. transformers rebuilds the post-processor from the two flags."""
         named = {"bos_token": self.bos, "eos_token": self.eos, "unk_token": self.unk, "pad_token": self.pad}
         return {**named, "add_bos_token": self.add_bos, "add_eos_token": self.add_eos}
 

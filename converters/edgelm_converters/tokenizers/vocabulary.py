@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken
 
 MAX_PIECE_LENGTH = 1024
-"""Of a piece whose merges are derived, which costs the square of its length. Real ones stay under 130."""
+"""Characters of a piece whose merges are derived, which costs the square of its length. Real ones stay under 130."""
 
 
 class TokenType(IntEnum):
@@ -75,7 +75,7 @@ class TokenVocabulary:
         return {token: index for index, token in enumerate(self.tokens)}
 
     def of_type(self, kinds: Iterable[TokenType]) -> dict[str, int]:
-        """Token to id, of these types only, in the order of ids."""
+        """Map token to id, of these types only, in the order of ids."""
         wanted = frozenset(kinds)
         return {
             token: i
@@ -100,7 +100,7 @@ class TokenVocabulary:
         return {piece: self.scores[index] for piece, index in pieces.items()}
 
     def added_tokens(self, *, normalized_user: bool = False, strip_right: bool = False) -> list[AddedToken]:
-        """The tokens that are matched whole in text: control and unknown (special), user-defined (not).
+        """List the tokens that are matched whole in text: control and unknown (special), user-defined (not).
 
         Args:
             normalized_user: match user-defined tokens in the normalized text rather than the raw text.

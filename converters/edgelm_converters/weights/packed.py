@@ -9,32 +9,31 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.quant.scheme import Settings, mode_of
 from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.network import load_network
 from edgelm_converters.sources.checkpoint import LazyTensor
 
-Settings = dict[str, Any]
-
 
 def unpacked(inputs: Mapping[str, LazyTensor], packed: Mapping[str, Settings]) -> dict[str, LazyTensor]:
-    """`inputs` with every packed triple replaced by one float32 weight of the same values."""
-    found: dict[str, LazyTensor] = {}
+    """Replace every packed triple of `inputs` by one float32 weight of the same values."""
+    tensors: dict[str, LazyTensor] = {}
     for name, tensor in inputs.items():
         path, _, kind = name.rpartition(".")
         if path not in packed or kind not in ("weight", "scales", "biases"):
-            found[name] = tensor
+            tensors[name] = tensor
         elif kind == "weight":
             parts = (tensor, inputs[f"{path}.scales"], inputs.get(f"{path}.biases"))
             shape = (*tensor.shape[:-1], tensor.shape[-1] * 32 // int(packed[path]["bits"]))
             read = functools.partial(_dequantize, *parts, packed[path])
-            found[name] = LazyTensor(shape, mx.float32, read, tensor.stored_as)
-    return found
+            tensors[name] = LazyTensor(shape, mx.float32, read, tensor.stored_as)
+    return tensors
 
 
 def _dequantize(
     weight: LazyTensor, scales: LazyTensor, biases: LazyTensor | None, settings: Settings
 ) -> mx.array:
-    mode = settings.get("mode", "affine")
+    mode = mode_of(settings)
     scale, bias = scales.read(), biases.read() if biases is not None else None
     if mode == "affine":
         # In the scales' own half precision, code · scale would be rounded once more.
@@ -45,7 +44,7 @@ def _dequantize(
 
 
 def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTensor], dict[str, Settings]]:
-    """Weights quantized by other tools (GPTQ, AWQ, FP8, compressed-tensors, …), as mlx-lm imports them.
+    """Import weights quantized by other tools (GPTQ, AWQ, FP8, compressed-tensors, …) as mlx-lm does.
 
     Returns:
         Lazy tensors under the network's names, and the settings of the packed modules.

@@ -20,7 +20,7 @@ from edgelm_converters.sources.checkpoint import LazyTensor
 
 
 def lazy_weights(tensors: Mapping[str, LazyTensor]) -> dict[str, mx.array]:
-    """All tensors, unread where the source can, floats as float32."""
+    """Give all tensors, unread where the source can, floats as float32."""
     return {
         name: array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
         for name, array in ((name, tensor.read()) for name, tensor in tensors.items())
@@ -41,7 +41,7 @@ def forget_layers(network: Any) -> None:
 
 
 def run_streamed(network: Any, weights: dict[str, mx.array], rows: Sequence[Row]) -> Reference:
-    """Final hidden states of `rows`, which have one length, by a network that was not loaded.
+    """Compute the final hidden states of `rows`, which have one length, by a network that was not loaded.
 
     Args:
         network: fresh; used up. `weights` are under its names, unread, and taken over.

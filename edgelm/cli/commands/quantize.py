@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 EXAMPLES = ("edgelm quantize compare smollm2 --bits 3,4 --methods rtn,best --svg frontier.svg",)
 
 _DTYPES = ("auto", "source", "float16", "bfloat16", "float32")
-METHODS = ("rtn", "fast", "good", "best")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgelm.evaluate.rows import Measuring
+    from edgelm_converters.methods.registry import METHODS
 
     actions = parser.add_subparsers(metavar="ACTION", title="actions", required=True)
     compare = actions.add_parser(
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods",
         type=_names,
         metavar="A,B",
-        default=METHODS,
-        help=f"of rtn, fast, good, best, distilled (default {','.join(METHODS)})",
+        default=tuple(METHODS),
+        help=f"of {', '.join(METHODS)}, distilled (default {','.join(METHODS)})",
     )
     add(
         "--bpw",

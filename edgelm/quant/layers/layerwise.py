@@ -15,7 +15,8 @@ import mlx.core as mx
 from edgelm.quant.apply import quantizable
 from edgelm.quant.layers.moments import Products, Squares
 from edgelm.quant.matrix import formats
-from edgelm.quant.matrix.formats import Packed, Settings
+from edgelm.quant.matrix.formats import Packed
+from edgelm.quant.scheme import Settings, is_affine
 from edgelm.quant.streams.taps import Inputs, Taps
 from edgelm.quant.streams.walk import Walk
 from edgelm.zoo.tree import number
@@ -53,7 +54,7 @@ class LayerResult:
         self.outcomes.append(outcome)
 
     def packed(self, path: str) -> Packed:
-        """What `add` kept of the module at `path`."""
+        """Return the packed arrays that `add` kept of the module at `path`."""
         arrays = {kind: self.arrays.get(f"{path}.{kind}") for kind in ("weight", "scales", "biases")}
         return {kind: array for kind, array in arrays.items() if array is not None}
 
@@ -78,29 +79,29 @@ class Layerwise:
 
     @property
     def tokens(self) -> int:
-        """Of calibration text."""
+        """Tokens of calibration text."""
         return sum(ids.size for ids in self.walk.batches)
 
     def are_affine(self, paths: Iterable[str]) -> bool:
-        """Whether all of them become free scales and biases, which GPTQ is for."""
-        return all(self.settings[path].get("mode", "affine") == "affine" for path in paths)
+        """Tell whether all of them become free scales and biases, which GPTQ is for."""
+        return all(is_affine(self.settings[path]) for path in paths)
 
     def caught(self, index: int, stream: str, batch: int) -> tuple[list[Inputs], Any]:
-        """The inputs of the modules of a layer in one batch, and what the layer returns; unevaluated."""
+        """Run a layer on one batch; gives the inputs of its modules and what it returns, unevaluated."""
         with self.taps[index].watching() as caught:
             returned = self.walk.run(index, stream, batch)
         return caught, returned
 
     def head_inputs(self, stream: str) -> Iterator[Inputs]:
-        """What reaches the output head after the last layer, batch by batch; nothing where no head is seen."""
+        """Yield what reaches the output head after the last layer, batch by batch; nothing where no head is seen."""
         for batch in range(len(self.walk.batches)):
-            found = self.walk.head_input(stream, batch)
-            if found is not None:
-                path, hidden = found
+            reaching = self.walk.head_input(stream, batch)
+            if reaching is not None:
+                path, hidden = reaching
                 yield Inputs(path, hidden, hidden.reshape(-1, hidden.shape[-1]), None)
 
     def head_importance(self, stream: str) -> tuple[str | None, mx.array | None]:
-        """The path of the output head and E[x²] of its inputs [C]; None where not seen."""
+        """Return the path of the output head and E[x²] of its inputs [C]; None where no head is seen."""
         squares: Squares | None = None
         path = None
         for inputs in self.head_inputs(stream):
@@ -110,7 +111,7 @@ class Layerwise:
         return path, squares.importance() if squares is not None else None
 
     def head_hessian(self, stream: str) -> tuple[str, mx.array] | None:
-        """The path of the output head and XᵀX [C, C] of its inputs; None where not seen."""
+        """Return the path of the output head and XᵀX [C, C] of its inputs; None where no head is seen."""
         products: Products | None = None
         path = ""
         for inputs in self.head_inputs(stream):

@@ -26,7 +26,7 @@ class Squares:
 
     @classmethod
     def zero(cls, weight_shape: tuple[int, ...]) -> Squares:
-        """Nothing seen yet, for a weight [R, C] or [E, R, C]."""
+        """Start with no rows seen, for a weight [R, C] or [E, R, C]."""
         lead = weight_shape[:-2]
         return cls(mx.zeros((*lead, weight_shape[-1])), mx.zeros(lead))
 
@@ -67,7 +67,7 @@ class Products:
 
     @classmethod
     def zero(cls, columns: int) -> Products:
-        """Nothing seen yet."""
+        """Start with no rows seen."""
         return cls(mx.zeros((columns, columns)), mx.zeros((columns, columns)))
 
     def add(self, rows: mx.array, source: mx.array | None = None) -> None:
@@ -81,12 +81,12 @@ class Products:
 
 
 def rows_by_slice(inputs: Inputs, wanted: list[int]) -> dict[int, mx.array]:
-    """The rows [n, C] that went to each of the `wanted` slices."""
+    """Sort out the rows [n, C] that went to each of the `wanted` slices."""
     assert inputs.slices is not None
     slices = np.array(inputs.slices)
-    found = {}
+    rows = {}
     for index in wanted:
         where = np.nonzero(slices == index)[0]
         if where.size:
-            found[index] = inputs.rows[mx.array(where)].astype(mx.float32)
-    return found
+            rows[index] = inputs.rows[mx.array(where)].astype(mx.float32)
+    return rows

@@ -21,10 +21,11 @@ from edgelm.quant.streams.taps import Inputs, groups_of
 from edgelm.zoo.tree import number
 
 TIED_DAMPING = 1.0
-"""Of the Hessian of a tied head. With 0.05 SmolLM2's embedding loses no less than by weighted search, with 1 a sixth less."""
+"""Damping of the Hessian of a tied head: with 0.05 SmolLM2's embedding loses no less than by weighted search, with 1 a sixth
+less."""
 
 HESSIANS_BYTES = 1 << 30
-"""Of the Hessians of experts that are summed in one pass."""
+"""Bytes of the Hessians of experts that are summed in one pass."""
 
 
 class Sequential(Layerwise):
@@ -33,30 +34,30 @@ class Sequential(Layerwise):
     def layer(self, index: int) -> LayerResult:
         """Quantize layer `index`, and take both streams past it."""
         source = self.walk.load(index)
-        made = dict(source)
+        weights = dict(source)
         result = LayerResult()
         groups = groups_of(self.caught(index, SOURCE, 0)[0])
         for group in groups:
-            made.update(self._group(index, group, source, made, result, is_last=group is groups[-1]))
+            weights.update(self._group(index, group, source, weights, result, is_last=group is groups[-1]))
         for path in self.modules[index]:
             if f"{path}.weight" not in result.arrays:  # no calibration text reached it
                 packed = self.search(result, path, self._stored(path, source))
-                made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+                weights[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
         if not groups:
             self.walk.advance(index, SOURCE)
-        self._advance(index, made)
+        self._advance(index, weights)
         return result
 
     def replay(self, index: int, done: LayerResult) -> None:
         """Take both streams past a layer that was quantized before."""
-        made = self.walk.load(index)
+        weights = self.walk.load(index)
         self.walk.advance(index, SOURCE)
         for path in self.modules[index]:
-            made[f"{path}.weight"] = formats.dequantized(done.packed(path), self.settings[path])
-        self._advance(index, made)
+            weights[f"{path}.weight"] = formats.dequantized(done.packed(path), self.settings[path])
+        self._advance(index, weights)
 
-    def _advance(self, index: int, made: dict[str, mx.array]) -> None:
-        self.walk.use(made)
+    def _advance(self, index: int, weights: dict[str, mx.array]) -> None:
+        self.walk.use(weights)
         self.walk.advance(index, QUANTIZED)
         self.walk.unload(index)
 
@@ -64,7 +65,7 @@ class Sequential(Layerwise):
         return source[f"{path}.weight"].astype(self.walk.read_dtype(f"{path}.weight"))
 
     def _group(
-        self, index: int, group: list[str], source: dict[str, mx.array], made: dict[str, mx.array],
+        self, index: int, group: list[str], source: dict[str, mx.array], weights: dict[str, mx.array],
         result: LayerResult, *, is_last: bool,
     ) -> dict[str, mx.array]:  # fmt: skip
         """Quantize modules that share their input; returns their weights as they are now.
@@ -74,26 +75,32 @@ class Sequential(Layerwise):
         weight, first = source[f"{group[0]}.weight"], group[0]
         if weight.ndim == 2 and self.are_affine(group):
             products = Products.zero(weight.shape[1])
-            for given, wanted in self._inputs(index, first, source, made, is_last=is_last):
+            for given, wanted in self._inputs(index, first, source, weights, is_last=is_last):
                 products.add(given.rows, wanted.rows)
             return self._fitted(group, source, products, result)
         squares = Squares.zero(weight.shape)
-        for given, _ in self._inputs(index, first, source, made, is_last=is_last):
+        for given, _ in self._inputs(index, first, source, weights, is_last=is_last):
             squares.add(given)
         return self._stack(index, group, source, squares, result)
 
     def _inputs(
-        self, index: int, path: str, source: dict[str, mx.array], made: dict[str, mx.array], *, is_last: bool
+        self,
+        index: int,
+        path: str,
+        source: dict[str, mx.array],
+        weights: dict[str, mx.array],
+        *,
+        is_last: bool,
     ) -> Iterator[tuple[Inputs, Inputs]]:
         """What each call of a module gets in the quantized stream, and in the source's at the same tokens.
 
-        Only what leads to it is computed, arrays being lazy. Leaves the weights in the network as in `made`. With
+        Only what leads to it is computed, arrays being lazy. Leaves `weights` in the network. With
         `is_last` the source's hidden states are taken past the layer.
         """
         for batch in range(len(self.walk.batches)):
             self.walk.use(source)
             wanted, returned = self.caught(index, SOURCE, batch)
-            self.walk.use(made)
+            self.walk.use(weights)
             given, _ = self.caught(index, QUANTIZED, batch)
             yield from ((one, other) for one, other in zip(given, wanted, strict=True) if one.path == path)
             if is_last:
@@ -104,11 +111,11 @@ class Sequential(Layerwise):
     ) -> dict[str, mx.array]:
         """GPTQ of matrices that share their input."""
         bent, move = curvature(products.hessian), alignment(products.hessian, products.cross)
-        made = {}
+        weights = {}
         for path in group:
             packed = self._fit(result, path, self._stored(path, source), bent, products.rows, move)
-            made[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
-        return made
+            weights[f"{path}.weight"] = formats.dequantized(packed, self.settings[path])
+        return weights
 
     def _stack(
         self, index: int, group: list[str], source: dict[str, mx.array], squares: Squares, result: LayerResult
@@ -117,7 +124,7 @@ class Sequential(Layerwise):
 
         No alignment: the source may have sent other tokens to an expert.
         """
-        made = {path: self._searched(path, source, squares) for path in group}
+        parts = {path: self._searched(path, source, squares) for path in group}
         rich = self._rich(group, source, squares)
         columns = source[f"{group[0]}.weight"].shape[-1]
         step = max(1, HESSIANS_BYTES // (4 * columns * columns))
@@ -129,9 +136,9 @@ class Sequential(Layerwise):
                     weight, settings = source[f"{path}.weight"][slot], self.settings[path]
                     dtype = self.walk.read_dtype(f"{path}.weight")
                     fitted = fit(weight, bent, settings["bits"], settings["group_size"], dtype)
-                    made[path][slot] = fitted.packed()
+                    parts[path][slot] = fitted.packed()
         return {
-            f"{path}.weight": self._joined(path, made[path], source[f"{path}.weight"], squares, rich, result)
+            f"{path}.weight": self._joined(path, parts[path], source[f"{path}.weight"], squares, rich, result)
             for path in group
         }
 
@@ -154,9 +161,9 @@ class Sequential(Layerwise):
     def _hessians(self, index: int, path: str, slots: list[int], columns: int) -> dict[int, mx.array]:
         sums = {slot: mx.zeros((columns, columns)) for slot in slots}
         for batch in range(len(self.walk.batches)):
-            for found in self.caught(index, QUANTIZED, batch)[0]:
-                if found.path == path:
-                    for slot, rows in rows_by_slice(found, slots).items():
+            for inputs in self.caught(index, QUANTIZED, batch)[0]:
+                if inputs.path == path:
+                    for slot, rows in rows_by_slice(inputs, slots).items():
                         sums[slot] = sums[slot] + rows.T @ rows
             mx.eval(sums)
         return sums
@@ -169,14 +176,14 @@ class Sequential(Layerwise):
         packed = (
             {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]} if is_stack else parts[0]
         )
-        made = formats.dequantized(packed, self.settings[path])
+        unpacked = formats.dequantized(packed, self.settings[path])
         importance = squares.importance()
-        error = None if importance is None else share(importance, made - weight, weight)
+        error = None if importance is None else share(importance, unpacked - weight, weight)
         method = (
             f"gptq of {len(rich)} slices in {len(parts)}, else weighted search" if rich else "weighted search"
         )
         result.add(packed, ModuleOutcome(path, method, squares.tokens, error))
-        return made
+        return unpacked
 
     def head(self, result: LayerResult, path: str, weight: mx.array) -> None:
         """Quantize the output head, `weight` [V, C] as stored, on what reaches it after the last layer."""

@@ -24,22 +24,22 @@ class Grid:
     biases: mx.array  # [R, G]
 
     def encode(self, weight: mx.array) -> mx.array:
-        """The nearest codes of `weight` [R, C], as float32 [R, C]."""
+        """Return the nearest codes of `weight` [R, C], as float32 [R, C]."""
         grouped = weight.reshape(*self.scales.shape, self.group_size)
         codes = nearest(grouped, self.scales[..., None], self.biases[..., None], 2**self.bits - 1)
         return codes.reshape(weight.shape)
 
     def decode(self, codes: mx.array) -> mx.array:
-        """The weights [R, C] in float32 that `codes` [R, C] stand for."""
+        """Return the weights [R, C] in float32 that `codes` [R, C] stand for."""
         grouped = codes.reshape(*self.scales.shape, self.group_size)
         return (grouped * self.scales[..., None] + self.biases[..., None]).reshape(codes.shape)
 
     def rows(self, start: int, stop: int) -> Grid:
-        """The grid of some of the rows."""
+        """Return the grid of the rows from `start` to `stop`."""
         return Grid(self.bits, self.group_size, self.dtype, self.scales[start:stop], self.biases[start:stop])
 
     def where(self, chosen: mx.array, other: Grid) -> Grid:
-        """This grid in the rows where `chosen` [R, 1] is true, `other` elsewhere."""
+        """Take this grid in the rows where `chosen` [R, 1] is true, `other` elsewhere."""
         return Grid(
             self.bits,
             self.group_size,
@@ -49,7 +49,7 @@ class Grid:
         )
 
     def packed(self, codes: mx.array) -> dict[str, mx.array]:
-        """`weight`, `scales` and `biases` as a quantized MLX layer holds them."""
+        """Pack codes into `weight`, `scales` and `biases` as a quantized MLX layer holds them."""
         return {
             "weight": pack(codes.astype(mx.uint32), self.bits),
             "scales": self.scales.astype(self.dtype),
@@ -58,23 +58,23 @@ class Grid:
 
 
 def nearest(weight: mx.array, scale: mx.array, bias: mx.array, max_code: int | mx.array) -> mx.array:
-    """The code in 0 … `max_code` whose value lies nearest to `weight`, as a float."""
+    """Return the code in 0 … `max_code` whose value lies nearest to `weight`, as a float."""
     return mx.clip(mx.round((weight - bias) / scale), 0, max_code)
 
 
 def stored(values: mx.array, dtype: mx.Dtype) -> mx.array:
-    """`values` in float32 after a round trip through `dtype`."""
+    """Take `values` through `dtype` and back to float32."""
     return values.astype(dtype).astype(mx.float32)
 
 
 def plain_grid(weight: mx.array, bits: int, group_size: int, dtype: mx.Dtype) -> Grid:
-    """The grid that `mx.quantize` gives `weight` [R, C] of `dtype`: round-to-nearest's."""
+    """Return the grid that `mx.quantize` gives `weight` [R, C] in `dtype`: round-to-nearest's."""
     _, scales, biases = mx.quantize(weight.astype(dtype), group_size, bits)
     return Grid(bits, group_size, dtype, scales.astype(mx.float32), biases.astype(mx.float32))
 
 
 def pack(codes: mx.array, bits: int) -> mx.array:
-    """Codes [..., C] of uint32 as MLX packs them: a little-endian stream of bits in words of 32.
+    """Pack codes [..., C] of uint32 as MLX does: a little-endian stream of bits in words of 32.
 
     Thirty-two codes fill exactly `bits` words, whatever the width.
     """
@@ -85,11 +85,11 @@ def pack(codes: mx.array, bits: int) -> mx.array:
 
 def _word(blocks: mx.array, word: int, bits: int) -> mx.array:
     """Word `word` of each block: the codes that begin in it, and the rest of one that began before."""
-    found = mx.zeros(blocks.shape[:-1], dtype=mx.uint32)
+    packed = mx.zeros(blocks.shape[:-1], dtype=mx.uint32)
     for index in range(32):
         offset = index * bits - 32 * word
         if 0 <= offset < 32:
-            found = found | (blocks[..., index] << offset)
+            packed = packed | (blocks[..., index] << offset)
         elif -bits < offset < 0:
-            found = found | (blocks[..., index] >> -offset)
-    return found
+            packed = packed | (blocks[..., index] >> -offset)
+    return packed

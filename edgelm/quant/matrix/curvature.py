@@ -38,7 +38,7 @@ class Curvature:
 
 
 def curvature(hessian: mx.array, damping: float = DAMPING) -> Curvature:
-    """The `Curvature` of a sum H = XᵀX [C, C] in float32.
+    """Damp, order and factor a sum H = XᵀX [C, C] of float32.
 
     A column without any input gets the damping alone, so that its weights are merely rounded.
     """

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import mlx.core as mx
 
 from edgelm import device
 from edgelm.quant.matrix.affine import pack
 from edgelm.quant.matrix.search import CHUNK_WEIGHTS, THOROUGH, Effort, column_weights, search
+from edgelm.quant.scheme import Settings, mode_of
 
-Settings = dict[str, Any]
 Packed = dict[str, mx.array]
 """`weight` (packed codes), `scales` and, in mode affine, `biases`."""
 
@@ -29,27 +28,27 @@ LADDER = {"mxfp4": (-1, 0, 1), "nvfp4": (-3, -2, -1, 0, 1, 2)}
 
 
 def rounded(weight: mx.array, settings: Settings) -> Packed:
-    """What `mx.quantize` makes of `weight` [..., R, C]: round-to-nearest, and what mlx-lm writes."""
-    made = mx.quantize(weight, settings["group_size"], settings["bits"], settings.get("mode", "affine"))
-    return dict(zip(("weight", "scales", "biases"), made, strict=False))
+    """Quantize `weight` [..., R, C] with `mx.quantize`: round-to-nearest, and what mlx-lm writes."""
+    arrays = mx.quantize(weight, settings["group_size"], settings["bits"], mode_of(settings))
+    return dict(zip(("weight", "scales", "biases"), arrays, strict=False))
 
 
 def searched(
     weight: mx.array, settings: Settings, importance: mx.array | None = None, effort: Effort = THOROUGH
 ) -> Packed:
-    """`weight` [..., R, C] with searched scales, stored in the dtype of `weight`.
+    """Quantize `weight` [..., R, C] with searched scales, stored in the dtype of `weight`.
 
     Args:
         importance: [C], or [E, C] for weights of [E, R, C]; None weighs all columns alike.
     """
     if weight.ndim == 3:
-        one = importance is None or importance.ndim == 1
+        is_shared = importance is None or importance.ndim == 1
         parts = [
-            searched(weight[e], settings, importance if one else importance[e], effort)  # type: ignore[index]
+            searched(weight[e], settings, importance if is_shared else importance[e], effort)  # type: ignore[index]
             for e in range(weight.shape[0])
         ]
         return {kind: mx.stack([part[kind] for part in parts]) for kind in parts[0]}
-    mode = settings.get("mode", "affine")
+    mode = mode_of(settings)
     if mode in LADDER:
         return _block_searched(weight, settings, importance)
     if mode != "affine":
@@ -64,9 +63,9 @@ def searched(
 
 
 def dequantized(packed: Packed, settings: Settings) -> mx.array:
-    """What the packed arrays stand for, in float32: what a layer that holds them computes with."""
+    """Unpack to float32 [..., R, C]: what a layer that holds the packed arrays computes with."""
     scales, biases = packed["scales"], packed.get("biases")
-    mode = settings.get("mode", "affine")
+    mode = mode_of(settings)
     if mode == "affine":
         assert biases is not None
         scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
@@ -76,7 +75,7 @@ def dequantized(packed: Packed, settings: Settings) -> mx.array:
 
 
 def lookup(packed: Packed, settings: Settings) -> Callable[[mx.array], mx.array]:
-    """The vectors of a quantized embedding for token ids, in float32; only the rows asked for are unpacked."""
+    """Make a function from token ids to a quantized embedding's vectors in float32; it unpacks only the rows asked for."""
 
     def look_up(ids: mx.array) -> mx.array:
         return dequantized({kind: array[ids] for kind, array in packed.items()}, settings)
@@ -87,7 +86,7 @@ def lookup(packed: Packed, settings: Settings) -> Callable[[mx.array], mx.array]
 def multiplication(
     packed: Packed, settings: Settings, bias: mx.array | None
 ) -> Callable[[mx.array], mx.array]:
-    """What a quantized linear layer makes of [..., C], in float32; the weight is unpacked for one call."""
+    """Make a quantized linear layer as a function [..., C] → [..., R] in float32; it unpacks its weight for every call."""
 
     def multiply(inputs: mx.array) -> mx.array:
         product = inputs @ dequantized(packed, settings).T
@@ -96,7 +95,7 @@ def multiplication(
     return multiply
 
 
-def _in_chunks(values: mx.array, make: Any) -> Packed:
+def _in_chunks(values: mx.array, make: Callable[[int, int], Packed]) -> Packed:
     step = max(1, max(4, device.current_pace().chunks) * CHUNK_WEIGHTS // values.shape[1])
     parts = []
     for start in range(0, values.shape[0], step):
@@ -139,8 +138,8 @@ def _fp4(values: mx.array, weights: mx.array, scales: mx.array, size: int) -> tu
     magnitude = sum(
         ((ratio > middle).astype(mx.uint32) for middle in middles), mx.zeros(ratio.shape, mx.uint32)
     )
-    made = mx.array(FP4_VALUES)[magnitude] * spread
-    error = weights * mx.square(mx.abs(values) - made)
+    decoded = mx.array(FP4_VALUES)[magnitude] * spread
+    error = weights * mx.square(mx.abs(values) - decoded)
     codes = magnitude | ((values < 0).astype(mx.uint32) << 3)
     return codes, error.reshape(*scales.shape, size).sum(axis=-1)
 

@@ -58,7 +58,7 @@ def search(
     importance: mx.array | None = None,
     effort: Effort = THOROUGH,
 ) -> Grid:
-    """The grid with the smallest weighted squared error that was found for each group.
+    """Search the grid with the smallest weighted squared error for each group.
 
     Args:
         weight: [R, C] of float32.
@@ -78,7 +78,7 @@ def search(
 
 
 def column_weights(importance: mx.array | None, columns: int) -> mx.array:
-    """Importance [C] with mean about 1, never zero; uniform where none is known."""
+    """Scale importance [C] to a mean of about 1, never zero; uniform where none is known."""
     if importance is None:
         return mx.ones((columns,))
     mean = importance.mean()
@@ -86,7 +86,7 @@ def column_weights(importance: mx.array | None, columns: int) -> mx.array:
 
 
 def weighted_error(weight: mx.array, grid: Grid, importance: mx.array | None) -> mx.array:
-    """What `search` minimises: the weighted squared error of every group [R, G]."""
+    """Compute what `search` minimises: the weighted squared error of every group [R, G]."""
     weights = column_weights(importance, weight.shape[1]).reshape(1, -1, grid.group_size)
     error = (weight - grid.decode(grid.encode(weight))).reshape(*grid.scales.shape, grid.group_size)
     return (weights * error * error).sum(axis=-1)

@@ -29,7 +29,7 @@ class Activations:
 
     @property
     def held_bytes(self) -> int:
-        """In memory now."""
+        """Bytes that are in memory now."""
         return self._held_bytes
 
     @property
@@ -55,7 +55,7 @@ class Activations:
         self._spilled[key] = [(name, None if name in arrays else value) for name, value in flat]
 
     def get(self, key: Key) -> dict[str, Any]:
-        """The tree under `key`."""
+        """Return the tree under `key`, from memory or disk."""
         if key in self._held:
             return self._held[key]
         loaded: Any = mx.load(str(self._path(key)))

@@ -50,16 +50,16 @@ class Taps:
     def _handler(self, path: str, module: Any) -> Handler:
         def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
             if self._caught is not None:
-                found = _inputs(path, module.weight, arguments, named)
-                if found is not None:
-                    self._caught.append(found)
+                inputs = _inputs(path, module.weight, arguments, named)
+                if inputs is not None:
+                    self._caught.append(inputs)
             return own(*arguments, **named)
 
         return handle
 
 
 def groups_of(caught: list[Inputs]) -> list[list[str]]:
-    """The paths in order of their first call, those that were handed the very same array together."""
+    """Group the paths that were handed the very same array, in the order of their first call."""
     groups: dict[int, list[str]] = {}
     seen: set[str] = set()
     for inputs in caught:

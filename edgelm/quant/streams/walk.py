@@ -1,11 +1,9 @@
 """Running a network one layer at a time, by its own forward, for any architecture of mlx-lm.
 
-The network's layers are hooked. To run layer i on a batch, the network is called on the batch's token ids: layers
-before i let their input pass, layer i gets the hidden states that were kept of layer i − 1 in place of
-what reached it, together with whatever the network itself hands to it (masks, positions, per-layer
-inputs), and the call ends there. MLX is lazy, so nothing but layer i is ever computed. Parameters are loaded
-for one layer at a time, and kept hidden states belong to named streams ("source", "quantized", …), so that the same
-layer can be run with other parameters on other inputs.
+To run layer i on a batch, the network is called on the batch's token ids up to that layer, with the hidden states that
+were kept of layer i − 1 put in (`visits.py`). Parameters are loaded for one layer at a time, and kept hidden states
+belong to named streams ("source", "quantized", …), so that the same layer can be run with other parameters on other
+inputs.
 
 Assumed, and checked by `check`: what a layer gets is a function of the ids, of the layer's position, of the hidden
 states before it and of what earlier layers returned beside them (shared keys and values).
@@ -14,48 +12,20 @@ states before it and of what earlier layers returned beside them (shared keys an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from edgelm.errors import UnsupportedError
-from edgelm.quant.hooks import Call, Handler, hook, hook_method
+from edgelm.quant.hooks import Call
 from edgelm.quant.streams.activations import Activations
+from edgelm.quant.streams.states import State, hidden_of, state_after, unsupported
+from edgelm.quant.streams.visits import StandIn, Visit, VisitedNetwork, end_visit
 from edgelm.zoo.protocol import Network, layer_paths
 
 CHECK_TOKENS = 8
 CHECK_TOLERANCE = 1e-4
 """Relative to the largest hidden state: float32 with another order of sums."""
-
-State = dict[str, Any]
-"""`{"hidden": [B, T, C], "beside": {layer: what it returned beside hidden states}}`; the latter may be missing."""
-
-
-StandIn = Callable[[mx.array], mx.array]
-"""Computes what a module outside the layers computes: token ids → vectors, or a linear layer's [..., C] → [..., R]."""
-
-
-class _Reached(Exception):  # noqa: N818 - not an error: it ends a call that has reached what it was made for
-    def __init__(self, found: Any) -> None:
-        super().__init__()
-        self.found = found
-
-
-@dataclass
-class _Visit:
-    """One call of the network: up to which layer, with what put in, and what is done there."""
-
-    target: int
-    state: State | None
-    """None: what the network itself computes before the layers."""
-    at_layer: Callable[[int, Call, tuple[Any, ...], dict[str, Any]], Any] | None = None
-    """In place of the layer's call and the end of the visit."""
-    at_head: Callable[[str, mx.array], None] | None = None
-    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
-    is_past_layers: bool = False
 
 
 class Walk:
@@ -82,21 +52,18 @@ class Walk:
         self.layers: list[Any] = list(network.layers)
         self.paths = layer_paths(network)
         if len(set(self.paths)) != len(self.paths):
-            raise _unsupported("it uses one layer at several depths")
+            raise unsupported("it uses one layer at several depths")
         flat: Any = tree_flatten(network.parameters())
         self.names = [[name for name, _ in flat if name.startswith(f"{path}.")] for path in self.paths]
         inside = {name for layer in self.names for name in layer}
         self.outside = [name for name, _ in flat if name not in inside]
-        self.embeddings: list[str] = []
-        """Paths of the modules outside the layers that look tokens up."""
         self.head: str | None = None
         """Path of the module that turns hidden states into logits; `check` finds it. None if none is seen."""
         self._dtypes: dict[str, mx.Dtype] = {}
         self._stand_ins: dict[str, Mapping[str, StandIn]] = {}
-        self._visit = _Visit(0, None)
-        for index, layer in enumerate(self.layers):
-            hook(layer, self._layer_handler(index))
-        self._hook_heads()
+        self._visited = VisitedNetwork(network, self.layers, self.paths)
+        self.embeddings = self._visited.embeddings
+        """Paths of the modules outside the layers that look tokens up."""
 
     def load(self, index: int | None) -> dict[str, mx.array]:
         """Read the parameters of layer `index` (None: of all outside the layers) and put them into the network."""
@@ -111,7 +78,7 @@ class Walk:
         return parameters
 
     def read_dtype(self, name: str) -> mx.Dtype:
-        """What a loaded parameter is stored in."""
+        """Return the dtype that a loaded parameter is stored in."""
         return self._dtypes[name]
 
     def use(self, parameters: Mapping[str, mx.array]) -> None:
@@ -139,14 +106,14 @@ class Walk:
         self._stand_ins[stream] = stand_ins or {}
         for batch in self._numbers(batches):
             ids = self.batches[batch]
-            hidden = self._call(
-                ids, _Visit(0, None, at_layer=_take_hidden, stand_ins=self._stand_ins[stream])
+            hidden = self._visited.visit(
+                ids, Visit(0, None, at_layer=_take_hidden, stand_ins=self._stand_ins[stream])
             )
             self.activations.put((stream, batch), {"hidden": hidden.astype(mx.float32), "beside": {}})
 
     def run(self, index: int, stream: str, batch: int) -> Any:
-        """What layer `index` returns for `batch` of `stream`, unevaluated."""
-        return self._call(self.batches[batch], self._on_stream(stream, batch, index))
+        """Run layer `index` on `batch` of `stream`; what it returns is unevaluated."""
+        return self._visited.visit(self.batches[batch], self._on_stream(stream, batch, index))
 
     def advance(self, index: int, stream: str, batches: Sequence[int] | None = None) -> None:
         """Run layer `index` on `batches` of `stream` (None: all), and keep what it returns instead."""
@@ -154,7 +121,7 @@ class Walk:
             self.keep(index, stream, batch, self.run(index, stream, batch))
 
     def pass_by(self, index: int, streams: Sequence[str], batches: Sequence[int] | None = None) -> None:
-        """`advance` with the source's parameters, which are read once for all `streams` and forgotten."""
+        """Advance `streams` with the source's parameters, which are read once for all of them and forgotten."""
         self.load(index)
         for stream in streams:
             self.advance(index, stream, batches)
@@ -172,7 +139,7 @@ class Walk:
             before: the stream that the layer was run on, where `stream` branches off it.
         """
         state = self.activations.get((before or stream, batch))
-        self.activations.put((stream, batch), _next(state, index, returned))
+        self.activations.put((stream, batch), state_after(state, index, returned))
 
     def drop(self, stream: str) -> None:
         """Forget a stream."""
@@ -181,7 +148,7 @@ class Walk:
             self.activations.drop((stream, batch))
 
     def logits(self, stream: str, batch: int, row: int | None = None) -> mx.array:
-        """What the network returns for `batch` of `stream` after the last layer [B, T, V], unevaluated.
+        """Compute what the network returns for `batch` of `stream` after the last layer [B, T, V], unevaluated.
 
         Args:
             row: of the batch, alone: [1, T, V].
@@ -190,19 +157,19 @@ class Walk:
         visit = self._on_stream(stream, batch, len(self.layers))
         assert visit.state is not None
         visit.state = {**visit.state, "hidden": visit.state["hidden"][rows]}
-        found: mx.array = self._call(self.batches[batch][rows], visit)
-        return found
+        logits: mx.array = self._visited.visit(self.batches[batch][rows], visit)
+        return logits
 
     def head_input(self, stream: str, batch: int) -> tuple[str, mx.array] | None:
-        """The path of the output head and what reaches it [B, T, C], unevaluated; None if no head is seen."""
+        """Return the path of the output head and what reaches it [B, T, C], unevaluated; None if no head is seen."""
 
         def take(path: str, hidden: mx.array) -> None:
-            raise _Reached((path, hidden))
+            end_visit((path, hidden))
 
         visit = self._on_stream(stream, batch, len(self.layers))
         visit.at_head = take
-        found = self._call(self.batches[batch], visit)
-        return found if isinstance(found, tuple) else None
+        reached = self._visited.visit(self.batches[batch], visit)
+        return reached if isinstance(reached, tuple) else None
 
     def check(self) -> None:
         """See, on a few tokens, that a layer run alone gives what it gives in one call of the whole network.
@@ -220,10 +187,10 @@ class Walk:
             self.load(index)
             before = states.pop() if states else {"hidden": arguments[0], "beside": {}}
             together = own(*arguments, **named)
-            alone = self._call(ids, _Visit(index, before))
-            if not _close(_hidden_of(together), _hidden_of(alone)):
-                raise _unsupported(f"layer {index} depends on more than the layers before it return")
-            states.append(_next(before, index, together))
+            alone = self._visited.visit(ids, Visit(index, before))
+            if not _close(hidden_of(together), hidden_of(alone)):
+                raise unsupported(f"layer {index} depends on more than the layers before it return")
+            states.append(state_after(before, index, together))
             mx.eval(states[0])
             self.unload(index)
             visit.is_past_layers = index == len(self.layers) - 1
@@ -232,78 +199,15 @@ class Walk:
         def note(path: str, _: mx.array) -> None:
             self.head = path
 
-        visit = _Visit(-1, None, at_layer=compare, at_head=note)
-        self._call(ids, visit)
+        visit = Visit(-1, None, at_layer=compare, at_head=note)
+        self._visited.visit(ids, visit)
 
     def _numbers(self, batches: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.batches)) if batches is None else batches
 
-    def _on_stream(self, stream: str, batch: int, target: int) -> _Visit:
+    def _on_stream(self, stream: str, batch: int, target: int) -> Visit:
         state = self.activations.get((stream, batch))
-        return _Visit(target, state, stand_ins=self._stand_ins.get(stream, {}))
-
-    def _call(self, ids: mx.array, visit: _Visit) -> Any:
-        before, self._visit = self._visit, visit
-        try:
-            return self.network(ids)
-        except _Reached as reached:
-            return reached.found
-        finally:
-            self._visit = before
-
-    def _layer_handler(self, index: int) -> Handler:
-        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            visit = self._visit
-            if not arguments or not isinstance(arguments[0], mx.array):
-                raise _unsupported(f"layer {index} is called without hidden states")
-            if index < visit.target:
-                visit.is_past_layers = index == len(self.layers) - 1
-                return _passed(visit, index, arguments[0])
-            if visit.at_layer is not None:
-                return visit.at_layer(index, own, arguments, named)
-            assert visit.state is not None
-            raise _Reached(own(visit.state["hidden"], *arguments[1:], **named))
-
-        return handle
-
-    def _hook_heads(self) -> None:
-        """Watch what may turn hidden states into logits: linear layers outside the layers, `as_linear`."""
-        inside = tuple(f"{path}." for path in self.paths)
-        for path, module in self.network.named_modules():
-            if path.startswith(inside):
-                continue
-            if hasattr(module, "as_linear"):
-                self.embeddings.append(path)
-                hook(module, self._embedding_handler(path))
-                hook_method(module, "as_linear", self._head_handler(path))
-            elif isinstance(module, nn.Linear):
-                hook(module, self._linear_handler(path))
-
-    def _embedding_handler(self, path: str) -> Handler:
-        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            return self._standing_in(path, own)(*arguments, **named).astype(mx.float32)
-
-        return handle
-
-    def _linear_handler(self, path: str) -> Handler:
-        watched = self._head_handler(path)
-
-        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            return watched(self._standing_in(path, own), arguments, named)
-
-        return handle
-
-    def _standing_in(self, path: str, own: Call) -> Call:
-        return self._visit.stand_ins.get(path, own)
-
-    def _head_handler(self, path: str) -> Handler:
-        def handle(own: Call, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            visit = self._visit
-            if visit.at_head is not None and visit.is_past_layers:
-                visit.at_head(path, arguments[0])
-            return own(*arguments, **named)
-
-        return handle
+        return Visit(target, state, stand_ins=self._stand_ins.get(stream, {}))
 
 
 def _as_float(value: mx.array, *, keep_matrices: bool) -> mx.array:
@@ -314,45 +218,9 @@ def _as_float(value: mx.array, *, keep_matrices: bool) -> mx.array:
 
 
 def _take_hidden(_: int, __: Call, arguments: tuple[Any, ...], ___: dict[str, Any]) -> Any:
-    raise _Reached(arguments[0])
-
-
-def _key(index: int) -> str:
-    """Of a layer in a state; digits alone would make a list of it when it comes back from the disk."""
-    return f"layer-{index}"
-
-
-def _passed(visit: _Visit, index: int, hidden: mx.array) -> Any:
-    """What layer `index` is taken to return: the kept states where it is the last before the target."""
-    assert visit.state is not None
-    if index == visit.target - 1:
-        hidden = visit.state["hidden"]
-    beside = visit.state.get("beside", {}).get(_key(index))
-    return hidden if beside is None else (hidden, *beside)
-
-
-def _hidden_of(returned: Any) -> mx.array:
-    hidden = returned[0] if isinstance(returned, (tuple, list)) else returned
-    if not isinstance(hidden, mx.array):
-        raise _unsupported(f"a layer returns {type(hidden).__name__}, expected hidden states first")
-    return hidden
-
-
-def _next(state: State, index: int, returned: Any) -> State:
-    """The state after layer `index` has `returned`."""
-    beside = state.get("beside", {})
-    if isinstance(returned, (tuple, list)):
-        beside = {**beside, _key(index): list(returned[1:])}
-    return {"hidden": _hidden_of(returned), "beside": beside}
+    end_visit(arguments[0])
 
 
 def _close(one: mx.array, other: mx.array) -> bool:
     difference = mx.abs(one - other).max()
     return bool((difference <= CHECK_TOLERANCE * mx.abs(one).max()).item())
-
-
-def _unsupported(reason: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"this architecture cannot be calibrated layer by layer: {reason}",
-        hint="use --quality fast, which needs no calibration text",
-    )

@@ -22,6 +22,7 @@ from edgelm.quant.layers.layerwise import QUANTIZED
 from edgelm_converters.convert import convert
 from edgelm_converters.estimate import Estimate
 from edgelm_converters.methods import distill as distilling
+from edgelm_converters.methods.best import SequentialGptq
 from edgelm_converters.methods.calibration import layers as calibrating
 
 pytestmark = pytest.mark.slow
@@ -75,15 +76,14 @@ def test_the_better_the_quality_the_smaller_the_divergence_and_stock_mlx_lm_read
 def test_what_is_written_is_what_was_measured(architecture: str, tmp_path: Path, monkeypatch: Any) -> None:
     """The quantized stream of the calibration and the model that was written give the same hidden states."""
     seen: dict[str, Any] = {}
-    own = calibrating._Run.best
+    own = SequentialGptq.quantize
 
-    def watched(self: Any) -> Any:
-        outcomes = own(self)
-        seen["ids"], seen["hidden"] = self.walk.batches[0], self.walk.head_input(QUANTIZED, 0)[1]
+    def watched(self: Any, run: Any) -> None:
+        own(self, run)
+        seen["ids"], seen["hidden"] = run.walk.batches[0], run.walk.head_input(QUANTIZED, 0)[1]
         mx.eval(seen["hidden"])
-        return outcomes
 
-    monkeypatch.setattr(calibrating._Run, "best", watched)
+    monkeypatch.setattr(SequentialGptq, "quantize", watched)
     write_checkpoint(tmp_path / "source", architecture)
     made = convert(tmp_path / "source", tmp_path / "out", bits=4, quality="best", dtype="float32", **FEW)
     loaded = load(made.directory, check_fit=False)

@@ -11,7 +11,8 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from edgelm.quant.apply import quantizable
-from edgelm.quant.layers.sensitivity import MEASURED_BITS, OUTER_BITS, Sensitivities, Sensitivity
+from edgelm.quant.layers.measure import Sensitivities
+from edgelm.quant.layers.sensitivity import MEASURED_BITS, OUTER_BITS, Sensitivity
 from edgelm.quant.matrix import formats
 from edgelm.quant.matrix.formats import Settings
 from edgelm.quant.matrix.search import QUICK, THOROUGH, Effort

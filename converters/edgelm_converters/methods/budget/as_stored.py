@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgelm.quant.apply import Decision
 from edgelm.quant.budget import WidthChoice
+from edgelm.quant.scheme import Settings
 from edgelm_converters.targets.mlx.plan import OutputPlan, stored_bytes
 
-Settings = dict[str, Any]
 Chosen = Mapping[str, WidthChoice]
 """Path → what was chosen for it."""
 
@@ -32,18 +31,18 @@ class AsStored:
         return not self.plan.quantize
 
     def choice(self, path: str, expected: Callable[[Settings], float] = lambda _: 0.0) -> WidthChoice:
-        """The tensor at `path` as it would be stored; `expected` says what quantizing it anew would lose."""
+        """Offer the tensor at `path` as it would be stored; `expected` says what quantizing it anew would lose."""
         anew = self.plan.quantize.get(path)
         settings = anew or self.plan.packed.get(path, {})
         loss = expected(settings) if anew else 0.0
         return WidthChoice(dict(settings), stored_bytes(self.plan, path), loss, is_stored=anew is None)
 
     def fixed_bytes(self, movable: Sequence[str]) -> int:
-        """Of everything but the tensors that a budget chooses for."""
+        """Count the bytes of everything but the tensors that a budget chooses for."""
         return self.plan.size_bytes - sum(stored_bytes(self.plan, path) for path in movable)
 
     def kept(self, chosen: Chosen) -> dict[str, Settings]:
-        """The modules that stay packed: those chosen so, and those that a budget has no choice about."""
+        """List the modules that stay packed: those chosen so, and those that a budget has no choice about."""
         return {
             path: settings
             for path, settings in self.plan.packed.items()
@@ -51,7 +50,7 @@ class AsStored:
         }
 
     def decided(self, decision: Decision, chosen: Chosen) -> Decision:
-        """`decision` with what was chosen; other tensors as they are with no options."""
+        """Change `decision` to what was chosen; other tensors are as they are with no options."""
         anew = {path: choice.settings for path, choice in chosen.items() if not choice.is_stored}
         layers = {**self.plan.quantize, **anew}
         for path, choice in chosen.items():
@@ -66,7 +65,7 @@ class AsStored:
     def without_measuring(
         self, movable: Sequence[str], offers: Callable[[str], Sequence[tuple[Settings, int]]], budget: int
     ) -> dict[str, WidthChoice] | None:
-        """The first of these that `budget` holds: all as stored with what MLX lacks at the widest; all as stored; what
+        """Choose the first of these that `budget` holds: all as stored with what MLX lacks at the widest; all as stored; what
         is packed as stored with the rest at the widest. None if it holds none of them."""
         finest = {path: self._finest(path, offers(path)) for path in movable}
         stored = {path: self.choice(path) for path in movable}

@@ -110,7 +110,7 @@ PACKINGS = {
 
 
 def pack_codes(codes: Bytes, bits: int) -> npt.NDArray[np.uint32]:
-    """One code a byte → MLX's little-endian bit stream.
+    """Pack one code a byte into MLX's little-endian bit stream.
 
     Args:
         codes: [R, W], each below 2^bits; W a multiple of 32.

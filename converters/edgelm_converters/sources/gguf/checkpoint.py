@@ -18,7 +18,7 @@ from edgelm_converters.sources.gguf.tensors import TensorSource
 
 
 def open_gguf(path: Path) -> SourceCheckpoint:
-    """The model in the GGUF file at `path` (or in all parts of a split one); reads headers only.
+    """Open the model in the GGUF file at `path` (or in all parts of a split one); reads headers only.
 
     Raises:
         NotFoundError: the file or another part of it is missing.

@@ -23,7 +23,7 @@ Config = dict[str, Any]
 
 
 def read_keys(model: GGUFModel) -> tuple[Keys, Architecture]:
-    """The metadata of the file's architecture, and what is known about it.
+    """Read the metadata of the file's architecture; with what is known about it.
 
     Raises:
         FormatError: the file names no architecture.
@@ -50,7 +50,7 @@ def read_keys(model: GGUFModel) -> tuple[Keys, Architecture]:
 
 
 def read_dimensions(keys: Keys, tensors: dict[str, StoredTensor]) -> Dimensions:
-    """The sizes that the metadata states; the vocabulary is as long as the embedding table.
+    """Read the sizes that the metadata states; the vocabulary is as long as the embedding table.
 
     Raises:
         FormatError: a size is missing, impossible, or there is no embedding table.
@@ -86,7 +86,7 @@ def _head_length(keys: Keys, hidden: int, heads: int) -> int:
 
 
 def build_config(keys: Keys, architecture: Architecture, dimensions: Dimensions, model: GGUFModel) -> Config:
-    """The whole `config.json`.
+    """Build the whole `config.json`.
 
     Raises:
         FormatError: a required key is missing or holds nonsense.

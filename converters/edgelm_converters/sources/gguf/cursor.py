@@ -49,18 +49,18 @@ class Cursor:
         self._items_left = MAX_ARRAY_ITEMS
 
     def number(self, layout: str, what: str) -> int:
-        """One unsigned little-endian integer: "<I" or "<Q"."""
+        """Read one unsigned little-endian integer: "<I" or "<Q"."""
         start = self._advance(struct.calcsize(layout), what)
         return int(struct.unpack_from(layout, self._buffer, start)[0])
 
     def text(self, what: str) -> str:
-        """A length and that many bytes of UTF-8."""
+        """Read a length and that many bytes of UTF-8."""
         length = self.number("<Q", f"the length of {what}")
         start = self._advance(length, what)
         return self._decode(self._buffer[start : start + length], what)
 
     def value(self, kind: int, what: str) -> Any:
-        """A value of GGUF type `kind` as str, int, float, bool or a list of them."""
+        """Read a value of GGUF type `kind` as str, int, float, bool or a list of them."""
         known = self._kind(kind, what)
         if known is GGUFValueType.STRING:
             return self.text(what)
@@ -138,7 +138,7 @@ class Cursor:
 
 
 def truncated(path: Path, what: str, start: int, length: int, size_bytes: int) -> FormatError:
-    """The error for a file that ends inside `what`, which takes `length` bytes from `start`."""
+    """Make the error for a file that ends inside `what`, which takes `length` bytes from `start`."""
     return FormatError(
         f"{path} ends at byte {size_bytes}, {start + length - size_bytes} bytes short: "
         f"{what} takes {length} bytes from byte {start}",

@@ -18,7 +18,7 @@ PENALTY = {"penalty_repeat": "repetition_penalty", "penalty_last_n": "penalty_la
 
 
 def token_ids(keys: Keys) -> Config:
-    """`bos_token_id`, `eos_token_id` (all tokens that end an answer) and `pad_token_id`, where known."""
+    """Read `bos_token_id`, `eos_token_id` (all tokens that end an answer) and `pad_token_id`, where known."""
     stops = _ends(keys)
     found: Config = {"bos_token_id": keys.token("bos"), "pad_token_id": keys.token("padding")}
     found["eos_token_id"] = stops[0] if len(stops) == 1 else stops or None

@@ -31,39 +31,39 @@ class Keys:
     path: Path
 
     def size(self, key: str, default: int | None = None) -> int:
-        """A positive integer; a per-layer list counts if all layers agree."""
+        """Read a positive integer; a per-layer list counts if all layers agree."""
         value = self._find(key, default)
         if isinstance(value, list) and value and all(item == value[0] for item in value):
             value = value[0]
         return self._integer(f"{self.architecture}.{key}", value, least=1)
 
     def count(self, key: str) -> int:
-        """An integer from 0, which a missing key means."""
+        """Read an integer from 0, which a missing key means."""
         return self._integer(f"{self.architecture}.{key}", self._find(key, 0), least=0)
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A finite number; the shortest decimal that rounds to the float32 stored."""
+        """Read a finite number: the shortest decimal that rounds to the float32 stored."""
         value = self._find(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_FLOAT32:
             raise self._wrong(f"{self.architecture}.{key}", value, "a finite number")
         return float(str(np.float32(value))) if isinstance(value, float) else float(value)
 
     def positive(self, key: str, default: float | None = None) -> float:
-        """A finite number above 0."""
+        """Read a finite number above 0."""
         value = self.number(key, default)
         if value <= 0:
             raise self._wrong(f"{self.architecture}.{key}", value, "a number above 0")
         return value
 
     def text(self, key: str) -> str | None:
-        """A general key (written out in full) that holds text, if it is there."""
+        """Read a general key (written out in full) that holds text, if it is there."""
         value = self.metadata.get(key)
         if value is not None and not isinstance(value, str):
             raise self._wrong(key, value, "text")
         return value
 
     def token(self, key: str) -> int | None:
-        """A token id of the tokenizer ("eos" reads "tokenizer.ggml.eos_token_id"), if it is there."""
+        """Read a token id of the tokenizer ("eos" reads "tokenizer.ggml.eos_token_id"), if it is there."""
         name = f"tokenizer.ggml.{key}_token_id"
         value = self.metadata.get(name)
         # llama.cpp writes -1 (as an unsigned number) for a token that does not exist.
@@ -72,6 +72,7 @@ class Keys:
         return self._integer(name, value, least=0)
 
     def has(self, key: str) -> bool:
+        """Tell whether the architecture's `key` is there."""
         return f"{self.architecture}.{key}" in self.metadata
 
     def _find(self, key: str, default: Any) -> Any:

@@ -117,7 +117,7 @@ class Dimensions:
     vocab: int
 
     def length(self, name: str) -> int:
-        """The length that a table calls `name`."""
+        """Return the length that a table calls `name`."""
         q, kv = self.heads * self.head, self.kv_heads * self.head
         derived = {"q": q, "kv": kv, "qkv": q + 2 * kv, "gate_up": 2 * self.feed_forward}
         return derived[name] if name in derived else int(getattr(self, name))
@@ -136,7 +136,7 @@ class Target:
 
 
 def target_of(name: str, architecture: Architecture, dimensions: Dimensions) -> Target | None:
-    """Where the GGUF tensor `name` goes; None if the architecture has no such tensor."""
+    """Find where the GGUF tensor `name` goes; None if the architecture has no such tensor."""
     match = BLOCK_NAME.fullmatch(name)
     table, key = (architecture.block, match["rest"]) if match else (architecture.outer, name)
     if key not in table or (match and int(match["layer"]) >= dimensions.layers):

@@ -28,7 +28,7 @@ class GGUFModel:
 
 
 def read_parts(path: Path) -> GGUFModel:
-    """The model of which `path` is the only file, or any part.
+    """Read the headers of the model of which `path` is the only file, or any part.
 
     Raises:
         NotFoundError: the file, or another part of it, is missing.
@@ -46,7 +46,7 @@ def read_parts(path: Path) -> GGUFModel:
 
 
 def first_parts(names: Iterable[str]) -> list[str]:
-    """One name for each model among GGUF file names: of a split one the part with the lowest number."""
+    """Pick one name for each model among GGUF file names: of a split one the part with the lowest number."""
     models: dict[tuple[str, str], str] = {}
     for name in sorted(names):
         match = PART_NAME.fullmatch(name)

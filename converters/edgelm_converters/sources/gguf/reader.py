@@ -50,10 +50,12 @@ class StoredTensor:
 
     @property
     def rows(self) -> int:
+        """Rows of all leading dimensions together."""
         return math.prod(self.shape[:-1])
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the tensor in the file."""
         return self.rows * self.row_bytes
 
 
@@ -67,7 +69,7 @@ class GGUFHeader:
 
 
 def read_gguf(path: Path) -> GGUFHeader:
-    """The header of the GGUF file at `path`, checked against the file.
+    """Read the header of the GGUF file at `path`, checked against the file.
 
     Raises:
         NotFoundError: there is no such file.

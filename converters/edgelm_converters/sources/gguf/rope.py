@@ -64,7 +64,7 @@ def rope_scaling(keys: Keys, dims: int, read_factors: Callable[[str], Factors | 
 
 
 def rope_base(keys: Keys) -> float:
-    """The base of the frequencies; llama.cpp's default where the file has none.
+    """Read the base of the frequencies; llama.cpp's default where the file has none.
 
     Raises:
         FormatError: it is not a number from 1 to 1e12.
@@ -134,7 +134,7 @@ def _llama3(keys: Keys, dims: int, factors: Factors | None) -> Scaling | None:
 def llama3_factors(
     wavelengths: npt.NDArray[np.float64], factor: float, original: float, low: float, high: float
 ) -> npt.NDArray[np.float64]:
-    """What llama3 scaling multiplies each wavelength by: from 1 for short ones to `factor` for long ones."""
+    """Compute what llama3 scaling multiplies each wavelength by: from 1 for short ones to `factor` for long ones."""
     smooth = np.clip((original / wavelengths - low) / (high - low), 0, 1)
     return np.asarray(1 / ((1 - smooth) / factor + smooth))
 

@@ -51,6 +51,7 @@ DECODED = tuple(kind.name for kind in (*PACKINGS, *REQUANTIZED_BITS))
 
 
 def settings_of(bits: int) -> dict[str, Any]:
+    """Return the affine settings that blocks of `bits` become."""
     return {"group_size": GROUP_SIZE, "bits": bits, "mode": "affine"}
 
 
@@ -128,7 +129,7 @@ class TensorSource:
 
 
 def read_vector(stored: StoredTensor) -> npt.NDArray[np.float32]:
-    """A small tensor of floats as float32.
+    """Read a small tensor of floats as float32.
 
     Raises:
         FormatError: it holds no floats, or the file has become shorter.
@@ -142,7 +143,7 @@ def read_vector(stored: StoredTensor) -> npt.NDArray[np.float32]:
 
 
 def read_rows(stored: StoredTensor, decode: Decode, heads: int = 0) -> tuple[mx.array, ...]:
-    """All rows of a tensor, read and decoded a slice at a time.
+    """Read and decode all rows of a tensor, a slice at a time.
 
     Args:
         decode: what to make of a slice's bytes.

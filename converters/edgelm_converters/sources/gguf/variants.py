@@ -74,7 +74,7 @@ def _gemma3(config: Config, keys: Keys, dimensions: Dimensions, model: GGUFModel
 
 
 def sliding_pattern(keys: Keys, layers: int) -> int:
-    """Every how many layers one sees everything; the file has the number, or a flag for each layer."""
+    """Find every how many layers one sees everything; the file has the number, or a flag for each layer."""
     said = keys.metadata.get(f"{keys.architecture}.attention.sliding_window_pattern", 6)
     if not isinstance(said, list):
         return keys.size("attention.sliding_window_pattern", 6)
@@ -85,7 +85,7 @@ def sliding_pattern(keys: Keys, layers: int) -> int:
 
 
 def query_scalar(dimensions: Dimensions, largest_layers: int) -> int:
-    """What Gemma divides attention scores by the root of: llama.cpp knows the largest model by its depth."""
+    """Find what Gemma divides attention scores by the root of: llama.cpp knows the largest model by its depth."""
     return dimensions.hidden // dimensions.heads if dimensions.layers == largest_layers else dimensions.head
 
 

@@ -35,10 +35,8 @@ _NUMPY = {
 """Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16."""
 
 
-def open_huggingface(
-    directory: Path, *, source: str | None = None, revision: str | None = None, licence: str | None = None
-) -> SourceCheckpoint:
-    """The checkpoint in `directory`; only headers are read.
+def open_huggingface(directory: Path) -> SourceCheckpoint:
+    """Open the checkpoint in `directory`; only headers are read.
 
     Raises:
         NotFoundError, FormatError: files are missing or broken.
@@ -47,14 +45,12 @@ def open_huggingface(
     config = with_packing(configs.read_config(directory), directory)
     generation = directory / "generation_config.json"
     stored = stored_tensors(directory)
-    check_packing(config, {name: found.info for name, found in stored.items()}, directory)
-    shards = {path: _Shard(path) for path in {found.path for found in stored.values()}}
-    tensors = {name: _lazy(shards[found.path], name, found.info) for name, found in stored.items()}
+    check_packing(config, {name: tensor.info for name, tensor in stored.items()}, directory)
+    shards = {path: _Shard(path) for path in {tensor.path for tensor in stored.values()}}
+    tensors = {name: _lazy(shards[tensor.path], name, tensor.info) for name, tensor in stored.items()}
     files = weight_files(directory)
     return SourceCheckpoint(
-        origin=SourceOrigin(
-            source or str(directory), "huggingface", tuple(files), revision, licence or licence_of(directory)
-        ),
+        origin=SourceOrigin(str(directory), "huggingface", tuple(files), licence=licence_of(directory)),
         config=config,
         tensors=tensors,
         write_tokenizer=functools.partial(write_tokenizer_files, directory),
@@ -99,11 +95,12 @@ def _lazy(shard: _Shard, name: str, info: TensorInfo) -> LazyTensor:
 
 def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dict[str, dict[str, Any]]:
     """Settings of the modules that are already packed for MLX, by path."""
-    said = config.get("quantization")
-    if not isinstance(said, dict):
+    settings = config.get("quantization")
+    if not isinstance(settings, dict):
         return {}
-    default = {"mode": "affine", **{k: v for k, v in said.items() if not isinstance(v, dict | bool)}}
+    default = {"mode": "affine", **{k: v for k, v in settings.items() if not isinstance(v, dict | bool)}}
     paths = [name.removesuffix(".scales") for name in tensors if name.endswith(".scales")]
     return {
-        path: {**default, **said[path]} if isinstance(said.get(path), dict) else default for path in paths
+        path: {**default, **settings[path]} if isinstance(settings.get(path), dict) else default
+        for path in paths
     }

@@ -49,14 +49,14 @@ def write_tokenizer_files(source: Path, directory: Path) -> None:
         FormatError: one of its files is broken.
         UnsafeError: it is made of Python code in the checkpoint.
     """
-    found = [path for pattern in PATTERNS for path in sorted(source.glob(pattern)) if _is_data(path)]
-    names = {path.name for path in found if path.parent == source}
+    files = [path for pattern in PATTERNS for path in sorted(source.glob(pattern)) if _is_data(path)]
+    names = {path.name for path in files if path.parent == source}
     if not names & _MODELS and not any(name.endswith(".tiktoken") for name in names):
         raise NotFoundError(
             f"{source} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer files of the original model into it",
         )
-    for path in found:
+    for path in files:
         target = directory / path.relative_to(source)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
@@ -71,11 +71,15 @@ def _is_data(path: Path) -> bool:
 
 
 def built_note(source: Path, directory: Path) -> str | None:
-    """What the receipt says of a tokenizer that was built; None if it was copied."""
-    made = directory / "tokenizer.json"
-    if (source / "tokenizer.json").exists() or not (source / "tokenizer.model").exists() or not made.exists():
+    """Note for the receipt that a tokenizer was built; None if it was copied."""
+    built = directory / "tokenizer.json"
+    if (
+        (source / "tokenizer.json").exists()
+        or not (source / "tokenizer.model").exists()
+        or not built.exists()
+    ):
         return None
-    added = len(json.loads(made.read_bytes()).get("added_tokens", ()))
+    added = len(json.loads(built.read_bytes()).get("added_tokens", ()))
     return f"tokenizer.json was built from tokenizer.model, with {added} added and special tokens"
 
 
@@ -107,18 +111,18 @@ def _build_with_sidecars(source: Path, directory: Path) -> None:
         log.silence_known()
         from transformers import AutoTokenizer
     with tokenizer_errors(source):
-        made = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
-        made.save_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+        tokenizer.save_pretrained(directory)
     if not (directory / "tokenizer.json").exists():
-        raise FormatError(f"{source} holds a tokenizer that has no fast form ({type(made).__name__})")
-    _as_it_stands(directory / "tokenizer_config.json", made)
+        raise FormatError(f"{source} holds a tokenizer that has no fast form ({type(tokenizer).__name__})")
+    _as_it_stands(directory / "tokenizer_config.json", tokenizer)
 
 
-def _as_it_stands(path: Path, made: Any) -> None:
+def _as_it_stands(path: Path, tokenizer: Any) -> None:
     """Name no class that would build the tokenizer anew: transformers 5.24's LlamaTokenizer forgets `legacy` on the way.
 
     What such a class has by default is written out.
     """
-    sides = {"padding_side": made.padding_side, "truncation_side": made.truncation_side}
+    sides = {"padding_side": tokenizer.padding_side, "truncation_side": tokenizer.truncation_side}
     config = {**read_json(path), **sides, "tokenizer_class": "PreTrainedTokenizerFast"}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

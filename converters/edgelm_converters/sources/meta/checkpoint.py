@@ -37,7 +37,7 @@ class _Shard:
 
 
 def open_meta(directory: Path) -> SourceCheckpoint:
-    """The checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
+    """Open the checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
 
     Raises:
         NotFoundError: there are no shards, no params.json or no tokenizer.
@@ -177,7 +177,7 @@ class _Merger:
         return merged
 
     def _expected_shapes(self, merged: Mapping[str, LazyTensor]) -> dict[str, tuple[int, ...]]:
-        """By params.json, but for the inner width and, where it is not said, the vocabulary."""
+        """The sizes that params.json states, but for the inner width and, where it is not said, the vocabulary."""
         params = self._params
         queries, keys = params.head_count * params.head_dim, params.kv_head_count * params.head_dim
         inner = merged["model.layers.0.mlp.gate_proj.weight"].shape[0]

@@ -40,7 +40,7 @@ class Place:
     """Where a tensor of Meta's belongs."""
 
     name: str
-    """As transformers calls it."""
+    """The name that transformers publishes."""
     cut: int | None
     """The axis along which shards hold parts of it; None where each holds all of it."""
     part: str = ""
@@ -48,16 +48,16 @@ class Place:
 
 
 def places(layer_count: int) -> dict[str, Place]:
-    """The place of every tensor of a Llama, by Meta's name."""
-    found = {name: Place(*place) for name, place in _OUTSIDE.items()}
+    """List the place of every tensor of a Llama, by Meta's name."""
+    all_places = {name: Place(*place) for name, place in _OUTSIDE.items()}
     for layer in range(layer_count):
         for part, (name, cut) in _IN_LAYER.items():
-            found[f"layers.{layer}.{part}"] = Place(f"model.layers.{layer}.{name}", cut, part)
-    return found
+            all_places[f"layers.{layer}.{part}"] = Place(f"model.layers.{layer}.{name}", cut, part)
+    return all_places
 
 
 def split_halves(weight: mx.array, head_count: int) -> mx.array:
-    """Rows of a query or key projection from Meta's order to that of transformers, [H*D, E] to [H*D, E].
+    """Take rows of a query or key projection from Meta's order to that of transformers, [H*D, E] to [H*D, E].
 
     Meta rotates neighbouring rows (2i, 2i + 1) of a head together, transformers rows (i, i + D/2).
     """

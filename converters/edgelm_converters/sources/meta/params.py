@@ -18,7 +18,7 @@ from edgelm.json_files import read_json
 LLAMA3_VOCABULARY = 128_000
 """Llama 3 and later have at least as many tokens, Llama 1 and 2 have 32,000."""
 LLAMA31_LEAST_DIM = 4096
-"""Of the 8B; the text models of Llama 3.2 have 2048 and 3072."""
+"""The width of the 8B; the text models of Llama 3.2 have 2048 and 3072."""
 
 _UNSUPPORTED = {
     "moe": "a mixture of experts",
@@ -57,7 +57,7 @@ class Params:
 
 
 def read_params(path: Path) -> Params:
-    """The numbers in the `params.json` at `path`.
+    """Read the numbers in the `params.json` at `path`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -131,7 +131,7 @@ class _Reader:
 def make_config(
     params: Params, *, intermediate_size: int, vocabulary_size: int, is_tied: bool
 ) -> dict[str, Any]:
-    """A transformers config for a Llama; the sizes come from the weights, which know better than formulas."""
+    """Make a transformers config for a Llama; the sizes come from the weights, which know better than formulas."""
     is_llama3 = vocabulary_size >= LLAMA3_VOCABULARY
     theta = params.rope_theta or (500_000.0 if is_llama3 else 10_000.0)
     config: dict[str, Any] = {
@@ -177,7 +177,7 @@ def _context_length(params: Params, is_llama3: bool, theta: float) -> int:
 
 
 def _rope_scaling(params: Params, is_tied: bool) -> dict[str, Any]:
-    """By 32 for Llama 3.2, which is tied and smaller than any 3.1, and by 8 for 3.1.
+    """Stretch by 32 for Llama 3.2, which is tied and smaller than any 3.1, and by 8 for 3.1.
 
     Meta's own code has 8 for both, which fails at long contexts (meta-llama/llama-models#241). Size counts
     beside tying, because a checkpoint may hold the tied output projection as a copy.

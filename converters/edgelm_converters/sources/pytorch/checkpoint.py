@@ -20,7 +20,7 @@ INDEX = NAMING["pytorch"].index
 
 
 def open_pytorch(directory: Path) -> SourceCheckpoint:
-    """The checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
+    """Open the checkpoint in `directory`; nothing but pickles and JSON is read, and no code is run.
 
     float64 tensors are read as float32; other types are kept.
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 MAX_PICKLE_BYTES = 32 << 20
 """A file of 30,000 tensors takes about 5 MB."""
 MAX_TEXT_BYTES = 1 << 16
-"""Of one string: a tensor name, a storage key, a device."""
+"""Bytes of one string: a tensor name, a storage key, a device."""
 MAX_INTEGER_BYTES = 16
 """The longest integer that torch writes is the 10-byte magic number of its legacy format."""
 MAX_LINE_BYTES = 1 << 10
@@ -40,7 +40,7 @@ class Window:
         return self._take(self._file.read(min(size_bytes, self._left)), size_bytes)
 
     def read_line(self) -> bytes:
-        """Up to the next newline, which is dropped."""
+        """Read up to the next newline, which is dropped."""
         line = self._file.readline(min(MAX_LINE_BYTES, self._left))
         if not line.endswith(b"\n"):
             raise MalformedError(f"a line of text that does not end within {MAX_LINE_BYTES} bytes")
@@ -55,7 +55,7 @@ class Window:
 
 
 def read_opcodes(window: Window) -> Iterator[tuple[str, Any]]:
-    """The opcodes up to and with STOP, as (name, argument), by the names of `pickletools`.
+    """Read the opcodes up to and with STOP, as (name, argument), by the names of `pickletools`.
 
     Raises:
         MalformedError: the bytes are no pickle, end too soon, or announce what no checkpoint holds.

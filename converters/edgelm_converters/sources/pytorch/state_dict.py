@@ -26,7 +26,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 def open_state_dict(path: Path) -> dict[str, LazyTensor]:
-    """The tensors of the PyTorch file at `path`; nothing but its pickle is read.
+    """Open the tensors of the PyTorch file at `path`; nothing but its pickle is read.
 
     Raises:
         NotFoundError, UnsafeError, UnsupportedError, FormatError: as `read_archive`; FormatError also
@@ -37,7 +37,7 @@ def open_state_dict(path: Path) -> dict[str, LazyTensor]:
 
 
 def find_views(archive: Archive) -> dict[str, TensorView]:
-    """The named tensors: at the top, or under one of `WRAPPERS`. Whatever is no tensor is left out.
+    """Find the named tensors: at the top, or under one of `WRAPPERS`. Whatever is no tensor is left out.
 
     Raises:
         FormatError: there are none, or there are several sets of them.
@@ -68,7 +68,7 @@ def _explain(path: Path, at_top: bool, wrapped: list[str]) -> str:
 
 
 def lazy_tensor(view: TensorView, archive: Archive) -> LazyTensor:
-    """`view` of the file of `archive`, not yet read."""
+    """Make `view` of the file of `archive` a tensor that is not yet read."""
     begin = archive.begins[view.storage.key] + view.offset * view.element.size_bytes
     read = partial(_read, archive.path, begin, view)
     return LazyTensor(view.shape, view.element.dtype, read, stored_as=view.element.name)
@@ -116,7 +116,7 @@ def _to_mlx(values: npt.NDArray[Any], dtype: mx.Dtype) -> mx.array:
 
 
 def describe_names(names: Mapping[str, object] | set[str], limit: int = 3) -> str:
-    """The first few of `names`, sorted, for a message."""
+    """List the first few of `names`, sorted, for a message."""
     first = sorted(names)[:limit]
     rest = len(names) - len(first)
     return ", ".join(shorten(repr(name), 80) for name in first) + (f" and {rest} more" if rest else "")

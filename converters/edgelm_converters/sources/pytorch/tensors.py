@@ -64,6 +64,7 @@ class StorageType:
 
     @property
     def unit_bytes(self) -> int:
+        """Bytes of what a storage counts: an element, or one byte."""
         return self.element.size_bytes if self.element else 1
 
 
@@ -110,7 +111,7 @@ class TensorView:
 
 
 def read_storage_id(value: object) -> Storage:
-    """The storage that a persistent id stands for: ("storage", class, key, device, count[, view]).
+    """Read the storage that a persistent id stands for: ("storage", class, key, device, count[, view]).
 
     Raises:
         MalformedError: it is anything else.

@@ -43,7 +43,7 @@ class AllowedNames:
 
 
 def unpickle(window: Window, vocabulary: AllowedNames, path: Path) -> object:
-    """The value of the pickle at the start of `window`, which is left just after it.
+    """Read the value of the pickle at the start of `window`, which is left just after it.
 
     Raises:
         UnsafeError: it asks for a global outside the vocabulary, which is named.
@@ -56,14 +56,14 @@ def unpickle(window: Window, vocabulary: AllowedNames, path: Path) -> object:
 
 
 def describe(value: object) -> str:
-    """A value in a message: scalars are shown, containers only named (they may be huge or cyclic)."""
+    """Describe a value in a message: scalars are shown, containers only named (they may be huge or cyclic)."""
     if isinstance(value, str | int | float | None):
         return shorten(repr(value))
     return f"a {type(value).__name__}"
 
 
 def shorten(text: str, length: int = 200) -> str:
-    """At most `length` characters of `text`."""
+    """Cut `text` to at most `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

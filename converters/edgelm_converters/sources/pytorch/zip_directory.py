@@ -54,7 +54,7 @@ class ZipDirectory:
         self.members = self._read_members(self._at(self._begin, size), count)
 
     def begin(self, member: Member) -> int:
-        """Where the bytes of `member` start in the file; it is checked that they are all there.
+        """Find where the bytes of `member` start in the file, and check that they are all there.
 
         Raises:
             UnsupportedError: it is compressed or encrypted.

@@ -26,31 +26,33 @@ _NOT_KEPT = (
 
 
 def converted_config(config: dict[str, Any], plan: OutputPlan, left: list[str]) -> dict[str, Any]:
-    """The normalised `config` with the dtype and quantization of `plan`; `left` stay unquantized."""
-    made = {k: v for k, v in config.items() if k not in _NOT_KEPT}
+    """Give the normalised `config` the dtype and quantization of `plan`; `left` stay unquantized."""
+    converted = {k: v for k, v in config.items() if k not in _NOT_KEPT}
     floats = Counter(dtype for _, dtype in plan.layout.values() if mx.issubdtype(dtype, mx.floating))
     if floats:
-        made["torch_dtype"] = dtype_name(floats.most_common(1)[0][0])
+        converted["torch_dtype"] = dtype_name(floats.most_common(1)[0][0])
     if not any(name.startswith(("vision_tower", "model.vision")) for name in plan.layout):
-        made.pop("vision_config", None)  # the tower was dropped: mlx-lm reads this as a promise of one
+        converted.pop("vision_config", None)  # the tower was dropped: mlx-lm reads this as a promise of one
     layers = {**plan.packed, **plan.quantize}
     if layers:
         default = prevailing(layers)
         # Twice: mlx-lm reads the first, the Hub's model pages the second.
-        made["quantization"] = made["quantization_config"] = quantization_config(default, layers, left)
-    return dict(sorted(made.items()))
+        converted["quantization"] = converted["quantization_config"] = quantization_config(
+            default, layers, left
+        )
+    return dict(sorted(converted.items()))
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
-    """As config.json spells it: "float16"."""
+    """Spell a dtype as config.json does: "float16"."""
     return str(dtype).rpartition(".")[2]
 
 
 def prevailing(layers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The settings that most layers have."""
+    """Find the settings that most layers have."""
     counts = Counter(json.dumps(settings, sort_keys=True) for settings in layers.values())
-    found: dict[str, Any] = json.loads(counts.most_common(1)[0][0])
-    return found
+    usual: dict[str, Any] = json.loads(counts.most_common(1)[0][0])
+    return usual
 
 
 def write_configs(config: dict[str, Any], generation: dict[str, Any] | None, directory: Path) -> None:

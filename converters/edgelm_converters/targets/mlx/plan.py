@@ -15,12 +15,12 @@ import mlx.core as mx
 
 from edgelm.errors import FormatError
 from edgelm.quant.apply import Decision, apply_settings, quantizable
+from edgelm.quant.scheme import Settings
 from edgelm.zoo.protocol import may_cast
 from edgelm.zoo.tree import flat_parameters
+from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.sources.checkpoint import LazyTensor
-from edgelm_converters.targets.mlx.shard import Layout, size_bytes
-
-Settings = dict[str, Any]
+from edgelm_converters.targets.mlx.shard import DTYPE_NAMES, Layout, size_bytes
 
 TargetDtype = Callable[[str, LazyTensor], mx.Dtype]
 """(input name, tensor) → the dtype it is cast to."""
@@ -47,17 +47,25 @@ class OutputPlan:
 
     @property
     def size_bytes(self) -> int:
-        """Of all tensors of the output."""
+        """Bytes of all tensors of the output."""
         return sum(size_bytes(*entry) for entry in self.layout.values())
 
     @property
+    def headers(self) -> dict[str, TensorInfo]:
+        """Every tensor of the output as a safetensors header would describe it, without offsets."""
+        return {
+            name: TensorInfo(DTYPE_NAMES[dtype], shape, 0, size_bytes(shape, dtype))
+            for name, (shape, dtype) in self.layout.items()
+        }
+
+    @property
     def bits_per_weight(self) -> float:
-        """Over all parameters, scales and unquantized tensors included."""
+        """Bits of the output for each parameter, scales and unquantized tensors included."""
         return self.size_bytes * 8 / self.parameters
 
 
 def stored_bytes(plan: OutputPlan, path: str) -> int:
-    """Of the weight of the module at `path`, with its scales and biases where it is packed."""
+    """Count the bytes of the weight of the module at `path`, with its scales and biases where it is packed."""
     names = (f"{path}.{kind}" for kind in ("weight", "scales", "biases"))
     return sum(size_bytes(*plan.layout[name]) for name in names if name in plan.layout)
 
@@ -69,7 +77,7 @@ def make_plan(
     decision: Decision,
     target_dtype: TargetDtype,
 ) -> OutputPlan:
-    """The plan for writing `inputs` as the parameters of `network`.
+    """Plan writing `inputs` as the parameters of `network`.
 
     Args:
         network: an unquantized mlx-lm network; it is quantized lazily, in place.

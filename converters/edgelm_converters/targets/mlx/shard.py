@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,11 +31,8 @@ DTYPE_NAMES = {
 
 
 def size_bytes(shape: tuple[int, ...], dtype: mx.Dtype) -> int:
-    """Bytes that a tensor takes in the file."""
-    count = 1
-    for length in shape:
-        count *= length
-    return count * dtype.size
+    """Count the bytes that a tensor takes in the file."""
+    return math.prod(shape) * dtype.size
 
 
 class ShardWriter:
@@ -69,7 +67,7 @@ class ShardWriter:
 
     @property
     def sha256(self) -> str:
-        """Of what was written so far, in hexadecimal."""
+        """The hash of what was written so far, in hexadecimal."""
         return self._hash.hexdigest()
 
     def close(self) -> None:

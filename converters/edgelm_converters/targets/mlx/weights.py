@@ -16,8 +16,7 @@ import mlx.core as mx
 from edgelm import device
 from edgelm.atomic import disk_errors
 from edgelm.progress import OnProgress, Progress
-from edgelm.quant.matrix.formats import searched
-from edgelm.quant.matrix.search import QUICK
+from edgelm.quant.matrix.formats import Packed
 from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.targets.mlx.shard import Layout, ShardWriter, size_bytes
@@ -25,30 +24,23 @@ from edgelm_converters.targets.mlx.shard import Layout, ShardWriter, size_bytes
 MAX_SHARD_BYTES = 5 << 30
 """mlx_lm.utils.MAX_FILE_SIZE_GB."""
 
-LARGE_BYTES = 64 << 20
-"""Tensors above this are quantized in slices of rows, so that no second copy of them is made."""
-
-
-Packed = dict[str, mx.array]
-"""`weight`, `scales` and, in mode affine, `biases`."""
-
 Quantizer = Callable[[OutputPlan, str], Packed]
 """(plan, module path) → the module's packed parameters, evaluated."""
 
 
 def write_weights(
-    plan: OutputPlan, directory: Path, on_progress: OnProgress, quantizer: Quantizer | None = None
+    plan: OutputPlan, directory: Path, on_progress: OnProgress, quantizer: Quantizer
 ) -> dict[str, str]:
     """Write the weight files of `plan` into `directory`; returns the SHA-256 of each by file name.
 
     Args:
-        quantizer: makes the packed parameters of each quantized module; None rounds to nearest.
+        quantizer: makes the packed parameters of each quantized module.
     """
     shards = list(_shards(plan.layout))
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
-    arrays = _arrays(plan, quantizer or round_to_nearest)
+    arrays = _arrays(plan, quantizer)
     done, hashes = 0, {}
     for file_name, layout in zip(names, shards, strict=True):
         writer = ShardWriter(directory / file_name, layout)
@@ -82,16 +74,17 @@ def _arrays(plan: OutputPlan, quantizer: Quantizer) -> Iterator[tuple[str, mx.ar
     for path, group in itertools.groupby(plan.layout, key=lambda name: name.rpartition(".")[0]):
         if path not in plan.quantize:
             for name in group:
-                yield name, _read(plan, name)
+                yield name, read_input(plan, name)
             continue
-        made = _quantized(plan, path, quantizer)
+        parameters = _quantized(plan, path, quantizer)
         for name in group:
-            yield name, made.pop(name)
+            yield name, parameters.pop(name)
             if not device.current_pace().reused_bytes:
                 mx.clear_cache()
 
 
-def _read(plan: OutputPlan, name: str) -> mx.array:
+def read_input(plan: OutputPlan, name: str) -> mx.array:
+    """Read one tensor of the source, evaluated, in the dtype that it is to be stored in."""
     array = plan.inputs[name].read().astype(plan.dtypes[name])
     mx.eval(array)
     return array
@@ -99,49 +92,12 @@ def _read(plan: OutputPlan, name: str) -> mx.array:
 
 def _quantized(plan: OutputPlan, path: str, quantizer: Quantizer) -> dict[str, mx.array]:
     arrays = {
-        f"{path}.{name}": _read(plan, f"{path}.{name}")
+        f"{path}.{name}": read_input(plan, f"{path}.{name}")
         for name in flat_parameters(plan.modules[path])
         if name != "weight"
     }
     packed = quantizer(plan, path)
     return arrays | {f"{path}.{kind}": array for kind, array in packed.items()}
-
-
-def round_to_nearest(plan: OutputPlan, path: str) -> Packed:
-    """The module's own `to_quantized`, as mlx-lm does it."""
-    module, settings = plan.modules[path], plan.quantize[path]
-
-    def quantize(weight: mx.array) -> Packed:
-        module.weight = weight
-        made = flat_parameters(module.to_quantized(**settings))
-        return {kind: value for kind, value in made.items() if kind in ("weight", "scales", "biases")}
-
-    packed = _by_slices(_read(plan, f"{path}.weight"), quantize)
-    module.weight = mx.zeros((0, 0))
-    return packed
-
-
-def search_scales(plan: OutputPlan, path: str) -> Packed:
-    """Scales and biases searched for the smallest squared error of the weights (quality "fast")."""
-    settings = plan.quantize[path]
-    weight = _read(plan, f"{path}.weight")
-    return _by_slices(weight, lambda rows: searched(rows, settings, effort=QUICK))
-
-
-def _by_slices(weight: mx.array, quantize: Callable[[mx.array], Packed]) -> Packed:
-    """`quantize` applied to slices along the first axis (groups lie along the last), joined."""
-    count = max(1, min(weight.shape[0], -(-weight.nbytes // LARGE_BYTES)))
-    step = -(-weight.shape[0] // count)
-    parts: list[Packed] = []
-    for start in range(0, weight.shape[0], step):
-        parts.append(quantize(weight[start : start + step]))
-        mx.eval(parts[-1])
-    packed: Packed = {}
-    for kind in list(parts[0]):
-        columns = [part.pop(kind) for part in parts]
-        packed[kind] = columns[0] if len(columns) == 1 else mx.concatenate(columns)
-        mx.eval(packed[kind])
-    return packed
 
 
 def _write_index(plan: OutputPlan, shards: dict[str, Layout], directory: Path) -> None:

@@ -23,7 +23,7 @@ def build_byte_level(
     *,
     strip_right: bool = False,
 ) -> Tokenizer:
-    """A tokenizer without special roles. `merges` name only tokens of the vocabulary, best first."""
+    """Build a tokenizer without special roles. `merges` name only tokens of the vocabulary, best first."""
     from tokenizers import Tokenizer, decoders
     from tokenizers.models import BPE
 

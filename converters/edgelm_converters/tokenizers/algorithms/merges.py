@@ -51,7 +51,7 @@ def merges_from_ranks(ranks: Mapping[Spelling, int], origin: Path) -> list[tuple
 
 
 def spell_bytes(tokens: Sequence[bytes]) -> list[str]:
-    """Each token in the alphabet of byte-level BPE: one printable character a byte."""
+    """Spell each token in the alphabet of byte-level BPE: one printable character a byte."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     alphabet = bytes_to_unicode()

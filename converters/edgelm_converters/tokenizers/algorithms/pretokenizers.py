@@ -134,7 +134,7 @@ SPLITTERS: dict[str, WordSplitter] = {
 
 
 def splitter_named(name: str, origin: Path) -> WordSplitter:
-    """The splitter of `tokenizer.ggml.pre`.
+    """Return the splitter of `tokenizer.ggml.pre`.
 
     Raises:
         UnsupportedError: the name is not known. Guessing would change the ids of some texts, unnoticed.
@@ -152,7 +152,7 @@ def splitter_named(name: str, origin: Path) -> WordSplitter:
 
 
 def build_pre_tokenizer(splitter: WordSplitter) -> pre_tokenizers.PreTokenizer:
-    """The splits, then each byte as one printable character."""
+    """Build the splits, then each byte as one printable character."""
     from tokenizers import Regex, pre_tokenizers
 
     splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in splitter.patterns]

@@ -41,7 +41,7 @@ def build_bpe(
     unk: str | None,
     merges: Sequence[tuple[str, str]] | None = None,
 ) -> Tokenizer:
-    """A BPE tokenizer without added tokens; `merges` default to those that the scores imply."""
+    """Build a BPE tokenizer without added tokens; `merges` default to those that the scores imply."""
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
 
@@ -58,7 +58,7 @@ def build_bpe(
 
 
 def build_unigram(vocabulary: TokenVocabulary, rules: SpmRules, unk_id: int) -> Tokenizer:
-    """A unigram tokenizer without added tokens."""
+    """Build a unigram tokenizer without added tokens."""
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
 

@@ -72,7 +72,7 @@ def write_sentencepiece_tokenizer(
 
 
 def is_sentencepiece(path: Path) -> bool:
-    """Whether a `tokenizer.model` is to be read by sentencepiece: it is no rank file of tiktoken.
+    """Tell whether a `tokenizer.model` is to be read by sentencepiece: it is no rank file of tiktoken.
 
     Raises:
         NotFoundError: no such file.

@@ -36,7 +36,7 @@ _NAMED = {
 
 
 def llama3_special_tokens() -> list[str]:
-    """The 256 tokens after the ranks, in the names of Llama 3.1's published tokenizer.json.
+    """List the 256 tokens after the ranks, in the names of Llama 3.1's published tokenizer.json.
 
     Llama 3.0 spells ids 4, 8 and 10 as reserved; the file is the same for both, and they were unused there.
     """
@@ -50,14 +50,14 @@ def llama3_special_tokens() -> list[str]:
 
 
 def is_rank_file(data: bytes) -> bool:
-    """Whether the first line is base64 and a number."""
+    """Tell whether the first line is base64 and a number."""
     return FIRST_LINE.match(data[:4096]) is not None
 
 
 def build_llama3(
     data: bytes, *, eos: str | None, add_bos: bool, add_eos: bool, origin: Path
 ) -> tuple[Tokenizer, SpecialTokens]:
-    """The tokenizer of a rank file, with Llama 3's splitter and special tokens.
+    """Build the tokenizer of a rank file, with Llama 3's splitter and special tokens.
 
     Raises:
         FormatError: a line that is not base64 and a rank, ranks with gaps, or not every byte a token.
@@ -79,7 +79,7 @@ def build_llama3(
 
 
 def read_ranks(data: bytes, origin: Path) -> dict[bytes, int]:
-    """Token to rank.
+    """Read tokens and their ranks.
 
     Raises:
         FormatError: as `build_llama3`.

@@ -11,7 +11,7 @@ from checkpoints import write_checkpoint
 
 from edgelm.errors import OptionError
 from edgelm_converters.convert import convert
-from edgelm_converters.methods.budget.choose import parse_mac, parse_size
+from edgelm_converters.methods.budget.amount import parse_mac, parse_size
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from edgelm.quant.distill import Row, UnpackedEmbedding, UnpackedLinear, distill, make_student
+from edgelm.quant.distillation.student import UnpackedEmbedding, UnpackedLinear, make_student
+from edgelm.quant.distillation.train import Row, distill
 from edgelm.quant.matrix.formats import dequantized, rounded
 from edgelm.quant.scheme import Scheme
 from edgelm.zoo.network import build_network

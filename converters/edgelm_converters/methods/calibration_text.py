@@ -37,15 +37,15 @@ class CalibrationText:
     """"shipped", or the file or directory."""
     seed: int
     sha256: str
-    """Of the ids, so that a run that goes on knows whether it goes on with the same."""
+    """The hash of the ids, so that a run that goes on knows whether it goes on with the same."""
 
     @property
     def tokens(self) -> int:
-        """In all rows."""
+        """Tokens of all rows together."""
         return sum(len(row) for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return plain values for the manifest."""
         return {"source": self.source, "tokens": self.tokens, "seed": self.seed, "sha256": self.sha256}
 
 
@@ -82,7 +82,7 @@ def calibration_rows(
 def _own_rows(
     stream: Sequence[int], path: Path, tokens: int, length: int, seed: int, first: Sequence[int]
 ) -> list[list[int]]:
-    """As many rows as the user's text gives, up to `tokens`."""
+    """Draw as many rows as the user's text gives, up to `tokens`."""
     step = length - len(first)
     have = len(stream) // step * length
     if have < min(MIN_TOKENS, tokens):
@@ -98,10 +98,10 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise NotFoundError(f"calibration text {path} does not exist")
-    found = [file for file in visible_files(path) if file.suffix.lower() in SUFFIXES]
-    if not found:
+    files = [file for file in visible_files(path) if file.suffix.lower() in SUFFIXES]
+    if not files:
         raise NotFoundError(f"{path} holds no {', '.join(SUFFIXES)} file to calibrate on")
-    return found
+    return files
 
 
 def _ids(tokenizer: Any, file: Path) -> list[int]:
@@ -130,7 +130,7 @@ def _read(file: Path) -> str:
 
 def _chats(text: str, file: Path) -> list[tuple[int, list[dict[str, Any]]]]:
     """Line number and messages of every line."""
-    found = []
+    chats = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -139,10 +139,10 @@ def _chats(text: str, file: Path) -> list[tuple[int, list[dict[str, Any]]]]:
         except (ValueError, TypeError, KeyError) as error:
             raise FormatError(f'{file} line {number} is no chat, expected {{"messages": [...]}}') from error
         try:
-            found.append((number, read_messages(messages)))
+            chats.append((number, read_messages(messages)))
         except MessageError as error:
             raise FormatError(f"{file} line {number} is no chat: {error.message}") from error
-    return found
+    return chats
 
 
 def _rendered(tokenizer: Any, chat: tuple[int, list[dict[str, Any]]], file: Path) -> list[int]:

@@ -29,7 +29,7 @@ from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
 from edgelm.runtime.assemble import Ready, ReplyWork, RuntimeOptions, assemble, release
 from edgelm.runtime.batching.options import BatchOptions
-from edgelm.runtime.batching.prompts import Prompt, Task, read_prompts, token_ids
+from edgelm.runtime.batching.prompts import AnyPrompt, Task, read_prompts, token_ids
 from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.chat.file import options_of, read_chat
@@ -209,7 +209,7 @@ class Model:
 
     def generate_many(
         self,
-        prompts: Iterable[Prompt],
+        prompts: Iterable[AnyPrompt],
         *,
         rows: int | None = None,
         on_progress: OnProgress = ignore_progress,

@@ -57,7 +57,7 @@ class AloneRun:
         """Serve it, until it has ended or leaves to go on beside others."""
         active = self._active
         mx.reset_peak_memory()
-        known = self._live.begin(active.ids, self._variant)
+        known = self._live.begin(active.keys, self._variant)
         active.begin(known)
         yield
         yield from self._prefill(known)
@@ -83,9 +83,8 @@ class AloneRun:
         for start, end in chunk_bounds(known, len(ids) - 1, self._chunks.at, places):
             if self._active.cancel.is_set():
                 return
-            chunk = ids[start:end]
-            self._runner.feed(mx.array([chunk]), self._live.layers)
-            self._live.fed(chunk)
+            self._runner.feed(mx.array([ids[start:end]]), self._live.layers)
+            self._live.fed(self._active.keys[start:end])
             if not self._underway.compute(self._live.layers, self._active.cancel.is_set):
                 return
             if end in places:

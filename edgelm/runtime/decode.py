@@ -89,7 +89,7 @@ class Decoder:
         """Feed the last token that is known."""
         active = self._active
         logits = self._logits_after(mx.array(active.ids[-1:]))
-        self._live.fed(active.ids[-1:])
+        self._live.fed(active.keys[-1:])
         columns = logits.shape[-1]
         prompt, said = active.ids[: active.prompt_tokens], active.ids[active.prompt_tokens :]
         self._sampler = Sampler(self._request.sampling, prompt, columns, said=said, seed=active.seed)

@@ -127,9 +127,10 @@ class Engine:
     def _speculator(self, active: ActiveRequest) -> Speculator | None:
         if not active.request.speculation or not self._most_guesses:
             return None
-        if self._draft_model is not None:
-            self._draft_model.begin(active.ids, active.cancel)
-        return Speculator(self._governor, active.ids, self._draft_model, most=self._most_guesses)
+        draft_model = self._draft_model if active.keys is active.ids else None  # a draft sees no media
+        if draft_model is not None:
+            draft_model.begin(active.ids, active.cancel)
+        return Speculator(self._governor, active.ids, draft_model, most=self._most_guesses)
 
     def _make_rows(self) -> Rows | None:
         """What serves several requests; None where this network cannot compute them together."""

@@ -32,6 +32,7 @@ class Request(Options):
     """
 
     prompt: Sequence[int]
+    """Token ids, or a `Prompt`, which has media too."""
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = option(
         None, "stop after so many tokens; None is until the context is full", ge=1

@@ -168,5 +168,5 @@ class Scheduler:
             rows.step(self._queue)
         elif (left := rows.release()) is not None:
             active, layers = left
-            self._live.adopt(rows.variant(), active.ids[:-1], layers)
+            self._live.adopt(rows.variant(), active.keys[:-1], layers)
             self._begin_alone(active)

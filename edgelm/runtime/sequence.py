@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
+from edgelm.runtime.prompt import Prompt
 from edgelm.runtime.requests import Cancel, Request, token_budget
 
 
@@ -43,6 +44,9 @@ class ActiveRequest:
         self.ids = list(request.prompt)
         """The prompt and every token drawn, a final stop token included."""
         self.prompt_tokens = len(self.ids)
+        prompt = request.prompt
+        self.keys = prompt.keys() if isinstance(prompt, Prompt) and prompt.media else self.ids
+        """What caches know `ids` by: media in the prompt by their content."""
         self.tokens: list[int] = []
         """The tokens drawn, a final stop token excluded."""
         self.events: deque[EngineEvent] = deque()
@@ -125,6 +129,8 @@ class ActiveRequest:
             self._first_at = self._last_at
         self._mask = None
         self.ids.append(token.id)
+        if self.keys is not self.ids:
+            self.keys.append(token.id)
         if token.id in self.request.stop_tokens:
             self._reason, self._matched = "stop", token.id
             return True

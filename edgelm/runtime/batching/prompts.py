@@ -20,7 +20,7 @@ from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.prompt import encode_chat, encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 
-Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+AnyPrompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """Text or token ids to continue, messages to answer, or one of these under "prompt" or "messages" beside
 settings: `{"prompt": "Once upon", "max_tokens": 20, "seed": 7}`."""
 
@@ -41,7 +41,7 @@ class Task:
     """JSON definitions of functions the model may call."""
 
     @classmethod
-    def of(cls, index: int, prompt: Prompt, options: GenerationOptions) -> Task:
+    def of(cls, index: int, prompt: AnyPrompt, options: GenerationOptions) -> Task:
         """Read one prompt; `options` are what it does not say itself.
 
         Raises:
@@ -75,7 +75,7 @@ class Task:
 
 
 def read_prompts(
-    prompts: Iterable[Prompt], options: GenerationOptions
+    prompts: Iterable[AnyPrompt], options: GenerationOptions
 ) -> tuple[list[Task], list[tuple[int, EdgeLMError]]]:
     """The tasks, and the errors of those prompts that are none, by index.
 

@@ -158,28 +158,28 @@ class Rows:
                 queue.remove(active)
             at = len(self.active)
             self.active += group  # before they are computed, so that a failure finds them
-            if not self._join(group, [active.ids for active in _before_a_loner(queue)]):
+            if not self._join(group, _before_a_loner(queue)):
                 del self.active[at:]
                 for active in group:
                     active.finish()
 
-    def _join(self, group: list[ActiveRequest], others: list[list[int]]) -> bool:
+    def _join(self, group: list[ActiveRequest], waiting: list[ActiveRequest]) -> bool:
         """Compute the prompts of `group` behind those that run; False where nobody of it is waited for any more."""
 
         def is_cancelled() -> bool:
             return all(active.cancel.is_set() for active in group)
 
         variant = self.variant()
-        first, *rest = [*(active.ids for active in group), *others]
-        self._prefixes.look_for(variant, first, rest, is_cancelled)
-        starts, known = self._prefixes.starts(variant, [active.ids for active in group])
+        first, *others = [*group, *waiting]
+        self._prefixes.look_for(variant, first, others, is_cancelled)
+        starts, known = self._prefixes.starts(variant, [active.keys for active in group])
         for active, tokens in zip(group, known, strict=True):
             active.begin(tokens)
         rests = [active.ids[tokens:-1] for active, tokens in zip(group, known, strict=True)]
         return self._cache.join(rests, starts, is_cancelled)
 
     def _rest_tokens(self, active: ActiveRequest) -> int:
-        return len(active.ids) - self._prefixes.known(self.variant(), active.ids)
+        return len(active.keys) - self._prefixes.known(self.variant(), active.keys)
 
     def _go_on(self, queue: deque[ActiveRequest]) -> None:
         """Feed the tokens under way and choose those after them, unless room has to be made; deal the former.
@@ -252,7 +252,7 @@ class Rows:
     def _bank(self, row: int, *, is_fed: bool) -> None:
         """Keep what was computed of a request that ends, for the pool; nothing is waited for."""
         active = self.active[row]
-        tokens = active.ids if is_fed else active.ids[:-1]
+        tokens = list(active.keys if is_fed else active.keys[:-1])
         if len(tokens) - self._pool.match(self.variant(), tokens).length >= WORTH_KEEPING:
             self._banked.append((tokens, self._cache.extract(row, len(tokens))))
 

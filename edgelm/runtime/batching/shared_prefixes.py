@@ -13,6 +13,7 @@ from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.cache.pool import Pool, common_prefix
 from edgelm.runtime.runner import Layers, ModelRunner
+from edgelm.runtime.sequence import ActiveRequest
 
 _WORTH_TOKENS = 32
 """Saved over all prompts: less costs more to copy than to compute."""
@@ -57,17 +58,20 @@ class SharedPrefixes:
     def look_for(
         self,
         variant: str,
-        prompt: Sequence[int],
-        others: Sequence[Sequence[int]],
+        first: ActiveRequest,
+        others: Sequence[ActiveRequest],
         is_cancelled: Callable[[], bool],
     ) -> None:
-        """Compute what `prompt` shares with others beyond what is known of it, if that is worth it."""
-        tokens = shared_stem(prompt, others, known=self.known(variant, prompt))
-        if not tokens:
+        """Compute what the prompt of `first` shares with others beyond what is known of it, if that is worth it."""
+        keys = shared_stem(
+            first.keys, [other.keys for other in others], known=self.known(variant, first.keys)
+        )
+        if not keys:
             return
-        layers, known = self._pool.load(variant, tokens)
-        if self._runner.prefill(mx.array([tokens[known:]]), layers, self._chunks, is_cancelled):
-            self._pool.store(variant, tokens, layers)
+        layers, known = self._pool.load(variant, keys)
+        rest = mx.array([first.ids[known : len(keys)]])
+        if self._runner.prefill(rest, layers, self._chunks, is_cancelled):
+            self._pool.store(variant, keys, layers)
 
 
 def shared_stem(prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0) -> list[int]:

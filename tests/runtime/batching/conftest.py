@@ -13,7 +13,7 @@ from edgelm.pricing.batch_budget import Budget
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.batching.exactness import Batching, find_batching
 from edgelm.runtime.batching.many import ManyPrompts
-from edgelm.runtime.batching.prompts import Prompt, read_prompts
+from edgelm.runtime.batching.prompts import AnyPrompt, read_prompts
 from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine
@@ -118,14 +118,14 @@ class Bench:
         )
 
     def batch(
-        self, prompts: Sequence[Prompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
+        self, prompts: Sequence[AnyPrompt], *, rows: int = 8, size_bytes: int = 1 << 30, **settings: Any
     ) -> Running:
         tasks, errors = read_prompts(prompts, GenerationOptions().changed(**settings))
         assert not errors
         engine = self.engine(rows=rows, size_bytes=size_bytes)
         return Running(engine, ManyPrompts(engine.scheduler, Voice(self.tokenizer, STOP), tasks, self.cancel))
 
-    def together(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, BatchResult]:
+    def together(self, prompts: Sequence[AnyPrompt], **settings: Any) -> dict[int, BatchResult]:
         """Results by index."""
         results = {}
         for event in self.batch(prompts, **settings).events():
@@ -136,7 +136,7 @@ class Bench:
                 self.progress.append(event)
         return results
 
-    def alone(self, prompts: Sequence[Prompt], **settings: Any) -> dict[int, Completion]:
+    def alone(self, prompts: Sequence[AnyPrompt], **settings: Any) -> dict[int, Completion]:
         """Completions by index."""
         tasks, _ = read_prompts(prompts, GenerationOptions().changed(**settings))
         engine = Engine(self.network._network, vocab_size=VOCAB, context_length=self.context_length)

@@ -146,15 +146,16 @@ def test_shared_prefixes_grow_and_families_alternate(network: Any) -> None:
 
     prefixes = SharedPrefixes(ModelRunner(watched), Pool(layer_maker(network), budget_bytes=1 << 28))
 
-    def look_for(prompt: list[int], others: list[list[int]]) -> None:
-        prefixes.look_for("", prompt, others, lambda: False)
+    def look_for(*prompts: list[int]) -> None:
+        first, *others = [ActiveRequest(Request(prompt), threading.Event()) for prompt in prompts]
+        prefixes.look_for("", first, others, lambda: False)
 
     short, long = [*range(40)], [*range(90)]
     other = [*range(100, 150)]
-    look_for([*short, 200], [[*short, 201], [*short, 202]])
-    look_for([*long, 200], [[*long, 201], [*short, 201]])
-    look_for([*other, 1], [[*other, 2]])
-    look_for([*long, 203], [[*long, 204]])
+    look_for([*short, 200], [*short, 201], [*short, 202])
+    look_for([*long, 200], [*long, 201], [*short, 201])
+    look_for([*other, 1], [*other, 2])
+    look_for([*long, 203], [*long, 204])
     assert fed == [40, 50, 50]
     assert [prefixes.known("", [*known, 250]) for known in (short, long, other)] == [40, 90, 50]
     assert prefixes.known("", short[:9]) == 8  # a cache that can be cut serves any part of it

@@ -15,7 +15,7 @@ Shapes: K guesses, V vocab.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import mlx.core as mx
 
@@ -23,7 +23,7 @@ from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.events import Token
 from edgelm.runtime.runner import ModelRunner
-from edgelm.runtime.sampling.sampler import Sampler
+from edgelm.runtime.sampling.sampler import Sampler, logprobs_of
 from edgelm.runtime.sampling.step import Step
 from edgelm.runtime.sequence import ActiveRequest
 from edgelm.runtime.speculation.draft import Draft
@@ -71,9 +71,10 @@ class Decoder:
             ahead = None if leaves or self._waits() else self._logits_after(step.ids)
             following = self._choose(ahead) if ahead is not None and self._constraint is None else None
             (token,) = self._read(step)
+            (scores,) = step.read_scores() or (None,)
             if ahead is not None:
                 self._live.fed([token.id])
-            if (yield from self._take(token)) or leaves:
+            if (yield from self._take(token, scores)) or leaves:
                 return self._is_over
             if self._speculator is not None:
                 self._speculator.observe(token.id)
@@ -117,7 +118,11 @@ class Decoder:
     def _choose(self, logits: mx.array) -> Step:
         """The token after `logits` `[1, V]`, under way."""
         allowed = self._constraint.allowed()[:1] if self._constraint is not None else None
-        step = Step.build(logits, self._sampler.sample(logits, allowed), self._request.logprobs)
+        if self._request.scored:
+            ids, sampled = self._sampler.sample_scored(logits, allowed)
+            step = Step(ids).scored(sampled, logprobs_of(logits, ids))
+        else:
+            step = Step.build(logits, self._sampler.sample(logits, allowed), self._request.logprobs)
         step.start()
         return step
 
@@ -136,10 +141,10 @@ class Decoder:
         self._read_at = now
         return tokens
 
-    def _take(self, token: Token) -> Generator[None, None, bool]:
+    def _take(self, token: Token, scores: Sequence[float] | None = None) -> Generator[None, None, bool]:
         """Deal a token, and go on when its reader has had it; whether it is the last."""
         active = self._active
-        self._is_over = active.deal(token)
+        self._is_over = active.deal(token, scores)
         if not self._is_over:
             yield
             if len(active.tokens) % _CLEAR_EVERY == 0:

@@ -10,7 +10,7 @@ Shapes: T prompt tokens of a chunk, V vocab.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.alone import AloneRun
+from edgelm.runtime.batching.groups import AnswerGroup, answer_groups
 from edgelm.runtime.batching.rows import Rows
 from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.live import LiveCache
@@ -105,11 +106,25 @@ class Engine:
                 else:
                     yield event
 
-    def _admit(self, request: Request, cancel: Cancel, most_rows: int | None) -> ActiveRequest:
+    def answer(self, requests: Sequence[Request], cancel: Cancel) -> Generator[AnswerGroup, None, None]:
+        """Answer every request `n` times, nobody else being served; yield each group when it is complete, fewer if cancelled.
+
+        What a request meets is in its group. With `scored`, `Finished.scores` has the log-probabilities of every token.
+        """
+        with closing(answer_groups(self.scheduler, requests, cancel)) as groups:
+            for group in groups:
+                if group is None:
+                    self.scheduler.step()
+                else:
+                    yield group
+
+    def _admit(self, request: Request, cancel: Cancel, most_rows: int | None, number: int) -> ActiveRequest:
         check_request(request, vocab_size=self._vocab_size, context_length=self._context_length)
         if self._memory is not None:
             self._memory.chunk_for(len(request.prompt), self._chunks.near)
-        return ActiveRequest(request, cancel, context_length=self._context_length, most_rows=most_rows)
+        return ActiveRequest(
+            request, cancel, context_length=self._context_length, most_rows=most_rows, number=number
+        )
 
     def _alone(self, active: ActiveRequest) -> Generator[None, None, None]:
         chunk = self._make_room(len(active.ids))
@@ -125,7 +140,7 @@ class Engine:
             ).steps()
 
     def _speculator(self, active: ActiveRequest) -> Speculator | None:
-        if not active.request.speculation or not self._most_guesses:
+        if not active.request.speculation or active.request.scored or not self._most_guesses:
             return None
         draft_model = self._draft_model if active.keys is active.ids else None  # a draft sees no media
         if draft_model is not None:

@@ -6,11 +6,15 @@ A generation is `Prefill*`, then `Token*` (engine) or `Text*` and `ToolCall*` (c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from edgelm.text.segments import Channel as Channel
 from edgelm.text.segments import ToolCall as ToolCall
+
+if TYPE_CHECKING:
+    from numpy import float32, int32
+    from numpy.typing import NDArray
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -93,6 +97,19 @@ class Usage:
         return (self.completion_tokens - 1) / self.decode_s if self.decode_s > 0 else 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenScores:
+    """Natural-log probabilities of the tokens of one answer, in NumPy arrays of T tokens, a final stop token included."""
+
+    tokens: NDArray[int32]
+    """The ids sampled, `[T]`."""
+    sampled: NDArray[float32]
+    """Under the distribution that each was drawn from, after bias, penalties, constraint, temperature and filters, `[T]`;
+    0 where the likeliest is always taken."""
+    model: NDArray[float32]
+    """Under the model's own, at temperature 1 and without any of these, `[T]`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of every generation that did not raise."""
@@ -103,6 +120,8 @@ class Finished:
     """The stop string or stop token that ended it, if one did."""
     tokens: tuple[int, ...] = ()
     """The ids sampled, a final stop token excluded."""
+    scores: TokenScores | None = field(default=None, compare=False, repr=False)
+    """Where the request asked for them."""
 
 
 EngineEvent = Prefill | Token | Finished

@@ -45,6 +45,14 @@ class Request(Options):
     speculation: bool = option(
         True, "guess ahead where that is faster; the tokens are the same, on Metal up to rounding"
     )
+    n: int = option(
+        1, "answers, each with a seed of its own, from one computation of the prompt", ge=1, le=1024
+    )
+    scored: bool = option(
+        False,
+        "report the log-probability of every token in arrays, under the distribution it was drawn from and the model's",
+    )
+    """The answer comes whole, in `Finished.scores`: no `Token` is reported, and nothing is guessed."""
     constraint: MakeConstraint | None = None
     """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from edgelm.errors import OptionError
 from edgelm.runtime.batching.rows import Rows
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.events import EngineEvent
@@ -32,7 +33,7 @@ class Scheduler:
     """Serves requests with one network.
 
     Args:
-        admit: makes a request an active one, or raises what is wrong with it.
+        admit: makes a request an active one, of how many rows at most and which of its answers, or raises what is wrong.
         alone: serves one by itself.
         live: the caches that `alone` works on.
         make_rows: makes what serves several, once it is needed; None where they cannot share steps.
@@ -40,7 +41,7 @@ class Scheduler:
 
     def __init__(
         self,
-        admit: Callable[[Request, Cancel, int | None], ActiveRequest],
+        admit: Callable[[Request, Cancel, int | None, int], ActiveRequest],
         alone: Alone,
         live: LiveCache,
         make_rows: Callable[[], Rows | None],
@@ -68,9 +69,23 @@ class Scheduler:
         Raises:
             PromptError, OptionError, FitError: what this model cannot do.
         """
-        active = self._admit(request, cancel, most_rows)
+        if request.n != 1:
+            raise OptionError(
+                f"n is {request.n}, expected 1 where one answer is streamed", hint="see add_group"
+            )
+        active = self._admit(request, cancel, most_rows, 0)
         self._queue.append(active)
         return active
+
+    def add_group(self, request: Request, cancel: Cancel) -> list[ActiveRequest]:
+        """Put the `n` answers of a request into the queue; their prompt is computed once, and its caches are copied.
+
+        Raises:
+            PromptError, OptionError, FitError: what this model cannot do.
+        """
+        group = [self._admit(request, cancel, None, number) for number in range(request.n)]
+        self._queue.extend(group)
+        return group
 
     def generate(self, request: Request, cancel: Cancel) -> Generator[EngineEvent | None, None, None]:
         """Yield the events of a request, and None where `step` has to be called before there are more.

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from array import array
 from collections import deque
+from collections.abc import Sequence
 
 import mlx.core as mx
 
 from edgelm.runtime.constraints.constraint import Constraint
-from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, Usage
+from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, TokenScores, Usage
 from edgelm.runtime.prompt import Prompt
 from edgelm.runtime.requests import Cancel, Request, token_budget
 
@@ -28,6 +30,7 @@ class ActiveRequest:
         cancel: set when its reader wants no more.
         context_length: most tokens of prompt and answer together; None is without limit.
         most_rows: most requests that may share steps with it, itself included; None is what the machine can take.
+        number: which of the `n` answers it is; each has the seed after the one before.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ActiveRequest:
         *,
         context_length: int | None = None,
         most_rows: int | None = None,
+        number: int = 0,
     ) -> None:
         self.request = request
         self.cancel = cancel
@@ -60,8 +64,9 @@ class ActiveRequest:
         """Guesses of speculation that were checked, and those that stood."""
         self.limit(context_length)
         asked = request.sampling.seed
-        self.seed = secrets.randbits(63) if asked is None else asked
+        self.seed = secrets.randbits(63) if asked is None else (asked + number) % 2**64
         self._constraint: Constraint | None = None
+        self._scores = array("f")  # pairs: as drawn, and the model's own
         self._mask: mx.array | None = None
         self._reason: FinishReason = "cancelled"
         self._matched: int | None = None
@@ -84,7 +89,7 @@ class ActiveRequest:
     @property
     def is_plain(self) -> bool:
         """Whether its next token is the likeliest, and nothing more is asked of it."""
-        asks_more = self.request.logprobs is not None or self.is_constrained
+        asks_more = self.request.logprobs is not None or self.request.scored or self.is_constrained
         return not asks_more and self.request.sampling.is_plain
 
     @property
@@ -117,8 +122,11 @@ class ActiveRequest:
         if not self._first_at:
             self.events.append(Prefill(tokens, self.prompt_tokens, self.cached_tokens))
 
-    def deal(self, token: Token) -> bool:
+    def deal(self, token: Token, scores: Sequence[float] | None = None) -> bool:
         """Take the next token and hand it out; whether it is a stop token, which ends the answer.
+
+        Args:
+            scores: its log-probabilities, as drawn and the model's own, where the request asked for arrays of them.
 
         Raises:
             EngineError: the constraint refuses the token.
@@ -131,13 +139,16 @@ class ActiveRequest:
         self.ids.append(token.id)
         if self.keys is not self.ids:
             self.keys.append(token.id)
+        if scores is not None:
+            self._scores.extend(scores)
         if token.id in self.request.stop_tokens:
             self._reason, self._matched = "stop", token.id
             return True
         self.tokens.append(token.id)
         if self._constraint is not None:
             self._constraint.accept(token.id)
-        self.events.append(token)
+        if not self.request.scored:
+            self.events.append(token)
         return False
 
     def ends(self) -> bool:
@@ -164,8 +175,16 @@ class ActiveRequest:
             drafted_tokens=self.drafted,
             accepted_tokens=self.accepted,
         )
-        self.events.append(Finished(self._reason, usage, self._matched, tuple(self.tokens)))
+        scores = self._token_scores() if self.request.scored else None
+        self.events.append(Finished(self._reason, usage, self._matched, tuple(self.tokens), scores))
         self.is_over = True
+
+    def _token_scores(self) -> TokenScores:
+        from numpy import asarray, float32, frombuffer, int32
+
+        pairs = frombuffer(self._scores, dtype=float32).reshape(-1, 2)
+        tokens = asarray(self.ids[self.prompt_tokens :], dtype=int32)
+        return TokenScores(tokens, pairs[:, 0].copy(), pairs[:, 1].copy())
 
     def fail(self, error: Exception) -> None:
         """End it with an error, which its reader meets."""

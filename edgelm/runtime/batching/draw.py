@@ -36,6 +36,11 @@ class Draw:
         tokens = [step.read() for step in self.steps]
         return [tokens[step][row] for step, row in self.places]
 
+    def read_scores(self) -> list[list[float] | None]:
+        """Return the scores of each sequence's token, which has been read; None where none were asked for."""
+        pairs = [step.read_scores() for step in self.steps]
+        return [None if (known := pairs[step]) is None else known[row] for step, row in self.places]
+
     def keep(self, rows: Sequence[int]) -> Draw:
         """Without the sequences that have left.
 

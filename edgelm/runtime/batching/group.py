@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.processors import Said
-from edgelm.runtime.sampling.sampler import choose, key_after, processors_of
+from edgelm.runtime.sampling.sampler import choose, key_after, logprobs_of, processors_of
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.runtime.sampling.step import Step
 from edgelm.runtime.sequence import ActiveRequest
@@ -32,6 +32,7 @@ class Group:
     def __init__(self, like: Request, vocab_size: int) -> None:
         self._sampling = like.sampling
         self._logprobs = like.logprobs
+        self._scored = like.scored
         self._processors = processors_of(like.sampling, vocab_size)
         self._keys = mx.zeros((0, 2), dtype=mx.uint32)  # [B, 2]
         self.members: list[ActiveRequest] = []
@@ -53,11 +54,13 @@ class Group:
         changed = logits
         for processor in self._processors:
             changed = processor.apply(changed)
-        ids = choose(
+        ids, kept = choose(
             self._sampling, changed, self._allowed(logits.shape[-1]), lambda: self._noise(logits.shape[-1])
         )
         for processor in self._processors:
             processor.observe(ids)
+        if self._scored:
+            return Step(ids).scored(logprobs_of(kept, ids), logprobs_of(logits, ids))
         return Step.build(logits, ids, self._logprobs)
 
     def _seat(self, kept: Sequence[int], joining: Sequence[ActiveRequest]) -> None:
@@ -90,4 +93,4 @@ def group_key(request: Request) -> Hashable:
     if sampling.repetition_penalty == 1:
         sampling = dataclasses.replace(sampling, repetition_window=Sampling().repetition_window)
     fields = {**vars(sampling), "logit_bias": tuple(sorted(sampling.logit_bias.items()))}
-    return (*fields.items(), request.logprobs, request.constraint is None)
+    return (*fields.items(), request.logprobs, request.scored, request.constraint is None)

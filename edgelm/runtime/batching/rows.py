@@ -86,7 +86,7 @@ class Rows:
     def release(self) -> tuple[ActiveRequest, Layers] | None:
         """Let the only request go, with its caches, which hold all but its last token; None where that token ended it."""
         drawn, self._drawn = self._drawn, None
-        if not self._deal(drawn.read() if drawn else [], is_fed=False):
+        if not self._deal(drawn.read() if drawn else [], is_fed=False, scores=_scores_of(drawn)):
             self._keep([])
             self._store()
             return None
@@ -191,13 +191,15 @@ class Rows:
         if logits is None or any(active.is_constrained for active in self.active):
             if logits is not None:
                 mx.async_eval(logits)  # type: ignore[no-untyped-call]
-            staying = self._deal(drawn.read() if drawn else [], is_fed=logits is not None)
+            tokens = drawn.read() if drawn else []
+            staying = self._deal(tokens, is_fed=logits is not None, scores=_scores_of(drawn))
             self._keep(staying)
             if self.active and logits is not None:
                 self._choose(logits[mx.array(staying)])
         else:
             self._choose(logits)
-            self._keep(self._deal(drawn.read() if drawn else [], is_fed=True))
+            tokens = drawn.read() if drawn else []
+            self._keep(self._deal(tokens, is_fed=True, scores=_scores_of(drawn)))
         if logits is None and self.active:
             self._make_room(queue)
 
@@ -229,16 +231,19 @@ class Rows:
         longest = max(len(active.ids) for active in self.active) + 2  # one under way, one to come
         return self._budget.holds(len(self.active), longest)
 
-    def _deal(self, tokens: list[Token], *, is_fed: bool) -> list[int]:
+    def _deal(
+        self, tokens: list[Token], *, is_fed: bool, scores: Sequence[Sequence[float] | None]
+    ) -> list[int]:
         """Give the first rows their tokens; the rows that go on.
 
         Args:
             is_fed: whether the tokens are in the caches.
+            scores: their log-probabilities, where they were asked for in arrays.
         """
-        for row, token in enumerate(tokens):
+        for row, (token, pair) in enumerate(zip(tokens, scores, strict=True)):
             active = self.active[row]
             try:
-                is_last = active.deal(token) or active.ends()
+                is_last = active.deal(token, pair) or active.ends()
             except Exception as error:  # noqa: BLE001 - the end of this request; the others go on
                 active.fail(error)
                 continue
@@ -316,6 +321,10 @@ def _translated(error: Exception) -> EngineError:
     return watchdog_error(error, "the answers", "fewer rows at once") or EngineError(
         f"generation failed: {error}"
     )
+
+
+def _scores_of(drawn: Draw | None) -> Sequence[Sequence[float] | None]:
+    return [] if drawn is None else drawn.read_scores()
 
 
 def _never() -> bool:

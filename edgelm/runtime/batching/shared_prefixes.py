@@ -64,7 +64,10 @@ class SharedPrefixes:
     ) -> None:
         """Compute what the prompt of `first` shares with others beyond what is known of it, if that is worth it."""
         keys = shared_stem(
-            first.keys, [other.keys for other in others], known=self.known(variant, first.keys)
+            first.keys,
+            [other.keys for other in others],
+            known=self.known(variant, first.keys),
+            worth=1 if first.request.n > 1 else _WORTH_TOKENS,
         )
         if not keys:
             return
@@ -74,13 +77,16 @@ class SharedPrefixes:
             self._pool.store(variant, keys, layers)
 
 
-def shared_stem(prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0) -> list[int]:
+def shared_stem(
+    prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0, worth: int = _WORTH_TOKENS
+) -> list[int]:
     """Return the beginning of `prompt` that saves most tokens if it is computed once; empty if none is worth it.
 
     It leaves at least one token of each prompt that begins with it.
 
     Args:
         known: tokens of the beginning that need no computing.
+        worth: tokens that have to be saved over all prompts.
     """
     most = len(prompt) - 1
     shared = sorted(
@@ -88,4 +94,4 @@ def shared_stem(prompt: Sequence[int], others: Sequence[Sequence[int]], *, known
     )
     gains = [((length - known) * count, length) for count, length in enumerate(shared, 1)]
     saved, length = max(gains, default=(0, 0))
-    return list(prompt[:length]) if saved >= _WORTH_TOKENS else []
+    return list(prompt[:length]) if saved >= worth else []

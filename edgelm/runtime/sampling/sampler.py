@@ -63,9 +63,15 @@ class Sampler:
         Args:
             allowed: `[1, V]` bool: what a constraint lets through; at least one token.
         """
-        ids = self._choose(self._processed(logits), allowed)
+        ids, _ = self._choose(self._processed(logits), allowed)
         self.advance(ids)
         return ids
+
+    def sample_scored(self, logits: mx.array, allowed: mx.array | None = None) -> tuple[mx.array, mx.array]:
+        """Return as `sample`, and the log-probability `[1]` that the token was drawn with."""
+        ids, kept = self._choose(self._processed(logits), allowed)
+        self.advance(ids)
+        return ids, logprobs_of(kept, ids)
 
     def peek(
         self,
@@ -87,7 +93,7 @@ class Sampler:
         Returns:
             `[N]` ids, unevaluated. Those up to and including the first that is not its draft hold.
         """
-        return self._choose(self._processed(logits, drafts, after), allowed, skip=len(after))
+        return self._choose(self._processed(logits, drafts, after), allowed, skip=len(after))[0]
 
     def advance(self, ids: mx.array) -> None:
         """The tokens `[N]` were taken."""
@@ -115,7 +121,9 @@ class Sampler:
                 _observe(ahead, mx.array([drafts[at]]))
         return mx.concatenate(rows)
 
-    def _choose(self, logits: mx.array, allowed: mx.array | None, *, skip: int = 0) -> mx.array:
+    def _choose(
+        self, logits: mx.array, allowed: mx.array | None, *, skip: int = 0
+    ) -> tuple[mx.array, mx.array | None]:
         return choose(self._sampling, logits, allowed, lambda: self._gumbel(*logits.shape, skip=skip))
 
     def _gumbel(self, positions: int, vocab_size: int, *, skip: int) -> mx.array:
@@ -149,8 +157,11 @@ def processors_of(sampling: Sampling, vocab_size: int) -> list[Processor]:
 
 def choose(
     sampling: Sampling, logits: mx.array, allowed: mx.array | None, noise: Callable[[], mx.array]
-) -> mx.array:
-    """Tokens `[N]` of processed logits `[N, V]`, each row by itself.
+) -> tuple[mx.array, mx.array | None]:
+    """Draw tokens `[N]` from processed logits `[N, V]`, each row by itself.
+
+    Returns:
+        The tokens, and the logits `[N, V]` of the distribution they were drawn from; None where the likeliest is taken.
 
     Args:
         allowed: `[N, V]` bool.
@@ -159,10 +170,19 @@ def choose(
     if allowed is not None:
         logits = mx.where(allowed, logits, -mx.inf)
     if sampling.is_greedy:
-        return mx.argmax(logits, axis=-1)
+        return mx.argmax(logits, axis=-1), None
     scaled = logits.astype(mx.float32) / max(sampling.temperature, _COLDEST)
     kept = keep_likeliest(scaled, sampling.top_k, sampling.top_p, sampling.min_p)
-    return mx.argmax(kept + noise(), axis=-1)
+    return mx.argmax(kept + noise(), axis=-1), kept
+
+
+def logprobs_of(logits: mx.array | None, ids: mx.array) -> mx.array:
+    """Return the natural-log probabilities `[N]` of tokens `[N]` under logits `[N, V]`; 0 without any, of a sure choice."""
+    if logits is None:
+        return mx.zeros(ids.shape, dtype=mx.float32)
+    logits = logits.astype(mx.float32)
+    chosen = mx.take_along_axis(logits, ids[:, None], axis=-1)[:, 0]
+    return chosen - mx.logsumexp(logits, axis=-1)
 
 
 def _observe(processors: Sequence[Processor], token: mx.array) -> None:

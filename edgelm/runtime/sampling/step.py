@@ -7,7 +7,7 @@ Shapes: N positions, V vocab, A alternatives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -26,6 +26,8 @@ class Step:
     top_ids: mx.array | None = None
     """The A likeliest tokens, [N, A], unsorted."""
     top_logprobs: mx.array | None = None
+    scores: mx.array | None = None
+    """Log-probabilities of the tokens where they are asked for in arrays, [N, 2]: as drawn, and the model's own."""
 
     @classmethod
     def build(cls, logits: mx.array, ids: mx.array, logprobs: int | None) -> Step:
@@ -43,6 +45,17 @@ class Step:
             return cls(ids, chosen)
         top = mx.argpartition(-scores, kth=count - 1, axis=-1)[:, :count]
         return cls(ids, chosen, top, mx.take_along_axis(scores, top, axis=-1))
+
+    def scored(self, sampled: mx.array, model: mx.array) -> Step:
+        """Return the same with log-probabilities `[N]` of the tokens: as they were drawn, and the model's own."""
+        return replace(self, scores=mx.stack([sampled, model], axis=-1))
+
+    def read_scores(self) -> list[list[float]] | None:
+        """Return the pairs of `scores`, of tokens that have been read."""
+        if self.scores is None:
+            return None
+        pairs: Any = self.scores.tolist()
+        return [list(pair) for pair in pairs]
 
     def start(self) -> None:
         """Begin to compute it; returns at once."""
@@ -68,7 +81,7 @@ class Step:
     @property
     def arrays(self) -> list[mx.array]:
         """All that is computed."""
-        arrays = (self.ids, self.logprobs, self.top_ids, self.top_logprobs)
+        arrays = (self.ids, self.logprobs, self.top_ids, self.top_logprobs, self.scores)
         return [array for array in arrays if array is not None]
 
     def _alternatives(self) -> list[tuple[Alternative, ...]]:

@@ -96,7 +96,7 @@ async def measure() -> None:
         screens, ends, frees = [], [], []
         for number in range(ROUNDS):
             await ready(number)
-            began, screen_s = await stop(lambda: not app.desk.busy)
+            began, screen_s = await stop(lambda: not app.services.desk.busy)
             client.free_at = 0.0
             client._tasks.put(client.note_when_free)
             await until(lambda: client.free_at > 0)
@@ -110,20 +110,20 @@ async def measure() -> None:
         spread("Esc to a free engine", frees)
 
     async with app.run_test(size=(110, 36)) as pilot:
-        await until(lambda: app.chat_screen() is not None and app.state.is_listed)
-        chat = app.chat_screen()
+        await until(lambda: app.services.chat is not None and app.services.state.is_listed)
+        chat = app.services.chat
         assert chat is not None
         screens = []
         for _ in range(3):
-            app.load_model(MODEL)
+            app.services.models.load(MODEL)
             await asyncio.sleep(0.4)
-            screens.append((await stop(lambda: app.state.loading is None))[1])
+            screens.append((await stop(lambda: app.services.state.loading is None))[1])
             await until(client._tasks.empty)
             await asyncio.sleep(1.0)
         print("while a model is loaded (it goes on behind the screen, and is let go)")
         spread("Esc to the idle screen", screens)
-        app.load_model(MODEL)
-        await until(lambda: app.state.model is not None)
+        app.services.models.load(MODEL)
+        await until(lambda: app.services.state.model is not None)
 
         async def ask(text: str) -> None:
             chat.open_chat.prompt.say("")
@@ -132,16 +132,20 @@ async def measure() -> None:
 
         async def reading(number: int) -> None:
             await ask(prompt(number))
-            await until(lambda: app.desk.current is not None and app.desk.current.count.prompt > 0)
+            await until(
+                lambda: app.services.desk.current is not None and app.services.desk.current.count.prompt > 0
+            )
             await asyncio.sleep(random.Random(number).uniform(0.05, 3.0))
-            assert app.desk.current is not None
+            assert app.services.desk.current is not None
             if number == 0:
-                print(f"prompt of {app.desk.current.count.prompt:,} tokens")
-            assert app.desk.current.count.first is None, "the prompt was read already"
+                print(f"prompt of {app.services.desk.current.count.prompt:,} tokens")
+            assert app.services.desk.current.count.first is None, "the prompt was read already"
 
         async def writing(number: int) -> None:
             await ask(f"Tell me a very long story about {WORDS[number]}.")
-            await until(lambda: app.desk.current is not None and app.desk.current.count.pieces > 5)
+            await until(
+                lambda: app.services.desk.current is not None and app.services.desk.current.count.pieces > 5
+            )
 
         await stopped_answers("while the prompt is read", reading)
         await stopped_answers("while the answer is written", writing)

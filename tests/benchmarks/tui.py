@@ -160,9 +160,9 @@ async def ours(kind: str) -> dict[str, float]:
     app = EdgeLMApp(client, memory=MEMORY)
     try:
         async with app.run_test(size=SIZE) as pilot:
-            while app.state.model is None or app.chat_screen() is None:
+            while app.services.state.model is None or app.services.chat is None:
                 await pilot.pause(0.05)
-            chat = app.chat_screen()
+            chat = app.services.chat
             assert chat is not None
             if kind == "history":
                 await chat.open_chat.open(1)
@@ -177,7 +177,7 @@ async def ours(kind: str) -> dict[str, float]:
             async def feed() -> None:
                 chat.open_chat.prompt.say("go")
                 await chat.on_chat_prompt_submitted(chat.open_chat.prompt.Submitted("go"))
-                while app.desk.busy:
+                while app.services.desk.busy:
                     await asyncio.sleep(0.05)
 
             return await measure(app, Watch(press), feed)

@@ -39,8 +39,8 @@ class Driver:
 
     @property
     def chat(self) -> ChatScreen:
-        screen = self.app.chat_screen()
-        assert screen is not None
+        screen = self.app.services.chat
+        assert isinstance(screen, ChatScreen)
         return screen
 
     @property
@@ -107,7 +107,9 @@ class Driver:
 
     async def idle(self) -> None:
         """Until no answer is under way and all is written down."""
-        await self.until(lambda: not self.app.desk.busy and not self.app.desk._unfinished, "idle")
+        await self.until(
+            lambda: not self.app.services.desk.busy and not self.app.services.desk._unfinished, "idle"
+        )
 
     async def focus(self, at: int) -> MessageView:
         """Put the focus on a message."""
@@ -144,9 +146,11 @@ async def running(
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             driver = Driver(app, pilot, scripted)
-            await driver.until(lambda: app.chat_screen() is not None and app.state.is_listed, "started")
+            await driver.until(
+                lambda: app.services.chat is not None and app.services.state.is_listed, "started"
+            )
             if len(names) == 1 and scripted.loading.is_set() and names[0] not in ("missing", "huge"):
-                await driver.until(lambda: app.state.model is not None, "loaded")
+                await driver.until(lambda: app.services.state.model is not None, "loaded")
             yield driver
     finally:
         scripted.gate.set()

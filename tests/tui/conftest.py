@@ -23,4 +23,4 @@ def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("EDGELM_HOME", str(home))
     monkeypatch.delenv("NO_COLOR", raising=False)
     # Clipboards of this machine are left alone.
-    monkeypatch.setattr("edgelm_tui.base_app.copy_text", lambda _: False)
+    monkeypatch.setattr("edgelm_tui.app.copy_text", lambda _: False)

@@ -106,7 +106,7 @@ async def test_text_is_readable(theme: str, colours: str, home: Path) -> None:
         it.app.animation_level = "none"
         await visit(it)
         it.app.notify("a toast")
-        it.app.report("a problem", "a hint")
+        it.app.services.notices.report("a problem", "a hint")
         for name, keys in SCREENS.items():
             await it.press(*keys)
             for segment in segments(it):
@@ -159,7 +159,7 @@ async def test_sixteen_colours_are_the_terminals_own(home: Path) -> None:
         for segment in segments(it):
             for colour in (segment.style.color, segment.style.bgcolor):  # type: ignore[union-attr]
                 assert colour is None or colour.triplet is None, segment
-        assert it.app.settings.app.theme == "edgelm-dark"  # it is still the user's choice
+        assert it.app.services.settings.app.theme == "edgelm-dark"  # it is still the user's choice
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ async def test_a_locked_database_loses_nothing() -> None:
             await it.until(lambda: "locked by another process" in it.toasts, "said so")
             assert it.prompt.text == "a prompt that cannot be put down"
             engine.gate.set()
-            await it.until(lambda: not it.app.desk.busy, "the answer has ended")
-            assert it.app.desk._unfinished
-        await it.until(lambda: not it.app.desk._unfinished, "written down after all")
-        saved = it.app.chats.path(1)[-1]
+            await it.until(lambda: not it.app.services.desk.busy, "the answer has ended")
+            assert it.app.services.desk._unfinished
+        await it.until(lambda: not it.app.services.desk._unfinished, "written down after all")
+        saved = it.app.services.chats.path(1)[-1]
         assert saved.content == "You said: " + "word " * 30
         assert saved.state == "complete"
         await it.press("enter")
@@ -61,14 +61,14 @@ async def test_a_full_disk_is_said_and_the_answer_stays_on_the_screen(
 
         await answering(it, engine, 100)
         with monkeypatch.context() as patch:
-            patch.setattr(it.app.chats, "write", refuse)
+            patch.setattr(it.app.services.chats, "write", refuse)
             engine.gate.set()
-            await it.until(lambda: not it.app.desk.busy, "ended")
+            await it.until(lambda: not it.app.services.desk.busy, "ended")
             await it.until(lambda: "disk is full" in it.toasts, "said so")
             await it.chat.open_chat.reload()  # what is saved is less than what was heard
             await it.until(lambda: "You said: word" in it.screen_text, "still there")
-        await it.until(lambda: not it.app.desk._unfinished, "written when there is room")
-        assert it.app.chats.path(1)[-1].content.startswith("You said: word")
+        await it.until(lambda: not it.app.services.desk._unfinished, "written when there is room")
+        assert it.app.services.chats.path(1)[-1].content.startswith("You said: word")
 
 
 def test_a_database_that_is_none_is_an_error_before_the_screen(
@@ -90,11 +90,11 @@ async def test_a_model_that_is_deleted_while_it_is_open(home: Path) -> None:
         shutil.rmtree(directory)
         await it.ask("two")  # what is loaded stays usable
         assert it.said[-1] == "You said: two"
-        it.app.load_model("missing")
+        it.app.services.models.load("missing")
         await it.until(lambda: "no model 'missing'" in it.toasts, "said so")
         assert "no model 'missing'" in it.status
-        it.app.load_model("tiny")
-        await it.until(lambda: it.app.state.model is not None, "back")
+        it.app.services.models.load("tiny")
+        await it.until(lambda: it.app.services.state.model is not None, "back")
         await it.ask("three")
 
 
@@ -141,10 +141,11 @@ async def main():
         await it.ask("one")
         engine.gate.clear()
         await it.send("word " * 2000)
-        await it.until(lambda: it.app.desk.current is not None and len(it.app.desk.current.text) > 200, "much")
+        desk = it.app.services.desk
+        await it.until(lambda: desk.current is not None and len(desk.current.text) > 200, "much")
         await it.write("half a thought")
         await it.pilot.pause(1.0)
-        print(len(it.app.desk.current.text), flush=True)
+        print(len(it.app.services.desk.current.text), flush=True)
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -180,8 +181,8 @@ async def test_two_apps_in_one_chat_become_branches() -> None:
             await second.ask("from the second")
             await first.ask("from the first")
             assert first.said[-1] == "You said: from the first"
-        children = first.app.chats._database.rows(
+        children = first.app.services.chats._database.rows(
             "SELECT count(*) AS n FROM chat_messages WHERE role = 'user' AND parent_id = 2"
         )
         assert children[0]["n"] + len(first.said) >= 3
-        assert first.app.chats._database.rows("PRAGMA integrity_check")[0][0] == "ok"
+        assert first.app.services.chats._database.rows("PRAGMA integrity_check")[0][0] == "ok"

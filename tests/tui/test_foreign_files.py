@@ -134,7 +134,7 @@ async def test_nothing_that_is_shown_steers_the_terminal() -> None:
     async with running(engine=engine, size=(140, 40)) as it:
         await it.ask(f"x {STEERING}")
         await it.ask("f")
-        it.app.report(STEERING, STEERING)
+        it.app.services.notices.report(STEERING, STEERING)
         await it.send(f"/rename {STEERING}")
         await it.write(STEERING)
         await it.press("ctrl+s")

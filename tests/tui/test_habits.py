@@ -17,13 +17,13 @@ async def test_ctrl_c_clears_the_prompt_then_stops_then_quits() -> None:
     async with running(engine=engine) as it:
         engine.gate.clear()
         await it.send("word " * 100)
-        await it.until(lambda: it.app.desk.busy, "asked")
+        await it.until(lambda: it.app.services.desk.busy, "asked")
         await it.write("half a thought")
         await it.press("ctrl+c")
         assert it.prompt.text == ""
-        assert it.app.desk.busy
+        assert it.app.services.desk.busy
         await it.press("ctrl+c")
-        assert not it.app.desk.busy
+        assert not it.app.services.desk.busy
         await it.press("up")
         assert it.prompt.text == "half a thought"
         await it.press("ctrl+c", "ctrl+c")
@@ -71,9 +71,9 @@ async def test_clear_is_a_new_chat_and_theme_changes_the_colours() -> None:
         await it.ask("one")
         await it.send("/clear")
         await it.until(lambda: it.said == [], "new")
-        assert [one.title for one in it.app.chats.sessions()] == ["one"]
+        assert [one.title for one in it.app.services.chats.sessions()] == ["one"]
         await it.send("/theme edgelm-light")
-        assert it.app.settings.app.theme == "edgelm-light"
+        assert it.app.services.settings.app.theme == "edgelm-light"
         await it.send("/theme pink")
         assert "there is no theme 'pink'" in it.toasts
         it.prompt.say("")
@@ -182,7 +182,7 @@ async def test_an_unknown_model_leaves_the_one_that_works() -> None:
         await it.ask("one")
         await it.send("/model nope")
         await it.until(lambda: "no model 'nope'" in it.toasts, "said")
-        await it.until(lambda: it.app.state.model is not None, "still there")
+        await it.until(lambda: it.app.services.state.model is not None, "still there")
         assert not it.engine.models[0].closed
         assert len(it.engine.models) == 1
         await it.ask("two")
@@ -194,12 +194,12 @@ async def test_a_model_that_fails_to_load_gives_way_to_the_one_before(name: str)
     async with running(["tiny", name]) as it:
         await it.until(lambda: isinstance(it.app.screen, Choose), "offered")
         await it.press("enter")
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")
         await it.ask("one")
         await it.send(f"/model {name}")
-        await it.until(lambda: len(it.engine.models) == 2 and it.app.state.model is not None, "back")
-        assert it.app.state.model is not None
-        assert it.app.state.model.name == "tiny"
+        await it.until(lambda: len(it.engine.models) == 2 and it.app.services.state.model is not None, "back")
+        assert it.app.services.state.model is not None
+        assert it.app.services.state.model.name == "tiny"
         assert ("no model" if name == "missing" else "needs 99 GB") in it.status
         await it.ask("two")
         assert it.said[-1] == "You said: two"
@@ -210,16 +210,19 @@ async def test_esc_while_another_model_is_loaded_brings_the_one_before_back() ->
     async with running(["tiny", "other"]) as it:
         await it.until(lambda: isinstance(it.app.screen, Choose), "offered")
         await it.press("enter")
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")
         await it.ask("one")
         it.engine.loading.clear()
         await it.send("/model other")
-        await it.until(lambda: it.app.state.loading == "other", "loading")
+        await it.until(lambda: it.app.services.state.loading == "other", "loading")
         await it.press("escape")
-        assert it.app.state.loading == "tiny"
+        assert it.app.services.state.loading == "tiny"
         assert "tiny comes back" in it.toasts
         it.engine.loading.set()
-        await it.until(lambda: it.app.state.model is not None and it.app.state.model.name == "tiny", "back")
+        await it.until(
+            lambda: it.app.services.state.model is not None and it.app.services.state.model.name == "tiny",
+            "back",
+        )
         assert [model.closed for model in it.engine.models[-2:]] == [True, False]
         await it.ask("two")
         assert it.said[-1] == "You said: two"
@@ -229,14 +232,14 @@ async def test_sending_loads_the_model_that_the_chat_was_with() -> None:
     async with running(["one", "two"]) as it:
         await it.until(lambda: isinstance(it.app.screen, Choose), "offered")
         await it.press("enter")
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")
         await it.ask("hello")
-        it.app.forget_model()
+        it.app.services.models.forget()
         await it.ask("again")
         await it.until(lambda: it.said[-1:] == ["You said: again"], "answered")
-        assert it.app.state.model is not None
-        assert it.app.state.model.name == "one"
-        it.app.forget_model()
+        assert it.app.services.state.model is not None
+        assert it.app.services.state.model.name == "one"
+        it.app.services.models.forget()
         await it.press("ctrl+r")
         assert "one is being loaded" in it.toasts
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")

@@ -87,7 +87,7 @@ async def test_errors_of_an_answer(parsed: list[str]) -> None:
     async with running(engine=engine) as it:
         await it.ask("fail")
         assert HOSTILE in it.views[-1].plain
-        it.app.report(HOSTILE, HOSTILE)
+        it.app.services.notices.report(HOSTILE, HOSTILE)
         it.chat.notify(HOSTILE, title=HOSTILE, markup=True)
         await it.pilot.pause()
         assert it.app.is_running

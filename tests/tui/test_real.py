@@ -23,7 +23,7 @@ async def running() -> AsyncIterator[Driver]:
     try:
         async with app.run_test(size=(110, 34)) as pilot:
             it = Driver(app, pilot, ScriptedEngine())
-            await wait(it, lambda: app.state.model is not None, "loaded")
+            await wait(it, lambda: app.services.state.model is not None, "loaded")
             yield it
     finally:
         app.close()
@@ -41,7 +41,7 @@ async def wait(it: Driver, is_so: object, what: str) -> None:
 
 async def ask(it: Driver, text: str) -> str:
     await it.send(text)
-    await wait(it, lambda: not it.app.desk.busy and not it.app.desk._unfinished, "answered")
+    await wait(it, lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished, "answered")
     return it.said[-1]
 
 
@@ -54,10 +54,10 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
         assert "Paris" in await ask(it, "What is the capital of France?")
         assert "tok/s" in it.meter
         assert "/8.2k" in it.meter
-        assert it.app.desk.last is not None
-        first = it.app.desk.last.count.usage
+        assert it.app.services.desk.last is not None
+        first = it.app.services.desk.last.count.usage
         assert await ask(it, "And of Italy?")
-        second = it.app.desk.last.count.usage
+        second = it.app.services.desk.last.count.usage
         assert first is not None
         assert second is not None
         assert second.cached_tokens > first.prompt_tokens - 5  # the conversation was not read again
@@ -66,11 +66,13 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
         await it.send("/system Tell long stories.")
         await it.send("Tell me a very long story about the sea.")
         await wait(
-            it, lambda: it.app.desk.current is not None and len(it.app.desk.current.text) > 40, "a story"
+            it,
+            lambda: it.app.services.desk.current is not None and len(it.app.services.desk.current.text) > 40,
+            "a story",
         )
         await it.press("escape")
-        assert not it.app.desk.busy
-        kept = it.app.chats.path(1)[-1]
+        assert not it.app.services.desk.busy
+        kept = it.app.services.chats.path(1)[-1]
         assert kept.state == "stopped"
         assert len(kept.content) > 40
 
@@ -78,17 +80,23 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
         await wait(it, lambda: bool(it.views), "shown")
         await it.focus(-1)
         await it.press("c")
-        await wait(it, lambda: not it.app.desk.busy and not it.app.desk._unfinished, "went on")
-        longer = it.app.chats.message(kept.id).content
+        await wait(
+            it, lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished, "went on"
+        )
+        longer = it.app.services.chats.message(kept.id).content
         assert longer.startswith(kept.content)
         assert len(longer) > len(kept.content)
 
         await it.press("ctrl+r")
-        await wait(it, lambda: not it.app.desk.busy and not it.app.desk._unfinished, "answered again")
-        assert it.app.chats.sibling_places(1)[it.views[-1].message.id] == (2, 2)
+        await wait(
+            it,
+            lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished,
+            "answered again",
+        )
+        assert it.app.services.chats.sibling_places(1)[it.views[-1].message.id] == (2, 2)
         await it.press("ctrl+q")
     async with running() as it:
-        assert [session.title for session in it.app.chats.sessions("italy")] == [
+        assert [session.title for session in it.app.services.chats.sessions("italy")] == [
             "What is the capital of France?"
         ]
         await it.chat.open_chat.open(1)

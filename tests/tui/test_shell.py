@@ -142,7 +142,7 @@ async def test_settings_of_a_chat() -> None:
         asked = it.engine.asked[-1]
         assert asked["system"] == "Be brief."
         assert (asked["settings"]["temperature"], asked["settings"]["max_tokens"]) == (0.5, 9)
-        assert it.app.chats.session(1).settings["adapter_scale"] == 0.9
+        assert it.app.services.chats.session(1).settings["adapter_scale"] == 0.9
         await it.press("ctrl+n")
         await it.ask("hello")
         assert it.engine.asked[-1]["system"] is None
@@ -363,11 +363,11 @@ async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
         assert "No model is installed yet" in it.screen_text
         await it.press(*"hello there", "enter", "space", "enter")
         assert it.prompt.text.startswith("hello there")
-        assert not it.app.jobs.jobs  # what is typed presses no button
+        assert not it.app.services.jobs.jobs  # what is typed presses no button
         await it.press("shift+tab", "shift+tab", "enter")
-        await it.until(lambda: bool(it.app.jobs.jobs), "a job")
-        assert it.app.jobs.jobs[0].settings == {"source": "smollm2"}
-        await it.until(lambda: it.app.jobs.jobs[0].state == "done", "done")
+        await it.until(lambda: bool(it.app.services.jobs.jobs), "a job")
+        assert it.app.services.jobs.jobs[0].settings == {"source": "smollm2"}
+        await it.until(lambda: it.app.services.jobs.jobs[0].state == "done", "done")
         await it.pilot.click("#hub")
         await it.until(lambda: it.app.current_mode == "library", "in the library")
 
@@ -389,9 +389,9 @@ async def test_the_prompt_has_the_focus_when_the_first_model_has_come() -> None:
     async with running(names) as it:
         await it.until(lambda: it.chat.query_one(Welcome).display, "offered")
         names.append("tiny")
-        it.app.client._list_models = lambda: names
-        it.app.client.look()
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        it.app.services.engine._list_models = lambda: names
+        it.app.services.engine.look()
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")
         await it.press("h", "i", "enter")
         await it.idle()
         assert it.said[0] == "hi"

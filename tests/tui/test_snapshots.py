@@ -86,10 +86,12 @@ async def begun(pilot: Pilot[None], *, empty: bool = False) -> EdgeLMApp:
     await settle(
         pilot,
         lambda: (
-            app.chat_screen() is not None and app.state.is_listed and (empty or app.state.model is not None)
+            app.services.chat is not None
+            and app.services.state.is_listed
+            and (empty or app.services.state.model is not None)
         ),
     )
-    chat = app.chat_screen()
+    chat = app.services.chat
     assert chat is not None
     await still(pilot)
     return app
@@ -97,12 +99,12 @@ async def begun(pilot: Pilot[None], *, empty: bool = False) -> EdgeLMApp:
 
 async def chat(pilot: Pilot[None]) -> None:
     app = await begun(pilot)
-    await settle(pilot, lambda: len(app.chat_screen().transcript.views) == 4)  # type: ignore[union-attr]
+    await settle(pilot, lambda: len(app.services.chat.transcript.views) == 4)  # type: ignore[union-attr]
 
 
 async def message(pilot: Pilot[None]) -> None:
     await chat(pilot)
-    view = pilot.app.chat_screen().transcript.views[1]  # type: ignore[attr-defined]
+    view = pilot.app.services.chat.transcript.views[1]  # type: ignore[attr-defined]
     view.focus()
     await pilot.press("t")
 

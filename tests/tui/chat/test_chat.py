@@ -59,7 +59,7 @@ async def test_escape_stops_at_once_and_keeps_what_was_said() -> None:
         await it.send("word " * 200)
         await it.until(lambda: "You said:" in it.screen_text, "answering")
         await it.press("escape")
-        assert not it.app.desk.busy  # though the engine's gate is still closed
+        assert not it.app.services.desk.busy  # though the engine's gate is still closed
         await it.until(lambda: "stopped" in it.meter and "stopped · c goes on" in it.screen_text, "said so")
         kept = it.said[-1]
         assert kept.startswith("You said:")
@@ -78,7 +78,7 @@ async def test_escape_stops_in_the_middle_of_the_prompt() -> None:
         await it.send("hello")
         await it.until(lambda: "prefill" in it.meter, "reading")
         await it.press("escape")
-        assert not it.app.desk.busy
+        assert not it.app.services.desk.busy
         engine.gate.set()
         await it.ask("again")
         assert it.said == ["hello", "", "again", "You said: hello\n\nagain"]
@@ -121,7 +121,7 @@ async def test_prompts_sent_while_the_model_is_loaded_wait_for_it() -> None:
     engine = ScriptedEngine()
     engine.loading.clear()
     async with running(engine=engine) as it:
-        await it.until(lambda: it.app.state.loading == "tiny", "loading")
+        await it.until(lambda: it.app.services.state.loading == "tiny", "loading")
         assert "loading tiny" in it.status
         await it.send("hello")
         assert len(it.chat.query(WaitingChip)) == 1
@@ -133,20 +133,20 @@ async def test_esc_gives_up_a_model_that_is_being_loaded() -> None:
     engine = ScriptedEngine()
     engine.loading.clear()
     async with running(engine=engine) as it:
-        await it.until(lambda: it.app.state.loading == "tiny", "loading")
+        await it.until(lambda: it.app.services.state.loading == "tiny", "loading")
         await it.send("hello")
         await it.press("escape")
         assert "loading tiny was stopped" in it.status
         engine.loading.set()
         await it.until(lambda: bool(engine.models) and engine.models[0].closed, "let go")
-        assert it.app.state.model is None
+        assert it.app.services.state.model is None
         assert len(it.chat.query(WaitingChip)) == 1
         engine.loading.clear()
-        it.app.load_model("missing")
-        it.app.stop_loading()
+        it.app.services.models.load("missing")
+        it.app.services.models.stop_loading()
         engine.loading.set()
-        it.app.load_model("tiny")
-        await it.until(lambda: it.app.state.model is not None, "loaded after all")
+        it.app.services.models.load("tiny")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded after all")
         assert "missing" not in it.toasts
         await it.press("enter")
         await it.until(lambda: it.said[-1:] == ["You said: hello"], "answered")
@@ -404,7 +404,7 @@ async def test_ctrl_c_stops_and_twice_quits() -> None:
         await it.send("word " * 200)
         await it.until(lambda: "You said:" in it.screen_text, "answering")
         await it.press("ctrl+c")
-        assert not it.app.desk.busy
+        assert not it.app.services.desk.busy
         await it.press("ctrl+c")
         assert "Ctrl+C again quits" in it.toasts
         await it.press("ctrl+c")
@@ -428,8 +428,8 @@ async def test_ctrl_q_quits_in_the_middle_of_an_answer_and_keeps_it() -> None:
         await it.press("ctrl+q")
     assert engine.models[0].closed
     async with running() as it:
-        session = it.app.chats.latest()
+        session = it.app.services.chats.latest()
         assert session is not None
-        answer = it.app.chats.path(session.id)[1]
+        answer = it.app.services.chats.path(session.id)[1]
         assert answer.content.startswith("You said:")
         assert answer.state == "stopped"

@@ -37,7 +37,7 @@ async def test_prompts_of_two_chats_wait_for_one_answer() -> None:
     async with running(engine=engine) as it:
         engine.gate.clear()
         await it.send("first")
-        await it.until(lambda: it.app.desk.busy, "answering")
+        await it.until(lambda: it.app.services.desk.busy, "answering")
         await it.send("then this")
         await it.press("ctrl+n")
         await it.send("second")
@@ -54,14 +54,14 @@ async def test_what_waits_in_another_chat_stays_after_esc() -> None:
     async with running(engine=engine) as it:
         engine.gate.clear()
         await it.send("first")
-        await it.until(lambda: it.app.desk.busy, "answering")
+        await it.until(lambda: it.app.services.desk.busy, "answering")
         await it.press("ctrl+n")
         await it.send("second")
         await it.press("escape")
         engine.gate.set()
         await it.until(lambda: "1 waiting, Enter sends the next" in it.meter, "it waits")
-        it.app.load_model("tiny")
-        await it.until(lambda: it.app.state.model is not None, "loaded again")
+        it.app.services.models.load("tiny")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded again")
         assert it.said == []
         await it.press("enter")
         await it.until(lambda: it.said == ["second", "You said: second"], "sent")
@@ -76,7 +76,7 @@ async def test_an_edit_is_not_lost_while_an_answer_is_under_way() -> None:
         await it.until(lambda: isinstance(it.app.screen, AskText), "asked")
         await it.press(*" and")
         engine.gate.clear()
-        it.app.desk.ask(it.app.asker.ask(it.views[0].message))
+        it.app.services.desk.ask(it.app.services.asker.ask(it.views[0].message))
         await it.press("ctrl+s")
         await it.until(lambda: "an answer is under way" in it.toasts, "said")
         await it.until(lambda: isinstance(it.app.screen, AskText), "still there")
@@ -179,7 +179,7 @@ async def test_what_is_typed_during_a_search_of_the_hub_is_no_command(
         await it.press("enter")
         screen._take(screen._asked, [found])
         await it.press("d")
-        await it.until(lambda: bool(it.app.jobs.jobs), "got")
+        await it.until(lambda: bool(it.app.services.jobs.jobs), "got")
 
 
 async def test_a_comparison_gives_the_chat_its_model_back(home: Path) -> None:
@@ -189,16 +189,18 @@ async def test_a_comparison_gives_the_chat_its_model_back(home: Path) -> None:
     )
     assert run.is_dir()
     async with running(["base", "other"]) as it:
-        it.app.load_model("other")
-        await it.until(lambda: it.app.state.model is not None, "loaded")
+        it.app.services.models.load("other")
+        await it.until(lambda: it.app.services.state.model is not None, "loaded")
         it.app.push_screen(VersusScreen(str(base), "poet", "who?"))
         await it.until(lambda: isinstance(it.app.screen, VersusScreen), "open")
         await it.press("enter")
         await it.until(lambda: "done; Enter asks again" in it.screen_text, "both asked")
         await it.press("escape")
-        await it.until(lambda: (now := it.app.state.model) is not None and now.name == other.name, "back")
-        assert it.app.state.model is not None
-        assert not it.app.state.model.adapter
+        await it.until(
+            lambda: (now := it.app.services.state.model) is not None and now.name == other.name, "back"
+        )
+        assert it.app.services.state.model is not None
+        assert not it.app.services.state.model.adapter
 
 
 async def test_names_of_files_are_completed_behind_commands(
@@ -261,12 +263,12 @@ async def test_esc_closes_the_list_before_it_gives_up_a_model() -> None:
     async with running(["tiny", "other"], engine=engine, size=(60, 18)) as it:
         await it.press("escape")
         engine.loading.clear()
-        it.app.load_model("other")
+        it.app.services.models.load("other")
         await it.press("ctrl+s", "escape")
-        assert it.app.state.loading == "other"
+        assert it.app.services.state.loading == "other"
         assert it.app.focused is it.prompt
         await it.press("escape")
-        assert it.app.state.loading is None
+        assert it.app.services.state.loading is None
 
 
 @pytest.mark.parametrize("where", ["message", "chats"])

@@ -130,7 +130,7 @@ async def test_a_change_by_another_process_moves_the_focus_to_nothing_that_a_key
     async with running() as it:
         await conversation(it)
         await it.focus(3)
-        it.app.chats.delete_message(it.views[2].message.id)
+        it.app.services.chats.delete_message(it.views[2].message.id)
         await it.chat.open_chat.reload()
         assert focused(it) == "You said: one"
 
@@ -173,18 +173,18 @@ async def test_one_x_deletes_no_chat_and_typing_goes_to_the_prompt() -> None:
         await it.press("ctrl+n")
         await conversation(it, "dogs")
         await it.press("ctrl+s", "x")
-        assert len(it.app.chats.sessions()) == 2
+        assert len(it.app.services.chats.sessions()) == 2
         await it.press("down", "x")
-        assert len(it.app.chats.sessions()) == 2
+        assert len(it.app.services.chats.sessions()) == 2
         await it.press("x")
-        await it.until(lambda: [one.title for one in it.app.chats.sessions()] == ["dogs"], "deleted")
+        await it.until(lambda: [one.title for one in it.app.services.chats.sessions()] == ["dogs"], "deleted")
         assert it.said == ["dogs", "You said: dogs"]
         await it.press("u")
-        await it.until(lambda: len(it.app.chats.sessions()) == 2, "back")
+        await it.until(lambda: len(it.app.services.chats.sessions()) == 2, "back")
         it.chat.query_one(ChatList).focus()
         await it.press(*"what?")
         assert it.prompt.text.endswith("what?")
-        assert len(it.app.chats.sessions()) == 2
+        assert len(it.app.services.chats.sessions()) == 2
 
 
 async def test_keys_faster_than_the_screen_act_on_what_they_would_one_by_one() -> None:
@@ -206,15 +206,15 @@ async def test_keys_faster_than_the_screen_act_on_what_they_would_one_by_one() -
         it.chat.open_chat.reload = slow  # type: ignore[method-assign]
         await type_fast(it, "plus", "up", "up", "plus")
         ids = [view.message.id for view in it.views]
-        await it.until(lambda: it.app.chats.message(ids[1]).rating == 1, "rated")
-        assert it.app.chats.message(ids[3]).rating == 1
-        assert it.app.chats.message(ids[2]).rating == 0
+        await it.until(lambda: it.app.services.chats.message(ids[1]).rating == 1, "rated")
+        assert it.app.services.chats.message(ids[3]).rating == 1
+        assert it.app.services.chats.message(ids[2]).rating == 0
         await it.focus(3)
         before = it.views[3].message.id
         await type_fast(it, "left", "minus")
         await it.until(lambda: it.views[3].message.rating == -1, "rated")
         assert it.views[3].message.id != before
-        assert it.app.chats.message(before).rating == 1
+        assert it.app.services.chats.message(before).rating == 1
         await type_fast(it, "minus", "minus", "minus")
         await it.until(lambda: it.views[3].message.rating == 0, "taken back")
 

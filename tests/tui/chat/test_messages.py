@@ -63,7 +63,7 @@ async def test_ctrl_r_answers_the_last_question_again() -> None:
         await it.ask("one")
         await it.press("ctrl+r")
         await it.idle()
-        assert it.app.chats.siblings(it.views[1].message.id) == [2, 3]
+        assert it.app.services.chats.siblings(it.views[1].message.id) == [2, 3]
 
 
 async def test_edit_a_prompt_and_keep_the_old_branch() -> None:
@@ -100,7 +100,7 @@ async def test_a_better_answer_is_a_preference_and_a_training_row() -> None:
         await it.press("ctrl+s")
         await it.until(lambda: it.said == ["one", "better"], "shown")
         assert "written by you" in it.screen_text
-        (row,) = preference_rows(it.app.chats)
+        (row,) = preference_rows(it.app.services.chats)
         assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("better", "You said: one")
         await it.focus(0)
         await it.press("w")
@@ -130,7 +130,7 @@ async def test_branch_into_a_new_chat() -> None:
         await it.press("b")
         await it.until(lambda: it.chat.open_chat.session_id != first, "opened")
         assert it.said == ["one", "You said: one"]
-        assert len(it.app.chats.path(first or 0)) == 4
+        assert len(it.app.services.chats.path(first or 0)) == 4
 
 
 async def test_delete_and_undo() -> None:
@@ -153,7 +153,7 @@ async def test_deleting_the_answer_under_way_stops_it() -> None:
         await it.until(lambda: "You said:" in it.screen_text, "answering")
         await it.focus(1)
         await it.press("x", "x")
-        assert not it.app.desk.busy
+        assert not it.app.services.desk.busy
         assert len(it.said) == 1
 
 
@@ -168,7 +168,7 @@ async def test_nothing_new_is_asked_while_an_answer_is_under_way() -> None:
         assert "an answer is under way" in it.toasts
         assert it.said[1] == "You said: one"
         await it.press("escape")
-        assert not it.app.desk.busy
+        assert not it.app.services.desk.busy
 
 
 async def test_a_whole_answer_does_not_go_on() -> None:

@@ -105,10 +105,10 @@ async def test_the_same_by_command(tmp_path: Path) -> None:
         await it.ask("about cats")
         await it.send("/rename Cats")
         await it.send("/folder Pets")
-        assert it.app.chats.session(1).folder == "Pets"
-        assert it.app.chats.session(1).title == "Cats"
+        assert it.app.services.chats.session(1).folder == "Pets"
+        assert it.app.services.chats.session(1).title == "Cats"
         await it.send("/delete")
-        assert it.app.chats.sessions() == []
+        assert it.app.services.chats.sessions() == []
         await it.send("/undo")
         await it.until(lambda: it.said[:1] == ["about cats"], "back")
 

@@ -75,7 +75,9 @@ async def test_enter_chats_with_the_model(home: Path) -> None:
         await it.press("escape")
         await shelf(it, 1)
         await it.press("enter")
-        await it.until(lambda: it.app.current_mode == "chat" and it.app.state.model is not None, "chatting")
+        await it.until(
+            lambda: it.app.current_mode == "chat" and it.app.services.state.model is not None, "chatting"
+        )
         assert it.status.startswith("tiny")
 
 
@@ -137,8 +139,8 @@ async def test_search_the_hub_and_get_a_model(fake_hub: FakeHub, home: Path) -> 
         await it.until(lambda: "org/tiny-mlx" in it.screen_text, "found")
         assert "MLX" in it.screen_text
         await it.press("enter")
-        await it.until(lambda: bool(it.app.jobs.jobs), "queued")
-        assert (it.app.jobs.jobs[0].kind, it.app.jobs.jobs[0].settings) == (
+        await it.until(lambda: bool(it.app.services.jobs.jobs), "queued")
+        assert (it.app.services.jobs.jobs[0].kind, it.app.services.jobs.jobs[0].settings) == (
             "pull",
             {"repo_id": "org/tiny-mlx"},
         )
@@ -146,7 +148,7 @@ async def test_search_the_hub_and_get_a_model(fake_hub: FakeHub, home: Path) -> 
         await it.press(*"base", "enter")
         await it.until(lambda: "org/tiny-base" in it.screen_text, "found")
         await it.press("f8")
-        assert it.app.jobs.jobs[1].settings == {"source": "org/tiny-base", "bits": 8}
+        assert it.app.services.jobs.jobs[1].settings == {"source": "org/tiny-base", "bits": 8}
 
 
 async def test_a_search_without_a_network(home: Path, fake_hub: FakeHub) -> None:
@@ -222,10 +224,10 @@ async def test_a_job_is_shown_paused_resumed_and_cancelled(home: Path) -> None:
     async with running(size=(110, 30)) as it:
         await it.press("f3")
         await convert(it, "slow")
-        job = it.app.jobs.jobs[0]
+        job = it.app.services.jobs.jobs[0]
         await it.until(lambda: job.done > 0 and "Downloading" in it.status, "running")
         await convert(it, "quick")
-        assert "(+1)" in it.app.jobs.status()
+        assert "(+1)" in it.app.services.jobs.status()
         it.app.screen.query_one(JobList).focus()
         await it.press("down", "p")
         assert job.state == "paused"
@@ -237,7 +239,7 @@ async def test_a_job_is_shown_paused_resumed_and_cancelled(home: Path) -> None:
         await it.until(lambda: job.done > before + 2, "goes on")
         await it.press("x")
         await it.until(lambda: job.state == "cancelled", "cancelled")
-        await it.until(lambda: it.app.jobs.jobs[1].state == "done", "the next one ran")
+        await it.until(lambda: it.app.services.jobs.jobs[1].state == "done", "the next one ran")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ async def test_a_job_that_fails_leaves_the_app_working(script: str, said: str, h
     async with running(size=(110, 30)) as it:
         await it.press("f3")
         await convert(it, script)
-        job = it.app.jobs.jobs[0]
+        job = it.app.services.jobs.jobs[0]
         await it.until(lambda: job.state == "failed", "failed")
         assert said in job.message
         assert said in it.toasts
@@ -317,27 +319,27 @@ async def test_exports_are_jobs_with_their_progress(home: Path) -> None:
         assert line.value == "tiny-8bit"
         line.value = "smaller"
         await it.press("enter")
-        assert [(job.kind, job.title) for job in it.app.jobs.jobs] == [
+        assert [(job.kind, job.title) for job in it.app.services.jobs.jobs] == [
             ("peft", "Exporting poet to poet-peft"),
             ("convert", "Exporting tiny to smaller"),
         ]
-        settings = it.app.jobs.jobs[0].settings
+        settings = it.app.services.jobs.jobs[0].settings
         assert settings == {
             "adapter": str(home / "adapters" / "poet"),
             "model": "tiny",
             "output": str(Path.cwd() / "poet-peft"),
         }
-        assert it.app.jobs.jobs[1].settings == {
+        assert it.app.services.jobs.jobs[1].settings == {
             "source": str(home / "models" / "tiny"),
             "bits": 8,
             "output": str(home / "models" / "smaller"),
         }
-        await it.until(lambda: all(job.state == "done" for job in it.app.jobs.jobs), "both are done")
+        await it.until(lambda: all(job.state == "done" for job in it.app.services.jobs.jobs), "both are done")
         await it.press("e", "enter")
         it.app.screen.query_one(Input).value = str(home / "models" / "tiny")
         await it.press("enter")
         await it.until(lambda: "exists already" in it.toasts, "nothing is overwritten")
-        assert len(it.app.jobs.jobs) == 2
+        assert len(it.app.services.jobs.jobs) == 2
 
 
 def test_what_an_adapter_can_become(home: Path) -> None:

@@ -97,7 +97,7 @@ async def test_no_runs_yet() -> None:
 async def test_a_run_is_followed_paused_and_stopped() -> None:
     async with running(size=(140, 40)) as it:
         screen, log = await begin(it)
-        await it.until(lambda: it.app.state.model is None, "the model makes room")
+        await it.until(lambda: it.app.services.state.model is None, "the model makes room")
         await it.until(lambda: "running" in it.screen_text and "1,234 token/s" in it.screen_text, "numbers")
         for text in ("75% of positions used", "left 1:00", "smoothed", "validation"):
             await it.until(lambda text=text: text in it.screen_text, text)  # type: ignore[misc]
@@ -111,7 +111,7 @@ async def test_a_run_is_followed_paused_and_stopped() -> None:
         await it.press("s", "y")
         await it.until(lambda: log.status() == "stopped" and screen.child is None, "stopped")
         assert "the run has ended" in it.toasts
-        assert it.app.state.job == ""
+        assert it.app.services.state.job == ""
 
 
 @pytest.mark.fault
@@ -170,7 +170,10 @@ async def test_enter_chats_with_the_adapter(home: Path) -> None:
         await it.until(lambda: screen.chosen is not None, "listed")
         await it.press("enter")
         await it.until(
-            lambda: it.app.state.model is not None and it.app.state.model.adapter == "/a/poet", "loaded"
+            lambda: (
+                it.app.services.state.model is not None and it.app.services.state.model.adapter == "/a/poet"
+            ),
+            "loaded",
         )
         assert it.app.current_mode == "chat"
 
@@ -211,7 +214,7 @@ async def test_a_new_run_is_checked_and_begun(monkeypatch: pytest.MonkeyPatch, t
         await it.until(lambda: "The run was not begun" in it.screen_text, "refused")
         assert "✗ Data" in it.screen_text
         assert "line 3: no prompt" in it.screen_text
-        assert it.app.state.model is not None
+        assert it.app.services.state.model is not None
         assert not begun
         screen._command = lambda *words: [sys.executable, "-c", "print('fine')"]
         await it.press("f7")
@@ -244,7 +247,7 @@ async def test_start_names_the_field_that_is_wrong_and_keeps_the_model(
         assert said in it.screen_text
         assert it.app.focused is not None
         assert it.app.focused.id == field
-        assert it.app.state.model is not None
+        assert it.app.services.state.model is not None
         assert isinstance(it.app.screen, NewRunScreen)
 
 
@@ -254,8 +257,8 @@ async def test_a_run_that_does_not_begin_leaves_the_model_where_it_is() -> None:
         screen.begin_run([sys.executable, "-c", "import sys; sys.exit('no such dataset')"])
         await it.until(lambda: "the run did not begin" in it.toasts, "said so")
         assert "no such dataset" in it.toasts
-        assert it.app.state.model is not None
-        assert it.app.state.job == ""
+        assert it.app.services.state.model is not None
+        assert it.app.services.state.job == ""
         await it.press("f2")
         await it.ask("hello")
         assert it.said[-1] == "You said: hello"

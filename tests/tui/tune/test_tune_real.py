@@ -55,7 +55,7 @@ async def running() -> AsyncIterator[Driver]:
     try:
         async with app.run_test(size=SIZE) as pilot:
             it = Driver(app, pilot, ScriptedEngine())
-            await until(it, lambda: app.state.model is not None, "loaded")
+            await until(it, lambda: app.services.state.model is not None, "loaded")
             yield it
     finally:
         app.close()
@@ -122,7 +122,9 @@ async def test_a_run_is_trained_killed_resumed_stopped_and_talked_to(model: str,
         await it.press("escape")
         await it.press("enter")
         await until(
-            it, lambda: it.app.state.model is not None and bool(it.app.state.model.adapter), "in the chat"
+            it,
+            lambda: it.app.services.state.model is not None and bool(it.app.services.state.model.adapter),
+            "in the chat",
         )
         await it.ask("what is 3")
         assert it.said[-1].strip() == adapted.strip()
@@ -137,8 +139,8 @@ async def test_the_scale_of_an_adapter_is_changed_without_loading_again(
                    answer_tokens=0, check_fit=False).adapter  # fmt: skip
     async with running() as it:
         loads = []
-        load, it.app.client._load_model = (
-            it.app.client._load_model,
+        load, it.app.services.engine._load_model = (
+            it.app.services.engine._load_model,
             lambda *a, **k: loads.append(a) or load(*a, **k),
         )
         it.chat.open_chat.keep_settings(it.chat.open_chat.settings.__class__(max_tokens=12))
@@ -147,7 +149,11 @@ async def test_the_scale_of_an_adapter_is_changed_without_loading_again(
         it.chat.open_chat.keep_settings(
             it.chat.open_chat.settings.__class__(max_tokens=12, adapter=str(adapter))
         )
-        await until(it, lambda: it.app.state.model is not None and bool(it.app.state.model.adapter), "put on")
+        await until(
+            it,
+            lambda: it.app.services.state.model is not None and bool(it.app.services.state.model.adapter),
+            "put on",
+        )
         assert not loads
         await it.press("ctrl+r")
         await it.idle()

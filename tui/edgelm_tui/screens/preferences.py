@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,12 +13,11 @@ from textual.widgets import Button, Input, Select, Static
 from edgelm.conversation.settings import ChatSettings
 from edgelm.errors import EdgeLMError
 from edgelm_tui.screens.chat.settings_dialog import ChatSettingsScreen
-from edgelm_tui.settings import THEMES, AppSettings, Settings, settings_file
+from edgelm_tui.services.kept_settings import KeptSettings
+from edgelm_tui.services.models import installed_adapters
+from edgelm_tui.settings import THEMES, AppSettings, settings_file
 from edgelm_tui.shell.dialogs.dialog import ButtonRow, Dialog, FormRow, Tick
 from edgelm_tui.shell.text.shown_paths import with_tilde
-
-if TYPE_CHECKING:
-    from edgelm_tui.app import EdgeLMApp
 
 _SWITCHES = {"sidebar": "List of chats", "show_thinking": "Open thoughts", "footer": "Line of keys"}
 """Setting → what it is called here."""
@@ -37,14 +36,9 @@ class PreferencesScreen(Dialog[None]):
         Binding("ctrl+s", "take", "Save", id="dialog.take"),
     ]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KeptSettings) -> None:
         super().__init__()
         self._settings = settings
-
-    @property
-    def edgelm(self) -> EdgeLMApp:
-        """The app, as what it is."""
-        return cast("EdgeLMApp", self.app)
 
     def compose(self) -> ComposeResult:
         """One row a setting."""
@@ -84,7 +78,7 @@ class PreferencesScreen(Dialog[None]):
 
     def action_leave(self) -> None:
         """As it was."""
-        self.app.theme = self.edgelm.settings.app.theme
+        self.app.theme = self._settings.app.theme
         self.dismiss(None)
 
     def action_take(self) -> None:
@@ -95,7 +89,7 @@ class PreferencesScreen(Dialog[None]):
             message = error.message if isinstance(error, EdgeLMError) else "paste_lines is no number"
             self.query_one("#problem", Static).update(message)
             return
-        self.edgelm.keep_settings(dataclasses.replace(self.edgelm.settings, app=app))
+        self._settings.keep_app(app)
         self.dismiss(None)
 
     def _read(self) -> AppSettings:
@@ -110,11 +104,9 @@ class PreferencesScreen(Dialog[None]):
     def _open_chats(self) -> None:
         def take(chat: ChatSettings | None) -> None:
             if chat is not None:
-                self.edgelm.keep_settings(dataclasses.replace(self.edgelm.settings, chat=chat))
+                self._settings.keep_chat(chat)
 
-        screen = ChatSettingsScreen(
-            self.edgelm.settings.chat, self.edgelm.adapters(), "Settings of new chats"
-        )
+        screen = ChatSettingsScreen(self._settings.chat, installed_adapters(), "Settings of new chats")
         self.app.push_screen(screen, take)
 
 

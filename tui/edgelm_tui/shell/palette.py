@@ -1,22 +1,21 @@
-"""The command palette: every action of the screen, every mode, theme, chat and model."""
+"""The command palette: every action of the screen, every screen, theme, chat and model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from edgelm.errors import EdgeLMError
+from edgelm_tui.settings import THEMES
 from edgelm_tui.shell.keys.key_names import key_name
 from edgelm_tui.shell.keys.sentences import sentence
+from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.text.plain import highlighted
 
-if TYPE_CHECKING:
-    from edgelm_tui.app import EdgeLMApp
-
-Command = tuple[str, str, Callable[[], object]]
+PaletteCommand = tuple[str, str, Callable[[], object]]
 """A sentence, the key that does it too, and what is done."""
 _HERE = {"app.palette", "app.interrupt"}
 """Make no sense from within the palette."""
@@ -26,24 +25,19 @@ _CHATS = 200
 class Commands(Provider):
     """What the palette offers."""
 
-    @property
-    def edgelm(self) -> EdgeLMApp:
-        """The app, as what it is."""
-        return cast("EdgeLMApp", self.app)
-
     async def discover(self) -> Hits:
-        """Before anything is typed: the actions."""
+        """Offer the actions before anything is typed."""
         for name, key, run in self._actions():
             yield DiscoveryHit(_with_key(Content(name), key), run, name)
 
     async def search(self, query: str) -> Hits:
-        """What matches."""
+        """Offer what matches."""
         matcher = self.matcher(query)
         for name, key, run in [*self._actions(), *self._places()]:
             if (score := matcher.match(name)) > 0:
                 yield Hit(score, _with_key(highlighted(matcher, name), key), run, name)
 
-    def _actions(self) -> Iterator[Command]:
+    def _actions(self) -> Iterator[PaletteCommand]:
         seen = set(_HERE)
         found = sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show)
         for active in found:  # those that the last line shows first
@@ -51,23 +45,27 @@ class Commands(Provider):
             if not binding.id or binding.id in seen or binding.id.startswith("prompt."):
                 continue
             seen.add(binding.id)
-            name = sentence(binding.id, binding.description)
+            name = sentence(binding)
             yield name, key_name(binding.key), self._runner(binding.action, active.node)
-        for name, action in self.edgelm.palette_actions(self.screen):
-            yield name, "", self._runner(action, self.screen)
+        if isinstance(self.screen, ModeScreen):
+            for name, action in self.screen.palette_actions():
+                yield name, "", self._runner(action, self.screen)
 
-    def _places(self) -> Iterator[Command]:
-        app = self.edgelm
-        for theme in app.theme_names:
-            yield f"Use the colours {theme}", "", lambda theme=theme: app.use_theme(theme)  # type: ignore[misc]
-        for name in app.state.names:
-            yield f"Load the model {name}", "", lambda name=name: app.load_model(name)  # type: ignore[misc]
+    def _places(self) -> Iterator[PaletteCommand]:
+        below = next((screen for screen in self.app.screen_stack if isinstance(screen, ModeScreen)), None)
+        if below is None:
+            return
+        services = below.services
+        for theme in THEMES:
+            yield f"Use the colours {theme}", "", partial(services.settings.use_theme, theme)
+        for name in services.state.names:
+            yield f"Load the model {name}", "", partial(services.models.load, name)
         try:
-            sessions = app.chats.sessions(limit=_CHATS)
+            chats = services.chats.sessions(limit=_CHATS)
         except EdgeLMError:
-            sessions = []
-        for session in sessions:
-            yield f"Open the chat {session.title}", "", lambda at=session.id: app.open_chat(at)  # type: ignore[misc]
+            chats = []
+        for chat in chats:
+            yield f"Open the chat {chat.title}", "", partial(services.navigation.open_chat, chat.id)
 
     def _runner(self, action: str, node: object) -> Callable[[], object]:
         async def run() -> None:

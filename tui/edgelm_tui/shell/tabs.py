@@ -1,7 +1,8 @@
-"""The modes as tabs in the first line; a click changes to one."""
+"""The screens as tabs in the first line; a click changes to one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -10,31 +11,34 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
-MODES = {"chat": "Chat", "library": "Library", "tune": "Tune"}
-"""Mode → what it is called. F2 to F4, in this order."""
+from edgelm_tui.services.screen_entry import ScreenEntry
 
 
 class ModeTab(Static):
-    """One tab."""
+    """One tab.
+
+    Args:
+        key: the one that leads there, as it is shown.
+    """
 
     @dataclass
     class Chosen(Message):
-        """The user clicked on the tab of `mode`."""
+        """The user clicked on the tab of the screen `mode`."""
 
         mode: str
 
-    def __init__(self, mode: str, key: str, *, current: bool) -> None:
-        super().__init__(f" {key} {MODES[mode]} ", classes="current" if current else "", markup=False)
-        self.mode = mode
+    def __init__(self, entry: ScreenEntry, key: str, *, current: bool) -> None:
+        super().__init__(f" {key} {entry.title} ", classes="current" if current else "", markup=False)
+        self.mode = entry.key
 
     def on_click(self, event: Click) -> None:
-        """Go there."""
+        """Go to the screen of the tab."""
         event.stop()
         self.post_message(self.Chosen(self.mode))
 
 
 class ModeTabs(Horizontal):
-    """All tabs, the one of `mode` marked."""
+    """All tabs, the one of the screen `mode` marked."""
 
     DEFAULT_CSS = """
     ModeTabs { height: 1; background: $panel; }
@@ -45,12 +49,12 @@ class ModeTabs(Horizontal):
     ModeTabs #name { width: 1fr; text-align: right; color: $text-muted; padding: 0 1; }
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, entries: Sequence[ScreenEntry], mode: str) -> None:
         super().__init__()
-        self._mode = mode
+        self._entries, self._mode = entries, mode
 
     def compose(self) -> ComposeResult:
-        """The tabs and the name."""
-        for at, mode in enumerate(MODES):
-            yield ModeTab(mode, f"F{at + 2}", current=mode == self._mode)
+        """Show the tabs and the name."""
+        for at, entry in enumerate(self._entries, 2):
+            yield ModeTab(entry, f"F{at}", current=entry.key == self._mode)
         yield Static("edgelm", id="name", markup=False)

@@ -29,7 +29,7 @@ class ChatActions:
 
     async def act_on(self, action: str, session_id: int | None, argument: str = "") -> bool:
         """Do `action` to a chat; what fails is said, and then False."""
-        with self._chat.app.reporting():
+        with self._chat.services.notices.reporting():
             return await self._do(action, session_id, argument)
         return False
 
@@ -64,7 +64,7 @@ class ChatActions:
     def list_chats(self) -> None:
         """Show the chats, and go to them."""
         self._chat.sidebar.add_class("open")
-        with self._chat.app.reporting():
+        with self._chat.services.notices.reporting():
             self._chat.show_sessions()
         self._chat.screen.query_one(ChatList).focus()
 
@@ -72,7 +72,7 @@ class ChatActions:
         """Show or hide the chats."""
         self._chat.sidebar.toggle_class("open")
         if self._chat.sidebar.has_class("open"):
-            with self._chat.app.reporting():
+            with self._chat.services.notices.reporting():
                 self._chat.show_sessions()
         else:
             self._chat.prompt.focus()
@@ -92,13 +92,13 @@ class ChatActions:
 
         async def taken(text: str | None) -> None:
             if text is not None:
-                with self._chat.app.reporting():
+                with self._chat.services.notices.reporting():
                     await take(text)
 
         if given:
             await take(given)
         else:
-            self._chat.app.push_screen(AskLine(question, value), taken)
+            self._chat.screen.app.push_screen(AskLine(question, value), taken)
 
     async def _rename(self, session_id: int, title: str) -> None:
         self._chat.chats.rename(session_id, title)
@@ -128,8 +128,8 @@ class ChatActions:
 
     async def _delete(self, session_id: int) -> None:
         chat = self._chat
-        if chat.app.desk.current is not None and chat.app.desk.current.session_id == session_id:
-            chat.app.stop_answer()
+        if chat.services.desk.current is not None and chat.services.desk.current.session_id == session_id:
+            chat.services.waiting.stop_answer()
         title = chat.chats.session(session_id).title
         chat.conversation.deletions.chat(session_id)
         if session_id == chat.session_id:

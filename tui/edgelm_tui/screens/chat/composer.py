@@ -32,7 +32,7 @@ class Composer:
         """Keep the draft if it is time."""
         if self._draft_at is not None and time.monotonic() >= self._draft_at:
             self._draft_at = None
-            with self._chat.app.reporting():
+            with self._chat.services.notices.reporting():
                 self._chat.save_draft()
 
     async def send(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Composer:
         Raises:
             OutputError: the chat cannot be written; nothing was sent.
         """
-        chat, app = self._chat, self._chat.app
+        chat, services = self._chat, self._chat.services
         conversation = chat.conversation
         await chat.leave_if_deleted()
         if not text.strip() and not conversation.attachments:
@@ -54,21 +54,21 @@ class Composer:
             chat.screen.notify("\n".join(lines), severity="warning")
             return
         self._warned_of = None
-        if app.state.model is None and not app.state.loading and not chat.load_again():
+        if services.state.model is None and not services.state.loading and not chat.load_again():
             chat.screen.notify("no model is loaded yet; Ctrl+L chooses one", severity="warning")
             return
-        if app.state.model is not None and app.state.problem:
-            app.state.problem = None
-            app.changed()
+        if services.state.model is not None and services.state.problem:
+            services.state.problem = None
+            services.changed()
         files = [*conversation.attachments, *named]
         session_id = conversation.ensure_saved()
-        app.use_adapter(chat.settings.adapter)
-        if app.desk.busy or app.state.loading:
+        services.models.use_adapter(chat.settings.adapter)
+        if services.desk.busy or services.state.loading:
             chat.chats.queue(session_id, text, files)
-            app.send_when_free(session_id)
+            services.waiting.send_when_free(session_id)
         else:
-            prompt = app.asker.say(session_id, conversation.tip, text, files)
-            app.desk.ask(app.asker.ask(prompt))
+            prompt = services.asker.say(session_id, conversation.tip, text, files)
+            services.desk.ask(services.asker.ask(prompt))
         conversation.forget_attachments()
         self.clear()
         chat.prompt.remember(text)
@@ -76,15 +76,15 @@ class Composer:
         await self._show_sent()
 
     async def _send_waiting(self) -> None:
-        chat, app = self._chat, self._chat.app
-        if chat.session_id is None or app.desk.busy:
+        chat, services = self._chat, self._chat.services
+        if chat.session_id is None or services.desk.busy:
             return
-        if app.state.model is None:
-            if chat.chats.queued(chat.session_id) and (app.state.loading or chat.load_again()):
-                app.send_when_free(chat.session_id)
+        if services.state.model is None:
+            if chat.chats.queued(chat.session_id) and (services.state.loading or chat.load_again()):
+                services.waiting.send_when_free(chat.session_id)
             return
-        if (asked := app.asker.next_queued(chat.session_id)) is not None:
-            app.desk.ask(asked)
+        if (asked := services.asker.next_queued(chat.session_id)) is not None:
+            services.desk.ask(asked)
             await self._show_sent()
 
     async def _show_sent(self) -> None:
@@ -120,7 +120,7 @@ class Composer:
     async def drop(self, chip: WaitingChip) -> None:
         """Take away an attachment or a waiting prompt, which comes back into the prompt."""
         chat = self._chat
-        with chat.app.reporting():
+        with chat.services.notices.reporting():
             if chip.at is not None:
                 del chat.conversation.attachments[chip.at]
             elif chip.queued_id is not None and chat.session_id is not None:
@@ -135,9 +135,9 @@ class Composer:
     def edit(self) -> None:
         """Write the prompt in $EDITOR."""
         chat = self._chat
-        with chat.app.reporting():
+        with chat.services.notices.reporting():
             try:
-                with chat.app.suspend():
+                with chat.screen.app.suspend():
                     text = edit_text(chat.prompt.text)
             except SuspendNotSupported:
                 chat.screen.notify("an editor cannot be opened from here", severity="warning")

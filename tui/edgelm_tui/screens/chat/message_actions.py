@@ -46,7 +46,7 @@ class MessageActions:
         """Do `action` to a message; what fails is said."""
         if action != "delete":
             self._chat.disarm()
-        with self._chat.app.reporting():
+        with self._chat.services.notices.reporting():
             result = self._actions[action](view, argument)
             if result is not None:
                 await result
@@ -64,13 +64,13 @@ class MessageActions:
         self._chat.screen.notify(text, severity="warning")
 
     def _copy(self, view: MessageView, _: int) -> None:
-        self._chat.app.copy(view.message.content)
+        self._chat.services.navigation.copy(view.message.content)
         self._say("copied")
 
     def _copy_code(self, view: MessageView, number: int) -> None:
         blocks = code_blocks(view.message.content)
         if 1 <= number <= len(blocks):
-            self._chat.app.copy(blocks[number - 1])
+            self._chat.services.navigation.copy(blocks[number - 1])
             self._say(f"code block {number} copied")
         else:
             self._warn(f"there is no code block {number}, the message has {len(blocks)}")
@@ -81,11 +81,11 @@ class MessageActions:
             return
         from edgelm_tui.shell.dialogs.questions import AskText
 
-        message, app = view.message, self._chat.app
+        message, services = view.message, self._chat.services
 
         def ask(text: str) -> None:
             question = "Edit, and ask again; the old version stays as an alternative"
-            app.push_screen(AskText(question, text), take)
+            self._chat.screen.app.push_screen(AskText(question, text), take)
 
         async def take(text: str | None) -> None:
             if text is None or not text.strip():
@@ -93,9 +93,9 @@ class MessageActions:
             if not self._may_ask():
                 ask(text)  # what was written is not lost
                 return
-            with app.reporting():
-                prompt = app.asker.say(message.session_id, message.parent_id, text, message.attachments)
-                app.desk.ask(app.asker.ask(prompt))
+            with services.notices.reporting():
+                prompt = services.asker.say(message.session_id, message.parent_id, text, message.attachments)
+                services.desk.ask(services.asker.ask(prompt))
                 await self._show(self._heir(view, prompt.id))
 
         ask(message.content)
@@ -110,21 +110,21 @@ class MessageActions:
         async def take(text: str | None) -> None:
             if text is None or not text.strip() or text == message.content:
                 return
-            with chat.app.reporting():
+            with chat.services.notices.reporting():
                 better = chat.chats.correct(message.id, text)
                 await chat.reload(self._heir(view, better.id))
                 self._say("kept as the better answer: it trains the model, and is preferred to the old one")
 
-        chat.app.push_screen(AskText("Write the answer as it should have been", message.content), take)
+        chat.screen.app.push_screen(AskText("Write the answer as it should have been", message.content), take)
 
     async def _regenerate(self, view: MessageView, _: int) -> None:
         if not self._may_ask():
             return
         prompt = prompt_of(self._chat.chats, view.message)
         if prompt is not None:
-            app = self._chat.app
-            asked = app.asker.ask(prompt)
-            app.desk.ask(asked)
+            services = self._chat.services
+            asked = services.asker.ask(prompt)
+            services.desk.ask(asked)
             if asked.is_drawn:
                 self._say(
                     f"drawn at temperature {AGAIN_TEMPERATURE}: the likeliest answer is the one you have"
@@ -138,13 +138,13 @@ class MessageActions:
         elif not message.content.strip():
             await self._regenerate(view, 0)
         elif self._may_ask():
-            app = self._chat.app
-            app.desk.ask(app.asker.go_on(message))
+            services = self._chat.services
+            services.desk.ask(services.asker.go_on(message))
             await self._show()
 
     async def _branch(self, view: MessageView, _: int) -> None:
         branch = self._chat.chats.branch(view.message.id)
-        await self._chat.app.open_chat(branch.id)
+        await self._chat.services.navigation.open_chat(branch.id)
         self._say("a new chat that begins like the other one")
 
     async def _sibling(self, view: MessageView, by: int) -> None:
@@ -161,11 +161,11 @@ class MessageActions:
         warning = "x again deletes this message and what follows it"
         if not at_once and not chat.armed(("message", message.id), warning):
             return
-        current = chat.app.desk.current
+        current = chat.services.desk.current
         if current is not None and message.id in {
             above.id for above in chat.chats.lineage(current.message_id)
         }:
-            chat.app.stop_answer()
+            chat.services.waiting.stop_answer()
         chat.conversation.deletions.message(message.id)
         await chat.reload()
         self._say("deleted; /undo brings it back")
@@ -193,13 +193,13 @@ class MessageActions:
 
     def _may_ask(self) -> bool:
         """Whether a question can be put now."""
-        app = self._chat.app
-        if app.desk.busy:
+        services = self._chat.services
+        if services.desk.busy:
             self._warn("an answer is under way; Esc stops it")
-        elif app.state.model is not None:
+        elif services.state.model is not None:
             return True
-        elif app.state.loading or self._chat.load_again():
-            self._warn(f"{app.state.loading} is being loaded; ask again when it is there")
+        elif services.state.loading or self._chat.load_again():
+            self._warn(f"{services.state.loading} is being loaded; ask again when it is there")
         else:
             self._warn("no model is loaded; Ctrl+L chooses one")
         return False

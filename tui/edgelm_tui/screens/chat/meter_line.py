@@ -13,7 +13,7 @@ from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
 
 if TYPE_CHECKING:
     from edgelm_tui.engine.answer_desk import AnswerDesk
-    from edgelm_tui.shell.state import AppState
+    from edgelm_tui.services.state import AppState
 
 
 class MeterLine(Static):

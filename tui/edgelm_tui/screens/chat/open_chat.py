@@ -21,7 +21,6 @@ from edgelm_tui.screens.chat.transcript.view import MessageView
 
 if TYPE_CHECKING:
     from edgelm.store.chats import Chats
-    from edgelm_tui.app import EdgeLMApp
     from edgelm_tui.engine.answer_desk import AnswerUnderWay
     from edgelm_tui.shell.mode_screen import ModeScreen
 
@@ -39,28 +38,25 @@ class OpenChat:
     """
 
     def __init__(self, screen: ModeScreen) -> None:
-        self.screen = screen
+        self.screen, self.services = screen, screen.services
         self.path: list[Message] = []
         self._armed: tuple[str, int] | None = None
         self._paint_at = 0.0
 
     @property
-    def app(self) -> EdgeLMApp:
-        """The app around the screen."""
-        return self.screen.edgelm
-
-    @property
     def chats(self) -> Chats:
         """The saved chats of the app."""
-        return self.app.chats
+        return self.services.chats
 
     @cached_property
     def conversation(self) -> Conversation:
         """The conversation that is shown."""
-        app = self.app
-        return Conversation(
-            app.chats, lambda: app.settings.chat, lambda: app.state.model.name if app.state.model else None
-        )
+        services = self.services
+
+        def model() -> str | None:
+            return services.state.model.name if services.state.model else None
+
+        return Conversation(services.chats, lambda: services.settings.chat, model)
 
     @property
     def session_id(self) -> int | None:
@@ -96,7 +92,7 @@ class OpenChat:
     @property
     def is_answering(self) -> bool:
         """Whether the answer under way is in this chat."""
-        current = self.app.desk.current
+        current = self.services.desk.current
         return current is not None and current.session_id == self.session_id
 
     def armed(self, what: tuple[str, int], warning: str = "") -> bool:
@@ -116,7 +112,7 @@ class OpenChat:
     def keep_settings(self, settings: ChatSettings) -> None:
         """Keep settings with the chat; another adapter is put on the model at once."""
         self.conversation.keep_settings(settings)
-        self.app.use_adapter(settings.adapter)
+        self.services.models.use_adapter(settings.adapter)
         self.show_meter()
 
     def adopt_adapter(self, adapter: str) -> None:
@@ -126,7 +122,7 @@ class OpenChat:
     def load_again(self) -> bool:
         """Load the model that the chat was with; False where none can be."""
         used = self.chats.session(self.session_id).model if self.session_id is not None else None
-        return self.app.load_again(used)
+        return self.services.models.load_again(used)
 
     def write_on(self, text: str, *, pasted: bool = False) -> None:
         """Put what was typed elsewhere into the prompt, and go there; the chats give way where they cover it."""
@@ -178,7 +174,7 @@ class OpenChat:
 
     async def reload(self, focus: int | None = None) -> None:
         """Show the chat as it is saved, with the focus on the message `focus` if one is named."""
-        self.path = self.app.desk.as_heard(self.conversation.go_to_end())
+        self.path = self.services.desk.as_heard(self.conversation.go_to_end())
         places = {} if self.session_id is None else self.chats.sibling_places(self.session_id)
         await self.transcript.show(self.path, places, focus)
         if not self.is_whole:  # the app was closed meanwhile
@@ -196,10 +192,10 @@ class OpenChat:
         openings = self.screen.query(ChatOpening)
         if self.path or not openings:
             return
-        state = self.app.state
+        state = self.services.state
         openings.first().display = bool(state.names) or state.model is not None
         model = (
-            state.status(max(self.app.size.width, 1)).partition(" · memory")[0]
+            state.status(max(self.screen.app.size.width, 1)).partition(" · memory")[0]
             if state.is_listed
             else "starting"
         )
@@ -210,7 +206,7 @@ class OpenChat:
 
     def show_current(self) -> None:
         """Put the answer under way, which the database lags behind, into its widget."""
-        answer = self.app.desk.current
+        answer = self.services.desk.current
         if answer is not None and (view := self.transcript.view_of(answer.message_id)) is not None:
             view.show(dataclasses.replace(view.turn, message=answer.over(view.message)))
 
@@ -227,7 +223,11 @@ class OpenChat:
     def show_meter(self) -> None:
         """Show how the answer goes, and in the frame of the prompt how the chat is set."""
         self.screen.query_one(MeterLine).show(
-            self.app.desk, self.app.state, self.path, self.session_id, len(self.conversation.attachments)
+            self.services.desk,
+            self.services.state,
+            self.path,
+            self.session_id,
+            len(self.conversation.attachments),
         )
         self.prompt.show_settings(self.settings.summary())
 
@@ -238,7 +238,7 @@ class OpenChat:
                 self.show_sessions()
                 self.show_meter()
             return
-        if answer.state != "writing" and self.app.desk.current is not answer:
+        if answer.state != "writing" and self.services.desk.current is not answer:
             await self._ended(answer)
         elif time.monotonic() >= self._paint_at:
             began = time.monotonic()
@@ -248,7 +248,7 @@ class OpenChat:
 
     async def _ended(self, answer: AnswerUnderWay) -> None:
         view = self.transcript.view_of(answer.message_id)
-        with self.app.reporting():
+        with self.services.notices.reporting():
             await self.reload()
         if view is not None:
             hint = f"\nhint: {answer.hint}" if answer.hint else ""

@@ -6,6 +6,7 @@ What it does is in the objects that it holds; here are its widgets, its keys, an
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,6 +16,7 @@ from textual.widgets import Input, OptionList
 
 from edgelm.conversation.commands import parse
 from edgelm.store.prompts import recent_prompts
+from edgelm_tui.engine.answer_desk import AnswerUnderWay
 from edgelm_tui.screens.chat.chat_actions import ChatActions
 from edgelm_tui.screens.chat.composer import Composer
 from edgelm_tui.screens.chat.message_actions import MessageActions
@@ -28,6 +30,8 @@ from edgelm_tui.screens.chat.slash_commands import SlashCommands
 from edgelm_tui.screens.chat.transcript.transcript import Transcript
 from edgelm_tui.screens.chat.transcript.view import MessageView
 from edgelm_tui.screens.chat.welcome import Welcome
+from edgelm_tui.services.services import Services
+from edgelm_tui.shell.keys.sentences import SENTENCES, sentence
 from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.rows import RowList
 
@@ -73,8 +77,9 @@ messages, where single keys work."""
         Binding("ctrl+d", "scroll(1)", "Scroll down", id="chat.down_plain", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        services.register_chat(self)
         self.open_chat = OpenChat(self)
         self._composer = Composer(self.open_chat)
         self._messages = MessageActions(self.open_chat)
@@ -98,12 +103,12 @@ messages, where single keys work."""
     async def on_mount(self) -> None:
         """Show the prompt first, then the last chat."""
         self.begin()
-        app, chat = self.edgelm, self.open_chat
+        services, chat = self.services, self.open_chat
         chat.prompt.focus()
-        chat.prompt.paste_lines = app.settings.app.paste_lines
-        chat.transcript.open_thinking = app.settings.app.show_thinking
+        chat.prompt.paste_lines = services.settings.app.paste_lines
+        chat.transcript.open_thinking = services.settings.app.show_thinking
         self.width_changed(wide=self.has_class("-wide"))
-        with app.reporting():
+        with services.notices.reporting():
             latest = chat.chats.latest()
             if latest is not None:
                 await chat.open(latest.id)
@@ -116,24 +121,86 @@ messages, where single keys work."""
         """Show the status line, and what an empty library is offered."""
         super().show_state()
         if self.query(Welcome):
-            state = self.edgelm.state
+            state = self.services.state
             empty = state.is_listed and not state.names and state.model is None and not state.loading
             self.query_one(Welcome).offer(on=empty and not self.open_chat.path)
             self.open_chat.show_meter()
             if not self.open_chat.path:
                 self.call_later(self.open_chat.show_opening)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the widgets are there: not before they are made, and not while the app is closing."""
+        return self.open_chat.is_whole
+
+    @property
+    def adapter(self) -> str:
+        """The directory of the adapter that the open chat is with, "" without one."""
+        return self.open_chat.settings.adapter
+
+    async def open_saved(self, session_id: int) -> None:
+        """Open a saved chat, and put the focus on the prompt."""
+        await self.open_chat.open(session_id)
+        self.open_chat.prompt.focus()
+
+    async def begin_with(self, adapter: str) -> None:
+        """Begin a new chat with an adapter."""
+        await self.action_new()
+        self.open_chat.adopt_adapter(adapter)
+
+    async def answer_changed(self, answer: AnswerUnderWay) -> None:
+        """Show that more of an answer has come, or that it has ended."""
+        await self.open_chat.answer_changed(answer)
+
+    async def reload(self) -> None:
+        """Show the open chat as it is saved."""
+        await self.open_chat.reload()
+
+    async def show_notice(self, text: str, *, error: bool = False) -> None:
+        """Say something below the messages."""
+        await self.open_chat.transcript.notice(text, error=error)
+
+    def save_draft(self) -> None:
+        """Keep what is typed and not sent."""
+        self.open_chat.save_draft()
+
+    def clear_typed(self) -> bool:
+        """Clear the prompt, if the user writes in it."""
+        prompt = self.open_chat.prompt
+        if self.focused is not prompt or not prompt.text:
+            return False
+        prompt.clear()
+        return True
+
+    def other_bindings(self) -> Iterable[Binding]:
+        """Return the keys of messages, which have no focus while the user writes."""
+        return [item for item in MessageView.BINDINGS if isinstance(item, Binding)]
+
+    def palette_actions(self) -> Iterable[tuple[str, str]]:
+        """Return what can be done to the message that is meant, and to the open chat."""
+        for binding in self.other_bindings():
+            yield f"{sentence(binding)} (a message)", f"screen.message({binding.action.partition('(')[2]}"
+        for name in ("rename", "duplicate", "delete", "export", "folder", "import", "undo"):
+            yield SENTENCES[f"sessions.{name}"], f"screen.session('{name}')"
+
+    def on_welcome_offer_taken(self, event: Welcome.OfferTaken) -> None:
+        """Take what an empty library is offered."""
+        if event.what == "demo":
+            self.services.jobs.add("convert", "Converting smollm2", {"source": "smollm2"})
+        else:
+            self.services.navigation.go("library", "hub")
+
     def hides_key(self, binding_id: str) -> bool:
         """Tell whether a key would do nothing now: Esc stops only where something is under way."""
-        return binding_id == "chat.stop" and not (self.edgelm.desk.busy or self.edgelm.state.loading)
+        return binding_id == "chat.stop" and not (self.services.desk.busy or self.services.state.loading)
 
     def width_changed(self, *, wide: bool) -> None:
         """Let the chats stand beside the conversation where there is room, and never over it when the window shrinks."""
         for sidebar in self.query(Sidebar):
             had_focus = self.focused is not None and sidebar in self.focused.ancestors
-            sidebar.set_class(wide and self.edgelm.settings.app.sidebar, "open")
+            sidebar.set_class(wide and self.services.settings.app.sidebar, "open")
             if sidebar.has_class("open"):
-                with self.edgelm.reporting():
+                with self.services.notices.reporting():
                     self.open_chat.show_sessions()
             elif had_focus:
                 self.open_chat.prompt.focus()
@@ -145,7 +212,7 @@ messages, where single keys work."""
         if now - self._checked_at <= _ELSEWHERE_S:
             return
         self._checked_at = now
-        with self.edgelm.reporting(quietly=True):
+        with self.services.notices.reporting(quietly=True):
             version = self.open_chat.chats.version()
             if version != self._seen_version:
                 self._seen_version = version
@@ -177,7 +244,7 @@ messages, where single keys work."""
         if command is not None:
             await self._commands.obey(event.text, *command)
             return
-        with self.edgelm.reporting():
+        with self.services.notices.reporting():
             await self._composer.send(event.text[1:] if event.text.startswith("//") else event.text)
 
     async def on_chat_prompt_pasted(self, event: ChatPrompt.Pasted) -> None:
@@ -228,7 +295,7 @@ messages, where single keys work."""
 
     async def on_sidebar_opened(self, event: Sidebar.Opened) -> None:
         """Open the chat that was chosen in the list."""
-        with self.edgelm.reporting():
+        with self.services.notices.reporting():
             await self.open_chat.open(event.session_id)
             self.open_chat.prompt.focus()
             if not self.has_class("-wide"):
@@ -236,7 +303,7 @@ messages, where single keys work."""
 
     def on_sidebar_searched(self, event: Sidebar.Searched) -> None:
         """Search at each letter."""
-        with self.edgelm.reporting():
+        with self.services.notices.reporting():
             self.open_chat.show_sessions()
 
     async def on_row_list_act(self, event: RowList.Act) -> None:
@@ -298,15 +365,15 @@ messages, where single keys work."""
         prompt, sidebar = self.open_chat.prompt, self.open_chat.sidebar
         if prompt.is_completing:
             self._offer("")
-        elif self.edgelm.desk.busy:
-            self.edgelm.stop_answer()
+        elif self.services.desk.busy:
+            self.services.waiting.stop_answer()
         elif isinstance(line := self.focused, Input) and line.value:
             line.value = ""
         elif sidebar.has_class("open") and not self.has_class("-wide"):
             sidebar.remove_class("open")
             prompt.focus()
-        elif self.edgelm.state.loading:
-            self.edgelm.stop_loading()
+        elif self.services.state.loading:
+            self.services.models.stop_loading()
         elif self.focused is not prompt:
             prompt.focus()
         elif self.open_chat.armed(("escape", 0)):

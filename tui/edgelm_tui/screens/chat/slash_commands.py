@@ -12,6 +12,8 @@ from edgelm_tui.screens.chat.chat_actions import ChatActions
 from edgelm_tui.screens.chat.composer import Composer
 from edgelm_tui.screens.chat.message_actions import MessageActions
 from edgelm_tui.screens.chat.open_chat import OpenChat
+from edgelm_tui.services.models import installed_adapters
+from edgelm_tui.settings import THEMES
 
 _OF_CHATS = ("/rename", "/folder", "/duplicate", "/delete", "/undo", "/export", "/import")
 _OF_MESSAGES = {"/retry": "regenerate", "/continue": "continue"}
@@ -29,7 +31,7 @@ class SlashCommands:
     async def obey(self, line: str, name: str, rest: str) -> None:
         """Do one command. A line that is no command stays; one that failed is what the arrow keys bring back."""
         if not is_command(name):
-            with self._chat.app.reporting():
+            with self._chat.services.notices.reporting():
                 raise unknown_command(name, COMMANDS)
             return
         self._composer.clear()
@@ -37,7 +39,7 @@ class SlashCommands:
             self._chat.prompt.remember(line)
 
     async def _try(self, name: str, rest: str) -> bool:
-        with self._chat.app.reporting():
+        with self._chat.services.notices.reporting():
             if name in _OF_CHATS:
                 return await self._chats.act_on(name[1:], self._chat.session_id, rest)
             if name in _OF_MESSAGES:
@@ -47,14 +49,14 @@ class SlashCommands:
         return False
 
     async def _do(self, name: str, rest: str) -> None:
-        chat, app = self._chat, self._chat.app
+        chat, services = self._chat, self._chat.services
         match name:
             case "/new":
                 await self.begin_new()
             case "/model" if rest:
-                app.load_model(rest)
+                services.models.load(rest)
             case "/model":
-                app.action_models()
+                services.navigation.choose_model()
             case "/system" if rest:
                 chat.keep_settings(dataclasses.replace(chat.settings, system=rest))
                 chat.screen.notify("the system prompt is set")
@@ -72,17 +74,17 @@ class SlashCommands:
             case "/search":
                 self._chats.search(rest)
             case "/help":
-                app.action_help()
+                await chat.screen.run_action("app.help")
             case "/theme":
                 self._theme(rest)
             case "/quit":
-                app.action_leave()
+                await chat.screen.run_action("app.leave")
             case _:
                 raise unknown_command(name, COMMANDS)
 
     async def begin_new(self) -> None:
         """Begin a new chat."""
-        with self._chat.app.reporting():
+        with self._chat.services.notices.reporting():
             await self._chat.open(None)
             self._chat.prompt.focus()
 
@@ -92,23 +94,24 @@ class SlashCommands:
 
         def take(settings: ChatSettings | None) -> None:
             if settings is not None:
-                with self._chat.app.reporting():
+                with self._chat.services.notices.reporting():
                     self._chat.keep_settings(settings)
 
-        dialog = ChatSettingsScreen(self._chat.settings, self._chat.app.adapters())
-        self._chat.app.push_screen(dialog, take)
+        dialog = ChatSettingsScreen(self._chat.settings, installed_adapters())
+        self._chat.screen.app.push_screen(dialog, take)
 
     def _theme(self, name: str) -> None:
-        app = self._chat.app
-        if name in app.theme_names:
-            app.use_theme(name)
+        services = self._chat.services
+        if name in THEMES:
+            services.settings.use_theme(name)
         elif name:
-            raise OptionError(f"there is no theme {name!r}, expected one of {', '.join(app.theme_names)}")
+            raise OptionError(f"there is no theme {name!r}, expected one of {', '.join(THEMES)}")
         else:
             from edgelm_tui.shell.dialogs.questions import Choose
 
             def chosen(theme: str | None) -> None:
                 if theme is not None:
-                    app.use_theme(theme)
+                    services.settings.use_theme(theme)
 
-            app.push_screen(Choose("Colours", app.theme_names, app.theme), chosen)
+            app = self._chat.screen.app
+            app.push_screen(Choose("Colours", THEMES, app.theme), chosen)

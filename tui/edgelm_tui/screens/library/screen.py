@@ -20,6 +20,7 @@ from edgelm_tui.screens.library.entries import SORTS, Entry, ago, arranged, read
 from edgelm_tui.screens.library.exports import Export, exports_of, to_directory
 from edgelm_tui.screens.library.hub_search import HubScreen, Wanted
 from edgelm_tui.screens.library.job_list import JobList
+from edgelm_tui.services.services import Services
 from edgelm_tui.shell.dialogs.questions import AskLine, Choose, Confirm
 from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.rows import RowList
@@ -62,8 +63,8 @@ is worked out while the engine is idle."""
         Binding("escape", "back", "Back", id="library.back", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self._entries: list[Entry] = []
         self._shown: list[Entry] = []
         self._fits: dict[str, FitKnown] = {}
@@ -87,9 +88,9 @@ is worked out while the engine is idle."""
         for column in _COLUMNS:
             table.add_column(column, key=column)
         table.focus()
-        self.edgelm.fit_known.subscribe(self, self._take_fit)
-        self.edgelm.jobs_changed.subscribe(self, self._take_jobs)
-        self.query_one(JobList).show(self.edgelm.jobs.jobs)
+        self.services.signals.fits.subscribe(self, self._take_fit)
+        self.services.signals.jobs.subscribe(self, self._take_jobs)
+        self.query_one(JobList).show(self.services.jobs.jobs)
         self.action_again()
 
     def on_screen_resume(self) -> None:
@@ -111,7 +112,7 @@ is worked out while the engine is idle."""
         for entry in entries:
             if entry.kind == "model" and not entry.problem and entry.name not in self._asked:
                 self._asked.add(entry.name)
-                self.edgelm.client.fit(entry.name)
+                self.services.engine.fit(entry.name)
         self._show()
 
     def _show(self) -> None:
@@ -159,7 +160,7 @@ is worked out while the engine is idle."""
         self._show_details()
 
     def _take_jobs(self, changed: list[Job]) -> None:
-        self.query_one(JobList).show(self.edgelm.jobs.jobs)
+        self.query_one(JobList).show(self.services.jobs.jobs)
         if any(job.state == "done" for job in changed):
             self.action_again()
 
@@ -180,8 +181,8 @@ is worked out while the engine is idle."""
         if entry.problem:
             self.notify(entry.problem, severity="error")
         elif entry.kind == "model":
-            self.edgelm.action_mode("chat")
-            self.edgelm.load_model(entry.name, "")
+            self.services.navigation.go("chat")
+            self.services.models.load(entry.name, "")
         else:
             self._chat_with_adapter(entry)
 
@@ -189,7 +190,7 @@ is worked out while the engine is idle."""
         if entry.base not in {other.name for other in self._entries if other.kind == "model"}:
             self.notify(f"its base {entry.base or '(unnamed)'} is not installed", severity="error")
             return
-        self.edgelm.chat_with_adapter(entry.base, str(entry.directory))
+        self.services.navigation.chat_with_adapter(entry.base, str(entry.directory))
 
     def on_input_changed(self) -> None:
         """Filter at every letter."""
@@ -201,7 +202,7 @@ is worked out while the engine is idle."""
 
     def on_row_list_act(self, event: RowList.Act) -> None:
         """A key on a job."""
-        manager = self.edgelm.jobs
+        manager = self.services.jobs
         for job in [job for job in manager.jobs if job.id == event.row]:
             {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
         self.query_one(JobList).show(manager.jobs)
@@ -234,7 +235,7 @@ is worked out while the engine is idle."""
 
         def wanted(what: Wanted | None) -> None:
             if what is not None:
-                self.edgelm.jobs.add(what.kind, what.title, what.settings)
+                self.services.jobs.add(what.kind, what.title, what.settings)
 
         self.app.push_screen(HubScreen(), wanted)
 
@@ -244,7 +245,7 @@ is worked out while the engine is idle."""
         def given(source: str | None) -> None:
             if source and source.strip():
                 name = source.strip()
-                self.edgelm.jobs.add("convert", f"Converting {name.rpartition('/')[2]}", {"source": name})
+                self.services.jobs.add("convert", f"Converting {name.rpartition('/')[2]}", {"source": name})
 
         question = "Convert: a .gguf file, a directory, a Hub id, or the name of a model package (smollm2)"
         self.app.push_screen(AskLine(question), given)
@@ -280,7 +281,9 @@ is worked out while the engine is idle."""
         if target.exists():
             self.notify(f"{target} exists already", severity="error")
         else:
-            self.edgelm.jobs.add(export.kind, f"Exporting {entry.name} to {target.name}", export.job(target))
+            self.services.jobs.add(
+                export.kind, f"Exporting {entry.name} to {target.name}", export.job(target)
+            )
 
     def action_remove(self) -> None:
         """Delete what is under the cursor, if that is really wanted."""
@@ -296,14 +299,14 @@ is worked out while the engine is idle."""
         self.app.push_screen(Confirm(question + _needing(entry), "Delete"), answered)
 
     def _remove(self, entry: Entry) -> None:
-        app = self.edgelm
-        if app.state.model is not None and app.state.model.directory == str(entry.directory):
-            app.forget_model()
-        with app.reporting():
+        services = self.services
+        if services.state.model is not None and services.state.model.directory == str(entry.directory):
+            services.models.forget()
+        with services.notices.reporting():
             freed = _delete(entry)
             self.notify(f"{entry.name} is deleted: {format_bytes(freed)} freed")
             self._asked.discard(entry.name)
-            app.client.look()
+            services.engine.look()
         self.action_again()
 
 

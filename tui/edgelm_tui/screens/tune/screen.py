@@ -26,6 +26,7 @@ from edgelm_tui.screens.tune.new_run_form import NewRunScreen, edgelm_command
 from edgelm_tui.screens.tune.own_run import OwnRun
 from edgelm_tui.screens.tune.panel import RunPanel
 from edgelm_tui.screens.tune.plot import Plot
+from edgelm_tui.services.services import Services
 from edgelm_tui.shell.dialogs.questions import Confirm
 from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.text.plain import plain_cells
@@ -79,8 +80,8 @@ chats with the adapter, v shows it beside its base."""
         Binding("x,delete", "remove", "Delete", id="tune.remove", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self._shelf = RunShelf()
         self._logs: list[RunLog] = []
         self._marked: set[str] = set()
@@ -218,11 +219,12 @@ chats with the adapter, v shows it beside its base."""
         if log.adapter is None:
             self.notify("this run has no adapter yet: c writes a checkpoint", severity="warning")
         else:
-            self.edgelm.chat_with_adapter(log.base, log.adapter)
+            self.services.navigation.chat_with_adapter(log.base, log.adapter)
 
     def action_new(self) -> None:
         """Begin a run."""
-        names = self.edgelm.state.names
+        state = self.services.state
+        names = state.names
         if not names:
             self.notify("no model is installed; F3 finds one", severity="warning")
             return
@@ -233,15 +235,15 @@ chats with the adapter, v shows it beside its base."""
             if run is not None:
                 self.begin_run(edgelm_command(*run.arguments()))
 
-        current = self.edgelm.state.model.name if self.edgelm.state.model else None
+        current = state.model.name if state.model else None
         self.app.push_screen(NewRunScreen(names, current), wanted)
 
     def begin_run(self, argv: list[str]) -> None:
         """Train in a child process; the model of the chat makes room for it when it has really begun."""
-        with self.edgelm.reporting():
-            self.edgelm.tuning = self._own.begin(argv)
+        with self.services.notices.reporting():
+            self.services.tuning = self._own.begin(argv)
             self.notify("the run is being prepared")
-            self.edgelm.show_job(self._own.status())
+            self.services.show_jobs(self._own.status())
 
     @property
     def child(self) -> ChildProcess | None:
@@ -261,21 +263,21 @@ chats with the adapter, v shows it beside its base."""
         if self.child is None:
             return
         if self._own.has_begun():
-            had_model = self.edgelm.state.model is not None or bool(self.edgelm.state.loading)
-            self.edgelm.forget_model()
+            had_model = self.services.state.model is not None or bool(self.services.state.loading)
+            self.services.models.forget()
             made_room = "; the chat's model was let go to make room" if had_model else ""
             self.notify(f"the run has begun{made_room}")
         if self.child.returncode is None:
-            self.edgelm.show_job(self._own.status())
+            self.services.show_jobs(self._own.status())
             return
         problem = self._own.forget()
-        self.edgelm.tuning = None
-        self.edgelm.show_job("")
+        self.services.tuning = None
+        self.services.show_jobs("")
         if problem is None:
             self.notify("the run has ended")
         else:
             message, _, hint = problem.partition("\n")
-            self.edgelm.report(message, hint)
+            self.services.notices.report(message, hint)
         self._look()
 
     def action_pause(self) -> None:
@@ -293,7 +295,7 @@ chats with the adapter, v shows it beside its base."""
         if order == "resume" and not log.is_paused:
             self.notify("the run is not paused")
             return
-        with self.edgelm.reporting():
+        with self.services.notices.reporting():
             log.order(order)
             self.notify({"resume": "it goes on"}.get(order, f"{order}: after this step"))
 
@@ -343,7 +345,7 @@ chats with the adapter, v shows it beside its base."""
             self.notify("this run has no adapter yet", severity="warning")
             return
         prompt = log.answers[-1][1] if log.answers else ""
-        self.app.push_screen(VersusScreen(log.base, log.adapter, prompt))
+        self.app.push_screen(VersusScreen(self.services, log.base, log.adapter, prompt))
 
     def action_remove(self) -> None:
         """Delete a run with its checkpoints; its adapter in the library stays."""
@@ -361,7 +363,7 @@ chats with the adapter, v shows it beside its base."""
         self.app.push_screen(Confirm(f"Delete {log.name} with its checkpoints?", "Delete"), answered)
 
     def _remove(self, log: RunLog) -> None:
-        with self.edgelm.reporting():
+        with self.services.notices.reporting():
             delete_run(log.folder)
         self._marked.discard(log.name)
         self._look()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,10 +12,8 @@ from textual.widgets import Input, Static
 from edgelm.conversation.question import Question
 from edgelm.runtime.events import Text
 from edgelm_tui.engine.events import AnswerEnded, AnswerEvent, ClientEvent, Failed, Loaded
+from edgelm_tui.services.services import Services
 from edgelm_tui.shell.dialogs.dialog import Dialog
-
-if TYPE_CHECKING:
-    from edgelm_tui.app import EdgeLMApp
 
 _SIDES = ("base", "adapter")
 
@@ -32,19 +30,15 @@ class VersusScreen(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Close", id="dialog.close")]
 
-    def __init__(self, base: str, adapter: str, prompt: str = "") -> None:
+    def __init__(self, services: Services, base: str, adapter: str, prompt: str = "") -> None:
         super().__init__()
+        self._services = services
         self._base, self._adapter, self._prompt = base, adapter, prompt
         self._side = -1
         self._job: int | None = None
         self._texts = ["", ""]
         self._before: Loaded | None = None
         """The model of the chat, once another was loaded for this."""
-
-    @property
-    def edgelm(self) -> EdgeLMApp:
-        """The app, as what it is."""
-        return cast("EdgeLMApp", self.app)
 
     def compose(self) -> ComposeResult:
         """A line above two answers."""
@@ -60,29 +54,29 @@ class VersusScreen(Dialog[None]):
     def on_mount(self) -> None:
         """Hear the engine."""
         self.query_one(Input).focus()
-        self.edgelm.engine_heard.subscribe(self, self.take, immediate=True)
+        self._services.signals.engine.subscribe(self, self.take, immediate=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Ask."""
-        if event.value.strip() and self._side < 0 and not self.edgelm.desk.busy:
+        if event.value.strip() and self._side < 0 and not self._services.desk.busy:
             self._prompt, self._texts = event.value, ["", ""]
             self._next()
 
     def action_leave(self) -> None:
         """Stop what runs, and give the chat its model back."""
-        app, before = self.edgelm, self._before
+        services, before = self._services, self._before
         self._side = -1
         if self._job is not None:
-            app.client.stop(self._job)
-        if before is not None and app.state.model != before:
-            app.load_model(before.directory or before.name, before.adapter or "")
+            services.engine.stop(self._job)
+        if before is not None and services.state.model != before:
+            services.models.load(before.directory or before.name, before.adapter or "")
         self.dismiss(None)
 
     def take(self, event: ClientEvent) -> None:
         """One event of the engine."""
         match event:
             case Loaded() if self._side >= 0 and self._job is None:
-                self._job = self.edgelm.client.ask(Question(({"role": "user", "content": self._prompt},)))
+                self._job = self._services.engine.ask(Question(({"role": "user", "content": self._prompt},)))
                 self._say(f"asking the {_SIDES[self._side]}")
             case AnswerEvent(job, Text(text, "answer")) if job == self._job:
                 self._texts[self._side] += text
@@ -100,8 +94,8 @@ class VersusScreen(Dialog[None]):
             self._say("done; Enter asks again")
             return
         self._say(f"loading the {_SIDES[self._side]}")
-        self._before = self._before or self.edgelm.state.model
-        self.edgelm.load_model(self._base, self._adapter if self._side == 1 else "")
+        self._before = self._before or self._services.state.model
+        self._services.models.load(self._base, self._adapter if self._side == 1 else "")
 
     def _say(self, text: str) -> None:
         self.query_one("#progress", Static).update(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,21 +11,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from edgelm_tui.services.screen_entry import ScreenEntry
 from edgelm_tui.shell.dialogs.dialog import Dialog
 from edgelm_tui.shell.keys.key_names import key_name
 from edgelm_tui.shell.keys.sentences import sentence
-
-_GROUPS = {
-    "app": "Everywhere",
-    "chat": "Chat",
-    "prompt": "Prompt",
-    "message": "On a message (Shift+Tab reaches the last one)",
-    "sessions": "List of chats",
-    "library": "Library",
-    "job": "Jobs",
-    "tune": "Tune",
-    "dialog": "Dialogs",
-}
 
 _KEYS = 16
 _SENTENCE = 42
@@ -34,7 +23,13 @@ _IDS = 96
 
 
 class HelpScreen(Dialog[None]):
-    """Help on one screen."""
+    """Help on one screen.
+
+    Args:
+        text: a few sentences on the screen.
+        bindings: what works there, each with the names of its keys.
+        entries: all screens, by which keys are grouped.
+    """
 
     DEFAULT_CSS = """
     HelpScreen > .frame { max-width: 100; height: 100%; }
@@ -44,23 +39,29 @@ class HelpScreen(Dialog[None]):
         Binding("escape,f1,q,question_mark", "dismiss", "Close", id="help.close")
     ]
 
-    def __init__(self, text: str, bindings: Iterable[tuple[Binding, str]]) -> None:
+    def __init__(
+        self, text: str, bindings: Iterable[tuple[Binding, str]], entries: Sequence[ScreenEntry]
+    ) -> None:
         super().__init__()
         self._text = text
         self._keys = list(bindings)
+        self._groups = {"app": "Everywhere"}
+        for entry in entries:
+            self._groups |= {entry.key: entry.title, **entry.groups}
+        self._groups["dialog"] = "Dialogs"
 
     def compose(self) -> ComposeResult:
-        """One text."""
+        """Show one text."""
         with VerticalScroll(classes="frame") as scroll:
             scroll.border_title = "Help: arrows scroll, Esc closes"
             yield Static(self._content(self.app.size.width), classes="lines", markup=False)
 
     def on_mount(self) -> None:
-        """The arrows scroll."""
+        """Let the arrows scroll."""
         self.query_one(VerticalScroll).focus()
 
     def on_resize(self) -> None:
-        """The ids need room."""
+        """Show the ids where they have room."""
         self.query_one(".lines", Static).update(self._content(self.app.size.width))
 
     def _content(self, columns: int) -> Content:
@@ -68,14 +69,14 @@ class HelpScreen(Dialog[None]):
         groups: dict[str, list[tuple[Binding, str]]] = {}
         for binding, key in self._keys:
             group = (binding.id or "").partition(".")[0]
-            if group in _GROUPS:
+            if group in self._groups:
                 groups.setdefault(group, []).append((binding, key))
-        for group in [name for name in _GROUPS if name in groups]:
-            parts += ["\n", (_GROUPS[group], "bold"), "\n"]
+        for group in [name for name in self._groups if name in groups]:
+            parts += ["\n", (self._groups[group], "bold"), "\n"]
             for binding, key in groups[group]:
                 parts += [
                     (f"{_fitting(key):16} ", "$text-accent"),
-                    sentence(binding.id, binding.description)[:_SENTENCE].ljust(_SENTENCE),
+                    sentence(binding)[:_SENTENCE].ljust(_SENTENCE),
                 ]
                 parts += [(f" {binding.id}", "$text-muted")] if columns >= _IDS else []
                 parts.append("\n")
@@ -85,7 +86,7 @@ class HelpScreen(Dialog[None]):
 
 
 def keys_of(active: Iterable[ActiveBinding], others: Iterable[Binding]) -> list[tuple[Binding, str]]:
-    """Bindings that have an id with the keys they are on, each once."""
+    """Pair the bindings that have an id with the names of the keys they are on, each once."""
     keys: dict[str, tuple[Binding, list[str]]] = {}
     for item in active:
         if item.binding.id:

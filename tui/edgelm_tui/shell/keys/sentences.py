@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from textual.binding import Binding
+
 SENTENCES = {
     "app.help": "Show the keys of this screen",
-    "app.chat": "Go to the chat",
-    "app.library": "Go to the library",
-    "app.tune": "Go to the training runs",
-    "app.next": "Go to the next of chat, library and tune",
     "app.preferences": "Change the preferences",
     "app.palette": "Find an action by its name",
     "app.interrupt": "Copy what is selected, stop, or quit",
@@ -72,9 +70,9 @@ SENTENCES = {
     "tune.versus": "Show the adapter beside its base",
     "tune.remove": "Delete the run",
 }
-"""Binding id → sentence; what is missing here says its description."""
+"""Id of a binding → sentence. A binding that is not here has it as its `tooltip`, or says no more than its description."""
 
 
-def sentence(binding_id: str | None, description: str) -> str:
-    """What a key does."""
-    return SENTENCES.get(binding_id or "", description)
+def sentence(binding: Binding) -> str:
+    """Return what a key does, as a sentence."""
+    return SENTENCES.get(binding.id or "") or binding.tooltip or binding.description

@@ -22,7 +22,10 @@ class AppState:
     problem: str | None = None
     """Why there is no model, or not the one that was asked for last."""
     memory: Memory | None = None
+    training: str = ""
+    """The training run that was begun in this app, in words."""
     job: str = ""
+    """All that runs, in words."""
 
     def status(self, width: int) -> str:
         """One line, the most important first; what does not fit is left out."""

@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 
-from edgelm.cli.table import ALIASES, COMMANDS, Command
+from edgelm.cli.table import ALIASES, COMMANDS, CommandEntry
 
 
 def is_shell_asking() -> bool:
@@ -42,7 +42,7 @@ def answer_shell(top: argparse.ArgumentParser) -> None:
     argcomplete.autocomplete(top)
 
 
-def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
+def _fill(parser: argparse.ArgumentParser, command: CommandEntry) -> None:
     command.load().add_arguments(parser)
     _add_names(parser)
 

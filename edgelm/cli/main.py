@@ -23,7 +23,7 @@ from edgelm.cli.parsing.flags import flags_of, in_flags
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser, make_parser
 from edgelm.cli.show.output import be_plain, show_error
-from edgelm.cli.table import ALIASES, COMMANDS, Command
+from edgelm.cli.table import ALIASES, COMMANDS, CommandEntry
 from edgelm.errors import EdgeLMError, Interrupted, OptionError
 from edgelm.machine.abandoned import is_any_alive, leave
 from edgelm.machine.open_files import raise_open_files
@@ -33,7 +33,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def run() -> NoReturn:
-    """The console script."""
+    """Run as the console script."""
     sys.excepthook = _report_bug
     raise_open_files()
     for stream in (sys.stdout, sys.stderr):
@@ -129,7 +129,7 @@ def _open_app(top: Parser, given: argparse.Namespace) -> None:
     run_app()
 
 
-def _find(name: str, top: Parser) -> Command:
+def _find(name: str, top: Parser) -> CommandEntry:
     commands = {command.name: command for command in COMMANDS}
     if name not in commands:
         top.error(f"no command {name!r}{did_you_mean(name, [*commands, *ALIASES])}")

@@ -18,7 +18,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def report_files(path: Path) -> tuple[Path, Path]:
-    """The two files of a report that is asked for as `path`: JSON, then Markdown."""
+    """Name the two files of a report that is asked for as `path`: JSON, then Markdown."""
     return path.with_suffix(".json") if path.suffix == ".md" else path, path.with_suffix(".md")
 
 

@@ -26,7 +26,7 @@ class CommandModule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandEntry:
     """One command; unless `module` says otherwise, its module is `edgelm.cli.commands.<name>`."""
 
     name: str
@@ -39,22 +39,22 @@ class Command:
 
 
 COMMANDS = (
-    Command("convert", "turn published weights into a quantized MLX model"),
-    Command("chat", "talk to a model, or ask it one thing"),
-    Command("chats", "list, search, print, export and remove saved chats"),
-    Command("personas", "keep system prompts and sampling under names"),
-    Command("generate", "answer a file of prompts, many at once"),
-    Command("models", "list, inspect, download and remove models"),
-    Command("data", "check training data, and see what of it is trained"),
-    Command("plan", "say whether a model fits and how fast it can be"),
-    Command("tune", "teach a model from examples"),
-    Command("runs", "list, compare, plot and delete training runs"),
-    Command("adapters", "list, fuse, merge and exchange what was trained"),
-    Command("bench", "measure prefill and decode at several depths"),
-    Command("eval", "measure perplexity, the distance to another model, and lm-eval tasks"),
-    Command("quantize", "compare ways to quantize a model: size against loss"),
-    Command("completion", "let a shell complete commands, flags and names"),
-    Command("doctor", "report what this machine is and what it lacks"),
+    CommandEntry("convert", "turn published weights into a quantized MLX model"),
+    CommandEntry("chat", "talk to a model, or ask it one thing"),
+    CommandEntry("chats", "list, search, print, export and remove saved chats"),
+    CommandEntry("personas", "keep system prompts and sampling under names"),
+    CommandEntry("generate", "answer a file of prompts, many at once"),
+    CommandEntry("models", "list, inspect, download and remove models"),
+    CommandEntry("data", "check training data, and see what of it is trained"),
+    CommandEntry("plan", "say whether a model fits and how fast it can be"),
+    CommandEntry("tune", "teach a model from examples"),
+    CommandEntry("runs", "list, compare, plot and delete training runs"),
+    CommandEntry("adapters", "list, fuse, merge and exchange what was trained"),
+    CommandEntry("bench", "measure prefill and decode at several depths"),
+    CommandEntry("eval", "measure perplexity, the distance to another model, and lm-eval tasks"),
+    CommandEntry("quantize", "compare ways to quantize a model: size against loss"),
+    CommandEntry("completion", "let a shell complete commands, flags and names"),
+    CommandEntry("doctor", "report what this machine is and what it lacks"),
 )
 
 ALIASES = {"ls": ("models", "list"), "rm": ("models", "remove")}

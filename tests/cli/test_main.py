@@ -16,7 +16,7 @@ from waiting import PATIENCE_S
 
 from edgelm.cli import main as cli
 from edgelm.cli.show.output import show_error
-from edgelm.cli.table import COMMANDS, Command
+from edgelm.cli.table import COMMANDS, CommandEntry
 from edgelm.errors import EdgeLMError, Interrupted, NotFoundError
 from edgelm.version import __version__
 
@@ -31,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace],
     module.EXAMPLES = ()  # type: ignore[attr-defined]
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "edgelm.cli.commands.trial", module)
-    monkeypatch.setattr(cli, "COMMANDS", (*COMMANDS, Command("trial", "try something")))
+    monkeypatch.setattr(cli, "COMMANDS", (*COMMANDS, CommandEntry("trial", "try something")))
     yield
 
 
@@ -43,7 +43,7 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], None]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_has_the_two_functions(command: Command) -> None:
+def test_every_command_has_the_two_functions(command: CommandEntry) -> None:
     module = command.load()
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)

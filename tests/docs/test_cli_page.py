@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from edgelm.cli.parsing.parser import USAGE_EXIT_CODE, Parser
-from edgelm.cli.table import ALIASES, COMMANDS, Command
+from edgelm.cli.table import ALIASES, COMMANDS, CommandEntry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
-def parser_of(command: Command) -> Parser:
+def parser_of(command: CommandEntry) -> Parser:
     parser = Parser(prog=f"edgelm {command.name}")
     command.load().add_arguments(parser)
     return parser

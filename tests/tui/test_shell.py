@@ -303,9 +303,9 @@ async def test_toasts_come_once_at_the_top_and_harmless_ones_are_no_errors() -> 
             it.app.notify("the same")
         await it.until(lambda: "the same" in it.toasts, "said")
         assert it.toasts.count("the same") == 1
-        with it.app.reporting():
+        with it.app.services.notices.reporting():
             raise OptionError("no such thing", hint="another")
-        with it.app.reporting():
+        with it.app.services.notices.reporting():
             raise EngineError("it broke")
         await it.until(lambda: "it broke" in it.toasts, "said too")
         said = {note.message: (note.title, note.severity) for note in it.app._notifications}

@@ -16,7 +16,7 @@ from edgelm_tui.engine.events import (
     Loaded,
     Loading,
 )
-from edgelm_tui.jobs.manager import Job
+from edgelm_tui.jobs.manager import BackgroundJob
 from edgelm_tui.services.services import Services
 
 
@@ -128,7 +128,7 @@ class EngineFeed:
             if (chat := services.chat) is not None:
                 await chat.reload()
 
-    def _take_jobs(self, changed: list[Job]) -> None:
+    def _take_jobs(self, changed: list[BackgroundJob]) -> None:
         services = self._services
         services.show_jobs()
         for job in changed:

@@ -38,7 +38,7 @@ def serve(port: int = DEFAULT_PORT) -> None:
 
 
 def make_server(port: int, command: list[str]) -> tuple[Server, str]:
-    """A server of `command`, and the address that opens it.
+    """Make a server of `command`, and the address that opens it.
 
     Raises:
         UnsupportedError: textual-serve is not installed.

@@ -26,6 +26,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     from edgelm_converters.conversion import Conversion
 
     parser.add_argument(
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     from edgelm_converters.conversion import Conversion
     from edgelm_converters.convert import convert
 

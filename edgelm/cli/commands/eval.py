@@ -28,6 +28,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     from edgelm.evaluate.rows import Measuring
 
     add = parser.add_argument
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     if arguments.tasks:
         _run_tasks(arguments)
     else:

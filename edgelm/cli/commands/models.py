@@ -32,6 +32,7 @@ _UNQUANTIZED_BITS = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     add_json(parser)
     parser.set_defaults(action=_list)
     actions = parser.add_subparsers(metavar="ACTION", title="actions", description="without one, list")
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     arguments.action(arguments)
 
 
@@ -175,7 +177,7 @@ def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, in
 
 
 def weights_bytes(sizes: Mapping[str, int]) -> int:
-    """The bytes of the weight files among all files of a model."""
+    """Add up the bytes of the weight files among all files of a model."""
     return sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
 
 

@@ -21,6 +21,7 @@ _DTYPES = ("auto", "source", "float16", "bfloat16", "float32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     from edgelm.evaluate.rows import Measuring
     from edgelm_converters.methods.registry import METHODS
 
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     arguments.action(arguments)
 
 

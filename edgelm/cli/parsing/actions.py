@@ -44,5 +44,5 @@ def check_file(path: Path | str | None, arguments: argparse.Namespace) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, *, default: Any = False) -> None:
-    """Declare `--json`."""
+    """Declare `--json`, for programs that read the result."""
     parser.add_argument("--json", action="store_true", default=default, help="print JSON on stdout")

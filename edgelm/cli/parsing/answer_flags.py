@@ -69,7 +69,7 @@ def add_sampling(group: argparse._ArgumentGroup) -> None:
 
 
 def said_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How answers are drawn and how long they may be, as far as flags say it: the model says the rest."""
+    """Collect how answers are drawn and how long they may be, as far as flags say it: the model says the rest."""
     from edgelm.runtime.sampling.settings import Sampling
 
     said = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def form_of_answer(*, schema: str | None, regex: str | None, grammar: Path | None) -> Grammar | None:
-    """The grammar of the one that is given; None if none is.
+    """Make the grammar of the form that is given; None if none is.
 
     Raises:
         NotFoundError: no such file.

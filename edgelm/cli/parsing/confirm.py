@@ -9,7 +9,7 @@ from edgelm.errors import OptionError
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    """Declare `--yes`."""
+    """Declare `--yes`, which leaves the question out."""
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

@@ -27,7 +27,7 @@ def named_model(name: str | None) -> str | None:
 
 
 def choose_model() -> str:
-    """The name or path of a model to load.
+    """Return the name or path of a model to load.
 
     Raises:
         NotFoundError: the library is empty and the demo was declined, or there is nobody to ask.

@@ -35,7 +35,7 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def in_flags(error: OptionError, flags: Mapping[str, str]) -> str:
-    """The message of `error` with flags for settings, outside quotes."""
+    """Say the message of `error` with flags for settings, outside quotes."""
     leading = _LEADING.match(error.message)
     named = re.findall(r"\w+", leading[0]) if leading else []
     wanted = {name for name in flags if "_" in name or name in error.settings}

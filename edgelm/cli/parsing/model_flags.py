@@ -40,7 +40,7 @@ def add_place(parser: argparse.ArgumentParser, library: str, default: str) -> No
 
 
 def found_model(text: str) -> Path:
-    """The directory of a model that is to be used; a Hub id that is not here yet is pulled.
+    """Find the directory of a model that is to be used; a Hub id that is not here yet is pulled.
 
     Raises:
         NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `edgelm.library.models.obtain`.

@@ -9,7 +9,7 @@ _CUTOFF = 0.6
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The word of `known` that `word` is a beginning, a part or a misspelling of; None if it is like none.
+    """Find the word of `known` that `word` is a beginning, a part or a misspelling of; None if it is like none.
 
     Args:
         word: as it was typed; case, and `_` for `-`, do not matter.

@@ -26,14 +26,14 @@ class Parser(argparse.ArgumentParser):
         self._words: list[str] = []
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does; what is given besides is one line of error."""
+        """Parse as argparse does; what is given besides is one line of error."""
         found, rest = self.parse_known_args(args, namespace)
         if rest:
             self._refuse(rest)
         return found
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does. The namespace has `flags_given`, by setting, and `parser`, the one of the chosen action."""
+        """Parse as argparse does. The namespace has `flags_given`, by setting, and `parser`, the one of the chosen action."""
         self._words = list(sys.argv[1:] if args is None else args)
         self._refuse_single_dash()
         found, rest = super().parse_known_args(self._words, namespace)
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        """One line and a hint on stderr, exit code 2; a misspelt flag comes before what is missing without it."""
+        """Print one line and a hint on stderr, exit code 2; a misspelt flag comes before what is missing without it."""
         if "arguments are required" in message or "expected " in message:
             message = self._unknown_flag() or message
         show_error(_in_words(message), f"{self.prog} --help says more")
@@ -131,7 +131,7 @@ def _flag_words(words: Sequence[str]) -> Iterator[str]:
 
 
 def make_parser(prog: str, description: str, examples: Sequence[str], epilog: str = "") -> Parser:
-    """A parser whose help ends with examples."""
+    """Make a parser whose help ends with examples."""
     lines = [f"  {example}" for example in examples]
     return Parser(
         prog=prog,

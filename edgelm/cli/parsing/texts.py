@@ -10,7 +10,7 @@ from edgelm.store.newlines import unix_newlines
 
 
 def read_stdin() -> str:
-    """All of stdin, which must be UTF-8; a leading byte-order mark is dropped, and lines end in `\\n`.
+    """Read all of stdin, which must be UTF-8; a leading byte-order mark is dropped, and lines end in `\\n`.
 
     Raises:
         FormatError: it is not UTF-8; the message gives the offset in bytes.
@@ -44,7 +44,7 @@ def text_or_file(text: str, origin: str) -> str:
 
 
 def check_text(text: str, origin: str) -> str:
-    """`text` itself.
+    """Return `text` itself, where it is one.
 
     Raises:
         FormatError: it holds bytes that were not UTF-8, which Python carries as lone surrogates.
@@ -57,7 +57,7 @@ def check_text(text: str, origin: str) -> str:
 
 
 def read_text(file: Path) -> str:
-    """A text file of the user's, in UTF-8, with or without a byte-order mark.
+    """Read a text file of the user's, in UTF-8, with or without a byte-order mark.
 
     Raises:
         NotFoundError: it is not there, or cannot be read.

@@ -19,7 +19,7 @@ def fact_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def labelled(facts: Mapping[str, Any] | list[tuple[str, Any]]) -> Iterator[str]:
-    """The same for facts whose labels may come more than once, none of them nested; every one is shown."""
+    """Show facts whose labels may come more than once, none of them nested; every one is shown."""
     pairs = list(facts.items() if isinstance(facts, Mapping) else facts)
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:

@@ -13,7 +13,7 @@ _BRANCHES = " └├│─"
 
 
 def print_lineage(tree: Ancestor) -> None:
-    """The parents, theirs indented below them; in a pipe each with its label before it."""
+    """Print the parents, theirs indented below them; in a pipe each with its label before it."""
     from edgelm.library.lineage import lines
 
     found = list(lines(tree)) if tree.parents else []

@@ -68,7 +68,7 @@ def warn(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr for the person watching; never part of the result."""
+    """Print a line on stderr for the person watching; never part of the result."""
     print(text, file=sys.stderr)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bars() -> Iterator[OnProgress]:
-    """A bar for each task on stderr while the block runs; a line at its start and end off a terminal."""
+    """Show a bar for each task on stderr while the block runs; a line at its start and end off a terminal."""
     if not is_terminal(sys.stderr):
         yield _ProgressLines(say)
         return

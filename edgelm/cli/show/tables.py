@@ -14,7 +14,7 @@ class PipeConsole(Console):
     """rich for a stream that is no terminal: a table becomes lines of cells with tabs between."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich does, tables apart."""
+        """Print as rich does, tables apart."""
         for item in objects:
             if isinstance(item, Table):
                 for line in tab_separated(item):
@@ -24,7 +24,7 @@ class PipeConsole(Console):
 
 
 def tab_separated(table: Table) -> Iterator[str]:
-    """The rows of `table`, its heading first if it has one; a cell is one line, and none ends in spaces."""
+    """List the rows of `table`, its heading first if it has one; a cell is one line, and none ends in spaces."""
     columns = [list(column.cells) for column in table.columns]
     if table.show_header:
         yield "\t".join(_plain(column.header) for column in table.columns).rstrip("\t")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_tokens(tokens: Sequence[Token]) -> None:
-    """A table on stdout: each token as JSON writes text, its log-probability (nats), its probability, and alternatives."""
+    """Print a table on stdout: each token as JSON writes text, its log-probability (nats), probability, and alternatives."""
     from rich.table import Table
     from rich.text import Text
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
-from edgelm_tui.markdown.blocks import Splitter, code_blocks
+from edgelm_tui.markdown.blocks import BlockSplitter, code_blocks
 from edgelm_tui.markdown.growing import GrowingMarkdown
 from edgelm_tui.markdown.render import protect_math
 
@@ -44,14 +44,14 @@ def shown(text: str, width: int = 40) -> str:
 
 @given(st.text(alphabet="a \n`~-[]#*1.|", max_size=60))
 def test_the_blocks_joined_are_the_text(text: str) -> None:
-    splitter = Splitter()
+    splitter = BlockSplitter()
     blocks = splitter.feed(text)
     assert "".join(block.text for block in blocks) + splitter.tail == text
 
 
 @given(st.text(alphabet="a \n`-1.", max_size=60), st.lists(st.integers(0, 60), max_size=4))
 def test_blocks_do_not_depend_on_how_they_arrive(text: str, cuts: list[int]) -> None:
-    splitter, whole = Splitter(), Splitter()
+    splitter, whole = BlockSplitter(), BlockSplitter()
     pieces = [block for cut in sorted(cuts) for block in splitter.feed(text[:cut])] + splitter.feed(text)
     assert [(b.text.strip(), b.kind) for b in pieces if b.text.strip()] == [
         (b.text.strip(), b.kind) for b in whole.feed(text) if b.text.strip()
@@ -59,14 +59,14 @@ def test_blocks_do_not_depend_on_how_they_arrive(text: str, cuts: list[int]) -> 
 
 
 def test_a_fence_is_one_block_whatever_is_in_it() -> None:
-    splitter = Splitter()
+    splitter = BlockSplitter()
     (block,) = splitter.feed("```\na\n\n- b\n```\nend")
     assert (block.text, block.kind) == ("```\na\n\n- b\n```\n", "fence")
     assert splitter.tail == "end"
 
 
 def test_an_item_keeps_what_hangs_below_it() -> None:
-    splitter = Splitter()
+    splitter = BlockSplitter()
     blocks = splitter.feed("1. a\n\n   more\n\n   ```\n   x\n   ```\n2. b\n\nend\n")
     assert [block.text for block in blocks] == ["1. a\n\n   more\n\n   ```\n   x\n   ```\n", "2. b\n\n"]
 
@@ -121,7 +121,7 @@ def test_money_is_no_mathematics_and_code_is_left_alone() -> None:
 
 
 def test_a_long_list_is_laid_out_item_by_item() -> None:
-    splitter = Splitter()
+    splitter = BlockSplitter()
     blocks = splitter.feed("".join(f"- item {n}\n" for n in range(100)))
     assert len(blocks) == 99
 

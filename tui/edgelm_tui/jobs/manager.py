@@ -22,12 +22,12 @@ Command = Callable[[str, dict[str, Any]], Sequence[str]]
 
 
 def child_command(kind: str, settings: dict[str, Any]) -> list[str]:
-    """How a job is run."""
+    """Return the command line of a job's process."""
     return [sys.executable, "-m", "edgelm_tui.jobs.child", kind, json.dumps(settings)]
 
 
 @dataclass
-class Job:
+class BackgroundJob:
     """One job, as far as it has come."""
 
     id: int
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def share(self) -> float | None:
-        """Of the task under way, 0 to 1."""
+        """How much of the task under way is done, 0 to 1."""
         return self.done / self.total if self.total else None
 
     def line(self) -> str:
@@ -69,23 +69,23 @@ class JobManager:
 
     def __init__(self, command: Command = child_command) -> None:
         self._command = command
-        self.jobs: list[Job] = []
+        self.jobs: list[BackgroundJob] = []
 
     @property
-    def current(self) -> Job | None:
+    def current(self) -> BackgroundJob | None:
         """The one that runs or is paused."""
         return next((job for job in self.jobs if job.state in ("running", "paused")), None)
 
-    def add(self, kind: str, title: str, settings: dict[str, Any]) -> Job:
+    def add(self, kind: str, title: str, settings: dict[str, Any]) -> BackgroundJob:
         """Put a job behind those that wait; the same one twice is refused by returning the first."""
         for job in self.jobs:
             if (job.kind, job.settings) == (kind, settings) and job.state not in ENDED:
                 return job
-        job = Job(len(self.jobs) + 1, kind, title, settings)
+        job = BackgroundJob(len(self.jobs) + 1, kind, title, settings)
         self.jobs.append(job)
         return job
 
-    def tick(self) -> list[Job]:
+    def tick(self) -> list[BackgroundJob]:
         """Start what may start; the jobs that have changed."""
         changed = []
         job = self.current
@@ -98,7 +98,7 @@ class JobManager:
             changed.append(job)
         return changed
 
-    def pause(self, job: Job) -> None:
+    def pause(self, job: BackgroundJob) -> None:
         """Freeze a job, or let it go on."""
         if job.child is None:
             return
@@ -109,7 +109,7 @@ class JobManager:
             job.child.resume()
             job.state = "running"
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: BackgroundJob) -> None:
         """Stop a job; what it had downloaded is kept for the next try."""
         if job.state in ENDED:
             return
@@ -118,7 +118,7 @@ class JobManager:
         else:
             job.state = "cancelled"
 
-    def retry(self, job: Job) -> None:
+    def retry(self, job: BackgroundJob) -> None:
         """Put a job that has failed behind those that wait."""
         if job.state in ("failed", "cancelled"):
             job.state, job.message, job.child, job.done, job.total = "waiting", "", None, 0, None
@@ -130,24 +130,24 @@ class JobManager:
                 job.child.interrupt()
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop every job, and wait for its end."""
         for job in self.jobs:
             if job.child is not None:
                 job.child.close()
 
     def status(self) -> str:
-        """For the status line."""
+        """Say in a line what runs and how many jobs wait, for the status line."""
         job = self.current
         if job is None:
             return ""
         waiting = sum(job.state == "waiting" for job in self.jobs)
         return f"{job.title}: {job.line()}" + (f" (+{waiting})" if waiting else "")
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: BackgroundJob) -> None:
         job.child = ChildProcess(self._command(job.kind, job.settings))
         job.state, job.started = "running", time.monotonic()
 
-    def _follow(self, job: Job, child: ChildProcess) -> bool:
+    def _follow(self, job: BackgroundJob, child: ChildProcess) -> bool:
         code = child.returncode
         events = child.drain()
         for event in events:
@@ -164,7 +164,7 @@ class JobManager:
             job.message = job.message or _last_words(child.error_text) or f"its process ended with {code}"
         return True
 
-    def _note(self, job: Job, event: dict[str, Any]) -> None:
+    def _note(self, job: BackgroundJob, event: dict[str, Any]) -> None:
         match event.get("event"):
             case "progress":
                 job.task, job.unit = str(event.get("task")), str(event.get("unit"))

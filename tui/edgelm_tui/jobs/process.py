@@ -61,7 +61,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process, and of its group."""
+        """The number of the process, and of its group."""
         return self._process.pid
 
     @property
@@ -81,7 +81,7 @@ class ChildProcess:
         return "\n".join(self._errors)
 
     def drain(self) -> list[dict[str, Any]]:
-        """The events since the last call."""
+        """Return the events since the last call."""
         events: list[dict[str, Any]] = []
         try:
             while True:
@@ -99,12 +99,12 @@ class ChildProcess:
         self.is_paused = False
 
     def interrupt(self) -> None:
-        """As Ctrl-C: it may tidy up."""
+        """Interrupt it, as Ctrl-C does: it may tidy up."""
         self._signal(signal.SIGINT)
         self.resume()
 
     def kill(self) -> None:
-        """At once."""
+        """End it at once."""
         self._signal(signal.SIGKILL)
 
     def close(self, timeout_s: float = 3.0) -> None:

@@ -33,7 +33,7 @@ class Block:
         return self.text.endswith("\n\n") or self.text.rpartition("\n")[0].rpartition("\n")[2].isspace()
 
 
-class Splitter:
+class BlockSplitter:
     """Takes a text that grows at its end."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def _kind_of(line: str) -> str:
 
 
 def code_blocks(text: str) -> list[str]:
-    """The code of every fence of `text`, in order."""
+    """Collect the code of every fence of `text`, in order."""
     from markdown_it import MarkdownIt
 
     return [token.content for token in MarkdownIt().parse(text) if token.type == "fence"]

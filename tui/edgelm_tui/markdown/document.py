@@ -95,7 +95,7 @@ class Numbers(ListElement):
 
     @classmethod
     def create(cls, markdown: Markdown, token: Token) -> Numbers:
-        """What the token says; only lists of the outermost level go on from block to block."""
+        """Make the list that the token says; only lists of the outermost level go on from block to block."""
         digits = markdown.digits if isinstance(markdown, Document) and token.level == 0 else 1
         return cls(token.type, int(token.attrs.get("start", 1)), token.markup, digits)
 
@@ -118,7 +118,7 @@ class Item(ListItem):
         self._has_begun = False
 
     def on_child_close(self, context: MarkdownContext, child: MarkdownElement) -> bool:
-        """The first paragraph may begin with a box."""
+        """Take the box with which the first paragraph may begin."""
         if isinstance(child, Paragraph) and not self._has_begun and child.text.plain[:4] in _BOXES:
             self.box = _BOXES[child.text.plain[:4]]
             child.text = child.text[4:]
@@ -126,7 +126,7 @@ class Item(ListItem):
         return bool(super().on_child_close(context, child))
 
     def render_under(self, sign: str, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines of the item, the first of them behind its sign."""
+        """Lay out the lines of the item, the first of them behind its sign."""
         sign = self.box if self.box and sign == "•" else f"{sign} {self.box}".rstrip()
         width = len(sign) + 2
         style = console.get_style(
@@ -152,14 +152,14 @@ Document.elements = {
 
 
 def fences_in(text: str) -> int:
-    """How many blocks of code have a fence."""
+    """Count the blocks of code that have a fence."""
     if "```" not in text and "~~~" not in text:
         return 0
     return sum(token.type == "fence" for token in parser().parse(text))
 
 
 def ordered_start(text: str) -> tuple[int, str] | None:
-    """The number and the mark (`.` or `)`) with which a block begins; None if it is no item of an ordered list."""
+    """Return the number and the mark (`.` or `)`) with which a block begins; None if it is no item of an ordered list."""
     tokens: list[Any] = parser().parse(text)
     if not tokens or tokens[0].type != "ordered_list_open":
         return None

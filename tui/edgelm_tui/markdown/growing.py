@@ -6,7 +6,7 @@ import re
 
 from textual.content import Content
 
-from edgelm_tui.markdown.blocks import Block, Splitter
+from edgelm_tui.markdown.blocks import Block, BlockSplitter
 from edgelm_tui.markdown.document import fences_in, ordered_start
 from edgelm_tui.markdown.render import PROSE, render_fence, render_tail, render_text
 
@@ -27,7 +27,7 @@ class GrowingMarkdown:
     def __init__(self, *, ansi: bool = False) -> None:
         self.ansi = ansi
         self._width = 0
-        self._splitter = Splitter()
+        self._splitter = BlockSplitter()
         self._lines: list[Content] = []
         self._fences = 0
         self._last: Block | None = None
@@ -38,7 +38,7 @@ class GrowingMarkdown:
         self._tails: dict[tuple[object, ...], list[Content]] = {}
 
     def lines(self, text: str, width: int, *, finished: bool = False) -> list[Content]:
-        """All of `text` as lines; cheap if it begins with the text of the call before.
+        """Lay out all of `text` as lines; cheap if it begins with the text of the call before.
 
         A list that is the caller's to keep until the next call.
         """
@@ -94,7 +94,7 @@ class GrowingMarkdown:
         return self._tails[key]
 
     def _restart(self, width: int) -> None:
-        self._width, self._splitter, self._lines = width, Splitter(), []
+        self._width, self._splitter, self._lines = width, BlockSplitter(), []
         self._fences, self._last, self._shown, self._number = 0, None, 0, None
 
     def _add(self, block: Block) -> None:

@@ -40,7 +40,7 @@ def visible(text: str) -> str:
 def render_text(
     text: str, width: int, *, start: int | None = None, digits: int = 1, fences: int = 0
 ) -> list[Content]:
-    """A paragraph, list, table, quote or heading; for `start`, `digits` and `fences` see `Document`."""
+    """Draw a paragraph, list, table, quote or heading; for `start`, `digits` and `fences` see `Document`."""
     if len(text) > _PLAIN_TAIL * 4:
         return wrap(text, width)
     from rich.console import Console
@@ -75,7 +75,7 @@ def render_text(
 def render_tail(
     text: str, width: int, *, start: int | None = None, digits: int = 1, fences: int = 0
 ) -> list[Content]:
-    """A paragraph, list or table that is still growing."""
+    """Draw a paragraph, list or table that is still growing."""
     if len(text) > _PLAIN_TAIL:
         return wrap(text, width)
     return render_text(text, width, start=start, digits=digits, fences=fences)
@@ -84,7 +84,7 @@ def render_tail(
 def render_fence(
     text: str, number: int, width: int, *, finished: bool = True, ansi: bool = False
 ) -> list[Content]:
-    """A block of code under a line with its number, which copies it."""
+    """Draw a block of code under a line with its number, which copies it."""
     first, _, rest = text.strip("\n").partition("\n")
     language = first.strip().lstrip("`~").strip().split(" ")[0]
     code = visible(rest)
@@ -100,7 +100,7 @@ def render_fence(
 
 
 def wrap(text: str, width: int, style: str = "") -> list[Content]:
-    """Plain text."""
+    """Wrap plain text to lines."""
     content = Content(visible(text.strip("\n"))).expand_tabs(4)
     if style:
         content = content.stylize(style)

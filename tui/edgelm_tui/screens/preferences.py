@@ -41,7 +41,7 @@ class PreferencesScreen(Dialog[None]):
         self._settings = settings
 
     def compose(self) -> ComposeResult:
-        """One row a setting."""
+        """Make a row for each setting."""
         app = self._settings.app
         with Vertical(classes="frame") as box:
             box.border_title = "Preferences"
@@ -67,7 +67,7 @@ class PreferencesScreen(Dialog[None]):
             self.app.theme = str(event.value)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """One of three."""
+        """Do what the button says."""
         match event.button.id:
             case "take":
                 self.action_take()
@@ -77,7 +77,7 @@ class PreferencesScreen(Dialog[None]):
                 self.action_leave()
 
     def action_leave(self) -> None:
-        """As it was."""
+        """Leave everything as it was."""
         self.app.theme = self._settings.app.theme
         self.dismiss(None)
 

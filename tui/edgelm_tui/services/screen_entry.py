@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 @dataclass(frozen=True, slots=True)
 class ScreenEntry:
-    """One screen."""
+    """One screen in the list of screens."""
 
     key: str
     """The screen's name in actions (`mode('library')`) and in ids of keys (`app.library`, `library.sort`)."""

@@ -6,12 +6,12 @@ from textual.dom import DOMNode
 from textual.signal import Signal
 
 from edgelm_tui.engine.events import ClientEvent, FitKnown
-from edgelm_tui.jobs.manager import Job
+from edgelm_tui.jobs.manager import BackgroundJob
 from edgelm_tui.services.state import AppState
 
 
 class Signals:
-    """Four signals.
+    """The four signals of the app.
 
     Args:
         owner: the app; nothing is told before it runs.
@@ -26,5 +26,5 @@ class Signals:
     def __init__(self, owner: DOMNode) -> None:
         self.state: Signal[AppState] = Signal(owner, "state")
         self.fits: Signal[FitKnown] = Signal(owner, "fit")
-        self.jobs: Signal[list[Job]] = Signal(owner, "jobs")
+        self.jobs: Signal[list[BackgroundJob]] = Signal(owner, "jobs")
         self.engine: Signal[ClientEvent] = Signal(owner, "engine")

@@ -28,7 +28,7 @@ class AppState:
     """All that runs, in words."""
 
     def status(self, width: int) -> str:
-        """One line, the most important first; what does not fit is left out."""
+        """Say the state in one line, the most important first; what does not fit is left out."""
         line = ""
         for part in self._parts():
             longer = f"{line} · {part}" if line else part

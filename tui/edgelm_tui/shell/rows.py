@@ -29,7 +29,7 @@ class RowList(OptionList):
         row: int | None
 
     def on_key(self, event: Key) -> None:
-        """What is typed and is no key of the list is for whoever can write; the focus is there before the next key is."""
+        """Give what is typed and is no key of the list to whoever can write; the focus is there before the next key is."""
         if not event.is_printable or not event.character or event.key in self.screen.active_bindings:
             return
         if isinstance(self.screen, Writer):
@@ -38,7 +38,7 @@ class RowList(OptionList):
             self.screen.write_on(event.character)
 
     def action_act(self, action: str) -> None:
-        """By key."""
+        """Ask for an action on the row, by key."""
         self.post_message(self.Act(action, self.row))
 
     @property

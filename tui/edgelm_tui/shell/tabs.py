@@ -15,7 +15,7 @@ from edgelm_tui.services.screen_entry import ScreenEntry
 
 
 class ModeTab(Static):
-    """One tab.
+    """The tab of one screen.
 
     Args:
         key: the one that leads there, as it is shown.

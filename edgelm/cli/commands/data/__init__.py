@@ -32,6 +32,7 @@ _SHOWN_PROBLEMS = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_check(actions)
     _add_show(actions)
@@ -94,6 +95,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     {"check": _check, "show": _show, "split": _split}[arguments.action](arguments)
 
 

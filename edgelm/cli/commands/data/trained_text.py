@@ -17,7 +17,7 @@ _OPEN, _CLOSE = "⟦", "⟧"
 
 
 def row_lines(row: Row, tokenizer: Any) -> Iterator[str]:
-    """A head line and the text of each sequence of the row, as the model reads it."""
+    """Show a row as the model reads it: a head line and the text of each of its sequences."""
     from edgelm.tune.data.rows import Judged, Pair
 
     names = ("chosen", "rejected") if isinstance(row, Pair) else ("",)
@@ -49,7 +49,7 @@ def _stretches(example: Example, tokenizer: Any) -> list[tuple[str, bool]]:
 
 
 def row_json(row: Row, tokenizer: Any) -> dict[str, Any]:
-    """The row for `--json`: its origin, and tokens, marks and text of each sequence."""
+    """Give a row for `--json`: its origin, and tokens, marks and text of each sequence."""
     return {
         "file": row.origin.file,
         "line": row.origin.line,

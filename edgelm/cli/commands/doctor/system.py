@@ -23,7 +23,7 @@ Ask = Callable[..., str]
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class SystemTool:
     """A program of macOS that edgelm asks."""
 
     name: str
@@ -32,8 +32,8 @@ class Tool:
     """What edgelm takes from its answer, in words."""
 
 
-def _sysctl(name: str, read: Callable[[str], str] = str.strip) -> Tool:
-    return Tool(f"sysctl {name}", ("/usr/sbin/sysctl", "-n", name), read)
+def _sysctl(name: str, read: Callable[[str], str] = str.strip) -> SystemTool:
+    return SystemTool(f"sysctl {name}", ("/usr/sbin/sysctl", "-n", name), read)
 
 
 def _available(text: str) -> str:
@@ -42,16 +42,16 @@ def _available(text: str) -> str:
 
 
 TOOLS = (
-    Tool("sw_vers", condition.SW_VERS, lambda text: condition.parse_sw_vers(text) or "nothing"),
-    Tool("vm_stat", ("/usr/bin/vm_stat",), _available),
-    Tool("pmset batt", condition.BATTERY, condition.parse_source),
-    Tool("pmset", condition.PMSET, condition.parse_power_mode),
-    Tool(
+    SystemTool("sw_vers", condition.SW_VERS, lambda text: condition.parse_sw_vers(text) or "nothing"),
+    SystemTool("vm_stat", ("/usr/bin/vm_stat",), _available),
+    SystemTool("pmset batt", condition.BATTERY, condition.parse_source),
+    SystemTool("pmset", condition.PMSET, condition.parse_power_mode),
+    SystemTool(
         "pmset therm",
         ("/usr/bin/pmset", "-g", "therm"),
         lambda text: "the CPU is held back" if parse_speed_limit(text) else "the CPU is not held back",
     ),
-    Tool("notifyutil", condition.THERMAL, condition.parse_thermal),
+    SystemTool("notifyutil", condition.THERMAL, condition.parse_thermal),
     _sysctl(
         "kern.memorystatus_vm_pressure_level",
         lambda text: "memory is short" if parse_pressure_level(text) else "memory is not short",
@@ -60,14 +60,14 @@ TOOLS = (
     _sysctl("machdep.cpu.brand_string"),
     _sysctl("iogpu.wired_limit_mb"),
     _sysctl("kern.maxfilesperproc"),
-    Tool(
+    SystemTool(
         "ioreg", gpu_cores.COMMAND, lambda text: f"{gpu_cores.parse_gpu_cores(text) or 'unknown'} GPU cores"
     ),
 )
 
 
 def tool_checks(ask: Ask = output_of) -> Iterator[Check]:
-    """Every tool's answer, whole, and what was read from it; one that says nothing is warned of."""
+    """Ask every tool: its answer, whole, and what was read from it; one that says nothing is warned of."""
     for tool in TOOLS:
         answer = ask(*tool.command).strip()
         if answer:
@@ -124,7 +124,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def check_terminal(environment: dict[str, str] | None = None) -> Check:
-    """The locale and the colours that the terminal says it has."""
+    """Say which locale and colours the terminal claims to have."""
     known = dict(os.environ) if environment is None else environment
     names = ("LC_ALL", "LC_CTYPE", "LANG", "TERM", "COLORTERM", "TERM_PROGRAM", "NO_COLOR")
     value = ", ".join(f"{name}={known[name]}" for name in names if known.get(name)) or "says nothing"

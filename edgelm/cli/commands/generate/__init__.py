@@ -313,7 +313,7 @@ def _answer(
 
 
 def answer_row(row: PromptRow, result: BatchResult, run_id: str) -> dict[str, Any]:
-    """One line of the output; `docs/batch.md` has its fields."""
+    """Make one line of the output; `docs/batch.md` has its fields."""
     answer: dict[str, Any] = {"id": row.id, "text": None, "reason": None, "usage": None, "error": None}
     completion, error = result.completion, result.error
     if error is not None:

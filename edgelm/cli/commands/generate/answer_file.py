@@ -36,7 +36,7 @@ class StdoutAnswers:
     """Answers on stdout, which nothing can be resumed from."""
 
     def write(self, answer: Mapping[str, Any]) -> None:
-        """Print it."""
+        """Print an answer on a line."""
         sys.stdout.write(_line(answer))
         sys.stdout.flush()
 
@@ -73,7 +73,7 @@ class AnswerFile:
             raise
 
     def write(self, answer: Mapping[str, Any]) -> None:
-        """Append it.
+        """Append an answer to the file.
 
         Raises:
             OutputError: the disk refuses; the file is as before.
@@ -102,7 +102,7 @@ class AnswerFile:
         self.done = {key: done for key, done in self.done.items() if not done.failed}
 
     def close(self) -> None:
-        """Unlock it."""
+        """Close the file, and unlock it."""
         os.close(self._file)
 
     def __enter__(self) -> Self:

@@ -36,7 +36,7 @@ class PromptRow:
 
     @property
     def digest(self) -> str:
-        """Of all that determines the answer, apart from the model and the run's settings."""
+        """A hash of all that determines the answer, apart from the model and the run's settings."""
         return digest(self.prompt)
 
 
@@ -77,7 +77,7 @@ class Wrapping:
 
 
 def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadRow]]:
-    """The rows of JSON lines or of one JSON list, and those that are none; blank lines are skipped."""
+    """Read the rows of JSON lines or of one JSON list, and those that are none; blank lines are skipped."""
     lines = ((number, line) for number, line in enumerate(_lines(text), 1) if line.strip())
     return check_rows(lines, _parse, wrapping)
 
@@ -123,7 +123,7 @@ def digest(value: object) -> str:
 
 
 def as_read(row: Mapping[str, Any] | str) -> dict[str, Any]:
-    """A row of `edgelm.cli.commands.generate.prompt_table`.
+    """Take a row of `edgelm.cli.commands.generate.prompt_table` as it is.
 
     Raises:
         ValueError: it says why there is none.

@@ -26,7 +26,7 @@ Numbered = tuple[int, Mapping[str, Any] | str]
 
 
 def format_of(name: str, said: Format | None) -> Format:
-    """What a file holds: what was said, else what its ending says, else JSON."""
+    """Tell what a file holds: what was said, else what its ending says, else JSON."""
     return said or _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
 
 
@@ -50,7 +50,7 @@ def check_template(template: str | None, form: Format) -> None:
 
 
 def columns_of(template: str) -> list[str]:
-    """The columns that a template names in braces; `{{` and `}}` are braces.
+    """List the columns that a template names in braces; `{{` and `}}` are braces.
 
     Raises:
         OptionError: braces that do not fit, or more in them than a name.
@@ -76,7 +76,7 @@ def fill(template: str, row: Mapping[str, str]) -> str:
 
 
 def text_rows(text: str, template: str | None) -> Iterator[Numbered]:
-    """A prompt for each line that is not blank; a template has the line as `{text}`."""
+    """Make a prompt of each line that is not blank; a template has the line as `{text}`."""
     for number, line in enumerate(text.splitlines() if "\r" in text else text.split("\n"), 1):
         if not line.strip():
             continue
@@ -90,7 +90,7 @@ def text_rows(text: str, template: str | None) -> Iterator[Numbered]:
 
 
 def table_rows(text: str, template: str | None, *, delimiter: str, name: str) -> Iterator[Numbered]:
-    """A prompt for each row under the heading: the template, else its column `prompt`; all its columns are its `meta`.
+    """Make a prompt of each row under the heading: the template, else its column `prompt`; all its columns are its `meta`.
 
     A column `id` names the row. Lines are those at which a row ends, as cells may go over several.
 

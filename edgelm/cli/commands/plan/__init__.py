@@ -30,7 +30,7 @@ _WHAT_IF_BITS = (8, 6, 4, 3)
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Of the memory that weights are read from."""
+    """How fast the memory is that weights are read from."""
 
     bytes_per_s: float | None
     source: str
@@ -38,7 +38,7 @@ class Bandwidth:
 
 
 @dataclass(frozen=True)
-class Plan:
+class InferencePlan:
     """One way to run the model."""
 
     bits: int | None
@@ -49,6 +49,7 @@ class Plan:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
     add = parser.add_argument
     add(
         "model",
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
     from edgelm_converters.describe import describe
 
     device = _device(arguments)
@@ -115,7 +117,7 @@ def _bandwidth(device: Device, *, is_simulated: bool) -> Bandwidth:
 
 def _plans(
     model: Described, device: Device, bandwidth: Bandwidth, arguments: argparse.Namespace, *, is_ahead: bool
-) -> list[Plan]:
+) -> list[InferencePlan]:
     """As asked, or as stored and, where that would help, at other widths."""
     from edgelm.pricing.fit import decode_roof_tokens_per_s, price, trace
     from edgelm.pricing.weight_bytes import bits_per_weight, is_quantized, quantize_headers
@@ -131,11 +133,11 @@ def _plans(
         config = model.config if bits is None else {**model.config, "quantization": {"bits": bits}}
         fit = price(headers, cache, config, device, context=arguments.context)
         roof = decode_roof_tokens_per_s(fit, bandwidth.bytes_per_s)
-        plans.append(Plan(bits, None if bits is None else bits_per_weight(bits), fit, roof))
+        plans.append(InferencePlan(bits, None if bits is None else bits_per_weight(bits), fit, roof))
     return plans
 
 
-def _show(model: Described, device: Device, bandwidth: Bandwidth, plans: list[Plan]) -> None:
+def _show(model: Described, device: Device, bandwidth: Bandwidth, plans: list[InferencePlan]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -154,7 +156,7 @@ def _show(model: Described, device: Device, bandwidth: Bandwidth, plans: list[Pl
         screen.print(_what_if(plans[1:]))
 
 
-def _lines(plan: Plan, device: Device, bandwidth: Bandwidth) -> list[tuple[str, str]]:
+def _lines(plan: InferencePlan, device: Device, bandwidth: Bandwidth) -> list[tuple[str, str]]:
     fit = plan.fit
     width = f" at {plan.bits} bits" if plan.bits is not None else ""
     cast = ", as float32" if device.backend == "cpu" else ""
@@ -193,7 +195,7 @@ def _verdict_text(fit: Fit) -> str:
     return f"{fit.verdict} at {count(fit.context_tokens, 'token')}{missing}"
 
 
-def _roof_text(plan: Plan, bandwidth: Bandwidth) -> str:
+def _roof_text(plan: InferencePlan, bandwidth: Bandwidth) -> str:
     if bandwidth.bytes_per_s is None or plan.decode_roof_tokens_per_s is None:
         return "unknown"
     # A published bandwidth is never exceeded; a measured one also holds what else the machine was doing.
@@ -206,7 +208,7 @@ def _speed_text(tokens_per_s: float) -> str:
     return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.2g}"
 
 
-def _what_if(plans: list[Plan]) -> object:
+def _what_if(plans: list[InferencePlan]) -> object:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

@@ -31,7 +31,7 @@ _FLAGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that decide the cost of training; `edgelm tune` has the same."""
+    """Declare the flags that decide the cost of training; `edgelm tune` has the same."""
     from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
 
     group = parser.add_argument_group("training")

@@ -43,7 +43,7 @@ def display(session: TrainingRun) -> Iterator[Callable[[TuneEvent], None]]:
 
 
 def started_lines(event: Started) -> Iterator[str]:
-    """What is about to happen."""
+    """Say what is about to happen."""
     yield (
         f"{count(event.rows, 'row')}, {event.targets_per_epoch:,} of {count(event.tokens_per_epoch, 'token')} trained;"
         f" {count(event.validation_rows, 'row')} held out"
@@ -61,7 +61,7 @@ def started_lines(event: Started) -> Iterator[str]:
 
 
 def step_line(event: Stepped) -> str:
-    """One step in a line."""
+    """Say one step in a line."""
     of = f"/{event.total_steps}" if event.total_steps else ""
     left = f", {format_seconds(event.eta_s)} left" if event.eta_s is not None else ""
     return (
@@ -71,7 +71,7 @@ def step_line(event: Stepped) -> str:
 
 
 def memory_text(event: Stepped) -> str:
-    """What was taken, and what is expected while that is more; or that it is too much."""
+    """Say what memory was taken, and what is expected while that is more; or that it is too much."""
     used, expected = event.memory_bytes, event.expected_bytes
     text = format_bytes(used)
     if expected is not None and format_bytes(expected) != text:
@@ -80,7 +80,7 @@ def memory_text(event: Stepped) -> str:
 
 
 def validation_lines(event: Validated) -> Iterator[str]:
-    """A validation and its answers."""
+    """Show a validation and its answers."""
     best = " (best so far)" if event.best_step == event.step and event.step else ""
     yield f"step {event.step}  validation {event.loss:.4f}{best}"
     for answer in event.answers:
@@ -88,7 +88,7 @@ def validation_lines(event: Validated) -> Iterator[str]:
 
 
 def result_lines(session: TrainingRun, ended: RunEnded) -> Iterator[str]:
-    """The result, for stdout."""
+    """Show the result, for stdout."""
     from edgelm.runs.events import Validated
 
     validations = [event for event in session.folder.events() if isinstance(event, Validated)]

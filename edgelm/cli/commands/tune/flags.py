@@ -116,7 +116,7 @@ def _add_watching(group: Any) -> None:
 
 
 def make_request(arguments: argparse.Namespace) -> TuneRequest:
-    """What the flags ask for.
+    """Turn flags into what they ask for.
 
     Raises:
         OptionError, NotFoundError: a flag, or the model.

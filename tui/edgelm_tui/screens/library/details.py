@@ -26,17 +26,17 @@ class Details(VerticalScroll):
     """
 
     def compose(self) -> ComposeResult:
-        """One text."""
+        """Make the one text."""
         yield Static("", classes="text", markup=False)
 
     def show(self, entry: Entry | None, entries: Sequence[Entry], fit: FitKnown | None) -> None:
-        """Show `entry`."""
+        """Show one entry; None is that none is chosen."""
         content = Content("nothing is chosen") if entry is None else _content(entry, entries, fit)
         self.query_one(Static).update(content)
 
 
 def verdict(fit: FitKnown | None) -> Content:
-    """A word, coloured, that reads the same without."""
+    """Say in a word, coloured, whether a model fits; it reads the same without colour."""
     if fit is None:
         return Content("…")
     return Content.styled(fit.verdict or "unknown", _COLOURS.get(fit.verdict, "$foreground-muted"))

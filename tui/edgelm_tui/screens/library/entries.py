@@ -60,7 +60,7 @@ def read_entries() -> list[Entry]:
 
 
 def arranged(entries: Sequence[Entry], words: str, sort: str) -> list[Entry]:
-    """Those that hold all words, in the order asked for; the largest, and the last used, first."""
+    """Keep those that hold all words, in the order asked for; the largest, and the last used, first."""
     wanted = words.lower().split()
     kept = [entry for entry in entries if all(word in _text(entry) for word in wanted)]
     keys = {
@@ -72,7 +72,7 @@ def arranged(entries: Sequence[Entry], words: str, sort: str) -> list[Entry]:
 
 
 def lineage(entry: Entry, entries: Sequence[Entry]) -> list[str]:
-    """A tree: where it comes from above, what was built on it below."""
+    """Draw a tree: where the entry comes from above, what was built on it below."""
     lines = []
     parent = entry.base or short_source(entry.source)
     if parent:
@@ -87,7 +87,7 @@ def lineage(entry: Entry, entries: Sequence[Entry]) -> list[str]:
 
 
 def short_source(source: str) -> str:
-    """A Hub id as it is, of a path its last part."""
+    """Shorten a path to its last part; a Hub id stays as it is."""
     return Path(source).name if source.startswith(("/", "~")) else source
 
 

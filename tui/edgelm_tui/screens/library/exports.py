@@ -28,12 +28,12 @@ class Export:
     """Of the job, but for the target."""
 
     def job(self, target: Path) -> dict[str, Any]:
-        """All settings of the job."""
+        """Return all settings of the job."""
         return {**self.settings, "output": str(target)}
 
 
 def exports_of(entry: Entry) -> list[Export]:
-    """Every way out of `entry`."""
+    """List every way out of `entry`."""
     return _of_model(entry) if entry.kind == "model" else _of_adapter(entry)
 
 
@@ -70,7 +70,7 @@ def _of_adapter(entry: Entry) -> list[Export]:
 
 
 def to_directory(text: str, usual: Path) -> Path:
-    """What the user typed: a path where it has a slash, else a name beside the usual place.
+    """Read what the user typed: a path where it has a slash, else a name beside the usual place.
 
     Raises:
         OptionError: a name that is none.

@@ -57,7 +57,7 @@ class HubScreen(Dialog[Wanted | None]):
         self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """A line, what was found, what to do with it."""
+        """Make the line, the list of what was found, and the ways to get it."""
         with Vertical(classes="frame") as box:
             box.border_title = "Hugging Face Hub"
             yield Input(placeholder="Search, or an id: organisation/name", id="query")
@@ -69,7 +69,7 @@ class HubScreen(Dialog[Wanted | None]):
         self.query_one(Input).focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Search."""
+        """Search for what was typed."""
         if query := event.value.strip():
             self._give_up()
             self._query = event.value
@@ -136,7 +136,7 @@ class HubScreen(Dialog[Wanted | None]):
             self._say("nothing found")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """The usual way: an MLX model as it is, others converted."""
+        """Get it in the usual way: an MLX model as it is, others converted."""
         self.action_want("pull" if self._found[event.option_index].is_mlx else "convert", 4)
 
     def action_want(self, kind: str, bits: int = 4) -> None:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets.option_list import Option
 
-from edgelm_tui.jobs.manager import Job
+from edgelm_tui.jobs.manager import BackgroundJob
 from edgelm_tui.shell.rows import RowList
 
 _BAR = 20
@@ -35,7 +35,7 @@ class JobList(RowList):
     def __init__(self) -> None:
         super().__init__(id="jobs", markup=False)
 
-    def show(self, jobs: Sequence[Job]) -> None:
+    def show(self, jobs: Sequence[BackgroundJob]) -> None:
         """Show all jobs."""
         self.set_class(bool(jobs), "open")
         lines = [(str(job.id), _line(job)) for job in reversed(jobs)]
@@ -48,7 +48,7 @@ class JobList(RowList):
         self.highlighted = 0 if lines else None
 
 
-def _line(job: Job) -> Content:
+def _line(job: BackgroundJob) -> Content:
     parts: list[str | tuple[str, str]] = [f"{_MARKS[job.state]} {job.title}  "]
     if job.state in ("running", "paused") and job.share is not None:
         full = round(min(job.share, 1.0) * _BAR)

@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Input, Static
 from edgelm.errors import OptionError
 from edgelm.units import format_bytes
 from edgelm_tui.engine.events import FitKnown
-from edgelm_tui.jobs.manager import Job
+from edgelm_tui.jobs.manager import BackgroundJob
 from edgelm_tui.screens.library.details import Details, verdict
 from edgelm_tui.screens.library.entries import SORTS, Entry, ago, arranged, read_entries
 from edgelm_tui.screens.library.exports import Export, exports_of, to_directory
@@ -159,7 +159,7 @@ is worked out while the engine is idle."""
             table.update_cell(f"model/{fit.name}", "fits", verdict(fit), update_width=True)
         self._show_details()
 
-    def _take_jobs(self, changed: list[Job]) -> None:
+    def _take_jobs(self, changed: list[BackgroundJob]) -> None:
         self.query_one(JobList).show(self.services.jobs.jobs)
         if any(job.state == "done" for job in changed):
             self.action_again()
@@ -170,7 +170,7 @@ is worked out while the engine is idle."""
         self.query_one(Details).show(chosen, self._entries, fit)
 
     def on_data_table_row_highlighted(self) -> None:
-        """The cursor has moved."""
+        """Show the details of the row under the cursor."""
         self._show_details()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -201,7 +201,7 @@ is worked out while the engine is idle."""
         self.query_one(DataTable).focus()
 
     def on_row_list_act(self, event: RowList.Act) -> None:
-        """A key on a job."""
+        """Obey a key on a job."""
         manager = self.services.jobs
         for job in [job for job in manager.jobs if job.id == event.row]:
             {"pause": manager.pause, "cancel": manager.cancel, "retry": manager.retry}[event.action](job)
@@ -212,7 +212,7 @@ is worked out while the engine is idle."""
         self.query_one("#filter").focus()
 
     def action_sort(self) -> None:
-        """By the next column."""
+        """Sort by the next column."""
         self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
         self._show()
         self.notify(f"sorted by {self._sort}", timeout=2)
@@ -311,7 +311,7 @@ is worked out while the engine is idle."""
 
 
 def place_of(chosen: Entry | None, shown: Sequence[Entry], row: int) -> int:
-    """The row of `chosen`; where it is gone, that of its neighbour and not the first."""
+    """Return the row of `chosen`; where it is gone, that of its neighbour and not the first."""
     found = next((at for at, entry in enumerate(shown) if chosen and entry.key == chosen.key), None)
     return found if found is not None else min(row, max(len(shown) - 1, 0))
 

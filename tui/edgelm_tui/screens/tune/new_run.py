@@ -21,7 +21,7 @@ class NewRun:
     learning_rate: str = ""
 
     def arguments(self) -> list[str]:
-        """Of `edgelm tune`."""
+        """Return the arguments of `edgelm tune` that begin the run."""
         said = ["tune", self.model, "--data", self.data, "--method", self.method, "--json"]
         for flag, value in (
             ("--epochs", self.epochs),
@@ -32,7 +32,7 @@ class NewRun:
         return said
 
     def problem(self) -> tuple[str, str] | None:
-        """The field that is wrong, and what is wrong with it; None where all can be tried."""
+        """Name the field that is wrong, and what is wrong with it; None where all can be tried."""
         if not self.data:
             return "data", "no data is named"
         if _is_path(self.data) and not Path(self.data).expanduser().exists():

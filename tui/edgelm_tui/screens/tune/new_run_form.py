@@ -31,7 +31,7 @@ _WARNINGS = 4
 
 
 def edgelm_command(*arguments: str) -> list[str]:
-    """The command line, as this Python runs it."""
+    """Return a command line of edgelm, as this Python runs it."""
     return [sys.executable, "-m", "edgelm", *arguments]
 
 
@@ -83,15 +83,15 @@ class NewRunScreen(Dialog[NewRun | None]):
         yield FormRow("Epochs, rate", _line("epochs", "1"), _line("learning_rate", "by method"))
 
     def on_mount(self) -> None:
-        """The data first."""
+        """Begin with the data."""
         self.query_one("#data").focus()
 
     def on_input_submitted(self) -> None:
-        """Enter checks."""
+        """Check the data when Enter is pressed."""
         self.action_check()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """One of three."""
+        """Do what the button says."""
         match event.button.id:
             case "start":
                 self.action_take()

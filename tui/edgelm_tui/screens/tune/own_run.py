@@ -15,7 +15,7 @@ _SHOWN_LINES = 3
 
 
 class OwnRun:
-    """At most one at a time."""
+    """The one run, if any, that this app began and that is under way."""
 
     def __init__(self, shelf: RunShelf) -> None:
         self._shelf = shelf
@@ -44,7 +44,7 @@ class OwnRun:
         return self.log is not None
 
     def status(self) -> str:
-        """For the status line."""
+        """Say in a line how far it is, for the status line."""
         if self.log is None:
             return "preparing a training run"
         self.log.read_on()
@@ -52,7 +52,7 @@ class OwnRun:
         return f"training step {self.log.at:,}{of}"
 
     def forget(self) -> str | None:
-        """It has ended: what went wrong, None if nothing did."""
+        """Let the run go, which has ended: what went wrong, None if nothing did."""
         child, log, self.child, self.log = self.child, self.log, None, None
         if child is None or child.returncode in (0, None):
             return None

@@ -33,7 +33,7 @@ class RunPanel(Static):
 
 
 def describe(log: RunLog) -> Content:
-    """Two or three lines."""
+    """Describe a run in two or three lines."""
     status = log.status()
     step, total = log.at, log.total_steps
     parts: list[str | tuple[str, str]] = [(status, _COLOURS[status]), f"  {log.model}  step {step:,}"]

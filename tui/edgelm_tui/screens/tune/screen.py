@@ -45,7 +45,7 @@ _LOG_LINES = 200
 
 
 class TuneScreen(ModeScreen):
-    """All runs."""
+    """All training runs, and the curves of those that are chosen."""
 
     MODE: ClassVar[str] = "tune"
     HELP_TEXT = """\
@@ -89,7 +89,7 @@ chats with the adapter, v shows it beside its base."""
         self._own = OwnRun(self._shelf)
 
     def compose_body(self) -> ComposeResult:
-        """The list beside the run."""
+        """Make the list beside the run."""
         with Horizontal(id="body"):
             with Vertical(id="list"):
                 yield Static("", id="nothing", markup=False)
@@ -208,7 +208,7 @@ chats with the adapter, v shows it beside its base."""
         ]
 
     def on_data_table_row_highlighted(self) -> None:
-        """The cursor has moved."""
+        """Show the run under the cursor."""
         self._show_run()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -337,7 +337,7 @@ chats with the adapter, v shows it beside its base."""
             self._show(self._logs)
 
     def action_versus(self) -> None:
-        """The adapter beside its base."""
+        """Show the adapter beside its base."""
         from edgelm_tui.screens.tune.versus import VersusScreen
 
         log = self.chosen

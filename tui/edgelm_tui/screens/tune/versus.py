@@ -41,7 +41,7 @@ class VersusScreen(Dialog[None]):
         """The model of the chat, once another was loaded for this."""
 
     def compose(self) -> ComposeResult:
-        """A line above two answers."""
+        """Make a line above two answers."""
         with Vertical(classes="frame"):
             yield Input(self._prompt, placeholder="Ask both", id="question")
             yield Static("Enter asks both, one after the other", id="progress", markup=False)
@@ -57,7 +57,7 @@ class VersusScreen(Dialog[None]):
         self._services.signals.engine.subscribe(self, self.take, immediate=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Ask."""
+        """Ask both sides."""
         if event.value.strip() and self._side < 0 and not self._services.desk.busy:
             self._prompt, self._texts = event.value, ["", ""]
             self._next()
@@ -73,7 +73,7 @@ class VersusScreen(Dialog[None]):
         self.dismiss(None)
 
     def take(self, event: ClientEvent) -> None:
-        """One event of the engine."""
+        """Take in one event of the engine."""
         match event:
             case Loaded() if self._side >= 0 and self._job is None:
                 self._job = self._services.engine.ask(Question(({"role": "user", "content": self._prompt},)))

@@ -40,7 +40,7 @@ class NoColours(LineFilter):
         self._ground = ground
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same text without any colour."""
+        """Return the same text without any colour."""
         ground = self._ground()
         return [
             Segment(text, None if style is None else _bare(style, ground), control)
@@ -52,7 +52,7 @@ class Colours256(LineFilter):
     """The nearest of xterm's colours; text that was readable stays so."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same text in numbered colours."""
+        """Return the same text in numbered colours."""
         return [
             Segment(text, None if style is None else _numbered(style), control)
             for text, style, control in segments
@@ -60,14 +60,14 @@ class Colours256(LineFilter):
 
 
 def contrast(one: Color, other: Color) -> float:
-    """The contrast ratio of two colours, 1 to 21, by WCAG 2.2: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+    """Return the contrast ratio of two colours, 1 to 21, by WCAG 2.2: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
     low, high = sorted((_luminance(one.rgb), _luminance(other.rgb)))
     return (high + 0.05) / (low + 0.05)
 
 
 @lru_cache(4096)
 def nearest(colour: Triplet, ground: Triplet | None = None, least: float = 1.0) -> int:
-    """The number of the xterm colour that looks most like `colour`, of those that have the contrast `least` to `ground`.
+    """Find the number of the xterm colour that looks most like `colour`, of those with the contrast `least` to `ground`.
 
     The distance is that of CIE 1976, in L*a*b*.
     """

@@ -52,7 +52,7 @@ class ButtonRow(Horizontal):
         self._choices = choices
 
     def compose(self) -> ComposeResult:
-        """The buttons."""
+        """Make the buttons."""
         *_, usual = self._choices
         for name, label in self._choices.items():
             yield Button(label, variant="primary" if name == usual else "default", id=name, compact=True)
@@ -86,7 +86,7 @@ class FormRow(Horizontal):
 
 
 class Tick(Checkbox):
-    """On or off, in words too, so that it reads without colours."""
+    """A box that is on or off, in words too, so that it reads without colours."""
 
     DEFAULT_CSS = """
     Tick { border: none; padding: 0; background: transparent; height: 1; }
@@ -97,5 +97,5 @@ class Tick(Checkbox):
         super().__init__("", value, id=id)
 
     def render(self) -> Content:
-        """Both, never colour alone."""
+        """Draw the state by sign and word, never by colour alone."""
         return Content("[✓] on " if self.value else "[ ] off")

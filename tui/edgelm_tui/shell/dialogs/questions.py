@@ -24,13 +24,13 @@ class AskLine(Dialog[str | None]):
         self._question, self._value, self._placeholder = question, value, placeholder
 
     def compose(self) -> ComposeResult:
-        """The question above a line."""
+        """Make the question above a line."""
         with Vertical(classes="frame"):
             yield Label(self._question, classes="question", markup=False)
             yield Input(self._value, placeholder=self._placeholder)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter."""
+        """Take the line when Enter is pressed."""
         self.dismiss(event.value)
 
 
@@ -51,7 +51,7 @@ class AskText(Dialog[str | None]):
         self._question, self._value = question, value
 
     def compose(self) -> ComposeResult:
-        """The question, the text, the buttons."""
+        """Make the question, the text and the buttons."""
         with Vertical(classes="frame"):
             yield Label(self._question, classes="question", markup=False)
             yield TextArea(self._value, soft_wrap=True)
@@ -64,7 +64,7 @@ class AskText(Dialog[str | None]):
         area.focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Either button."""
+        """Take the text or leave it, as the button says."""
         if event.button.id == "take":
             self.action_take()
         else:
@@ -88,21 +88,21 @@ class Confirm(Dialog[bool]):
         self._question, self._yes = question, yes
 
     def compose(self) -> ComposeResult:
-        """The question above two buttons."""
+        """Make the question above two buttons."""
         with Vertical(classes="frame"):
             yield Label(self._question, classes="question", markup=False)
             yield ButtonRow({"no": "No (n)", "yes": f"{self._yes} (y)"})
 
     def on_mount(self) -> None:
-        """What cannot be taken back needs more than one key too many."""
+        """Begin at no: what cannot be taken back needs more than one key too many."""
         self.query_one("#no").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Either button."""
+        """Answer with the button that was pressed."""
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
-        """By key."""
+        """Answer with a key."""
         self.dismiss(yes)
 
 
@@ -117,7 +117,7 @@ class Choose(Dialog[str | None]):
         self._title, self._choices, self._current = title, choices, current
 
     def compose(self) -> ComposeResult:
-        """The list, with the focus on it."""
+        """Make the list, with the focus on it."""
         with Vertical(classes="frame"):
             yield Label(self._title, classes="question", markup=False)
             yield OptionList(*(Option(choice) for choice in self._choices), classes="list", markup=False)

@@ -41,7 +41,7 @@ class Slider(Widget, can_focus=True):
         self.set_reactive(Slider.value, value)
 
     def render(self) -> Content:
-        """The bar and the number."""
+        """Draw the bar and the number."""
         width = max(self.size.width - 6, 4)
         full = round((self.value - self._low) / (self._high - self._low) * width)
         return Content.assemble(
@@ -49,25 +49,25 @@ class Slider(Widget, can_focus=True):
         )
 
     def action_move(self, steps: int) -> None:
-        """By steps."""
+        """Move by steps."""
         self._set(self.value + steps * self._step)
 
     def action_end(self, at: int) -> None:
-        """To either end."""
+        """Go to either end."""
         self._set(self._high if at else self._low)
 
     def on_click(self, event: Click) -> None:
-        """To where the mouse is."""
+        """Go to where the mouse is."""
         width = max(self.size.width - 6, 4)
         self._set(self._low + min(max(event.x / width, 0), 1) * (self._high - self._low))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        """More."""
+        """Move a step up."""
         event.stop()
         self.action_move(1)
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        """Less."""
+        """Move a step down."""
         event.stop()
         self.action_move(-1)
 

@@ -12,17 +12,17 @@ from textual.dom import DOMNode
 
 
 def bound_classes() -> list[type[DOMNode]]:
-    """The screens and widgets of edgelm that declare bindings."""
+    """List the screens and widgets of edgelm that declare bindings."""
     return [kind for kind in every_widget_class() if kind.__dict__.get("BINDINGS")]
 
 
 def every_widget_class() -> list[type[DOMNode]]:
-    """The screens and widgets of edgelm."""
+    """List the screens and widgets of edgelm."""
     return sorted(set(_classes()), key=lambda kind: kind.__qualname__)
 
 
 def binding_ids() -> set[str]:
-    """The ids of all bindings."""
+    """Collect the ids of all bindings."""
     return {
         binding.id
         for kind in bound_classes()

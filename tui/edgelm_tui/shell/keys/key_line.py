@@ -37,7 +37,7 @@ class KeyLine(Widget, can_focus=False):
             self.refresh()
 
     def render(self) -> Content:
-        """The pairs that fit."""
+        """Draw the pairs that fit."""
         parts: list[str | tuple[str, str]] = []
         for key, description in self.pairs():
             parts += [

@@ -30,7 +30,7 @@ def key_name(key: str) -> str:
 
 
 def short_key_name(key: str) -> str:
-    """The same in fewer letters: `^N`, `⇧Tab`."""
+    """Say the same in fewer letters: `^N`, `⇧Tab`."""
     *modifiers, last = key.split("+")
     return "".join(_SHORT.get(word, f"{word.capitalize()}+") for word in modifiers) + _last(
         last, capital=bool(modifiers)

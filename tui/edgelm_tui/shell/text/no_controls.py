@@ -20,7 +20,7 @@ class NoControls(LineFilter):
     """Leaves out characters that a terminal obeys instead of showing."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same text without them."""
+        """Return the same text without them."""
         return [
             Segment(_CONTROLS.sub("", text), style, control)
             if control is None and _CONTROLS.search(text)

@@ -1,7 +1,7 @@
 """Text that is not ours, as Textual is to show it: to the letter, never as markup.
 
 Textual reads strings as markup in toasts, tables, selects and the palette, where `[/INST]` ends the app and `[@click=…]`
-makes a button. Toasts are plain by `AppBase.notify`, labels and lists by `markup=False`; what has no such switch is made here.
+makes a button. Toasts are plain by `EdgeLMApp.notify`, labels and lists by `markup=False`; the rest is made here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from textual.fuzzy import Matcher
 
 
 def plain(text: str) -> Text:
-    """A cell of a table, or an option of a select."""
+    """Make a cell of a table, or an option of a select, that shows `text` to the letter."""
     return Text(text)
 
 
 def plain_cells(values: Iterable[object]) -> list[object]:
-    """The cells of a row; those that are no strings stay as they are."""
+    """Make the cells of a row; those that are no strings stay as they are."""
     return [plain(value) if isinstance(value, str) else value for value in values]
 
 

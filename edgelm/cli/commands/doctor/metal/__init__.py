@@ -26,7 +26,7 @@ def require_metal() -> None:
 
 
 def measure(model: str | None, seconds: float) -> dict[str, Any]:
-    """All of it, with `model` or the smallest of the library, as what JSON can hold: figures, tables and lines of text.
+    """Measure all parts with `model` or the smallest of the library, as what JSON can hold: figures, tables and lines.
 
     Raises:
         NotFoundError: there is no model.

@@ -17,7 +17,7 @@ _TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
+class CachePeak:
     """One kind of cache."""
 
     kv_bits: int | None
@@ -28,15 +28,15 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True)
-class Peaks:
+class CachePeaks:
     """Every kind that was tried."""
 
-    peaks: tuple[Peak, ...]
+    peaks: tuple[CachePeak, ...]
     refused: tuple[str, ...] = ()
     """Kinds that this architecture cannot have, and why."""
 
     def table(self) -> list[list[str]]:
-        """A header and a row for each."""
+        """Return a header and a row for each kind of cache."""
         rows = [
             [
                 str(found.kv_bits or "none"), f"{found.tokens:,}", format_bytes(found.planned_bytes),
@@ -48,7 +48,9 @@ class Peaks:
         return [["--kv-bits", "tokens", "planned", "peak", "peak/planned"], *rows]
 
 
-def measure_kv_memory(directory: Path, kinds: Sequence[int | None] = KINDS, tokens: int = _TOKENS) -> Peaks:
+def measure_kv_memory(
+    directory: Path, kinds: Sequence[int | None] = KINDS, tokens: int = _TOKENS
+) -> CachePeaks:
     """Compute a prompt of `tokens`, or as many as the model's context has room for, with each kind of cache.
 
     Raises:
@@ -60,10 +62,10 @@ def measure_kv_memory(directory: Path, kinds: Sequence[int | None] = KINDS, toke
             peaks.append(_peak(directory, bits, tokens))
         except UnsupportedError as error:
             refused.append(f"{bits}: {error.message}")
-    return Peaks(tuple(peaks), tuple(refused))
+    return CachePeaks(tuple(peaks), tuple(refused))
 
 
-def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
+def _peak(directory: Path, kv_bits: int | None, tokens: int) -> CachePeak:
     from edgelm import device
     from edgelm.pricing.fit import account_of, trace
     from edgelm.pricing.memory_plan import MemoryPlan
@@ -83,7 +85,7 @@ def _peak(directory: Path, kv_bits: int | None, tokens: int) -> Peak:
     mx.clear_cache()
     for _ in ready.engine.generate(Request(prompt, max_tokens=1, speculation=False), Event()):
         pass
-    found = Peak(kv_bits, count, chunk, plan.need_bytes(count, chunk), mx.get_peak_memory())
+    found = CachePeak(kv_bits, count, chunk, plan.need_bytes(count, chunk), mx.get_peak_memory())
     ready.engine.reset()
     return found
 

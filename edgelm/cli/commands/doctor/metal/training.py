@@ -51,13 +51,13 @@ class Endurance:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Both."""
+    """What steps of each shape cost, and how training went on for a while."""
 
     shapes: tuple[ShapeCost, ...]
     endurance: Endurance
 
     def table(self) -> list[list[str]]:
-        """A header, a row for each shape, and one for the long run."""
+        """Return a header, a row for each shape, and one for the long run."""
         rows = [
             [
                 f"{found.lanes} x {found.length}", format_seconds(found.first_s), format_seconds(found.step_s),

@@ -40,7 +40,7 @@ class Widths:
     widths: tuple[Width, ...]
 
     def table(self) -> list[list[str]]:
-        """A header and a row for each."""
+        """Return a header and a row for each width."""
         rows = [
             [
                 str(found.width),
@@ -53,7 +53,7 @@ class Widths:
 
 
 def measure_widths(directory: Path, widths: Sequence[int] = WIDTHS) -> Widths:
-    """Of the model in `directory`, loaded as for chatting, on a text of its own: what it says by itself, greedily."""
+    """Compare widths with the model in `directory`, loaded as for chatting, on what it says by itself, greedily."""
     from edgelm.model.load import load
     from edgelm.runtime.engine import caches_of
 

@@ -27,15 +27,14 @@ class CommandModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """One command; unless `module` says otherwise, its module is `edgelm.cli.commands.<name>`."""
+    """One command; its module is `edgelm.cli.commands.<name>`."""
 
     name: str
     help: str
-    module: str = ""
 
     def load(self) -> CommandModule:
         """Import the command's module."""
-        return cast(CommandModule, importlib.import_module(self.module or f"edgelm.cli.commands.{self.name}"))
+        return cast(CommandModule, importlib.import_module(f"edgelm.cli.commands.{self.name}"))
 
 
 COMMANDS = (

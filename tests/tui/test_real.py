@@ -23,25 +23,14 @@ async def running() -> AsyncIterator[Driver]:
     try:
         async with app.run_test(size=(110, 34)) as pilot:
             it = Driver(app, pilot, ScriptedEngine())
-            await wait(it, lambda: app.services.state.model is not None, "loaded")
+            await it.until(lambda: app.services.state.model is not None, "loaded")
             yield it
     finally:
         app.close()
 
 
-async def wait(it: Driver, is_so: object, what: str) -> None:
-    """Patient: a model on a busy processor takes its time."""
-    for _ in range(3000):
-        if is_so():  # type: ignore[operator]
-            await it.pilot.pause()
-            return
-        await it.pilot.pause(0.05)
-    pytest.fail(f"never: {what}\n{it.screen_text}")
-
-
 async def ask(it: Driver, text: str) -> str:
-    await it.send(text)
-    await wait(it, lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished, "answered")
+    await it.ask(text)
     return it.said[-1]
 
 
@@ -65,8 +54,7 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
 
         await it.send("/system Tell long stories.")
         await it.send("Tell me a very long story about the sea.")
-        await wait(
-            it,
+        await it.until(
             lambda: it.app.services.desk.current is not None and len(it.app.services.desk.current.text) > 40,
             "a story",
         )
@@ -77,22 +65,16 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
         assert len(kept.content) > 40
 
         it.chat.open_chat.keep_settings(it.chat.open_chat.settings.__class__(max_tokens=12))
-        await wait(it, lambda: bool(it.views), "shown")
+        await it.until(lambda: bool(it.views), "shown")
         await it.focus(-1)
         await it.press("c")
-        await wait(
-            it, lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished, "went on"
-        )
+        await it.idle()
         longer = it.app.services.chats.message(kept.id).content
         assert longer.startswith(kept.content)
         assert len(longer) > len(kept.content)
 
         await it.press("ctrl+r")
-        await wait(
-            it,
-            lambda: not it.app.services.desk.busy and not it.app.services.desk._unfinished,
-            "answered again",
-        )
+        await it.idle()
         assert it.app.services.chats.sibling_places(1)[it.views[-1].message.id] == (2, 2)
         await it.press("ctrl+q")
     async with running() as it:
@@ -100,6 +82,6 @@ async def test_converse_stop_branch_search_quit_reopen(smollm2: Path, home: Path
             "What is the capital of France?"
         ]
         await it.chat.open_chat.open(1)
-        await wait(it, lambda: len(it.said) == 6, "reopened")
+        await it.until(lambda: len(it.said) == 6, "reopened")
         assert "Paris" in it.said[1]
         assert await ask(it, "Say goodbye.")

@@ -135,7 +135,7 @@ async def test_a_chat_that_another_app_deletes(at_once: bool) -> None:
             other.delete(first)
             if at_once:
                 other.purge(older_than_s=-9.0)
-        it.app.changed()  # whatever asks for the chat's settings now
+        it.app.services.changed()  # whatever asks for the chat's settings now
         await it.until(lambda: "deleted elsewhere" in it.toasts, "said")
         assert it.said == []
         assert it.prompt.text == "half a thought"

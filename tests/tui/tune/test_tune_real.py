@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -55,20 +54,10 @@ async def running() -> AsyncIterator[Driver]:
     try:
         async with app.run_test(size=SIZE) as pilot:
             it = Driver(app, pilot, ScriptedEngine())
-            await until(it, lambda: app.services.state.model is not None, "loaded")
+            await it.until(lambda: app.services.state.model is not None, "loaded")
             yield it
     finally:
         app.close()
-
-
-async def until(it: Driver, is_so: Callable[[], bool], what: str) -> None:
-    """Patient: processes start on a busy machine."""
-    for _ in range(2400):
-        if is_so():
-            await it.pilot.pause()
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail(f"never: {what}; {it.toasts}\n{it.screen_text}")
 
 
 @pytest.mark.fault
@@ -78,37 +67,37 @@ async def test_a_run_is_trained_killed_resumed_stopped_and_talked_to(model: str,
         await it.press("f4")
         screen = it.app.screen
         assert isinstance(screen, TuneScreen)
-        await until(it, lambda: screen.is_mounted and screen.query_one(DataTable).has_focus, "shown")
+        await it.until(lambda: screen.is_mounted and screen.query_one(DataTable).has_focus, "shown")
         named = ["--name", "one", "--steps", "4000", *TRAIN]
         screen.begin_run(edgelm_command("tune", model, "--data", str(data), *named))
 
         def step() -> int:
             return int(screen.chosen.step.get("step") or 0) if screen.chosen else 0
 
-        await until(it, lambda: step() > 12, "trains")
+        await it.until(lambda: step() > 12, "trains")
         assert screen.chosen is not None
         assert "4,000" in it.screen_text
         assert len(screen.chosen.curves["loss"]) > 10
         await it.press("space")
-        await until(it, lambda: screen.chosen is not None and screen.chosen.status() == "paused", "paused")
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "paused", "paused")
         await it.press("space")
-        await until(it, lambda: screen.chosen is not None and screen.chosen.status() == "running", "goes on")
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "running", "goes on")
         before = step()
         await it.press("c")
-        await until(it, lambda: step() > before, "after a checkpoint")
+        await it.until(lambda: step() > before, "after a checkpoint")
 
         assert screen.child is not None
         os.killpg(screen.child.pid, signal.SIGKILL)
-        await until(it, lambda: "ended with signal 9" in it.toasts, "its death is said")
-        await until(it, lambda: "r resumes the run" in it.screen_text, "how to go on is said")
+        await it.until(lambda: "ended with signal 9" in it.toasts, "its death is said")
+        await it.until(lambda: "r resumes the run" in it.screen_text, "how to go on is said")
         killed_at = step()
         await it.press("r")
-        await until(it, lambda: step() > killed_at, "goes on from its checkpoint")
+        await it.until(lambda: step() > killed_at, "goes on from its checkpoint")
         steps = [at for at, _ in screen.chosen.curves["loss"]]
         assert steps == sorted(set(steps))
         await it.press("s", "y")
-        await until(it, lambda: screen.chosen is not None and screen.chosen.status() == "stopped", "stopped")
-        await until(it, lambda: screen.child is None, "ended")
+        await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "stopped", "stopped")
+        await it.until(lambda: screen.child is None, "ended")
 
         assert screen.chosen.adapter is not None
         await it.press("v")
@@ -116,13 +105,12 @@ async def test_a_run_is_trained_killed_resumed_stopped_and_talked_to(model: str,
         versus = it.app.screen
         versus.query_one(Input).value = "what is 3"
         await it.press("enter")
-        await until(it, lambda: "done; Enter asks again" in it.screen_text, "both have answered")
+        await it.until(lambda: "done; Enter asks again" in it.screen_text, "both have answered")
         base, adapted = versus._texts
         assert base != adapted
         await it.press("escape")
         await it.press("enter")
-        await until(
-            it,
+        await it.until(
             lambda: it.app.services.state.model is not None and bool(it.app.services.state.model.adapter),
             "in the chat",
         )
@@ -149,26 +137,25 @@ async def test_the_scale_of_an_adapter_is_changed_without_loading_again(
         it.chat.open_chat.keep_settings(
             it.chat.open_chat.settings.__class__(max_tokens=12, adapter=str(adapter))
         )
-        await until(
-            it,
+        await it.until(
             lambda: it.app.services.state.model is not None and bool(it.app.services.state.model.adapter),
             "put on",
         )
         assert not loads
         await it.press("ctrl+r")
         await it.idle()
-        await until(it, lambda: it.said[-1] not in ("", plain), "answered with the adapter")
+        await it.until(lambda: it.said[-1] not in ("", plain), "answered with the adapter")
 
         await it.idle()
         await it.press("ctrl+o")
-        await until(it, lambda: bool(it.app.screen.query(Slider)), "the dialog is there")
+        await it.until(lambda: bool(it.app.screen.query(Slider)), "the dialog is there")
         slider = it.app.screen.query_one(Slider)
         slider.focus()
         await it.press("home", "ctrl+s")
-        await until(it, lambda: it.chat.open_chat.settings.adapter_scale == 0, "kept")
-        await until(it, lambda: it.app.screen is it.chat, "the dialog is gone")
+        await it.until(lambda: it.chat.open_chat.settings.adapter_scale == 0, "kept")
+        await it.until(lambda: it.app.screen is it.chat, "the dialog is gone")
         await it.press("ctrl+r")
-        await until(it, lambda: it.said[-1] == plain, "answered without: an adapter at 0 is none")
+        await it.until(lambda: it.said[-1] == plain, "answered without: an adapter at 0 is none")
         assert not loads
 
     exported = home / "poet-peft"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.parsing.actions import check_file
 from edgelm.cli.parsing.model_flags import add_place
-from edgelm.cli.show.output import console, print_json, say, warn
+from edgelm.cli.show.output import print_json, say, warn
 from edgelm.cli.show.progress_bars import progress_bars
 from edgelm.cli.show.quality_rows import loss_rows
+from edgelm.cli.show.two_columns import print_two_columns
 from edgelm.errors import OptionError
 from edgelm.units import count, format_bytes, format_seconds
 
@@ -116,15 +117,7 @@ def _say_estimate(found: Estimate) -> None:
 
 
 def _show(made: Converted) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in _rows(made):
-        table.add_row(label, Text(value))
-    console().print(table)
+    print_two_columns(_rows(made))
     receipt = made.manifest.receipt
     changed = receipt["tokenizer"]["changed"]
     if changed:

@@ -12,6 +12,7 @@ from edgelm.cli.parsing.model_flags import add_adapter, add_model, found_model
 from edgelm.cli.show.output import console, print_json
 from edgelm.cli.show.progress_bars import progress_bars
 from edgelm.cli.show.quality_rows import rows_of, show, show_share
+from edgelm.cli.show.two_columns import print_two_columns
 from edgelm.units import count, format_bytes
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _run_quality(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(found)
     else:
-        _show(found)
+        print_two_columns(_rows(found))
 
 
 def _subjects(arguments: argparse.Namespace) -> tuple[Subject, Subject | None]:
@@ -104,18 +105,6 @@ def _subject(name: str, adapters: list[str] | None, arguments: argparse.Namespac
     directory = found_model(name)
     uses = find_uses(adapters or (), directory)
     return Subject(directory, uses or None, check_fit=not arguments.no_fit_check)
-
-
-def _show(found: Evaluated) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in _rows(found):
-        table.add_row(label, Text(value))
-    console().print(table)
 
 
 def _rows(found: Evaluated) -> list[tuple[str, str]]:

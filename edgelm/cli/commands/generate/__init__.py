@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -20,16 +19,16 @@ from edgelm.cli.parsing.answer_flags import (
 from edgelm.cli.parsing.answer_form import form_of_answer
 from edgelm.cli.parsing.default_model import choose_model, named_model
 from edgelm.cli.parsing.model_flags import add_adapter, add_dtype, add_model
-from edgelm.cli.parsing.texts import check_text, read_stdin, text_or_file
-from edgelm.cli.show.output import say, warn
+from edgelm.cli.parsing.texts import check_text
+from edgelm.cli.show.output import say
 from edgelm.cli.show.progress_bars import progress_bars
-from edgelm.errors import EngineError, FormatError, Interrupted, NotFoundError, OptionError, OutputError
+from edgelm.errors import EngineError, Interrupted, NotFoundError
 from edgelm.units import count
 
 if TYPE_CHECKING:
     from edgelm.adapters.find import AdapterUse
-    from edgelm.cli.commands.generate.answer_file import AnswerFile, AnswerWriter
-    from edgelm.cli.commands.generate.prompt_rows import BadRow, PromptRow
+    from edgelm.cli.commands.generate.answer_file import AnswerWriter
+    from edgelm.cli.commands.generate.prompt_rows import PromptRow
     from edgelm.progress import OnProgress
     from edgelm.runtime.batching.results import BatchResult
 
@@ -37,9 +36,6 @@ EXAMPLES = (
     "edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",
     "edgelm generate MODEL --input rows.csv --template 'Translate: {text}' --output answers.jsonl --chat",
 )
-
-_LISTED = 20
-"""Bad rows shown at most."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,16 +93,20 @@ def run(arguments: argparse.Namespace) -> None:
         OptionError: a setting outside what it may be, an empty MODEL.
         Interrupted: Ctrl-C; the same command goes on.
     """
+    from edgelm.api import find_model
+    from edgelm.cli.commands.generate.input import read_prompts
+    from edgelm.cli.commands.generate.output import open_answers
+
     settings = _settings(arguments)
     name = named_model(arguments.model)
-    rows = _read(arguments)
+    rows = read_prompts(arguments)
     name = name or choose_model()
     with ExitStack() as stack:
         on_progress = stack.enter_context(progress_bars())
-        directory = _find(name, on_progress)
+        directory = find_model(name, on_progress)
         uses = _uses(arguments.adapter, directory)
         run_id = _run_id(directory, uses, settings)
-        writer, rest = _open(arguments, rows, run_id, stack)
+        writer, rest = open_answers(arguments, rows, run_id, stack)
         if len(rest) < len(rows):
             say(f"{len(rows) - len(rest):,} of {count(len(rows), 'prompt')} are answered already")
         if not rest:
@@ -138,68 +138,6 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def _read(arguments: argparse.Namespace) -> list[PromptRow]:
-    from edgelm.cli.commands.generate.prompt_rows import Wrapping, as_read, check_rows, read_rows
-    from edgelm.cli.commands.generate.prompt_table import check_template, format_of, table_rows, text_rows
-
-    system = None if arguments.system is None else text_or_file(arguments.system, "--system")
-    wrapping = Wrapping(chat=arguments.chat, system=system)
-    form = format_of(arguments.input, arguments.format)
-    check_template(arguments.template, form)
-    text = _input_text(arguments)
-    if form == "jsonl":
-        rows, bad = read_rows(text, wrapping)
-    elif form == "text":
-        rows, bad = check_rows(text_rows(text, arguments.template), as_read, wrapping)
-    else:
-        delimiter = "," if form == "csv" else "\t"
-        found = table_rows(text, arguments.template, delimiter=delimiter, name=arguments.input)
-        rows, bad = check_rows(found, as_read, wrapping)
-    if bad:
-        _report_bad(bad, arguments)
-    if not rows:
-        hint = 'a line is {"prompt": "…"}' if form == "jsonl" else None
-        raise FormatError(f"{arguments.input} holds no prompts", hint=hint)
-    return rows
-
-
-def _input_text(arguments: argparse.Namespace) -> str:
-    if arguments.input == "-":
-        return read_stdin()
-    path = Path(arguments.input)
-    output = Path(arguments.output)
-    if arguments.output != "-" and path.exists() and output.exists() and path.samefile(output):
-        raise OptionError(f"--input and --output are both {path}")
-    try:
-        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text at offset {error.start}") from error
-    except OSError as error:
-        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _report_bad(bad: Sequence[BadRow], arguments: argparse.Namespace) -> None:
-    """List the rows that cannot be asked.
-
-    Raises:
-        FormatError: unless they are to be skipped.
-    """
-    listed = [f"  line {row.line}: {row.reason}" for row in bad[:_LISTED]]
-    if len(bad) > _LISTED:
-        listed.append(f"  and {len(bad) - _LISTED:,} more")
-    plural = "" if len(bad) == 1 else "s"
-    text = "\n".join([f"{len(bad):,} row{plural} of {arguments.input} cannot be asked", *listed])
-    if not arguments.skip_bad:
-        raise FormatError(text, hint="--skip-bad leaves them out")
-    warn(text)
-
-
-def _find(name: str, on_progress: OnProgress) -> Path:
-    from edgelm.api import find_model
-
-    return find_model(name, on_progress)
-
-
 def _uses(adapters: Sequence[str] | None, directory: Path) -> Sequence[AdapterUse]:
     """The adapters that were named, found before anything runs."""
     if not adapters:
@@ -222,56 +160,6 @@ def _run_id(directory: Path, uses: Sequence[AdapterUse], settings: dict[str, Any
     except OSError as error:
         raise NotFoundError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest([weights, on_top, settings, dict(advice.settings), advice.max_tokens])
-
-
-def _open(
-    arguments: argparse.Namespace, rows: list[PromptRow], run_id: str, stack: ExitStack
-) -> tuple[AnswerWriter, list[PromptRow]]:
-    """Where answers go, and the rows that have none there yet."""
-    from edgelm.cli.commands.generate.answer_file import AnswerFile, StdoutAnswers
-
-    if arguments.output == "-":
-        _refuse_without_a_file(arguments)
-        return StdoutAnswers(), rows
-    file = stack.enter_context(AnswerFile(Path(arguments.output)))
-    if not arguments.force:
-        _check_same_run(file, rows, run_id, arguments.output)
-    if arguments.retry_failed:
-        file.drop_failed()
-    return file, [row for row in rows if row.id not in file.done]
-
-
-def _refuse_without_a_file(arguments: argparse.Namespace) -> None:
-    """What goes on in a file of answers has no meaning on stdout.
-
-    Raises:
-        OptionError: it was asked for.
-    """
-    for flag in ("retry_failed", "force"):
-        if getattr(arguments, flag):
-            name = f"--{flag.replace('_', '-')}"
-            raise OptionError(
-                f"{name} goes on in a file of answers, and --output is stdout", hint=f"leave {name} out"
-            )
-
-
-def _check_same_run(file: AnswerFile, rows: Sequence[PromptRow], run_id: str, output: str) -> None:
-    hint = "choose another --output, or --force to go on and mix them"
-    for done in file.done.values():
-        if done.run != run_id:
-            raise OutputError(
-                f"line {done.line} of {output} is of run {done.run}, this is {run_id}: another model, adapter"
-                " or setting",
-                hint=hint,
-            )
-    for row in rows:
-        found = file.done.get(row.id)
-        if found is not None and found.prompt != row.digest:
-            raise OutputError(
-                f"line {found.line} of {output} answers another prompt than line {row.line} of the input,"
-                f" both of id {row.id!r}",
-                hint=hint,
-            )
 
 
 def _load(directory: Path, arguments: argparse.Namespace, on_progress: OnProgress) -> Any:
@@ -297,6 +185,8 @@ def _answer(
     run_id: str,
 ) -> int:
     """Write each answer as it comes; how many are errors."""
+    from edgelm.cli.commands.generate.output import answer_row
+
     done = failed = 0
     try:
         with closing(results):
@@ -310,26 +200,3 @@ def _answer(
             hint="the same command goes on from there",
         ) from None
     return failed
-
-
-def answer_row(row: PromptRow, result: BatchResult, run_id: str) -> dict[str, Any]:
-    """Make one line of the output; `docs/batch.md` has its fields."""
-    answer: dict[str, Any] = {"id": row.id, "text": None, "reason": None, "usage": None, "error": None}
-    completion, error = result.completion, result.error
-    if error is not None:
-        answer["error"] = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-    if completion is not None:
-        usage = completion.usage
-        answer |= {"text": completion.text, "reason": completion.reason}
-        answer["usage"] = {
-            name: getattr(usage, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
-        }
-        more = {
-            "thinking": completion.thinking,
-            "tool_calls": [dataclasses.asdict(call) for call in completion.tool_calls],
-            "logprobs": [dataclasses.asdict(token) for token in completion.logprobs],
-        }
-        answer |= {name: value for name, value in more.items() if value}
-    if row.meta is not None:
-        answer["meta"] = row.meta
-    return {**answer, "run": run_id, "prompt": row.digest}

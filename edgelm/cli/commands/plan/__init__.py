@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgelm.cli.commands.plan import training as plan_tune
+from edgelm.cli.commands.plan import training
 from edgelm.cli.parsing.flags import refuse_together
 from edgelm.cli.show.output import console, print_json, say
 from edgelm.errors import OptionError
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--context", type=int, metavar="N", help="tokens to make room for (default 4096, or the model's own)")
     add("--bits", type=int, metavar="{2,3,4,5,6,8}", help="plan it as quantized to so many bits")
     add("--json", action="store_true", help="print JSON on stdout")
-    plan_tune.add_arguments(parser)
+    training.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.tune:
         refuse_together(arguments, "--tune, which plans training the weights as they are", "bits", "context")
     else:
-        plan_tune.refuse_without_tune(arguments)
+        training.refuse_without_tune(arguments)
     model, is_ahead = describe(arguments.model, bits=arguments.bits)
     if is_ahead:
         say(f"{arguments.model} is not converted yet: this plans what converting it makes")
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
                 hint=f"edgelm convert {shlex.quote(arguments.model)} first",
             )
     if arguments.tune:
-        plan_tune.run(arguments, model, device)
+        training.run(arguments, model, device)
         return
     bandwidth = _bandwidth(device, is_simulated=arguments.chip is not None)
     plans = _plans(model, device, bandwidth, arguments, is_ahead=is_ahead)

@@ -99,12 +99,12 @@ async def begun(pilot: Pilot[None], *, empty: bool = False) -> EdgeLMApp:
 
 async def chat(pilot: Pilot[None]) -> None:
     app = await begun(pilot)
-    await settle(pilot, lambda: len(app.services.chat.transcript.views) == 4)  # type: ignore[union-attr]
+    await settle(pilot, lambda: len(app.services.chat.open_chat.transcript.views) == 4)  # type: ignore[union-attr]
 
 
 async def message(pilot: Pilot[None]) -> None:
     await chat(pilot)
-    view = pilot.app.services.chat.transcript.views[1]  # type: ignore[attr-defined]
+    view = pilot.app.services.chat.open_chat.transcript.views[1]  # type: ignore[attr-defined]
     view.focus()
     await pilot.press("t")
 

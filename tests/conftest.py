@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()
 full_float32()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_as_users_have_them() -> None:
+    """What tests start runs `support/children/sitecustomize.py` first; not these processes, which are there already."""
+    children = str(Path(__file__).with_name("support") / "children")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (children, os.environ.get("PYTHONPATH"))))
+    sys.path.insert(0, children)  # which some tests hand on
 
 
 @pytest.fixture(autouse=True)

@@ -27,11 +27,11 @@ from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.workload import Workload
 
 _COLUMN_S = 3e-4
-"""Of Python and MLX's dispatch for one column of GPTQ and of the sweep after it."""
+"""Seconds of Python and MLX's dispatch for one column of GPTQ and of the sweep after it."""
 _READ_BYTES = 6
-"""Read in half precision and written in single."""
+"""Bytes of a weight that is read in half precision and written in single."""
 _WRITTEN_S_PER_BYTE = 4e-9
-"""Of hashing with SHA-256 and of the disk."""
+"""Hashing with SHA-256, and the disk."""
 _CALIBRATION_ROW, _LOSS_ROW = 512, 256
 """Tokens of a row: `methods.calibration_text.ROW_TOKENS`, and what the loss is measured on."""
 _UNPACKED_BYTES = 16
@@ -41,23 +41,23 @@ _PROCESS_BYTES = 400 << 20
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Rounded up."""
+class StepEstimate:
+    """What one long step of a conversion takes; memory is rounded up."""
 
     elapsed_s: float
     memory_bytes: int
     activations_bytes: int
-    """Of that, hidden states held in memory; the rest of them goes to disk."""
+    """The hidden states in that; the rest of them goes to disk."""
     spilled_bytes: int
     task: Literal["calibrating", "measuring sensitivity", "distilling", "measuring the loss"] = "calibrating"
     later_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds of the long steps that come after it and are announced with it."""
 
 
-OnEstimate = Callable[[Estimate], None]
+OnEstimate = Callable[[StepEstimate], None]
 
 
-def estimate(plan: OutputPlan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> Estimate:
+def estimate(plan: OutputPlan, config: Mapping[str, Any], tokens: int, *, sequential: bool) -> StepEstimate:
     """Price the calibration of `plan` on this machine, with `tokens` of text.
 
     Raises:
@@ -78,12 +78,12 @@ def estimate(plan: OutputPlan, config: Mapping[str, Any], tokens: int, *, sequen
             f" {format_bytes(hessian)} its widest Hessian), and {format_bytes(free)} is safe to use here",
             hint="use --quality good, which needs no Hessians" if sequential else "use --quality fast",
         )
-    return Estimate(_elapsed_s(work, tokens, sequential=sequential), fixed + held, held, states - held)
+    return StepEstimate(_elapsed_s(work, tokens, sequential=sequential), fixed + held, held, states - held)
 
 
 def estimate_sensitivity(
     plan: OutputPlan, config: Mapping[str, Any], tokens: int, sampled: tuple[int, int], *, sequential: bool
-) -> Estimate:
+) -> StepEstimate:
     """Price the measurement of every tensor of `plan`.
 
     Args:
@@ -101,7 +101,7 @@ def estimate_sensitivity(
     hessian = work.hessian_bytes if sequential else 0
     logits = 4 * 4 * row_tokens * work.vocabulary
     fixed = _PROCESS_BYTES + 2 * work.layer_bytes + work.outer_bytes + max(hessian, logits)
-    return Estimate(
+    return StepEstimate(
         _sensitivity_s(work, tokens, carried, row_tokens, sequential=sequential),
         fixed + held,
         held,
@@ -111,10 +111,10 @@ def estimate_sensitivity(
 
 
 def later_steps(plan: OutputPlan, config: Mapping[str, Any], loss_tokens: int) -> dict[str, float]:
-    """What writing `plan` and measuring its loss on so many tokens will take, in seconds; 0 tokens measure nothing."""
+    """Price, in seconds, writing `plan` and measuring its loss on so many tokens; 0 tokens measure nothing."""
     work, rates = Workload.of(plan, config), measure_rates()
     outer = work.vocabulary * work.hidden
-    found = {"writing": plan.size_bytes * _WRITTEN_S_PER_BYTE + work.outer_bytes / rates.moved_bytes_per_s}
+    seconds = {"writing": plan.size_bytes * _WRITTEN_S_PER_BYTE + work.outer_bytes / rates.moved_bytes_per_s}
     if loss_tokens:
         # Source, result and round-to-nearest: each is read, unpacked and run; two are compared with the source's logits.
         flops = 3 * 2 * work.weights * work.used * loss_tokens + 4 * 2 * outer * loss_tokens
@@ -122,17 +122,17 @@ def later_steps(plan: OutputPlan, config: Mapping[str, Any], loss_tokens: int) -
             3 * work.layers * work.exponentials(_LOSS_ROW) * loss_tokens + 6 * work.vocabulary * loss_tokens
         )
         moved = 3 * (work.weights + outer) * _UNPACKED_BYTES
-        found["measuring the loss"] = (
+        seconds["measuring the loss"] = (
             flops / rates.flops_per_s
             + exponentials / rates.exponentials_per_s
             + moved / rates.moved_bytes_per_s
             + (work.weights + outer) * _rounding_s_per_weight()
         )
-    return found
+    return seconds
 
 
 def _rounding_s_per_weight() -> float:
-    """Of rounding to nearest in half precision, and of unpacking that."""
+    """Measure rounding to nearest in half precision, and unpacking that."""
     weight = mx.random.normal((256, 1024)).astype(mx.bfloat16)
     mx.eval(weight)
     started = time.perf_counter()

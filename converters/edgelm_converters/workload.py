@@ -16,7 +16,7 @@ _LAYER = re.compile(r"^(.*?\.\d+)\.")
 
 @dataclass(frozen=True)
 class Workload:
-    """Of a plan."""
+    """The shapes of a plan that running it over text depends on."""
 
     layers: int
     layer_bytes: int
@@ -26,11 +26,11 @@ class Workload:
     hidden: int
     widest: int
     weights: int
-    """In the layers."""
+    """Weights of all layers together."""
     matrices: int
-    """Quantized, in the layers."""
+    """Quantized matrices in the layers."""
     columns: int
-    """Of all quantized matrices together."""
+    """Columns of all quantized matrices together."""
     used: float
     """Share of the weights that one token goes through."""
     heads: int
@@ -39,17 +39,17 @@ class Workload:
 
     @classmethod
     def of(cls, plan: OutputPlan, config: Mapping[str, Any]) -> Workload:
-        """Counted from shapes."""
+        """Count from the shapes of `plan` and the normalised `config`."""
         layers: dict[str, int] = defaultdict(int)
         outer, vocabulary, widest, columns, matrices = 0, 0, 0, 0, 0
         for name, tensor in plan.inputs.items():
             count = math.prod(tensor.shape)
-            found = _LAYER.match(name)
-            if found is None:
+            match = _LAYER.match(name)
+            if match is None:
                 outer += count * plan.dtypes[name].size
                 vocabulary = max(vocabulary, tensor.shape[0] if len(tensor.shape) == 2 else 0)
             else:
-                layers[found[1]] += count
+                layers[match[1]] += count
                 path = name.removesuffix(".weight")
                 if path in plan.quantize:
                     widest = max(widest, tensor.shape[-1])
@@ -80,7 +80,7 @@ class Workload:
         )
 
     def exponentials(self, row_tokens: int) -> int:
-        """That a layer takes for a token: attention over the whole row, and activations. On a CPU half of the time."""
+        """Count those of a layer for a token: attention over the whole row, and activations. On a CPU half of the time."""
         return self.heads * row_tokens + self.inner
 
     @property
@@ -89,5 +89,5 @@ class Workload:
         return (4 * 2 + 8 * 4) * self.widest**2
 
     def products_flops(self, tokens: int) -> int:
-        """Of H in all layers, as many again of C."""
+        """Count those of H = XᵀX in all layers; the cross products C take as many again."""
         return self.layers * 2 * tokens * (3 * self.hidden**2 + self.widest**2)

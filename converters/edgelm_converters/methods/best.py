@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from edgelm.quant.layers.layerwise import LayerResult
     from edgelm.quant.layers.sequential import Sequential
-    from edgelm_converters.estimate import Estimate
+    from edgelm_converters.estimate import StepEstimate
     from edgelm_converters.methods.calibration.layers import CalibrationRun
     from edgelm_converters.methods.quantized import Quantized
     from edgelm_converters.methods.task import QuantizationTask
@@ -27,7 +27,7 @@ class SequentialGptq:
     is_baseline = False
     outcome = ""
 
-    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> Estimate:
+    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> StepEstimate:
         """Price two streams through every layer, the Hessians and GPTQ."""
         from edgelm_converters.estimate import estimate
 

@@ -22,7 +22,7 @@ from edgelm.quant.layers.layerwise import SOURCE, LayerResult
 from edgelm.quant.matrix import formats
 from edgelm.quant.streams.walk import Walk
 from edgelm.units import format_bytes
-from edgelm_converters.estimate import Estimate
+from edgelm_converters.estimate import StepEstimate
 from edgelm_converters.methods.layer_files import DISTILLED, LayerFiles
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -41,7 +41,7 @@ _UNPACKED_BYTES = 16
 
 def estimate_distilling(
     plan: OutputPlan, config: Mapping[str, Any], tokens: int, row_tokens: int, steps: int
-) -> Estimate:
+) -> StepEstimate:
     """Price `steps` of training on one row each, of a text of `tokens`.
 
     Raises:
@@ -56,7 +56,7 @@ def estimate_distilling(
             hint="leave --distill out: --quality best needs a layer at a time",
         )
     work = Workload.of(plan, config)
-    return Estimate(_distilling_s(work, tokens, row_tokens, steps), needed, 0, 0, "distilling")
+    return StepEstimate(_distilling_s(work, tokens, row_tokens, steps), needed, 0, 0, "distilling")
 
 
 def _student_bytes(plan: OutputPlan) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgelm_converters.estimate import Estimate
+    from edgelm_converters.estimate import StepEstimate
     from edgelm_converters.methods.calibration.layers import CalibrationRun
     from edgelm_converters.methods.quantized import Quantized
     from edgelm_converters.methods.task import QuantizationTask
@@ -23,7 +23,7 @@ class WeightedSearch:
     needs_hessians = is_baseline = False
     outcome = ""
 
-    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> Estimate:
+    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> StepEstimate:
         """Price one pass of the source and the search."""
         from edgelm_converters.estimate import estimate
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from edgelm_converters.estimate import Estimate
+    from edgelm_converters.estimate import StepEstimate
     from edgelm_converters.methods.quantized import Quantized
     from edgelm_converters.methods.task import QuantizationTask
     from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -28,7 +28,7 @@ class QuantizationMethod(Protocol):
     outcome: str
     """How it treats every module, for the receipt; "" if the outcome of each module says so."""
 
-    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> Estimate | None:
+    def estimate(self, plan: OutputPlan, config: Mapping[str, Any], tokens: int) -> StepEstimate | None:
         """Price quantizing `plan` with `tokens` of text on this machine; None if it costs no more than writing.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgelm.quant.layers.layerwise import ModuleOutcome
-from edgelm_converters.estimate import Estimate
+from edgelm_converters.estimate import StepEstimate
 from edgelm_converters.methods.calibration_text import CalibrationText
 from edgelm_converters.methods.layer_files import LayerFiles
 from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -23,7 +23,7 @@ class Calibrated:
     outcomes: Sequence[ModuleOutcome]
     elapsed_s: float
     """Seconds of this run; fewer than the whole where an earlier one had been stopped."""
-    estimated: tuple[Estimate, ...]
+    estimated: tuple[StepEstimate, ...]
     """The prices of calibrating, and of distilling where that was asked for."""
     distilled: dict[str, Any] | None = None
     """Steps, and KL on rows that were not trained on, before and after."""

@@ -10,7 +10,7 @@ from typing import Any
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress
 from edgelm.zoo.configs.normalise import context_length
-from edgelm_converters.estimate import Estimate, OnEstimate, later_steps
+from edgelm_converters.estimate import OnEstimate, StepEstimate, later_steps
 from edgelm_converters.methods.calibration_text import CalibrationText, calibration_rows
 from edgelm_converters.stopwatch import Stopwatch
 from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -79,4 +79,4 @@ class QuantizationTask:
         if self.loss_tokens:
             later = self.later_steps()
             loss_s = later.pop("measuring the loss")
-            self.on_estimate(Estimate(loss_s, 0, 0, 0, "measuring the loss", later))
+            self.on_estimate(StepEstimate(loss_s, 0, 0, 0, "measuring the loss", later))

@@ -18,7 +18,7 @@ from edgelm.units import count, format_bytes, format_seconds
 if TYPE_CHECKING:
     from edgelm_converters.conversion import Conversion
     from edgelm_converters.convert import Converted
-    from edgelm_converters.estimate import Estimate
+    from edgelm_converters.estimate import StepEstimate
 
 EXAMPLES = (
     "edgelm convert HuggingFaceTB/SmolLM2-135M-Instruct --bits 4",
@@ -100,7 +100,7 @@ def _draw(path: Path, made: Converted) -> None:
     )
 
 
-def _say_estimate(found: Estimate) -> None:
+def _say_estimate(found: StepEstimate) -> None:
     spilled = f", {format_bytes(found.spilled_bytes)} of disk" if found.spilled_bytes else ""
     after = {
         "calibrating": "stopped, it goes on where it was",

@@ -20,7 +20,7 @@ from edgelm.model.load import load
 from edgelm.progress import Progress
 from edgelm.quant.layers.layerwise import QUANTIZED
 from edgelm_converters.convert import convert
-from edgelm_converters.estimate import Estimate
+from edgelm_converters.estimate import StepEstimate
 from edgelm_converters.methods import distill as distilling
 from edgelm_converters.methods.best import SequentialGptq
 from edgelm_converters.methods.calibration import layers as calibrating
@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
 STEP = """
 import sys, time
 from edgelm_converters.convert import convert
-from edgelm_converters.estimate import Estimate
+from edgelm_converters.estimate import StepEstimate
 
 def report(progress):
     print(progress.task, progress.done, flush=True)
@@ -355,7 +355,7 @@ def test_distillation_lowers_the_loss_and_stock_mlx_lm_reads_the_result(source: 
     from mlx_lm import load as mlx_lm_load
 
     start = convert(source, tmp_path / "start", bits=2, quality="good", **{**FEW, "verify": True})
-    estimated: list[Estimate] = []
+    estimated: list[StepEstimate] = []
     made = convert(
         source, tmp_path / "out", bits=2, quality="good", distill=40, on_estimate=estimated.append,
         **{**FEW, "verify": True},

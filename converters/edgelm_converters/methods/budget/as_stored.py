@@ -25,11 +25,6 @@ class AsStored:
     decision: Decision
     plan: OutputPlan
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether nothing is quantized anew: types that MLX cannot hold are."""
-        return not self.plan.quantize
-
     def choice(self, path: str, expected: Callable[[Settings], float] = lambda _: 0.0) -> WidthChoice:
         """Offer the tensor at `path` as it would be stored; `expected` says what quantizing it anew would lose."""
         anew = self.plan.quantize.get(path)

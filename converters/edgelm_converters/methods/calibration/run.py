@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from edgelm.version import __version__
-from edgelm_converters.estimate import Estimate
+from edgelm_converters.estimate import StepEstimate
 from edgelm_converters.methods.calibration.layers import CalibrationRun
 from edgelm_converters.methods.calibration_text import CalibrationText
 from edgelm_converters.methods.distill import distill_layers, estimate_distilling, with_trained
@@ -66,7 +66,7 @@ def _calibrate(task: QuantizationTask, method: CalibratedMethod, text: Calibrati
     return Calibrated(files, text, run.outcomes, time.monotonic() - started, tuple(estimated), distilled)
 
 
-def _estimates(task: QuantizationTask, method: CalibratedMethod, text: CalibrationText) -> list[Estimate]:
+def _estimates(task: QuantizationTask, method: CalibratedMethod, text: CalibrationText) -> list[StepEstimate]:
     """The prices of calibrating and, if it is asked for, of distilling."""
     calibrating = method.estimate(task.plan, task.config, text.tokens)
     assert calibrating is not None  # running text through a model is never free

@@ -27,10 +27,8 @@ CLASSES_OF_ONE_NAME: dict[str, int] = {
 NOTES_OF: dict[str, int] = {
     "edgelm/cli": 114,
     "edgelm/evaluate": 3,
-    "edgelm/runs": 2,
     "edgelm/runtime": 16,
     "edgelm/store": 6,
-    "edgelm/tune": 38,
     "tui/edgelm_tui": 16,
     "tui/edgelm_tui/jobs": 2,
     "tui/edgelm_tui/markdown": 1,
@@ -39,10 +37,8 @@ NOTES_OF: dict[str, int] = {
 FRAGMENTS: dict[str, int] = {
     "edgelm/cli": 114,
     "edgelm/evaluate": 2,
-    "edgelm/runs": 12,
     "edgelm/runtime": 150,
     "edgelm/store": 6,
-    "edgelm/tune": 132,
     "tui/edgelm_tui": 16,
     "tui/edgelm_tui/jobs": 9,
     "tui/edgelm_tui/markdown": 12,

@@ -52,7 +52,7 @@ class RunControl:
         return self._pause.is_set()
 
     def take_checkpoint(self) -> bool:
-        """Whether a checkpoint was asked for since the last call."""
+        """Take the wish for a checkpoint, if one came since the last call."""
         asked = self._checkpoint.is_set()
         self._checkpoint.clear()
         return asked

@@ -30,14 +30,14 @@ class Started:
     targets_per_epoch: int
     trained_parameters: int
     pad_share: float
-    """Of the positions that go through the network."""
+    """The share of positions that hold no row, 0 to 1."""
     is_packed: bool
     notes: tuple[str, ...] = ()
     """What is not as one might expect, in words."""
     predicted_bytes: int | None = None
     """Memory at its peak, from shapes."""
     predicted_s: float | None = None
-    """Of the whole run without validations, from shapes and this machine's rates; `Stepped.eta_s` corrects it."""
+    """The time of the whole run without validations, from shapes and this machine's rates; `Stepped.eta_s` corrects it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class TuneResult:
     adapter: Path
     """The directory of the result."""
     directory: Path
-    """Of the run: its log, checkpoints and chart."""
+    """The directory of the run: its log, checkpoints and chart."""
     steps: int
     first_loss: float | None
     """Validation loss of the base, in nats per token; None without validation."""
@@ -96,7 +96,7 @@ def resume_tune(
 
 
 def _directory(model: Any) -> str | Path:
-    """Of a model that is named, or loaded."""
+    """Return the directory or the name of a model that is named, or loaded."""
     found = model if isinstance(model, str | Path) else getattr(model, "directory", None)
     if not isinstance(found, str | Path) or not str(found):
         raise OptionError(f"model is {model!r}, expected a name, a path or a loaded model")

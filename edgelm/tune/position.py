@@ -17,11 +17,11 @@ class Position:
     total_steps: int | None = None
     validate_every: int | None = None
     elapsed_s: float = 0.0
-    """Of training; pauses do not count."""
+    """Seconds of training; pauses do not count."""
     tokens: int = 0
     targets: int = 0
     average: float = 0.0
-    """Exponential, of the loss."""
+    """The exponential moving average of the loss."""
     best_loss: float | None = None
     best_step: int | None = None
     stale: int = 0

@@ -28,9 +28,9 @@ class TuneRequest:
     prompts: tuple[str, ...] = ()
     """Asked at every validation; without any, the first of the data."""
     answer_tokens: int = 48
-    """Of each such answer; 0 asks nothing."""
+    """The most tokens of each such answer; 0 asks nothing."""
     name: str | None = None
-    """Of the run, and of its adapter."""
+    """The name of the run, and of its adapter."""
     output: Path | None = None
     """Where the adapter goes; by default under `paths.adapters()`."""
     check_fit: bool = True

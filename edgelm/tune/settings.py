@@ -127,7 +127,7 @@ class LoopSettings(Options):
     )
     keep: int = option(2, "checkpoints kept, beside the best", ge=1)
     pause_on: tuple[str, ...] = ()
-    """Of "battery", "heat" and "pressure"."""
+    """Reasons to wait: "battery", "heat", "pressure"."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

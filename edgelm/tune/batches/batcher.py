@@ -34,7 +34,7 @@ class BatchPlan:
     """
 
     lanes: tuple[tuple[int, ...], ...]
-    """Of each lane, the indices of its rows in the dataset."""
+    """The indices in the dataset of the rows of each lane."""
     length: int
     """T."""
     is_packed: bool = False
@@ -198,7 +198,7 @@ class BatchPlanner:
         return lanes_of(length * self._per_lane, self._batch_tokens, self._world)
 
     def _sequences(self, plan: BatchPlan) -> list[list[Example]]:
-        """Of every sequence of the batch, the examples in it."""
+        """Return the examples of every sequence of the batch."""
         lanes = [[self._dataset.rows[row].sequences for row in lane] for lane in plan.lanes]
         return [[sequences[part] for sequences in lane] for part in range(self._per_lane) for lane in lanes]
 

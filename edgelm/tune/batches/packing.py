@@ -27,7 +27,7 @@ ATTENTION_KNEE = 1024
 a network 128 wide, 1,400 for SmolLM2. Wide networks and GPUs have it later; then padding decides, as it should."""
 
 _ENOUGH_PERCENT = 1
-"""Of all positions are padding: less is no reason to make packs longer, a percent more is."""
+"""The share of padding that is little enough: less is no reason to make packs longer, a percent more is."""
 
 _DECIDING = 2000
 """Rows that are laid out in every way."""
@@ -61,7 +61,7 @@ class Layout:
     limit: int
     """The longest row that is packed; longer ones go into batches of their own."""
     lengths: tuple[int, ...]
-    """Of those batches, rising; none where every row is packed."""
+    """The lengths of those batches, rising; none where every row is packed."""
 
 
 def choose_layout(sizes: Sequence[int], batch_tokens: int, world: int = 1) -> Layout | None:
@@ -122,7 +122,7 @@ def _tries(ordered: Sequence[int], lane_tokens: int) -> Iterator[tuple[int, int]
 
 
 def _cost(length: int) -> float:
-    """Of one position in a lane so long, next to one that attends to nothing."""
+    """Return the cost of one position in a lane so long, next to one that attends to nothing."""
     return 1 + length / ATTENTION_KNEE
 
 

@@ -13,7 +13,7 @@ from edgelm.tune.data.rows import RowOrigin
 
 
 def find_duplicates(records: Iterable[Record]) -> Iterator[Problem]:
-    """Rows that say what an earlier one says."""
+    """Find rows that say what an earlier one says."""
     seen: dict[str, RowOrigin] = {}
     for record in records:
         first = seen.setdefault(record.content_key, record.origin)
@@ -22,7 +22,7 @@ def find_duplicates(records: Iterable[Record]) -> Iterator[Problem]:
 
 
 def find_empty_answers(record: Record) -> Iterator[Problem]:
-    """Answers without a word: a row of nothing else cannot be trained."""
+    """Find answers without a word: a row of nothing else cannot be trained."""
     empty, count = _empty_answers(record)
     if empty and len(empty) == count:
         yield Problem(record.origin, empty[0], "empty, and there is no other answer to train", "no target")
@@ -48,7 +48,7 @@ def _empty_answers(record: Record) -> tuple[list[str], int]:
 
 
 def find_empty_prompts(record: Record) -> Iterator[Problem]:
-    """Questions without a word: nothing is learnt of how to answer what was never asked."""
+    """Find questions without a word: nothing is learnt of how to answer what was never asked."""
     if isinstance(record, TextRecord):
         return
     if isinstance(record, CompletionRecord):
@@ -102,7 +102,7 @@ def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:
 
 
 def find_overlap(train: Iterable[Record], validation: Iterable[Record]) -> Iterator[Problem]:
-    """Validation rows whose prompt is trained on: a loss measured on them says too little."""
+    """Find validation rows whose prompt is trained on: a loss measured on them says too little."""
     trained = {record.prompt_key: record.origin for record in train}
     for record in validation:
         if record.prompt_key in trained:
@@ -111,7 +111,7 @@ def find_overlap(train: Iterable[Record], validation: Iterable[Record]) -> Itera
 
 
 def find_mixed_kinds(records: Sequence[Record]) -> Iterator[Problem]:
-    """Rows that need another kind of training than the first."""
+    """Find rows that need another kind of training than the first."""
     for record in records:
         if record.kind != records[0].kind:
             reason = (

@@ -19,7 +19,7 @@ class RowOrigin:
     file: str
     """As the user named it: a path, or a Hub id."""
     line: int
-    """Of a JSONL, JSON or CSV file, counted from 1; the row's number, from 1, of any other."""
+    """The line in a JSONL, JSON or CSV file, counted from 1; the row's number, from 1, in any other."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

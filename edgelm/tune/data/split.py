@@ -16,7 +16,7 @@ T = TypeVar("T")
 def split_by_prompt(
     records: Sequence[Record], items: Sequence[T], share: float, seed: int
 ) -> tuple[list[T], list[T]]:
-    """`items`, one for each record, in two parts: all that ask the same are in the same part, in their old order.
+    """Split `items`, one for each record, into two parts: all that ask the same are in the same part, in their old order.
 
     Args:
         share: of the rows that goes into the second part; at least one row, and never all.

@@ -26,7 +26,7 @@ from edgelm.zoo.weights.safetensors_header import read_header
 
 _ARRAYS, _STATE = "arrays.safetensors", "state.json"
 _VERSION = 2
-"""Of what a position means too: it names batches by their place in an epoch, so it changes with how rows are laid out."""
+"""The version also of what a position means: it names batches by their place, so it changes with how rows are laid out."""
 
 
 @dataclass(frozen=True)

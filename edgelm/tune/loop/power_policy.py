@@ -59,49 +59,49 @@ class PowerPolicy:
 
 
 def holds(reason: str) -> bool:
-    """Whether `reason` holds on this machine now."""
+    """Tell whether `reason` holds on this machine now."""
     if sys.platform == "darwin":
         return _MACOS[reason]()
     return _LINUX[reason]() if sys.platform == "linux" else False
 
 
 def parse_pmset_battery(text: str) -> bool:
-    """`pmset -g batt`: whether power comes from the battery."""
+    """Read from `pmset -g batt` whether power comes from the battery."""
     return "'Battery Power'" in text
 
 
 def parse_thermal_level(text: str) -> bool:
-    """`notifyutil -g com.apple.system.thermalpressurelevel`: whether the machine slows down."""
+    """Read from `notifyutil -g com.apple.system.thermalpressurelevel` whether the machine slows down."""
     found = re.search(r"thermalpressurelevel\s+(\d+)", text)
     return found is not None and int(found[1]) >= _HEAVY
 
 
 def parse_speed_limit(text: str) -> bool:
-    """`pmset -g therm`, on Intel: whether the CPU is held back."""
+    """Read from `pmset -g therm`, on Intel, whether the CPU is held back."""
     found = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", text)
     return found is not None and int(found[1]) < 100
 
 
 def parse_pressure_level(text: str) -> bool:
-    """`sysctl -n kern.memorystatus_vm_pressure_level`."""
+    """Read from `sysctl -n kern.memorystatus_vm_pressure_level` whether memory is short."""
     return text.strip().isdigit() and int(text) >= _WARN
 
 
 def parse_pressure_stall(text: str) -> bool:
-    """/proc/pressure/memory: whether every process waited for memory for a tenth of the last ten seconds."""
+    """Read from /proc/pressure/memory whether every process waited for memory for a tenth of the last ten seconds."""
     found = re.search(r"^full avg10=([\d.]+)", text, re.MULTILINE)
     return found is not None and float(found[1]) >= _STALLED_PERCENT
 
 
 def on_battery_by(supplies: Path) -> bool:
-    """/sys/class/power_supply: a battery that discharges, and no mains that is connected."""
+    """Find in /sys/class/power_supply a battery that discharges, and no mains that is connected."""
     mains = [_read(path) == "1" for path in supplies.glob("*/online")]
     discharging = any(_read(path) == "Discharging" for path in supplies.glob("*/status"))
     return discharging and not any(mains)
 
 
 def too_hot_by(zones: Path) -> bool:
-    """/sys/class/thermal: a zone that is at one of its passive trip points, where Linux slows down."""
+    """Find in /sys/class/thermal a zone that is at one of its passive trip points, where Linux slows down."""
     for zone in zones.glob("thermal_zone*"):
         now = _read(zone / "temp")
         for kind in zone.glob("trip_point_*_type"):

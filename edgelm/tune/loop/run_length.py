@@ -72,7 +72,7 @@ class RunLength:
         return position.total_steps or _PROVISIONAL_STEPS
 
     def is_over(self, position: Position) -> bool:
-        """Whether every step is done, or another and a last validation would exceed the time budget."""
+        """Tell whether every step is done, or another and a last validation would exceed the time budget."""
         if position.total_steps is not None and position.step >= position.total_steps:
             return True
         if self._loop.for_s is None:
@@ -81,7 +81,7 @@ class RunLength:
         return position.elapsed_s + next_s > self._loop.for_s
 
     def eta_s(self, position: Position) -> float | None:
-        """Seconds left, None while nothing is measured."""
+        """Predict the seconds left, None while nothing is measured."""
         if position.total_steps is None or not self._step_s:
             return None
         steps = position.total_steps - position.step
@@ -89,12 +89,12 @@ class RunLength:
         return steps * self._typical_s() + validations * self._validation_s
 
     def is_validation_due(self, position: Position) -> bool:
-        """After a step."""
+        """Tell whether a validation is due after a step."""
         every = position.validate_every
         return every is not None and position.step % every == 0
 
     def is_checkpoint_due(self, position: Position, since_s: float) -> bool:
-        """After a step, `since_s` seconds after the last checkpoint: by steps, and at the latest after ten minutes.
+        """Tell whether one is due after a step, `since_s` after the last: by steps, and at the latest after ten minutes.
 
         A run may be ended from outside at any step (a power cut, macOS's GPU watchdog); no more than that is lost.
         """

@@ -97,9 +97,9 @@ class Trainer:
     plan: TunePlan | None = None
     """What was predicted; corrected once a batch of the shape that takes most has run."""
     clock: Callable[[], float] = passed_s
-    """Of the time budget and of checkpoints: it goes on while the machine sleeps."""
+    """The clock of the time budget and of checkpoints, in seconds: it goes on while the machine sleeps."""
     work_clock: Callable[[], float] | None = None
-    """Of steps and rates: it may stand still in sleep; None is `clock`."""
+    """The clock of steps and rates, in seconds: it may stand still in sleep; None is `clock`."""
     sleep: Callable[[float], None] = time.sleep
     position: Position = field(default_factory=Position)
 
@@ -221,7 +221,7 @@ class Trainer:
         return gradients, _TokenCount(*map(round, self.workers.sum_numbers(read, trained)))
 
     def _step_seed(self) -> int:
-        """Of dropout in this step, on this machine."""
+        """Return the seed of dropout in this step, on this machine."""
         said = f"{self.settings.loop.seed}/{self.position.step}/{self.workers.rank}"
         return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "little")
 

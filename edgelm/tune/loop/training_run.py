@@ -73,7 +73,7 @@ class TrainingRun:
     data: Prepared
     base: AdapterBase
     config: dict[str, Any]
-    """Of the model, normalised."""
+    """The config of the model, normalised."""
     control: RunControl
     workers: Workers
     look: Look | None = None

@@ -70,7 +70,7 @@ class Workers:
         return tuple(total)
 
     def agree(self, flag: bool) -> bool:
-        """Whether any of them says so: what one decides alone would leave the others waiting."""
+        """Tell whether any of them says so: what one decides alone would leave the others waiting."""
         return flag if self.size == 1 else _number(self._sum(mx.array(float(flag)))) > 0
 
     def _sum(self, values: mx.array) -> mx.array:

@@ -26,7 +26,7 @@ _CURVES = ("loss", "smoothed", "learning_rate", "grad_norm", "tokens_per_s")
 
 @contextmanager
 def open_writer(name: str, folder: RunFolder, request: TuneRequest) -> Iterator[Write]:
-    """Something to give every event to; closed at the end.
+    """Open something to give every event to; it is closed at the end.
 
     Raises:
         OptionError: there is no such writer, or it is not installed.

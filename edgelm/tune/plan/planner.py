@@ -55,7 +55,7 @@ class TunePlan:
     budget_bytes: int
     verdict: Verdict
     work: Work
-    """Of one step on that batch."""
+    """The work of one step on that batch."""
 
     @property
     def activations_bytes(self) -> int:
@@ -147,7 +147,7 @@ class TunePlanner:
         return None
 
     def require_fit(self, settings: TuneSettings) -> TunePlan:
-        """`plan`, refusing what does not fit.
+        """Return `plan`, or refuse it if it does not fit.
 
         Raises:
             FitError: with the numbers, and settings that would fit.

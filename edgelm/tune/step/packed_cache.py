@@ -69,12 +69,12 @@ class PackedCache:
         return mx.expand_dims(same & seen, self._axes)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """`keys` and `values`, [B, H, T, D], as they are."""
+        """Return `keys` and `values`, [B, H, T, D], as they are."""
         return keys, values
 
 
 def can_pack(config: dict[str, Any]) -> bool:
-    """Whether rows can be packed exactly for a network of this (normalised) config."""
+    """Tell whether rows can be packed exactly for a network of this (normalised) config."""
     return config.get("model_type") in VERIFIED
 
 

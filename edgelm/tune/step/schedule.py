@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 _FLOOR = 0.1
-"""Of the highest rate, where cosine ends."""
+"""The share of the highest rate at which cosine ends."""
 
 
 def learning_rate(step: int, total: int, *, peak: float, warmup: float, kind: str) -> float:

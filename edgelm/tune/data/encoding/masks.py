@@ -65,7 +65,7 @@ class ChatEncoder:
         return Example(tuple(tokens), tuple(trained), origin)
 
     def has_stop(self, example: Example) -> bool:
-        """Whether the last answer ends in a token that the model stops at."""
+        """Tell whether the last answer ends in a token that the model stops at."""
         last = max((at for at, is_trained in enumerate(example.trained) if is_trained), default=None)
         return last is not None and example.tokens[last] in self._stops
 

@@ -37,5 +37,5 @@ def _listed_or_split(item: Restore) -> Restore:
 
 
 def joined(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`{"role": [a, b], "content": [c, d]}` as two objects."""
+    """Turn `{"role": [a, b], "content": [c, d]}` into two objects."""
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

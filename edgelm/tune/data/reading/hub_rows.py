@@ -20,7 +20,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 
 
 def looks_like_dataset(text: str) -> bool:
-    """Whether `text` may be the id of a Hub dataset."""
+    """Tell whether `text` may be the id of a Hub dataset."""
     return _NAME.fullmatch(text) is not None and not text.startswith((".", "/"))
 
 

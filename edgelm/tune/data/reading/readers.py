@@ -22,7 +22,7 @@ from edgelm.tune.data.reading.written import Written
 from edgelm.tune.data.rows import RowOrigin
 
 MAX_FIELD_CHARS = 1 << 26
-"""Of one CSV cell; the csv module's own limit, 131,072, is less than many documents."""
+"""The largest CSV cell; the csv module's own limit, 131,072, is less than many documents."""
 
 
 def read_rows(text: str) -> Iterator[Written | Problem]:

@@ -15,12 +15,12 @@ from edgelm.errors import NotFoundError
 from edgelm.tune.data.reading.hub_rows import looks_like_dataset
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md")
-"""Of files that are read, in order of preference."""
+"""The endings of files that are read, in order of preference."""
 _OTHER_SUFFIXES = (
     ".jsonlines", ".jsonl.gz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".arrow", ".feather", ".pq",
     ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".xml", ".html", ".pdf", ".docx", ".db", ".sqlite", ".pkl", ".npy",
 )  # fmt: skip
-"""Of files that are not read, and are files nevertheless."""
+"""The endings of files that are not read, and are files nevertheless."""
 _TRAIN = ("train",)
 _VALIDATION = ("valid", "validation", "val", "dev", "test")
 
@@ -53,7 +53,7 @@ def find_sources(text: str) -> Sources:
 
 
 def is_dataset(text: str) -> bool:
-    """Whether `text`, which names no file that is there, is meant as the id of a Hub dataset."""
+    """Tell whether `text`, which names no file that is there, is meant as the id of a Hub dataset."""
     path = Path(text)
     return (
         looks_like_dataset(text)

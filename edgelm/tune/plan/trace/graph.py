@@ -45,7 +45,7 @@ class Graph:
         return math.prod(self.shapes[name])
 
     def nbytes(self, name: str) -> int:
-        """Bytes of the array if it is written out."""
+        """Return the bytes of the array if it is written out."""
         return self.size(name) * self.itemsizes[name]
 
 

@@ -23,7 +23,7 @@ def row_major(shape: Shape) -> Layout:
 
 
 def is_row_major(shape: Shape, layout: Layout) -> bool:
-    """Whether elements lie as just written; axes of length 1 do not matter."""
+    """Tell whether elements lie as just written; axes of length 1 do not matter."""
     step = 1
     for size, stride in zip(reversed(shape), reversed(layout), strict=True):
         if size != 1 and stride != step:
@@ -33,7 +33,7 @@ def is_row_major(shape: Shape, layout: Layout) -> bool:
 
 
 def is_dense(shape: Shape, layout: Layout) -> bool:
-    """Whether the distinct elements lie without gaps, in any order of axes."""
+    """Tell whether the distinct elements lie without gaps, in any order of axes."""
     step = 1
     for stride, size in sorted((t, s) for s, t in zip(shape, layout, strict=True) if s != 1 and t != 0):
         if stride != step:
@@ -43,7 +43,7 @@ def is_dense(shape: Shape, layout: Layout) -> bool:
 
 
 def distinct(shape: Shape, layout: Layout) -> int:
-    """Elements, without repetitions."""
+    """Count the elements, without repetitions."""
     count = 1
     for size, stride in zip(shape, layout, strict=True):
         count *= size if stride else 1
@@ -51,7 +51,7 @@ def distinct(shape: Shape, layout: Layout) -> int:
 
 
 def is_matrix(shape: Shape, layout: Layout) -> bool:
-    """Whether matmul reads the last two axes where they are: rows or columns close together."""
+    """Tell whether matmul reads the last two axes where they are: rows or columns close together."""
     (rows, columns), (down, right) = shape[-2:], layout[-2:]
     as_rows = right == 1 and (down == columns or rows == 1)
     as_columns = down == 1 and (right == rows or columns == 1)

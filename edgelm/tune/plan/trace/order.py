@@ -17,7 +17,7 @@ _RESULTS = -1
 
 
 def evaluation_order(graph: Graph) -> list[int]:
-    """Indices of the nodes that the results need, as they will run."""
+    """Return the indices of the nodes that the results need, as they will run."""
     makers = {name: at for at, node in enumerate(graph.nodes) for name in node.outputs}
     inputs = [[makers[name] for name in node.inputs if name in makers] for node in graph.nodes]
     inputs.append([makers[name] for name in graph.results if name in makers])  # found at index -1

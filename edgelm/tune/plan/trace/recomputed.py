@@ -33,7 +33,7 @@ class _Call:
     args: list[Any]
     kwargs: dict[str, Any]
     output: mx.array | None = None
-    """Of the first run."""
+    """What the first run gave."""
 
     @property
     def hidden(self) -> mx.array:
@@ -117,7 +117,7 @@ def _first_input(network: Any, sums: Sums) -> mx.array:
 
 
 def _last_output(network: Any, parameters: Tree, sums: Sums) -> mx.array:
-    """Of the shape and type that layers have; never evaluated."""
+    """Return an array of the shape and type that layers have; it is never evaluated."""
     hidden = _first_input(network, sums)
     network.update(parameters)
     return hidden

@@ -38,7 +38,7 @@ class BatchShape:
     """T."""
     is_packed: bool = False
     trained_share: float = 1.0
-    """Of the positions, 0 to 1: the head makes logits of these only."""
+    """The share of positions that are trained, 0 to 1: the head makes logits of these only."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class StepGraph:
     graph: Graph
     work: Work
     weights_bytes: int
-    """Of what is not trained."""
+    """Bytes of what is not trained."""
     trainable_count: int
     trainable_bytes: int
     optimizer_bytes: int

@@ -14,7 +14,7 @@ class Work:
     """What has to be done."""
 
     flops: int
-    """Of matrix products: 2 * outputs * inner width."""
+    """Operations of matrix products: 2 * outputs * inner width."""
     moved_bytes: int
     """Read and written by everything else."""
     exponentials: int

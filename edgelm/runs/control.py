@@ -61,10 +61,10 @@ class RunControl:
         """Take the order in the control file, if there is one."""
         if self._file is None or not self._file.exists():
             return
-        said = self._file.read_text(encoding="utf-8", errors="replace").strip()
+        word = self._file.read_text(encoding="utf-8", errors="replace").strip()
         self._file.unlink(missing_ok=True)
-        if said in get_args(Order):
-            self.give(said)  # type: ignore[arg-type]
+        if word in get_args(Order):
+            self.give(word)  # type: ignore[arg-type]
 
     @contextmanager
     def signals(self, *, is_shared: bool = False) -> Iterator[None]:

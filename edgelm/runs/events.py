@@ -150,10 +150,10 @@ _NAMES = {
 
 def to_json(event: TuneEvent) -> str:
     """Write one line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
-    said = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
-    if not said.get("metrics"):
-        said.pop("metrics", None)
-    return json.dumps({key: _plain(value) for key, value in said.items()}, ensure_ascii=False)
+    values = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
+    if not values.get("metrics"):
+        values.pop("metrics", None)
+    return json.dumps({key: _plain(value) for key, value in values.items()}, ensure_ascii=False)
 
 
 def from_json(line: str) -> TuneEvent:
@@ -162,16 +162,16 @@ def from_json(line: str) -> TuneEvent:
     Raises:
         ValueError: the line is no event.
     """
-    said = json.loads(line)
+    values = json.loads(line)
     kinds = {name: kind for kind, name in _NAMES.items()}
-    kind: Any = kinds.get(said.pop("event", None))
+    kind: Any = kinds.get(values.pop("event", None))
     if kind is None:
         raise ValueError(f"{line[:80]!r} is no event of a run")
-    if "answers" in said:
-        said["answers"] = tuple(SampleAnswer(**answer) for answer in said["answers"])
-    if "notes" in said:
-        said["notes"] = tuple(said["notes"])
-    event: TuneEvent = kind(**said)
+    if "answers" in values:
+        values["answers"] = tuple(SampleAnswer(**answer) for answer in values["answers"])
+    if "notes" in values:
+        values["notes"] = tuple(values["notes"])
+    event: TuneEvent = kind(**values)
     return event
 
 

@@ -147,8 +147,8 @@ def create_run(model: str, method: str, config: dict[str, Any], name: str | None
     chosen = name or _free(f"{stamp}-{re.sub(r'[^a-z0-9.]+', '-', model.lower()).strip('-')}-{method}")
     target = paths.runs() / chosen
     with atomic_directory(target) as directory, disk_errors(directory):
-        made = {**config, "created": created.isoformat()}
-        (directory / CONFIG_FILE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        written = {**config, "created": created.isoformat()}
+        (directory / CONFIG_FILE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
         (directory / "checkpoints").mkdir()
     return RunFolder(target)
 

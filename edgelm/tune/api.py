@@ -97,10 +97,10 @@ def resume_tune(
 
 def _directory(model: Any) -> str | Path:
     """Return the directory or the name of a model that is named, or loaded."""
-    found = model if isinstance(model, str | Path) else getattr(model, "directory", None)
-    if not isinstance(found, str | Path) or not str(found):
+    directory = model if isinstance(model, str | Path) else getattr(model, "directory", None)
+    if not isinstance(directory, str | Path) or not str(directory):
         raise OptionError(f"model is {model!r}, expected a name, a path or a loaded model")
-    return found
+    return directory
 
 
 def _source(data: Any) -> str:

@@ -37,9 +37,9 @@ class TuneRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON's own types."""
-        said = dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
         return {
-            **said,
+            **values,
             "model": str(self.model.absolute()),
             "data": _absolute(self.data),
             "validation": _absolute(self.validation) if self.validation else None,
@@ -48,7 +48,7 @@ class TuneRequest:
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> TuneRequest:
+    def from_json(cls, values: dict[str, Any]) -> TuneRequest:
         """Read a request back from what `to_json` gave.
 
         Raises:
@@ -58,12 +58,12 @@ class TuneRequest:
         try:
             return cls(
                 **{
-                    **said,
-                    "model": Path(said["model"]),
-                    "output": Path(said["output"]) if said["output"] else None,
-                    "prompts": tuple(said["prompts"]),
-                    "settings": TuneSettings.build(**said["settings"]),
-                    "data_settings": DataSettings(**said["data_settings"]),
+                    **values,
+                    "model": Path(values["model"]),
+                    "output": Path(values["output"]) if values["output"] else None,
+                    "prompts": tuple(values["prompts"]),
+                    "settings": TuneSettings.build(**values["settings"]),
+                    "data_settings": DataSettings(**values["data_settings"]),
                 }
             )
         except (KeyError, TypeError) as error:

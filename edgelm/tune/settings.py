@@ -61,8 +61,8 @@ class MethodSettings(Options):
 
     def rank_of(self, path: str) -> int:
         """Return the rank of the adapter on the module at `path`."""
-        said = [rank for pattern, rank in self.ranks if fnmatch.fnmatchcase(path, pattern)]
-        return said[-1] if said else self.rank
+        ranks = [rank for pattern, rank in self.ranks if fnmatch.fnmatchcase(path, pattern)]
+        return ranks[-1] if ranks else self.rank
 
     def scale_of(self, path: str) -> float:
         """Return what its output is multiplied by. rsLoRA: Kalajdzievski 2023 (arXiv:2312.03732)."""
@@ -167,10 +167,10 @@ class TuneSettings:
         Raises:
             OptionError: there is no such setting, or its value is not one.
         """
-        said = {name: value for name, value in flat.items() if value is not None}
+        given = {name: value for name, value in flat.items() if value is not None}
         known = {item.name for kind in _PARTS.values() for item in dataclasses.fields(kind)}
-        check_names(said, known)
-        parts: dict[str, Any] = {field: _pick(kind, said) for field, kind in _PARTS.items()}
+        check_names(given, known)
+        parts: dict[str, Any] = {field: _pick(kind, given) for field, kind in _PARTS.items()}
         return cls(**parts)
 
     def flat(self) -> dict[str, Any]:
@@ -188,9 +188,9 @@ _PARTS: Mapping[str, type[Options]] = {
 }
 
 
-def _pick(kind: type[Options], said: Mapping[str, Any]) -> Options:
+def _pick(kind: type[Options], given: Mapping[str, Any]) -> Options:
     names = {item.name for item in dataclasses.fields(kind)}
-    return kind(**{name: _frozen(value) for name, value in said.items() if name in names})
+    return kind(**{name: _frozen(value) for name, value in given.items() if name in names})
 
 
 def _frozen(value: Any) -> Any:

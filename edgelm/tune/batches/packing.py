@@ -150,9 +150,9 @@ def make_packs(sizes: Sequence[int], shape: PackShape, rng: random.Random) -> li
         rng.shuffle(order)
         keys = [sizes[at] * (1 + jitter * rng.random()) for at in range(len(sizes))]
         order.sort(key=lambda at: -keys[at])
-        found = _fit([sizes[at] for at in order], shape.length, shape.packs)
-        if found is not None:
-            packs = [[order[at] for at in pack] for pack in found]
+        fitted = _fit([sizes[at] for at in order], shape.length, shape.packs)
+        if fitted is not None:
+            packs = [[order[at] for at in pack] for pack in fitted]
             break
     assert packs is not None  # undisturbed, it is how the shape was chosen
     for pack in packs:

@@ -94,8 +94,8 @@ def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:
         for index, message in enumerate(getattr(record, name, ())):
             is_answer = message["role"] == "assistant"
             for key in ("content", "reasoning_content", "tool_calls"):
-                said = message.get(key) or ""
-                text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+                value = message.get(key) or ""
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
                 yield f"{name}[{index}].{key}", text, is_answer
     for index, tool in enumerate(record.tools):
         yield f"tools[{index}]", json.dumps(tool, ensure_ascii=False, default=str), False

@@ -59,35 +59,35 @@ def read_records(source: str, tokenizer: Any = None) -> Records:
         NotFoundError, FormatError, UnsupportedError, NetworkError: see `readers.read_rows`.
         FormatError: there are no rows.
     """
-    found = Records()
+    read = Records()
     for row in read_rows(source):
-        found.report.rows += 1
+        read.report.rows += 1
         if isinstance(row, Problem):
-            found.report.problems.append(row)
+            read.report.problems.append(row)
             continue
         record = read_record(row)
         if isinstance(record, Problem):
-            found.report.problems.append(record)
+            read.report.problems.append(record)
             continue
-        _take(found, *record, row, tokenizer)
-    if not found.report.rows:
+        _take(read, *record, row, tokenizer)
+    if not read.report.rows:
         raise FormatError(f"{source} holds no rows")
-    found.report.extend(find_mixed_kinds(found.records))
-    found.report.extend(find_duplicates(found.records))
-    return found
+    read.report.extend(find_mixed_kinds(read.records))
+    read.report.extend(find_duplicates(read.records))
+    return read
 
 
-def _take(found: Records, name: str, record: Record, row: Written, tokenizer: Any) -> None:
-    found.report.formats[name] += 1
+def _take(read: Records, name: str, record: Record, row: Written, tokenizer: Any) -> None:
+    read.report.formats[name] += 1
     problems = [
         *find_empty_answers(record),
         *find_empty_prompts(record),
         *find_spelt_tokens(record, tokenizer),
     ]
-    found.report.extend(problems)
+    read.report.extend(problems)
     if all(problem.severity == "warning" for problem in problems):
-        found.records.append(record)
-        found.written.append(row)
+        read.records.append(record)
+        read.written.append(row)
 
 
 @dataclass
@@ -104,17 +104,17 @@ def read_all(source: str, validation: str | None = None, tokenizer: Any = None) 
 
     For what is raised see `read_records`.
     """
-    found = read_records(source, tokenizer)
+    first = read_records(source, tokenizer)
     if validation is None:
-        return Parts(found.records, [], found.report)
+        return Parts(first.records, [], first.report)
     other = read_records(validation, tokenizer)
-    report = found.report
+    report = first.report
     report.rows += other.report.rows
     report.formats.update(other.report.formats)
     report.extend(other.report.problems)
-    report.extend(find_mixed_kinds([*found.records[:1], *other.records[:1]]))
-    report.extend(find_overlap(found.records, other.records))
-    return Parts(found.records, other.records, report)
+    report.extend(find_mixed_kinds([*first.records[:1], *other.records[:1]]))
+    report.extend(find_overlap(first.records, other.records))
+    return Parts(first.records, other.records, report)
 
 
 def prepare(
@@ -142,11 +142,11 @@ def prepare(
         PromptError: chats, and a model without a chat template.
     """
     settings = settings or DataSettings()
-    found = read_all(source, validation, tokenizer)
-    train, held = found.train, found.validation
+    parts = read_all(source, validation, tokenizer)
+    train, held = parts.train, parts.validation
     if validation is None and hold_out and train:
         train, held = split_by_prompt(train, train, hold_out, seed)
-    report = found.report
+    report = parts.report
     trained = _encode(train, tokenizer, settings, report, on_progress, "Reading examples")
     measured = _encode(held, tokenizer, settings, report, on_progress, "Reading validation") if held else None
     return Prepared(trained, measured, report)

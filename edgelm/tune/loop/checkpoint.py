@@ -53,8 +53,8 @@ def save_checkpoint(parent: Path, position: Position, parameters: Any, optimizer
     with atomic_directory(target) as directory:
         save_tensors(directory / _ARRAYS, arrays)
         with disk_errors(directory):
-            said = {"version": _VERSION, **dataclasses.asdict(position)}
-            (directory / _STATE).write_text(json.dumps(said, indent=1), encoding="utf-8")
+            state = {"version": _VERSION, **dataclasses.asdict(position)}
+            (directory / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     for old in checkpoints(parent)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -82,8 +82,8 @@ def load_checkpoint(directory: Path) -> TrainingCheckpoint:
         if not (directory / name).exists():
             raise NotFoundError(f"{directory / name} does not exist, so {directory} is no checkpoint")
     read_header(directory / _ARRAYS)
-    said = dict(read_json(directory / _STATE))
-    if said.pop("version", None) != _VERSION:
+    state = dict(read_json(directory / _STATE))
+    if state.pop("version", None) != _VERSION:
         raise FormatError(
             f"{directory / _STATE} is not of version {_VERSION}",
             hint="go on with the edgelm that began this run",
@@ -91,7 +91,7 @@ def load_checkpoint(directory: Path) -> TrainingCheckpoint:
     known = {item.name for item in dataclasses.fields(Position)}
     loaded: Any = mx.load(str(directory / _ARRAYS))
     return TrainingCheckpoint(
-        Position(**{key: value for key, value in said.items() if key in known}),
+        Position(**{key: value for key, value in state.items() if key in known}),
         _part(loaded, "weights."),
         _part(loaded, "optimizer."),
     )

@@ -108,7 +108,7 @@ class RunLength:
 
     def _set_validations(self, position: Position) -> None:
         if position.validate_every is None:
-            said = self._loop.validate_every
-            if said is None and position.total_steps is not None:
-                said = max(1, round(position.total_steps / _VALIDATIONS))
-            position.validate_every = said
+            every = self._loop.validate_every
+            if every is None and position.total_steps is not None:
+                every = max(1, round(position.total_steps / _VALIDATIONS))
+            position.validate_every = every

@@ -26,17 +26,17 @@ class FixedPrompt:
     ids: tuple[int, ...]
 
 
-def choose_prompts(said: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[FixedPrompt, ...]:
+def choose_prompts(asked: Sequence[str], tokenizer: Any, data: Dataset) -> tuple[FixedPrompt, ...]:
     """Choose the prompts that were asked for, else the first of the data."""
-    if said:
+    if asked:
         encode = _as_chat if tokenizer.has_chat_template else encode_text
-        return tuple(FixedPrompt(text, tuple(encode(tokenizer, text))) for text in said)
-    found = [example for example in data.sequences if 0 < example.prompt_size < len(example.tokens)][
+        return tuple(FixedPrompt(text, tuple(encode(tokenizer, text))) for text in asked)
+    examples = [example for example in data.sequences if 0 < example.prompt_size < len(example.tokens)][
         :_FROM_DATA
     ]
     return tuple(
         FixedPrompt(shown(ids, tokenizer), ids)
-        for ids in (example.tokens[: example.prompt_size] for example in found)
+        for ids in (example.tokens[: example.prompt_size] for example in examples)
     )
 
 
@@ -50,11 +50,11 @@ def shown(ids: Sequence[int], tokenizer: Any) -> str:
         else:
             parts[-1].append(token)
     texts = [str(tokenizer.decode(part)).strip() for part in parts]
-    said = [text for text in texts if len(text.split()) > 1]  # one word names a role
-    if not said:
+    spoken = [text for text in texts if len(text.split()) > 1]  # one word names a role
+    if not spoken:
         return str(tokenizer.decode(list(ids)))[-_SHOWN_CHARS:]
-    role, _, message = said[-1].partition("\n")
-    text = message if message and len(role.split()) == 1 and len(texts) > 1 else said[-1]
+    role, _, message = spoken[-1].partition("\n")
+    text = message if message and len(role.split()) == 1 and len(texts) > 1 else spoken[-1]
     return text.strip()[-_SHOWN_CHARS:]
 
 

@@ -222,8 +222,8 @@ class Trainer:
 
     def _step_seed(self) -> int:
         """Return the seed of dropout in this step, on this machine."""
-        said = f"{self.settings.loop.seed}/{self.position.step}/{self.workers.rank}"
-        return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "little")
+        text = f"{self.settings.loop.seed}/{self.position.step}/{self.workers.rank}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
     def _rate(self) -> float:
         optimizer = self.settings.optimizer

@@ -257,13 +257,13 @@ def begin(
     config, data, base = _inputs(request, on_progress)
     _check_kind(request, config, data)
     chosen_modules(build_network(config, request.model), request.settings.method)
-    said = {
+    record = {
         "request": request.to_json(),
         "base_sha256": base.sha256,
         "data_sha256": data.train.sha256,
         "validation_sha256": data.validation.sha256 if data.validation else None,
     }
-    folder = _make_run(request, said, joined)
+    folder = _make_run(request, record, joined)
     orders = control or _control(folder, joined)
     return TrainingRun(request, folder, data, base, config, orders, joined, is_new=True)
 
@@ -292,10 +292,10 @@ def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) ->
         )
 
 
-def _make_run(request: TuneRequest, said: dict[str, Any], workers: Workers) -> RunFolder:
+def _make_run(request: TuneRequest, record: dict[str, Any], workers: Workers) -> RunFolder:
     """The first worker makes it; the others, which write nothing, only need to know about it."""
     if workers.is_first:
-        return create_run(request.model.absolute().name, request.settings.method.method, said, request.name)
+        return create_run(request.model.absolute().name, request.settings.method.method, record, request.name)
     return RunFolder(paths.runs() / (request.name or "elsewhere"))
 
 
@@ -311,15 +311,15 @@ def resume(
     Raises:
         NotFoundError, FormatError: the run, its model or its data are gone, or the data or model are not what they were.
     """
-    said = folder.config
-    request = TuneRequest.from_json(said["request"])
+    record = folder.config
+    request = TuneRequest.from_json(record["request"])
     config, data, base = _inputs(request, on_progress)
-    found = {"base_sha256": base.sha256, "data_sha256": data.train.sha256}
-    for key, value in found.items():
-        if said[key] != value:
+    hashes = {"base_sha256": base.sha256, "data_sha256": data.train.sha256}
+    for key, value in hashes.items():
+        if record[key] != value:
             what = request.data if key == "data_sha256" else request.model
             raise FormatError(
-                f"{what} changed since run {folder.name} began ({said[key][:12]}, now {value[:12]})",
+                f"{what} changed since run {folder.name} began ({record[key][:12]}, now {value[:12]})",
                 hint="a resumed run would not be the run that began; begin a new one",
             )
     joined = workers or Workers.alone()

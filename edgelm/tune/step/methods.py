@@ -78,8 +78,8 @@ def chosen_modules(network: Any, settings: MethodSettings) -> dict[str, Any]:
     layers = settings.chosen_layers(len(network.layers))
     chosen: set[str] = set()
     for target in settings.targets:
-        found = {path for path, module in modules.items() if _matches(target, path, module)}
-        if not found:
+        matching = {path for path, module in modules.items() if _matches(target, path, module)}
+        if not matching:
             known = [*_GROUPS, *sorted({path.rpartition(".")[2] for path in modules})]
             near = near_name(target.rpartition(".")[2], known)
             raise OptionError(
@@ -88,7 +88,7 @@ def chosen_modules(network: Any, settings: MethodSettings) -> dict[str, Any]:
                 hint=f"did you mean {near}?" if near else None,
                 settings=("target",),
             )
-        chosen |= {path for path in found if _layer_of(path) is None or _layer_of(path) in layers}
+        chosen |= {path for path in matching if _layer_of(path) is None or _layer_of(path) in layers}
     for pattern, _ in settings.ranks:
         if not fnmatch.filter(chosen, pattern):
             raise OptionError(
@@ -114,8 +114,8 @@ def _matches(target: str, path: str, module: Any) -> bool:
 
 
 def _layer_of(path: str) -> int | None:
-    found = _LAYER.search(path)
-    return int(found[1]) if found else None
+    match = _LAYER.search(path)
+    return int(match[1]) if match else None
 
 
 def _free(network: Any, settings: MethodSettings) -> list[str]:

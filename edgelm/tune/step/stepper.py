@@ -294,9 +294,9 @@ class _Chosen:
 
 def _chosen(weights: np.ndarray[Any, np.dtype[np.float32]]) -> _Chosen:
     """The flat positions that are trained, filled up to one of a few counts."""
-    found = np.flatnonzero(weights)
+    trained = np.flatnonzero(weights)
     granule = _GRANULE * -(-weights.size // (_GRANULE * _SHAPES_PER_BATCH_SHAPE))
-    count = min(max(granule, granule * -(-found.size // granule)), max(weights.size, 1))
-    positions = np.zeros(max(count, found.size), dtype=np.int32)
-    positions[: found.size] = found
-    return _Chosen(positions, np.arange(positions.size) < found.size)
+    count = min(max(granule, granule * -(-trained.size // granule)), max(weights.size, 1))
+    positions = np.zeros(max(count, trained.size), dtype=np.int32)
+    positions[: trained.size] = trained
+    return _Chosen(positions, np.arange(positions.size) < trained.size)

@@ -105,16 +105,16 @@ class RowEncoder:
         """`prompt` has the ids it has when it is asked; `text` and the end after it are trained."""
         asked = encode_text(self._tokenizer, prompt) if prompt else []
         if prompt:
-            said = list(self._tokenizer.encode(text, add_special_tokens=False))
+            answer = list(self._tokenizer.encode(text, add_special_tokens=False))
             joined = encode_text(self._tokenizer, prompt + text)
             if joined[: len(asked)] == asked:
-                said = joined[len(asked) :]
-            elif self._tokenizer.decode(asked + said) != self._tokenizer.decode(joined):
+                answer = joined[len(asked) :]
+            elif self._tokenizer.decode(asked + answer) != self._tokenizer.decode(joined):
                 raise RowError("completion", "a token reaches across its start", "template")
         else:
-            said = encode_text(self._tokenizer, text)
+            answer = encode_text(self._tokenizer, text)
         end = self._tokenizer.eos_token_id
-        tokens = [*asked, *said] + ([end] if end is not None and said[-1:] != [end] else [])
+        tokens = [*asked, *answer] + ([end] if end is not None and answer[-1:] != [end] else [])
         trained = [at >= max(len(asked), 1) for at in range(len(tokens))]
         return Example(tuple(tokens), tuple(trained), origin)
 
@@ -137,12 +137,12 @@ class RowEncoder:
         return self._answered(prompt + answer, answers, tools, origin)
 
     def _warnings(self, record: Record, rows: Sequence[Row]) -> list[Problem]:
-        found = self._left_out(record) if isinstance(record, ChatRecord) else []
+        problems = self._left_out(record) if isinstance(record, ChatRecord) else []
         sequences = [sequence for row in rows for sequence in row.sequences]
         if not all(self._chat.has_stop(sequence) for sequence in sequences):
             reason = "no token that the model stops at is trained after the answer: it may not learn to end"
-            found.append(Problem(record.origin, "", reason, "no stop", "warning"))
-        return found
+            problems.append(Problem(record.origin, "", reason, "no stop", "warning"))
+        return problems
 
     def _left_out(self, chat: ChatRecord) -> list[Problem]:
         return [

@@ -145,10 +145,10 @@ def _judgement(row: Mapping[str, Any], origin: RowOrigin) -> JudgementRecord:
 
 
 def _read_label(value: Any) -> bool:
-    found = _LABELS.get(str(value).strip().lower()) if isinstance(value, (str, int, float)) else None
-    if found is None:
+    label = _LABELS.get(str(value).strip().lower()) if isinstance(value, (str, int, float)) else None
+    if label is None:
         raise RowError("label", f"{describe(value)}, expected true or false")
-    return found
+    return label
 
 
 def _asked(value: Any, field: str) -> Messages:

@@ -25,14 +25,14 @@ class LengthRule:
         if longest <= limit:
             return [row], None
         how = self.settings.long_rows
-        said = f"{count(longest, 'token')}, more than {limit:,}"
+        excess = f"{count(longest, 'token')}, more than {limit:,}"
         if how == "drop":
-            return [], self._changed(record, "dropped", said)
+            return [], self._changed(record, "dropped", excess)
         if how == "truncate":
-            return self._cut(row, record, said)
+            return self._cut(row, record, excess)
         if how == "split" and isinstance(record, TextRecord) and isinstance(row, Example):
-            return [*_pieces(row, limit)], self._changed(record, "split", said)
-        return [], Problem(record.origin, "", f"{said} (--max-tokens, --long-rows)", "too long")
+            return [*_pieces(row, limit)], self._changed(record, "split", excess)
+        return [], Problem(record.origin, "", f"{excess} (--max-tokens, --long-rows)", "too long")
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -42,16 +42,16 @@ class LengthRule:
             for what, many in self.counts.items()
         )
 
-    def _changed(self, record: Record, what: str, said: str) -> Problem:
+    def _changed(self, record: Record, what: str, excess: str) -> Problem:
         self.counts[what] = self.counts.get(what, 0) + 1
-        return Problem(record.origin, "", f"{said}: {what}", "too long", "warning")
+        return Problem(record.origin, "", f"{excess}: {what}", "too long", "warning")
 
-    def _cut(self, row: Row, record: Record, said: str) -> tuple[list[Row], Problem | None]:
+    def _cut(self, row: Row, record: Record, excess: str) -> tuple[list[Row], Problem | None]:
         cut = _truncated(row, self.settings.max_tokens)
         if any(sequence.target_count == 0 for sequence in cut.sequences):
-            reason = f"{said}, and nothing that is trained lies within"
+            reason = f"{excess}, and nothing that is trained lies within"
             return [], Problem(record.origin, "", reason, "too long")
-        return [cut], self._changed(record, "truncated", said)
+        return [cut], self._changed(record, "truncated", excess)
 
 
 def _truncated(row: Row, limit: int) -> Row:

@@ -132,8 +132,8 @@ class ChatEncoder:
         borders = [len(tokens) if cut == len(whole) else self._border(whole[:cut], tokens) for cut in cuts]
         if None in borders:
             tokens, borders = self._pieces(whole, cuts, tokens)
-        found = [border for border in borders if border is not None]
-        return tokens, list(zip(found[::2], found[1::2], strict=True))
+        ends = [border for border in borders if border is not None]
+        return tokens, list(zip(ends[::2], ends[1::2], strict=True))
 
     def _border(self, text: str, tokens: list[int]) -> int | None:
         prefix = encode_rendered(self._tokenizer, text)
@@ -166,12 +166,12 @@ def _essentials(message: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, text) of what must show in the rendered text."""
     calls = message.get("tool_calls") or []
     written_in = message["content"].partition("<think>")[2].partition("</think>")[0]
-    found = [
+    parts = [
         ("reasoning_content", str(message.get("reasoning_content") or "")),
         ("content", written_in),
         *(("tool_calls", str((call.get("function") or call).get("name"))) for call in calls),
     ]
-    return [(key, text.strip()) for key, text in found if text.strip()]
+    return [(key, text.strip()) for key, text in parts if text.strip()]
 
 
 def _difference(prefix: str, whole: str) -> str:

@@ -48,16 +48,16 @@ def _load(name: str, config: str | None, split: str) -> Iterator[Mapping[str, An
             hint="pip install 'edgelm[data]', or check the path",
         ) from error
     try:
-        found = datasets.load_dataset(name, config, split=split)
+        dataset = datasets.load_dataset(name, config, split=split)
     except (FileNotFoundError, ValueError) as error:
         raise NotFoundError(f"no dataset {name} with a split {split}: {error}") from error
     except (ConnectionError, OSError) as error:
         raise NetworkError(f"{name} cannot be read from the Hub: {error}") from error
-    return restored_rows(found)
+    return restored_rows(dataset)
 
 
-def restored_rows(found: Any) -> Iterator[dict[str, Any]]:
+def restored_rows(dataset: Any) -> Iterator[dict[str, Any]]:
     """Yield the rows of a `datasets.Dataset`, without the nulls that its table gave them inside their cells."""
-    columns = {name: feature_restorer(feature) for name, feature in (found.features or {}).items()}
-    for row in found:
+    columns = {name: feature_restorer(feature) for name, feature in (dataset.features or {}).items()}
+    for row in dataset:
         yield {key: columns[key](cell) if key in columns else cell for key, cell in row.items()}

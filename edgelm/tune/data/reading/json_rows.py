@@ -112,7 +112,7 @@ def _list_inside(text: str, at: int) -> int | None:
 
     An object of one row (which has lists of its own: its messages) has the row's keys beside it.
     """
-    found: list[int] = []
+    lists: list[int] = []
     at = _skip(text, at + 1)
     while text.startswith('"', at):
         key, at = _decode(text, at, "")
@@ -125,11 +125,11 @@ def _list_inside(text: str, at: int) -> int | None:
             # Broken inside a long list: its elements say where.
             return begin if text.startswith("[", begin) and key not in _ROW_LISTS else None
         if isinstance(value, list) and value and key not in _ROW_LISTS:
-            found += [begin] if all(isinstance(item, dict) for item in value) else []
+            lists += [begin] if all(isinstance(item, dict) for item in value) else []
         at = _skip(text, end)
         at = _skip(text, at + 1) if text.startswith(",", at) else at
     is_whole = text.startswith("}", at) and _skip(text, at + 1) == len(text)
-    return found[0] if is_whole and len(found) == 1 else None
+    return lists[0] if is_whole and len(lists) == 1 else None
 
 
 _ROW_LISTS = ("messages", "conversations", "prompt", "completion", "chosen", "rejected", "tools", "history")
@@ -137,8 +137,8 @@ _ROW_LISTS = ("messages", "conversations", "prompt", "completion", "chosen", "re
 
 
 def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at
 
 
 class _Lines:

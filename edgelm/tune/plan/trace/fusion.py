@@ -102,8 +102,8 @@ class _Fuser:
 
         first = self._graph.nodes[at].outputs[0]
         visit(first)
-        made = {self._graph.nodes[member].outputs[0] for member in group}
-        others = sorted(name for name in made & self._results if name != first)
+        outputs = {self._graph.nodes[member].outputs[0] for member in group}
+        others = sorted(name for name in outputs & self._results if name != first)
         return GraphNode(FUSED, tuple(reads), (first, *others))
 
     def _taken(self, at: int, group: set[int]) -> set[int]:

@@ -68,16 +68,16 @@ def differentiate(network: Any, parameters: Tree, sums: Sums) -> tuple[Tree, mx.
 
     (_, loss, _), (tree, slope) = mx.value_and_grad(surrogate, argnums=(0, 1))(parameters, slope)
     network.update(parameters)
-    found = flat_arrays(tree)
+    gradients = flat_arrays(tree)
     paths = {id(module): path for path, module in network.named_modules()}
     inside: dict[str, mx.array] = {}
     for call in reversed(calls):
         grads, slope = _backward(call, slope)
         inside |= {f"{paths[id(call.layer)]}.{name}": grad for name, grad in grads.items()}
-    outside = [name for name in found if name not in inside]
+    outside = [name for name in gradients if name not in inside]
     for name, grad in _prefix(network, parameters, sums, slope, outside).items():
-        found[name] = found[name] + grad
-    return tree_unflatten(list({**found, **inside}.items())), loss
+        gradients[name] = gradients[name] + grad
+    return tree_unflatten(list({**gradients, **inside}.items())), loss
 
 
 def _backward(call: _Call, slope: mx.array) -> tuple[dict[str, mx.array], mx.array]:

@@ -21,7 +21,8 @@ from edgelm.runs.folder import RunFolder, find_run
 from edgelm.runtime.worker import EngineThread
 from edgelm.tune.data.reading.given import keep_rows
 from edgelm.tune.data.settings import DataSettings
-from edgelm.tune.loop.training_run import TrainingRun, begin, resume
+from edgelm.tune.loop.begin import begin, resume
+from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.objectives.settings import ObjectiveSettings
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, TuneSettings

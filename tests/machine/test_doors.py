@@ -14,7 +14,7 @@ from edgelm.errors import EngineError
 from edgelm.evaluate.quality import Subject, evaluate
 from edgelm.evaluate.rows import Measuring
 from edgelm.machine import power
-from edgelm.tune.loop.training_run import begin
+from edgelm.tune.loop.begin import begin
 from edgelm_converters.convert import convert
 
 WATCHDOG = "[METAL] Command buffer execution failed: Impacting Interactivity"

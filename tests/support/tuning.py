@@ -13,7 +13,8 @@ from typing import Any
 from waiting import PATIENCE_S
 
 from edgelm.runs.events import TuneEvent
-from edgelm.tune.loop.training_run import TrainingRun, begin
+from edgelm.tune.loop.begin import begin
+from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.settings import TuneSettings
 
@@ -51,7 +52,7 @@ def run(asked: TuneRequest, **options: Any) -> list[TuneEvent]:
 ZYGOTE = """
 import json, os, resource, signal, sys
 import numpy, tokenizers, transformers
-import edgelm.tune.loop.training_run, edgelm.tune.loop.trainer, edgelm.api
+import edgelm.tune.loop.begin, edgelm.api
 from edgelm.zoo.guards import keep_file_limit
 with keep_file_limit():
     import mlx_lm.utils, mlx_lm.tokenizer_utils, mlx_lm.tuner.lora, mlx_lm.tuner.dora, mlx_lm.models.llama, mlx_lm.models.cache
@@ -59,7 +60,7 @@ with keep_file_limit():
 def train(task):
     from edgelm.runs.folder import find_run
     from edgelm.tune.request import TuneRequest
-    from edgelm.tune.loop.training_run import begin, resume
+    from edgelm.tune.loop.begin import begin, resume
     os.environ["EDGELM_HOME"] = task["home"]
     if task.get("file_limit"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

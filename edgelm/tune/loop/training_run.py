@@ -1,10 +1,6 @@
-"""A run from its request to its adapter: data, network, trainer, log.
+"""A run from its checked request to its adapter: network, trainer, log.
 
-    session = begin(TuneRequest(model, "examples.jsonl"))
-    for event in session.events():
-        …
-
-Data are checked before a model is loaded; everything runs on the calling thread, which owns MLX from here on.
+It is made by `edgelm.tune.loop.begin`. Everything runs on the calling thread, which owns MLX from here on.
 """
 
 from __future__ import annotations
@@ -18,31 +14,25 @@ from typing import Any
 
 import mlx.core as mx
 
-from edgelm import log, paths
-from edgelm.adapters.base import AdapterBase, describe_base
+from edgelm import paths
+from edgelm.adapters.base import AdapterBase
 from edgelm.adapters.export import export_adapter
-from edgelm.atomic import atomic_directory, refuse_existing
+from edgelm.atomic import atomic_directory
 from edgelm.errors import (
     EdgeLMError,
     EngineError,
-    FormatError,
-    NotFoundError,
     OutputError,
-    UnsupportedError,
 )
 from edgelm.library.manifest import Manifest
-from edgelm.library.names import check_name
 from edgelm.machine.clock import passed_s
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
-from edgelm.model.load import LoadedModel, load, load_tokenizer
-from edgelm.progress import OnProgress, ignore_progress
+from edgelm.model.load import LoadedModel, load
 from edgelm.runs.control import RunControl
 from edgelm.runs.events import Aborted, Started, TuneEvent
-from edgelm.runs.folder import RunFolder, create_run, remove_directory
+from edgelm.runs.folder import RunFolder, remove_directory
 from edgelm.tune.batches.batcher import BatchPlanner
-from edgelm.tune.data.prepare import Prepared, prepare
-from edgelm.tune.data.reading.sources import find_sources
+from edgelm.tune.data.prepare import Prepared
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
 from edgelm.tune.loop.power_policy import Look, PowerPolicy
 from edgelm.tune.loop.samples import PromptAnswers, choose_prompts
@@ -53,14 +43,12 @@ from edgelm.tune.plan.forecast import Forecast, forecast
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
 from edgelm.tune.request import TuneRequest
-from edgelm.tune.step.methods import chosen_modules, make_trainable
+from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.packed_cache import can_pack, packed_caches
 from edgelm.tune.step.recompute import recomputed
 from edgelm.tune.step.stepper import Stepper
 from edgelm.tune.step.threads import training_threads
-from edgelm.zoo.configs import normalise as configs
-from edgelm.zoo.network import build_network
 from edgelm.zoo.tree import flat_arrays
 
 
@@ -229,126 +217,6 @@ class TrainingRun:
             yield "all logits are held at once: this architecture's head cannot be taken apart"
         if self.data.validation is None:
             yield "nothing is held out, so the last weights are kept, not the best"
-
-
-def begin(
-    request: TuneRequest,
-    *,
-    control: RunControl | None = None,
-    workers: Workers | None = None,
-    on_progress: OnProgress = ignore_progress,
-) -> TrainingRun:
-    """Check a request and its data, and make its run.
-
-    Raises:
-        NotFoundError, FormatError, UnsupportedError: the model or the data; every bad row is named.
-        OptionError: a setting, or a target or layer that the model does not have.
-        OutputError: the output is there already.
-    """
-    if not request.model.is_dir():
-        raise NotFoundError(f"{request.model} is not a directory")
-    name = check_name(request.name) if request.name is not None else None
-    output = request.output or (paths.adapters() / name if name else None)
-    if output is not None:
-        refuse_existing(output, hint="choose another --name or --output")
-    if name is not None:
-        refuse_existing(paths.runs() / name, hint="a run has this name; choose another --name")
-    joined = workers or Workers.alone()
-    config, data, base = _inputs(request, on_progress)
-    _check_kind(request, config, data)
-    chosen_modules(build_network(config, request.model), request.settings.method)
-    record = {
-        "request": request.to_json(),
-        "base_sha256": base.sha256,
-        "data_sha256": data.train.sha256,
-        "validation_sha256": data.validation.sha256 if data.validation else None,
-    }
-    folder = _make_run(request, record, joined)
-    orders = control or _control(folder, joined)
-    return TrainingRun(request, folder, data, base, config, orders, joined, is_new=True)
-
-
-_ROWS = {
-    "sft": ("examples to imitate", "give rows with messages, a prompt and a completion, or text"),
-    "preference": ("preferences", "give rows with a prompt, a chosen and a rejected answer"),
-    "kto": ("judged answers", "give rows with a prompt, a completion and a label"),
-}
-"""Rows of each kind in words, and how they are written."""
-
-
-def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
-    loss = request.settings.objective.loss
-    wanted = make_objective(loss).data_kind
-    if data.train.kind != wanted:
-        what, hint = _ROWS[wanted]
-        raise UnsupportedError(
-            f"{request.data} holds {data.train.kind} rows, and the loss {loss} trains only {what}", hint=hint
-        )
-    # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
-    if request.settings.method.method == "full" and config.get("quantization"):
-        raise UnsupportedError(
-            f"{request.model.name} is quantized, and quantized weights cannot be trained themselves",
-            hint="--method lora trains an adapter on them; edgelm convert --mode none keeps weights trainable",
-        )
-
-
-def _make_run(request: TuneRequest, record: dict[str, Any], workers: Workers) -> RunFolder:
-    """The first worker makes it; the others, which write nothing, only need to know about it."""
-    if workers.is_first:
-        return create_run(request.model.absolute().name, request.settings.method.method, record, request.name)
-    return RunFolder(paths.runs() / (request.name or "elsewhere"))
-
-
-def resume(
-    folder: RunFolder,
-    *,
-    control: RunControl | None = None,
-    workers: Workers | None = None,
-    on_progress: OnProgress = ignore_progress,
-) -> TrainingRun:
-    """Go on with a run from its last checkpoint, or from its beginning if it has none.
-
-    Raises:
-        NotFoundError, FormatError: the run, its model or its data are gone, or the data or model are not what they were.
-    """
-    record = folder.config
-    request = TuneRequest.from_json(record["request"])
-    config, data, base = _inputs(request, on_progress)
-    hashes = {"base_sha256": base.sha256, "data_sha256": data.train.sha256}
-    for key, value in hashes.items():
-        if record[key] != value:
-            what = request.data if key == "data_sha256" else request.model
-            raise FormatError(
-                f"{what} changed since run {folder.name} began ({record[key][:12]}, now {value[:12]})",
-                hint="a resumed run would not be the run that began; begin a new one",
-            )
-    joined = workers or Workers.alone()
-    return TrainingRun(request, folder, data, base, config, control or _control(folder, joined), joined)
-
-
-def _control(folder: RunFolder, workers: Workers) -> RunControl:
-    """Orders are taken by the first worker, which tells the others."""
-    return RunControl(folder.control if workers.is_first else None)
-
-
-def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, Any], Prepared, AdapterBase]:
-    config = configs.normalise_config(configs.read_config(request.model))
-    tokenizer = load_tokenizer(request.model, config)
-    sources = find_sources(request.data)
-    validation = request.validation or sources.validation
-    data = prepare(
-        sources.train,
-        tokenizer,
-        request.data_settings,
-        validation=validation,
-        hold_out=0.0 if validation else request.hold_out,
-        seed=request.settings.loop.seed,
-        on_progress=on_progress,
-    )
-    data.report.require_clean()
-    for problem in data.report.warnings:
-        log.logger.info("%s", problem)
-    return config, data, describe_base(request.model)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""One step: gradients of batches, added up by trained tokens, clipped, and one update of the weights.
+"""One step: gradients of batches, added up, clipped, and one update of the weights.
 
-The gradient of a step is that of the mean loss over all its trained tokens, however they were cut into batches:
-sums are added, and divided once. An update that is not finite leaves the weights and the optimizer as they were.
+The gradient of a step is that of the mean loss over all it trains (tokens, pairs: what the objective counts), however that was
+cut into batches: sums are added, and divided once. An update that is not finite leaves weights and optimizer as they were.
 Runs on the thread that loaded the network.
 
 Shapes: B lanes, T positions, N trained positions.
@@ -19,8 +19,9 @@ from mlx.utils import tree_map, tree_unflatten
 
 from edgelm.errors import FormatError
 from edgelm.tune.batches.batcher import TrainingBatch
-from edgelm.tune.objectives.objective import Objective, TargetBatch
+from edgelm.tune.objectives.objective import Objective
 from edgelm.tune.objectives.supervised import Supervised
+from edgelm.tune.step.batch_arrays import GRANULE, arrays_of, targets_of
 from edgelm.tune.step.head import find_head
 from edgelm.tune.step.optimizer import Optimizer, Tree
 from edgelm.tune.step.target_logits import (
@@ -32,12 +33,6 @@ from edgelm.tune.step.target_logits import (
     objective_sums,
 )
 from edgelm.zoo.tree import flat_arrays, flat_trainable
-
-_GRANULE = 128
-"""Trained positions come in multiples of this, so that few shapes are compiled."""
-_SHAPES_PER_BATCH_SHAPE = 8
-_COLUMN = "column."
-"""What the names of a batch's columns begin with among its arrays."""
 
 MakeCaches = Callable[[mx.array], Any]
 """Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
@@ -97,7 +92,7 @@ class Stepper:
         objective: Objective | None = None,
         *,
         clip: float = 1.0,
-        chunk: int = _GRANULE,
+        chunk: int = GRANULE,
         compiled: bool = True,
         make_caches: MakeCaches | None = None,
         is_traced: bool = False,
@@ -127,10 +122,10 @@ class Stepper:
 
     def gradients(self, batch: TrainingBatch) -> Gradients:
         """Return the gradients of one batch; nothing is changed."""
-        arrays = self.arrays(batch)
+        arrays = arrays_of(batch)
         tree, loss, metrics = self._gradients(self.parameters, arrays)
         self.sync()  # tracing leaves its own arrays in the network
-        return Gradients(tree, loss, self._objective.denominator(_targets(arrays)), metrics)
+        return Gradients(tree, loss, self._objective.denominator(targets_of(arrays)), metrics)
 
     def update(self, gradients: Gradients, rate: float) -> StepResult:
         """Change the weights by the mean gradient, unless it is not finite."""
@@ -153,8 +148,8 @@ class Stepper:
         total = denominator = 0.0
         try:
             for batch in batches:
-                arrays = self.arrays(batch)
-                targets = _targets(arrays)
+                arrays = arrays_of(batch)
+                targets = targets_of(arrays)
                 total += _number(objective_loss(self._objective, self._logits(arrays), targets))
                 denominator += _number(self._objective.denominator(targets))
         finally:
@@ -176,23 +171,6 @@ class Stepper:
         mx.eval(self.parameters, self.state)
         self.sync()
 
-    def arrays(self, batch: TrainingBatch) -> dict[str, mx.array]:
-        """Make what the computation reads of a batch: `[B, T]` inputs and segments, `[B]` labels, `[N]` the rest."""
-        chosen = _chosen(batch.weights)
-        trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
-        arrays = {
-            "inputs": batch.inputs,
-            "positions": chosen.positions,
-            "targets": batch.targets.reshape(-1)[chosen.positions],
-            "weights": trained.astype(np.float32),
-        }
-        arrays |= {
-            f"{_COLUMN}{name}": values.reshape(-1)[chosen.positions] for name, values in batch.columns.items()
-        }
-        given = {"segments": batch.segments, "labels": batch.labels}
-        arrays |= {name: values for name, values in given.items() if values is not None}
-        return {name: mx.array(value) for name, value in arrays.items()}
-
     def differentiate(
         self, parameters: Tree, arrays: dict[str, mx.array]
     ) -> tuple[Tree, mx.array, dict[str, mx.array]]:
@@ -207,7 +185,7 @@ class Stepper:
 
     def sums(self, arrays: dict[str, mx.array]) -> ObjectiveSums:
         """Return the loss of one batch under the weights that are in the network."""
-        return objective_sums(self._objective, self._logits(arrays), _targets(arrays))
+        return objective_sums(self._objective, self._logits(arrays), targets_of(arrays))
 
     def _logits(self, arrays: dict[str, mx.array]) -> TargetLogits:
         inputs, positions, targets = arrays["inputs"], arrays["positions"], arrays["targets"]
@@ -246,14 +224,6 @@ class Stepper:
         return kept[0], kept[1], mean_loss, norm
 
 
-def _targets(arrays: dict[str, mx.array]) -> TargetBatch:
-    lanes, length = arrays["inputs"].shape
-    columns = {
-        name.removeprefix(_COLUMN): values for name, values in arrays.items() if name.startswith(_COLUMN)
-    }
-    return TargetBatch(arrays["weights"], arrays["positions"] // length, lanes, arrays.get("labels"), columns)
-
-
 def _trainable(network: Any) -> Tree:
     return tree_unflatten(list(flat_trainable(network).items()))
 
@@ -284,19 +254,3 @@ def _norm(tree: Tree) -> mx.array:
 def _at(values: mx.array, positions: mx.array) -> mx.array:
     """`[B, T, X]` at flat positions `[N]`, as `[N, X]`."""
     return values.reshape(-1, values.shape[-1])[positions]
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    positions: np.ndarray[Any, np.dtype[np.int32]]
-    is_real: np.ndarray[Any, np.dtype[np.bool_]]
-
-
-def _chosen(weights: np.ndarray[Any, np.dtype[np.float32]]) -> _Chosen:
-    """The flat positions that are trained, filled up to one of a few counts."""
-    trained = np.flatnonzero(weights)
-    granule = _GRANULE * -(-weights.size // (_GRANULE * _SHAPES_PER_BATCH_SHAPE))
-    count = min(max(granule, granule * -(-trained.size // granule)), max(weights.size, 1))
-    positions = np.zeros(max(count, trained.size), dtype=np.int32)
-    positions[: trained.size] = trained
-    return _Chosen(positions, np.arange(positions.size) < trained.size)

@@ -37,10 +37,10 @@ from edgelm.runs.events import (
 from edgelm.runs.folder import RunFolder, create_run, find_run
 from edgelm.runs.shelf import RunShelf
 from edgelm.tune.batches.batcher import BatchPlan, TrainingBatch
+from edgelm.tune.loop.begin import begin, resume
 from edgelm.tune.loop.checkpoint import checkpoints
 from edgelm.tune.loop.power_policy import PowerPolicy
 from edgelm.tune.loop.trainer import Trainer
-from edgelm.tune.loop.training_run import begin, resume
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.plan.trace.step import BatchShape
 from edgelm.tune.plan.trace.work import Work

@@ -18,8 +18,8 @@ from waiting import PATIENCE_S, wait_for
 from edgelm.cli.main import main
 from edgelm.runs.events import RunEnded, Stepped
 from edgelm.runs.folder import find_run
+from edgelm.tune.loop.begin import resume
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
-from edgelm.tune.loop.training_run import resume
 
 # What the console script `mlx.launch` is, for this interpreter.
 LAUNCH = [sys.executable, "-c", "from mlx._distributed_utils.launch import main; main()"]

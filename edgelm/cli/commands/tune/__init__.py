@@ -84,7 +84,7 @@ def _is_finished(arguments: argparse.Namespace) -> bool:
 
 def _session(arguments: argparse.Namespace, on_progress: Any) -> TrainingRun:
     from edgelm.runs.folder import find_run
-    from edgelm.tune.loop.training_run import begin, resume
+    from edgelm.tune.loop.begin import begin, resume
     from edgelm.tune.loop.workers import Workers
 
     workers = Workers.join()

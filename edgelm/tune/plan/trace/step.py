@@ -21,6 +21,7 @@ from edgelm.tune.plan.trace.fusion import fuse
 from edgelm.tune.plan.trace.graph import Graph, trace
 from edgelm.tune.plan.trace.work import Work, find_work
 from edgelm.tune.settings import TuneSettings
+from edgelm.tune.step.batch_arrays import arrays_of
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.packed_cache import packed_caches
@@ -98,7 +99,7 @@ class _Step:
         self._is_recomputed = is_recomputed
         self.parameters = flat_arrays(stepper.parameters)
         self.state = flat_arrays(stepper.state)
-        self.batch = stepper.arrays(batch)
+        self.batch = arrays_of(batch)
         everything = flat_parameters(network)
         self.frozen = {name: value for name, value in everything.items() if name not in self.parameters}
 

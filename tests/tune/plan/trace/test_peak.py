@@ -21,6 +21,7 @@ from edgelm.tune.plan.trace.peak import find_peak
 from edgelm.tune.plan.trace.step import BatchShape, batch_of, trace_step
 from edgelm.tune.plan.trace.unread import build_unread
 from edgelm.tune.settings import TuneSettings
+from edgelm.tune.step.batch_arrays import arrays_of
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.stepper import Stepper
@@ -77,7 +78,7 @@ def test_recomputing_by_hand_gives_the_same_gradient(
     settings = TuneSettings.build(method=method)
     make_trainable(network, settings.method)
     stepper = Stepper(network, Optimizer(settings.optimizer), chunk=0, compiled=False)
-    arrays = stepper.arrays(batch_of(BatchShape(2, 12)))
+    arrays = arrays_of(batch_of(BatchShape(2, 12)))
     arrays["inputs"] = mx.arange(24).reshape(2, 12)
     arrays["targets"] = arrays["targets"] + 5
     plain, loss, _ = stepper.differentiate(stepper.parameters, arrays)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from edgelm.errors import UnsafeError as UnsafeError
     from edgelm.errors import UnsupportedError as UnsupportedError
     from edgelm.progress import Progress as Progress
-    from edgelm.runtime.batching.results import BatchResult as BatchResult
     from edgelm.runtime.chat.chat import Chat as Chat
     from edgelm.runtime.chat.tool_loop import ToolResult as ToolResult
     from edgelm.runtime.constraints.grammar import Grammar as Grammar
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from edgelm.runtime.generation.completion import Completion as Completion
     from edgelm.runtime.generation.options import GenerationOptions as GenerationOptions
     from edgelm.runtime.generation.typed import GenerationSettings as GenerationSettings
+    from edgelm.runtime.many.results import BatchResult as BatchResult
     from edgelm.runtime.sampling.settings import Sampling as Sampling
     from edgelm.text.tools.tool import Tool as Tool
     from edgelm.tune.api import TuneResult as TuneResult
@@ -65,7 +65,7 @@ _NAMES_IN = {
         "OptionError", "OutputError", "PromptError", "UnsafeError", "UnsupportedError",
     ),
     "edgelm.progress": ("Progress",),
-    "edgelm.runtime.batching.results": ("BatchResult",),
+    "edgelm.runtime.many.results": ("BatchResult",),
     "edgelm.runtime.chat.chat": ("Chat",),
     "edgelm.runtime.constraints.grammar": ("Grammar",),
     "edgelm.runtime.events": (

@@ -28,9 +28,6 @@ from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
 from edgelm.runtime.assemble import Ready, ReplyWork, RuntimeOptions, assemble, release
-from edgelm.runtime.batching.options import BatchOptions
-from edgelm.runtime.batching.prompts import AnyPrompt, Task, read_prompts, token_ids
-from edgelm.runtime.batching.results import BatchEvent, BatchResult
 from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.chat.file import options_of, read_chat
 from edgelm.runtime.events import ChatEvent, Text
@@ -38,6 +35,9 @@ from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
 from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
+from edgelm.runtime.many.options import BatchOptions
+from edgelm.runtime.many.prompts import AnyPrompt, Task, read_prompts, token_ids
+from edgelm.runtime.many.results import BatchEvent, BatchResult
 from edgelm.runtime.worker import EngineThread, Job
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools

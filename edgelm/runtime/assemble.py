@@ -23,9 +23,6 @@ from edgelm.model.load import LoadedModel, load
 from edgelm.pricing.chunks import Chunks, chunks_for
 from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, trace
 from edgelm.pricing.memory_plan import MemoryPlan
-from edgelm.runtime.batching.many import ManyPrompts
-from edgelm.runtime.batching.prompts import Task
-from edgelm.runtime.batching.results import BatchEvent
 from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
@@ -33,6 +30,9 @@ from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.events import ChatEvent
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import TextReply, Voice
+from edgelm.runtime.many.prompts import Task
+from edgelm.runtime.many.results import BatchEvent
+from edgelm.runtime.many.run import ManyPrompts
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses

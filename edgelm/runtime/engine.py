@@ -23,12 +23,12 @@ from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.runtime.alone import AloneRun
-from edgelm.runtime.batching.groups import AnswerGroup, answer_groups
 from edgelm.runtime.batching.rows import Rows
 from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.events import EngineEvent
+from edgelm.runtime.many.groups import AnswerGroup, answer_groups
 from edgelm.runtime.requests import Cancel, Request, check_request
 from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.scheduler import Scheduler

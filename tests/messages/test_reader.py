@@ -9,8 +9,8 @@ import pytest
 from edgelm.errors import OptionError
 from edgelm.messages.reader import read_message, read_messages, read_turns
 from edgelm.messages.values import MessageError
-from edgelm.runtime.batching.prompts import Task
 from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.many.prompts import Task
 from edgelm.tune.data.encoding.messages import read_messages as read_trained
 
 CALL = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}

@@ -20,11 +20,11 @@ from scripted_engine import ScriptedTokenizer
 from edgelm import paths
 from edgelm.errors import FitError, NotFoundError, PromptError
 from edgelm.progress import Progress
-from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.events import ChatEvent, Finished, Prefill, Text, Usage
 from edgelm.runtime.generation.completion import Completion
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import Recommended
+from edgelm.runtime.many.results import BatchResult
 
 
 def reply_to(prompt: str) -> list[ChatEvent]:

@@ -11,11 +11,11 @@ from edgelm.errors import UnsupportedError
 from edgelm.evaluate.bench.report import Case
 from edgelm.evaluate.bench.rig import Rig, Sides
 from edgelm.evaluate.bench.texts import OPEN_ENDED, QUESTIONS
-from edgelm.runtime.batching.prompts import Task
-from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.generation.completion import collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import generate_text
+from edgelm.runtime.many.prompts import Task
+from edgelm.runtime.many.results import BatchResult
 from edgelm.text.prompt import encode_text
 
 NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 4096}

@@ -9,9 +9,9 @@ from threading import Event
 from edgelm.evaluate.bench.report import Case
 from edgelm.evaluate.bench.rig import Rig
 from edgelm.evaluate.bench.texts import QUESTIONS
-from edgelm.runtime.batching.prompts import Task
-from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.many.prompts import Task
+from edgelm.runtime.many.results import BatchResult
 from edgelm.text.prompt import encode_text
 from edgelm.units import count
 

@@ -1,1 +1,1 @@
-"""Many prompts through one network at once. The engine answers one; this answers the rest beside it."""
+"""How requests share the steps of one network: which may, on what caches, and how their tokens are drawn."""

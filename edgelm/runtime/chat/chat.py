@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Unpack
@@ -20,7 +21,7 @@ from edgelm.options import check_callable, check_type
 from edgelm.runtime.chat.file import write_chat
 from edgelm.runtime.chat.history import RenderedHistory
 from edgelm.runtime.chat.tool_loop import Approve, ToolEvent, ToolResult, tool_events
-from edgelm.runtime.events import ChatEvent, Text
+from edgelm.runtime.events import ChatEvent, HistoryRewritten, Text
 from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.typed import GenerationSettings
@@ -179,18 +180,12 @@ class Chat:
         return self.reply_events(text, self._turn_options(settings))
 
     def reply_events(self, text: str | None, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
-        """As `events`, with settings that are built."""
-        if self._is_busy:
-            raise EngineError("the previous reply is still under way", hint="close its stream first")
-        said = self._said(text)
-        prompt = self._encode([*self._messages, *said], options.enable_thinking)
-        with self._turn(said) as collector:
-            rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
-            if rewritten is not None:
-                yield rewritten
-            with closing(self._run(prompt, options)) as events:
+        """Do as `events`, with settings that are built."""
+        with self._turn(text, options) as turn:
+            yield from turn.opening
+            with closing(self._run(turn.prompt, options)) as events:
                 for event in events:
-                    collector.add(event)
+                    turn.collector.add(event)
                     yield event
 
     async def asend(self, text: str | None = None, **settings: Unpack[GenerationSettings]) -> Completion:
@@ -220,26 +215,26 @@ class Chat:
     async def _areply(self, text: str | None, options: GenerationOptions) -> AsyncGenerator[ChatEvent, None]:
         if self._arun is None:
             raise EngineError("this chat was not made for an event loop", hint="make it with model.chat()")
+        with self._turn(text, options) as turn:
+            for rewritten in turn.opening:
+                yield rewritten
+            async with aclosing(self._arun(turn.prompt, options)) as events:
+                async for event in events:
+                    turn.collector.add(event)
+                    yield event
+
+    @contextmanager
+    def _turn(self, text: str | None, options: GenerationOptions) -> Iterator[_OpenTurn]:
+        """Say `text`, and open a reply; the turn enters the history when it ends, or is left by its reader."""
         if self._is_busy:
             raise EngineError("the previous reply is still under way", hint="close its stream first")
         said = self._said(text)
         prompt = self._encode([*self._messages, *said], options.enable_thinking)
-        with self._turn(said) as collector:
-            rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
-            if rewritten is not None:
-                yield rewritten
-            async with aclosing(self._arun(prompt, options)) as events:
-                async for event in events:
-                    collector.add(event)
-                    yield event
-
-    @contextmanager
-    def _turn(self, said: list[dict[str, Any]]) -> Iterator[Collector]:
-        """While a reply is under way; it enters the history when it ends, or is left by its reader."""
+        rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
         collector = Collector()
         self._is_busy = True
         try:
-            yield collector
+            yield _OpenTurn(prompt, collector, [rewritten] if rewritten is not None else [])
         except (GeneratorExit, KeyboardInterrupt, asyncio.CancelledError):
             self._commit(said, collector)
             raise
@@ -359,6 +354,15 @@ class Chat:
         for number, call in enumerate(reply.get("tool_calls", ()), start=earlier):
             call["id"] = _CALL_ID.format(number)
         self._messages += [*said, reply]
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenTurn:
+    """A turn whose reply is under way: its prompt, what gathers the reply, and what is told before it."""
+
+    prompt: list[int]
+    collector: Collector
+    opening: list[HistoryRewritten]
 
 
 def _reply(collector: Collector) -> dict[str, Any] | None:

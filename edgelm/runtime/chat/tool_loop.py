@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from edgelm.errors import EngineError
 from edgelm.runtime.events import ChatEvent
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.text.tools.tool import Tool, ToolOutput
-
-if TYPE_CHECKING:
-    from edgelm.runtime.chat.chat import Chat
-    from edgelm.runtime.generation.options import GenerationOptions
 
 Approve = Callable[[Tool, Mapping[str, Any]], bool]
 """Asked before a function runs, with its arguments: whether it may."""
@@ -38,8 +35,30 @@ class ToolResult:
 ToolEvent = ChatEvent | ToolResult
 
 
+class CallingChat(Protocol):
+    """What the loop needs of a conversation; `Chat` is one."""
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The functions that the model may call, by name."""
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The turns so far."""
+
+    @property
+    def pending_calls(self) -> list[dict[str, Any]]:
+        """The calls of the last reply that have no result yet."""
+
+    def add_result(self, call_id: str, text: str) -> None:
+        """Put the result of a pending call into the history."""
+
+    def reply_events(self, text: str | None, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
+        """Say `text`, or go on after results, and yield what happens in the reply."""
+
+
 def tool_events(
-    chat: Chat, text: str, options: GenerationOptions, approve: Approve | None, limit: int
+    chat: CallingChat, text: str, options: GenerationOptions, approve: Approve | None, limit: int
 ) -> Generator[ToolEvent, None, None]:
     """Say `text`; yield what happens in every reply and the result of every call. See `Chat.tool_events`."""
     said: str | None = text

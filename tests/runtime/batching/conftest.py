@@ -12,14 +12,14 @@ import pytest
 from edgelm.pricing.batch_budget import Budget
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.batching.exactness import Batching, find_batching
-from edgelm.runtime.batching.many import ManyPrompts
-from edgelm.runtime.batching.prompts import AnyPrompt, read_prompts
-from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.generation.completion import Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import Voice, generate_text
+from edgelm.runtime.many.prompts import AnyPrompt, read_prompts
+from edgelm.runtime.many.results import BatchEvent, BatchProgress, BatchResult
+from edgelm.runtime.many.run import ManyPrompts
 from edgelm.zoo.caches.maker import layer_maker
 from edgelm.zoo.caches.shape import trace_cache
 

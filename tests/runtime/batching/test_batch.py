@@ -14,7 +14,7 @@ import pytest
 
 from edgelm.errors import EngineError, FitError, PromptError
 from edgelm.runtime.batching import rows as sharing
-from edgelm.runtime.batching.results import BatchResult
+from edgelm.runtime.many.results import BatchResult
 from edgelm.zoo.caches.shape import trace_cache
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,10 @@ import pytest
 
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.group import group_key
-from edgelm.runtime.batching.prompts import read_prompts
 from edgelm.runtime.events import Token
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import TextReply, Voice
+from edgelm.runtime.many.prompts import read_prompts
 from edgelm.runtime.requests import Request
 from edgelm.runtime.sampling.sampler import Sampler
 from edgelm.runtime.sampling.settings import Sampling

@@ -14,11 +14,11 @@ from edgelm.errors import EngineError, OptionError
 from edgelm.pricing.batch_budget import Budget, batch_budget_bytes
 from edgelm.runtime.batching.exactness import find_batching
 from edgelm.runtime.batching.mates import mates
-from edgelm.runtime.batching.prompts import Task, read_prompts
-from edgelm.runtime.batching.results import BatchResult
 from edgelm.runtime.batching.shared_prefixes import SharedPrefixes, shared_stem
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.runtime.many.prompts import Task, read_prompts
+from edgelm.runtime.many.results import BatchResult
 from edgelm.runtime.requests import Request
 from edgelm.runtime.runner import ModelRunner
 from edgelm.runtime.sequence import ActiveRequest

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgelm.cli.commands.generate.answer_file import AnswerWriter
     from edgelm.cli.commands.generate.prompt_rows import PromptRow
     from edgelm.progress import OnProgress
-    from edgelm.runtime.batching.results import BatchResult
+    from edgelm.runtime.many.results import BatchResult
 
 EXAMPLES = (
     "edgelm generate smollm2-135m-instruct-4bit --input prompts.jsonl --output answers.jsonl --chat",
@@ -41,7 +41,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     from edgelm.cli.commands.generate.prompt_table import FORMATS
-    from edgelm.runtime.batching.options import BatchOptions
+    from edgelm.runtime.many.options import BatchOptions
 
     add = parser.add_argument
     add_model(parser, nargs="?")
@@ -125,8 +125,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of all rows; checked before a file is read."""
-    from edgelm.runtime.batching.options import BatchOptions
     from edgelm.runtime.generation.options import GenerationOptions
+    from edgelm.runtime.many.options import BatchOptions
 
     BatchOptions.from_flags(arguments)
     settings = {

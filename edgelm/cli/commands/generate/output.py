@@ -14,7 +14,7 @@ from edgelm.cli.commands.generate.prompt_rows import PromptRow
 from edgelm.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
-    from edgelm.runtime.batching.results import BatchResult
+    from edgelm.runtime.many.results import BatchResult
 
 
 def open_answers(

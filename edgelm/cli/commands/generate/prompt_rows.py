@@ -134,8 +134,8 @@ def as_read(row: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def _read_row(number: int, said: dict[str, Any], wrapping: Wrapping) -> PromptRow:
-    from edgelm.runtime.batching.prompts import Task
     from edgelm.runtime.generation.options import GenerationOptions
+    from edgelm.runtime.many.prompts import Task
 
     own = said.pop("id", number)
     if isinstance(own, bool) or not isinstance(own, str | int):
@@ -150,7 +150,7 @@ def _read_row(number: int, said: dict[str, Any], wrapping: Wrapping) -> PromptRo
 
 
 def _check_names(prompt: Mapping[str, Any]) -> None:
-    from edgelm.runtime.batching.prompts import ROW_KEYS
+    from edgelm.runtime.many.prompts import ROW_KEYS
 
     for name in prompt:
         if name not in ROW_KEYS:

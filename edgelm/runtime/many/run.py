@@ -13,11 +13,11 @@ from collections.abc import Generator, Iterator, Sequence
 
 from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError
-from edgelm.runtime.batching.prompts import Task
-from edgelm.runtime.batching.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.events import Finished, Token
 from edgelm.runtime.generation.completion import Collector
 from edgelm.runtime.generation.text import TextReply, Voice
+from edgelm.runtime.many.prompts import Task
+from edgelm.runtime.many.results import BatchEvent, BatchProgress, BatchResult
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.scheduler import Scheduler
 from edgelm.runtime.sequence import ActiveRequest

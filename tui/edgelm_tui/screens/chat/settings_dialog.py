@@ -58,6 +58,7 @@ class ChatSettingsScreen(Dialog[ChatSettings | None]):
                 yield Label("System prompt")
                 yield TextArea(self._settings.system, id="system")
                 yield from self._personas()
+                yield Label("Sampling: what is empty is as the model recommends")
                 for name in (*_numbers(), "schema"):
                     yield self._row(name)
                 yield from self._choices()

@@ -10,8 +10,12 @@ import pytest
 from edgelm.store.chats import Chats
 
 
+@pytest.fixture(autouse=True)
+def _home(home: Path) -> None:
+    """Nothing is written to the home of who runs the tests."""
+
+
 @pytest.fixture
-def chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chats]:
-    monkeypatch.setenv("EDGELM_HOME", str(tmp_path / "home"))
+def chats() -> Iterator[Chats]:
     with Chats() as opened:
         yield opened

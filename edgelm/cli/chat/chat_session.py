@@ -72,7 +72,7 @@ class ChatSession:
     def ask(self, question: Question) -> Generator[ToolEvent, None, None]:
         """Put a question, after the turns that stand in it; closing the events stops the model."""
         if question.continues:
-            settings = {"max_tokens": longest_answer(self.model), **self._settings}
+            settings = {"max_tokens": longest_answer(self.model), **self._over_flags(question.settings())}
             return answer_events(self.model, question, **settings)
         *earlier, last = question.messages
         self.go_to(earlier)
@@ -81,12 +81,15 @@ class ChatSession:
 
     def say(self, text: str, settings: Mapping[str, Any]) -> Generator[ToolEvent, None, None]:
         """Say something after what was said last, with settings over those of the command line."""
-        passed_over = {"greedy"} if "temperature" in settings else set()
-        both = {**self._settings, **settings}
-        settings = {name: value for name, value in both.items() if name not in passed_over}
+        settings = self._over_flags(settings)
         if self.tools:
             return self.chat.tool_events(text, approve=self._approve, **settings)
         return self.chat.events(text, **settings)
+
+    def _over_flags(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        passed_over = {"greedy"} if "temperature" in settings else set()
+        both = {**self._settings, **settings}
+        return {name: value for name, value in both.items() if name not in passed_over}
 
     def go_to(self, messages: Messages) -> None:
         """Let the conversation stand after other turns; one that stands there already keeps what it has computed."""

@@ -292,3 +292,18 @@ def test_another_answer_is_drawn_where_the_command_line_asks_for_the_likeliest(
     chat = talk(api, ["one", "/retry"], flags={"temperature": 0.5})
     assert chat.asked == [{"temperature": 0.5}] * 2
     assert capsys.readouterr().err.count("drawn at temperature 0.8") == 1
+
+
+def test_a_cut_answer_goes_on_under_the_flags_of_the_command_line(api: FakeApi, capsys: Capture) -> None:
+    steps = iter(range(100))
+
+    def interrupt() -> None:
+        if next(steps) == 2:
+            raise KeyboardInterrupt
+
+    api.pace = interrupt
+    talk(api, ["one two", "/set top_k 5", "/continue"], flags={"temperature": 0.5})
+    assert path() == ["one two", "You said: and so on"]
+    settings, prompt = api.models[0].asked
+    assert settings == {"max_tokens": 4096, "temperature": 0.5, "top_k": 5}
+    assert isinstance(prompt, list)

@@ -124,7 +124,7 @@ def test_settings_that_are_wrong_are_kept_aside(text: str, home: Path) -> None:
     settings, problem = read_settings(settings_file())
     assert problem is not None
     assert "is not used" in problem
-    assert settings.chat.temperature is None
+    assert settings.chat.value("temperature") is None
     assert settings_file().with_name("config.toml.broken").read_text() == text
 
 

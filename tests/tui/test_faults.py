@@ -177,7 +177,7 @@ async def test_two_apps_in_one_chat_become_branches() -> None:
     async with running() as first:
         await first.ask("one")
         async with running() as second:
-            await second.chat.open(1)
+            await second.chat.open_chat.open(1)
             await second.ask("from the second")
             await first.ask("from the first")
             assert first.said[-1] == "You said: from the first"

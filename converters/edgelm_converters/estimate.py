@@ -123,9 +123,7 @@ def later_steps(plan: OutputPlan, config: Mapping[str, Any], loss_tokens: int) -
         )
         moved = 3 * (work.weights + outer) * _UNPACKED_BYTES
         seconds["measuring the loss"] = (
-            flops / rates.flops_per_s
-            + exponentials / rates.exponentials_per_s
-            + moved / rates.moved_bytes_per_s
+            rates.seconds(flops=flops, moved_bytes=moved, exponentials=exponentials)
             + (work.weights + outer) * _rounding_s_per_weight()
         )
     return seconds
@@ -150,10 +148,9 @@ def _elapsed_s(work: Workload, tokens: int, *, sequential: bool) -> float:
     # GPTQ, refit and sweep come to about three searches of the same weights.
     searches = (4 if sequential else 1) * work.weights
     loops_s = _COLUMN_S * work.columns if sequential else 0.0
-    rates = measure_rates()
     # Attention is computed for three of the four modules after it in both streams, to go on, and before a tied head.
     exponentials = (8 if sequential else 1) * work.layers * work.exponentials(_CALIBRATION_ROW) * tokens
-    forward_s = flops / rates.flops_per_s + exponentials / rates.exponentials_per_s
+    forward_s = measure_rates().seconds(flops=flops, exponentials=exponentials)
     return loops_s + forward_s + searches * _search_s_per_weight()
 
 
@@ -174,14 +171,8 @@ def _sensitivity_s(work: Workload, tokens: int, carried: int, row_tokens: int, *
         chunks = math.ceil(work.vocabulary / ROWS)
         loops_s = _COLUMN_S * (work.columns + len(OUTER_BITS) * chunks * work.hidden)
         searches *= 3
-    rates = measure_rates()
-    return (
-        loops_s
-        + flops / rates.flops_per_s
-        + exponentials / rates.exponentials_per_s
-        + moved / rates.moved_bytes_per_s
-        + searches * _search_s_per_weight()
-    )
+    forward_s = measure_rates().seconds(flops=flops, moved_bytes=moved, exponentials=exponentials)
+    return loops_s + forward_s + searches * _search_s_per_weight()
 
 
 def _search_s_per_weight() -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgelm.pricing.shapes import active_share, attention_heads, hidden_width
 from edgelm_converters.targets.mlx.plan import OutputPlan
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
@@ -56,13 +57,10 @@ class Workload:
                     columns += tensor.shape[-1] * (tensor.shape[0] if len(tensor.shape) > 2 else 1)
                     matrices += 1
         text = config.get("text_config") or config
-        hidden = next(
-            (int(text[key]) for key in ("hidden_size", "n_embd", "d_model", "dim") if key in text), widest
-        )
+        hidden = hidden_width(config) or widest
         chosen = text.get("num_experts_per_tok")
-        experts = text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts")
-        used = chosen / experts if isinstance(chosen, int) and isinstance(experts, int) and experts else 1.0
-        heads = int(text.get("num_attention_heads") or text.get("n_head") or 0)
+        used = active_share(config) or 1.0
+        heads = attention_heads(config) or 0
         inner = int(text.get("moe_intermediate_size") or text.get("intermediate_size") or 4 * hidden)
         return cls(
             len(layers),

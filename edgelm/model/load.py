@@ -26,7 +26,7 @@ from edgelm.errors import NotFoundError
 from edgelm.json_files import read_json
 from edgelm.pricing.fit import require_fit
 from edgelm.text.families.family import family_of
-from edgelm.zoo.caches.kind import CacheKind
+from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.configs.check import check_architecture
 from edgelm.zoo.precision.dense import dequantize
@@ -72,7 +72,7 @@ def load(
     check_fit: bool = True,
     keep_range: bool = False,
     stop: threading.Event | None = None,
-    kind: CacheKind | None = None,
+    kind: CacheSettings | None = None,
 ) -> LoadedModel:
     """Load the model in `directory`, ready to run on this machine's backend.
 
@@ -103,7 +103,7 @@ def load(
     check_packing(with_packing(config, directory), read_headers(directory), directory)
     machine = device.detect()
     if check_fit:
-        require_fit(directory, config, machine, kind=kind or CacheKind())
+        require_fit(directory, config, machine, kind=kind or CacheSettings())
     device.configure_mlx(machine)
     check_stop(stop)
     network, config = load_network(directory, with_packing(config, directory))

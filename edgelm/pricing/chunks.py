@@ -50,14 +50,6 @@ class Chunks:
         """Return the same chunks, but never more than `most` tokens at once."""
         return replace(self, near=min(self.near, most), far=min(self.far, most))
 
-    def sizes(self) -> Iterator[int]:
-        """Ever smaller ones, for a memory that is short: the largest first, the smallest chunk last."""
-        size = self.near
-        while size > SMALLEST_CHUNK:
-            yield size
-            size = max(size // 2, SMALLEST_CHUNK)
-        yield size
-
     def _is_bearable(self, size: int, context_tokens: int) -> bool:
         pairs = self.heads * size * (context_tokens + size)
         return context_tokens < _FAR_TOKENS and pairs <= _ATTENTION_PAIRS
@@ -68,3 +60,11 @@ def chunks_for(machine: Device, heads: int | None = None) -> Chunks:
     if machine.backend == "cpu":
         return Chunks(_CPU, _CPU)
     return Chunks(_METAL if machine.backend == "metal" else _GPU, _GPU, heads or 32)
+
+
+def halved(size: int) -> Iterator[int]:
+    """Yield ever smaller chunks, for a memory that is short: `size` first, the smallest chunk last."""
+    while size > SMALLEST_CHUNK:
+        yield size
+        size = max(size // 2, SMALLEST_CHUNK)
+    yield size

@@ -9,28 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import FitError
-from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for
+from edgelm.pricing.chunks import SMALLEST_CHUNK, chunks_for, halved
+from edgelm.pricing.shapes import attention_heads, count_in, feed_forward_width, hidden_width
+from edgelm.pricing.verdict import Verdict, longest_within, verdict_of
 from edgelm.pricing.weight_bytes import Headers, WeightBytes, price_weights
 from edgelm.units import count, format_bytes
-from edgelm.zoo.caches.kind import CacheKind
+from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.caches.shape import CacheShape, trace_cache
 from edgelm.zoo.configs.normalise import context_length
 from edgelm.zoo.network import build_network
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.head import settled_config
 
-Verdict = Literal["fits", "tight", "does not fit"]
-
-_AS_COMPUTED = CacheKind()
+_AS_COMPUTED = CacheSettings()
 
 DEFAULT_CONTEXT_TOKENS = 4096
 """What a model must have room for, where nothing else is asked and it can do as much."""
 
-_TIGHT_PERCENT = 85
 _MAX_CONTEXT_TOKENS = 1 << 24
 
 # Head widths for which MLX's Metal attention never writes out the scores of a prompt (mlx 0.32.2 and later; 96 by mlx #3943, 72
@@ -89,7 +88,7 @@ def check_fit(
     device: devices.Device,
     *,
     context: int | None = None,
-    kind: CacheKind = _AS_COMPUTED,
+    kind: CacheSettings = _AS_COMPUTED,
 ) -> Fit:
     """Price the model in `directory` on `device`.
 
@@ -114,7 +113,7 @@ def require_fit(
     device: devices.Device,
     *,
     context: int | None = None,
-    kind: CacheKind = _AS_COMPUTED,
+    kind: CacheSettings = _AS_COMPUTED,
 ) -> Fit:
     """Price the model as `check_fit` does, and refuse it where it does not fit.
 
@@ -144,7 +143,7 @@ def price(
     device: devices.Device,
     *,
     context: int | None = None,
-    kind: CacheKind = _AS_COMPUTED,
+    kind: CacheSettings = _AS_COMPUTED,
 ) -> Fit:
     """Price tensors that need not exist, such as those a conversion would write; see `check_fit`."""
     trained = context_length(dict(config))
@@ -158,7 +157,7 @@ def account_of(
     cache: CacheShape | None,
     config: Mapping[str, Any],
     device: devices.Device,
-    kind: CacheKind = _AS_COMPUTED,
+    kind: CacheSettings = _AS_COMPUTED,
 ) -> Account:
     """Return the parts of the sum for one model on one device; see `price`."""
     return Account(price_weights(headers, config, device), cache, config, device, kind)
@@ -190,7 +189,7 @@ class Account:
     cache: CacheShape | None
     config: Mapping[str, Any]
     device: devices.Device
-    kind: CacheKind = _AS_COMPUTED
+    kind: CacheSettings = _AS_COMPUTED
 
     def at(self, tokens: int, trained: int | None) -> Fit:
         """Return the whole account of a context of `tokens`; `trained` is the context that the model was trained for."""
@@ -215,29 +214,24 @@ class Account:
     def verdict(self, tokens: int) -> Verdict:
         """Return whether a prompt of `tokens` fits, in chunks as long as the budget allows."""
         budget = devices.memory_budget_bytes(self.device)
-        total = self.total_bytes(tokens, self.chunk_at(tokens))
-        if total > budget:
-            return "does not fit"
-        comfortable = min(budget * _TIGHT_PERCENT // 100, self.device.available_bytes)
-        return "fits" if total <= comfortable else "tight"
+        return verdict_of(
+            self.total_bytes(tokens, self.chunk_at(tokens)), budget, self.device.available_bytes
+        )
 
     def max_context(self, trained: int | None) -> int | None:
         """Find the longest context by bisection, since the sum grows with it. None where its growth is not known."""
         if self.cache is None:
             return None
         budget = devices.memory_budget_bytes(self.device)
-        low, high = 0, trained or _MAX_CONTEXT_TOKENS
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (
-                (middle, high) if self.total_bytes(middle, SMALLEST_CHUNK) <= budget else (low, middle - 1)
-            )
-        return low if low < _MAX_CONTEXT_TOKENS else None
+        longest = longest_within(
+            lambda tokens: self.total_bytes(tokens, SMALLEST_CHUNK), budget, trained or _MAX_CONTEXT_TOKENS
+        )
+        return longest if longest < _MAX_CONTEXT_TOKENS else None
 
     def chunk_at(self, tokens: int) -> int:
         """Return the prompt tokens to compute at once in a prompt of `tokens`: as the runtime takes them, 32 at least."""
         budget = devices.memory_budget_bytes(self.device)
-        sizes = list(chunks_for(self.device, attention_heads(self.config)).sizes())
+        sizes = list(halved(chunks_for(self.device, attention_heads(self.config)).near))
         return next((size for size in sizes if self.total_bytes(tokens, size) <= budget), sizes[-1])
 
     def total_bytes(self, tokens: int, chunk: int) -> int:
@@ -254,7 +248,7 @@ class Account:
     def _growth_bytes(self) -> int | None:
         if self.cache is None:
             return None
-        if self.kind.most_tokens is not None:
+        if self.kind.max_context is not None:
             return 0
         whole = self._bytes(self.cache.growing_elements_per_token)
         return int(whole * self.kind.share(self.weights.float_bytes))
@@ -266,23 +260,16 @@ class Account:
         heads × chunk × tokens, are written out on every device, in the type of the queries.
         """
         tokens = self.kind.seen(tokens, chunk)
-        width = _count(self.config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
+        width = hidden_width(self.config)
         heads = attention_heads(self.config)
         if width is None:
             return None
         chunk = min(tokens, chunk)
-        live = _LIVE_WIDTHS * width + _LIVE_FEED_FORWARD_WIDTHS * self._feed_forward(width)
-        is_fused = self._is_fused(width, heads or 1) and self.kind.bits is None
+        live = _LIVE_WIDTHS * width + _LIVE_FEED_FORWARD_WIDTHS * feed_forward_width(self.config, width)
+        is_fused = self._is_fused(width, heads or 1) and self.kind.kv_bits is None
         scores = 0 if is_fused else (heads or 1) * tokens
         copied = self.cache.largest_layer_elements_per_token * tokens if self.cache else 0
         return self._bytes(int(chunk * (live + scores)) + copied)
-
-    def _feed_forward(self, width: int) -> int:
-        """Width that one token goes through: that of the chosen experts, in a mixture."""
-        expert = _count(self.config, "moe_intermediate_size")
-        dense = _count(self.config, "intermediate_size", "n_inner", "ffn_dim") or 4 * width
-        chosen = _count(self.config, "num_experts_per_tok") or 1
-        return max(dense, (expert or dense) * chosen)
 
     def _is_fused(self, width: int, heads: int) -> bool:
         """Whether MLX's attention over a prompt never writes out its scores, which are then heads × chunk × tokens."""
@@ -292,7 +279,7 @@ class Account:
             part.get(key) for part in parts for key in _WRITES_SCORES_KEYS
         ):
             return False
-        head_width = _count(self.config, "head_dim") or width // heads
+        head_width = count_in(self.config, "head_dim") or width // heads
         if self.device.backend == "cuda":
             is_half = self.weights.float_bytes == 2
             return is_half and head_width % 8 == 0 and head_width <= _CUDA_WIDEST_FUSED
@@ -300,25 +287,6 @@ class Account:
 
     def _bytes(self, elements: int) -> int:
         return elements * self.weights.float_bytes
-
-
-def attention_heads(config: Mapping[str, Any]) -> int | None:
-    """Return the heads of queries in one layer; None where the (text) config does not say."""
-    return _count(config, "num_attention_heads", "n_head", "n_heads")
-
-
-def key_heads(config: Mapping[str, Any]) -> int | None:
-    """Return the heads of keys and values in one layer; as many as of queries where the config does not say."""
-    return _count(config, "num_key_value_heads", "num_kv_heads", "multi_query_group_num") or attention_heads(
-        config
-    )
-
-
-def _count(config: Mapping[str, Any], *names: str) -> int | None:
-    """The first of `names` that the (text) config gives as a positive integer."""
-    text = config.get("text_config")
-    values = [part.get(name) for part in (text, config) if isinstance(part, Mapping) for name in names]
-    return next((value for value in values if isinstance(value, int) and value > 0), None)
 
 
 def _account(directory: Path, fit: Fit, device: devices.Device) -> str:

@@ -30,6 +30,14 @@ class Rates:
     """Read and written by the simplest operation on every element."""
     exponentials_per_s: float
 
+    def seconds(self, *, flops: float, moved_bytes: float = 0, exponentials: float = 0) -> float:
+        """Return how long these take, one after the other."""
+        return (
+            flops / self.flops_per_s
+            + moved_bytes / self.moved_bytes_per_s
+            + exponentials / self.exponentials_per_s
+        )
+
 
 @cache
 def measure_rates() -> Rates:

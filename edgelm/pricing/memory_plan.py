@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from edgelm.device import memory_budget_bytes
 from edgelm.errors import FitError
-from edgelm.pricing.chunks import SMALLEST_CHUNK
+from edgelm.pricing.chunks import SMALLEST_CHUNK, halved
 from edgelm.pricing.fit import Account
+from edgelm.pricing.verdict import longest_within
 from edgelm.units import count, format_bytes
 from edgelm.zoo.caches.settings import CacheSettings
 
@@ -48,7 +49,7 @@ class MemoryPlan:
 
     @property
     def _kept(self) -> Account:
-        return replace(self.account, kind=self.settings.kind)
+        return replace(self.account, kind=self.settings)
 
     def chunk_for(self, tokens: int, wanted: int) -> int:
         """Return the largest chunk up to `wanted` with which a prompt of `tokens` fits.
@@ -56,19 +57,16 @@ class MemoryPlan:
         Raises:
             FitError: it does not fit with any.
         """
-        chunk = wanted
-        while self.need_bytes(tokens, chunk) > self.budget_bytes:
-            if chunk <= SMALLEST_CHUNK:
-                raise FitError(self._refusal(tokens, chunk), hint=self._way_out(tokens))
-            chunk = max(chunk // 2, SMALLEST_CHUNK)
-        return chunk
+        sizes = list(halved(wanted))
+        for chunk in sizes:
+            if self.need_bytes(tokens, chunk) <= self.budget_bytes:
+                return chunk
+        raise FitError(self._refusal(tokens, sizes[-1]), hint=self._way_out(tokens))
 
     def chunk_within(self, tokens: int, wanted: int, size_bytes: int) -> int:
         """Return the largest chunk up to `wanted`, 32 at least, whose workspace behind `tokens` is within `size_bytes`."""
-        chunk = wanted
-        while chunk > SMALLEST_CHUNK and self._workspace_bytes(tokens, chunk) > size_bytes:
-            chunk = max(chunk // 2, SMALLEST_CHUNK)
-        return chunk
+        sizes = list(halved(wanted))
+        return next((size for size in sizes if self._workspace_bytes(tokens, size) <= size_bytes), sizes[-1])
 
     def slack_bytes(self, tokens: int, chunk: int) -> int:
         """Return the bytes that are left beside a prompt: other prompts may be kept in them."""
@@ -76,12 +74,9 @@ class MemoryPlan:
 
     def longest_prompt(self) -> int:
         """Return the most tokens that fit."""
-        low, high = 0, 1 << 24
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = self.need_bytes(middle, SMALLEST_CHUNK) <= self.budget_bytes
-            low, high = (middle, high) if fits else (low, middle - 1)
-        return low
+        return longest_within(
+            lambda tokens: self.need_bytes(tokens, SMALLEST_CHUNK), self.budget_bytes, 1 << 24
+        )
 
     def _refusal(self, tokens: int, chunk: int) -> str:
         return (

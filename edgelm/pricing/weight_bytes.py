@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import OptionError
+from edgelm.pricing.shapes import active_share
 from edgelm.quant.scheme import Scheme, fit_group, settings_bits_per_weight
 from edgelm.zoo.weights.bits import count_weights
 from edgelm.zoo.weights.safetensors_header import TensorInfo
@@ -26,9 +27,6 @@ _HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out)\.|^(?:model\.|transformer\.)?
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|tok_embeddings|wte|embed_in|word_embeddings|embeddings?)\.")
 _EXPERT = re.compile(r"(?<![a-z_])(?:experts|switch_mlp|switch_glu)\.")
 _NOT_TEXT = re.compile(r"(?:^|\.)(?:vision_tower|vision_model|visual|audio_tower|multi_modal_projector)\.")
-
-_EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts")
-_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +154,5 @@ def _read_per_token(sizes: Mapping[str, int], config: Mapping[str, Any]) -> int 
     rest = sum(sizes.values()) - looked_up - experts
     if not experts:
         return rest
-    share = _active_share(config)
+    share = active_share(config)
     return None if share is None else rest + round(experts * share)
-
-
-def _active_share(config: Mapping[str, Any]) -> float | None:
-    """Share of the experts that one token goes through."""
-    text = config.get("text_config") or config
-    chosen, total = (_first_count(text, names) for names in (_EXPERTS_PER_TOKEN, _EXPERTS))
-    return min(1.0, chosen / total) if chosen and total else None
-
-
-def _first_count(config: Mapping[str, Any], names: Iterable[str]) -> int | None:
-    values = (config.get(name) for name in names)
-    return next((value for value in values if isinstance(value, int) and value > 0), None)

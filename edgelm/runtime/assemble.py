@@ -21,8 +21,9 @@ from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.load import LoadedModel, load
 from edgelm.pricing.chunks import Chunks, chunks_for
-from edgelm.pricing.fit import Account, account_of, attention_heads, key_heads, trace
+from edgelm.pricing.fit import Account, account_of, trace
 from edgelm.pricing.memory_plan import MemoryPlan
+from edgelm.pricing.shapes import attention_heads, key_heads
 from edgelm.runtime.batching.sharing import Sharing
 from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
@@ -127,7 +128,7 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
         adapter=options.adapters,
         dtype=options.dtype,
         check_fit=options.check_fit,
-        kind=options.cache.kind,
+        kind=options.cache,
         stop=stop,
     )
     draft = _load_draft(options.draft, loaded, options, stop) if options.draft else None

@@ -198,7 +198,7 @@ def test_what_is_planned_is_what_will_run(
 ) -> None:
     """`edgelm plan` and the check at load say yes to what the runtime takes, and name its chunks and longest prompt."""
     found = plan(cache_shape, chip, memory_gb, **settings)
-    machine, kind = simulate(chip, memory_gb), CacheSettings(**settings).kind
+    machine, kind = simulate(chip, memory_gb), CacheSettings(**settings)
     fit = price(WEIGHTS, cache_shape, CONFIG, machine, context=context, kind=kind)
     chunks = chunks_for(machine, 32)
     if fit.verdict == "does not fit":
@@ -213,7 +213,7 @@ def test_what_is_planned_is_what_will_run(
 
 def test_growth_is_as_the_cache_is_kept(cache_shape: Any) -> None:
     growths = [
-        price(WEIGHTS, cache_shape, CONFIG, simulate("M2", 16), kind=CacheSettings(**settings).kind)
+        price(WEIGHTS, cache_shape, CONFIG, simulate("M2", 16), kind=CacheSettings(**settings))
         for settings in ({}, {"kv_bits": 8}, {"kv_bits": 4}, {"kv_dtype": "float16"}, {"max_context": 64})
     ]
     full = 131_072  # 32 layers, 8 heads of 128, keys and values, 2 bytes

@@ -82,10 +82,7 @@ def _distilling_s(work: Workload, tokens: int, row_tokens: int, steps: int) -> f
     exponentials += (4 * trained + 2 * judged) * work.vocabulary
     # Weights are made of codes as often as a layer runs, and their gradients summed by groups.
     moved = (4 * steps + judged / row_tokens) * (work.weights + outer) * _UNPACKED_BYTES
-    rates = measure_rates()
-    return (
-        flops / rates.flops_per_s + exponentials / rates.exponentials_per_s + moved / rates.moved_bytes_per_s
-    )
+    return measure_rates().seconds(flops=flops, moved_bytes=moved, exponentials=exponentials)
 
 
 def distill_layers(

@@ -11,8 +11,9 @@ from edgelm import device, log
 from edgelm.model.load import LoadedModel
 from edgelm.pricing.batch_budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.pricing.chunks import Chunks, chunks_for
-from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS, attention_heads
+from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS
 from edgelm.pricing.memory_plan import MemoryPlan
+from edgelm.pricing.shapes import attention_heads
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.batching.exactness import Batching, find_batching
 from edgelm.zoo.caches.leaves import MakeLayers

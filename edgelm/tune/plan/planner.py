@@ -20,8 +20,8 @@ from typing import Any
 
 from edgelm import device as devices
 from edgelm.errors import FitError, OptionError
-from edgelm.pricing.fit import Verdict
 from edgelm.pricing.machine_rates import Rates
+from edgelm.pricing.verdict import Verdict, verdict_of
 from edgelm.pricing.weight_bytes import Headers
 from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.batches.packing import MAX_PACK_TOKENS
@@ -37,7 +37,6 @@ from edgelm.zoo.configs.normalise import context_length
 
 SMALLEST_BATCH_TOKENS = 256
 _SMALLEST_RANK = 4
-_TIGHT_PERCENT = 85
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class TunePlan:
 
     def corrected(self, peak_bytes: int) -> TunePlan:
         """Return the plan once such a step has run: `mx.get_peak_memory()` counts, whatever was predicted."""
-        verdict = _verdict(peak_bytes, self.budget_bytes)
+        verdict = verdict_of(peak_bytes, self.budget_bytes)
         return dataclasses.replace(self, peak_bytes=peak_bytes, verdict=verdict)
 
     def seconds(self, positions: int, rates: Rates) -> float:
@@ -178,7 +177,7 @@ class TunePlanner:
             optimizer_bytes=step.optimizer_bytes,
             peak_bytes=peak,
             budget_bytes=budget,
-            verdict=_verdict(peak, budget),
+            verdict=verdict_of(peak, budget),
             work=step.work,
         )
 
@@ -199,12 +198,6 @@ class TunePlanner:
         least = max(SMALLEST_BATCH_TOKENS, self._data.longest if self._data else 0)
         halves = [settings.loop.batch_tokens >> by for by in range(1, 16)]
         return [tokens for tokens in halves if tokens >= least]
-
-
-def _verdict(peak_bytes: int, budget_bytes: int) -> Verdict:
-    if peak_bytes > budget_bytes:
-        return "does not fit"
-    return "fits" if peak_bytes <= budget_bytes * _TIGHT_PERCENT // 100 else "tight"
 
 
 def _changed(settings: TuneSettings, **changes: Any) -> TuneSettings:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
-from edgelm.zoo.caches.kind import CacheKind
+
+_GROUP = 32
+"""The smaller of the groups that a KV cache is quantized in, each with a scale and a bias."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,20 @@ class CacheSettings(Options):
                 settings=given,
             )
 
-    @property
-    def kind(self) -> CacheKind:
-        """The same, as memory is counted."""
-        return CacheKind(self.kv_bits, self.kv_dtype is not None, self.max_context)
-
     def said(self) -> dict[str, int | str | None]:
         """Return the settings by name: what tells the caches of one kind from those of another."""
         return {"kv_bits": self.kv_bits, "kv_dtype": self.kv_dtype, "max_context": self.max_context}
+
+    def kept(self, tokens: int) -> int:
+        """Return how many of `tokens` are kept."""
+        return tokens if self.max_context is None else min(tokens, self.max_context)
+
+    def seen(self, tokens: int, chunk: int) -> int:
+        """Return the tokens that the last chunk of a prompt attends to."""
+        return tokens if self.max_context is None else min(tokens, self.max_context + chunk)
+
+    def share(self, float_bytes: int) -> float:
+        """Return the share that is taken of the bytes of rows whose numbers have `float_bytes`."""
+        if self.kv_bits is not None:
+            return (self.kv_bits / 8 + 2 * float_bytes / _GROUP) / float_bytes
+        return 2 / float_bytes if self.kv_dtype is not None else 1.0

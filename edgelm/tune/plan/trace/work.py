@@ -22,11 +22,7 @@ class Work:
 
     def seconds(self, rates: Rates) -> float:
         """Predict the seconds at these rates, one after the other."""
-        return (
-            self.flops / rates.flops_per_s
-            + self.moved_bytes / rates.moved_bytes_per_s
-            + self.exponentials / rates.exponentials_per_s
-        )
+        return rates.seconds(flops=self.flops, moved_bytes=self.moved_bytes, exponentials=self.exponentials)
 
 
 def find_work(graph: Graph, fused: Graph) -> Work:

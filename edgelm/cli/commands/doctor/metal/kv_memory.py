@@ -94,6 +94,6 @@ def _chunk(config: dict[str, object], tokens: int) -> int:
     """As the engine takes it."""
     from edgelm import device
     from edgelm.pricing.chunks import chunks_for
-    from edgelm.pricing.fit import attention_heads
+    from edgelm.pricing.shapes import attention_heads
 
     return chunks_for(device.detect(), attention_heads(config)).at(tokens)

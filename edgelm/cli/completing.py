@@ -15,7 +15,7 @@ from edgelm.cli.table import ALIASES, COMMANDS, CommandEntry
 
 
 def is_shell_asking() -> bool:
-    """Whether a shell asks what may come next."""
+    """Tell whether a shell asks what may come next."""
     return "_ARGCOMPLETE" in os.environ
 
 

@@ -37,7 +37,7 @@ def _one(kind: Kind) -> str:
 
 
 def library_of(kind: Kind) -> Path:
-    """Where things of that kind are."""
+    """Return the directory where things of that kind are."""
     from edgelm import paths
 
     return paths.models() if kind == "model" else paths.adapters()

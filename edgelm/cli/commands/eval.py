@@ -144,7 +144,7 @@ def _by_domain(estimates: dict[str, Estimate]) -> str:
 
 
 def plot_domains(path: Path, found: Evaluated) -> None:
-    """Bars of mean KL by domain where there is a reference, else of perplexity, with standard errors."""
+    """Draw bars of mean KL by domain where there is a reference, else of perplexity, with standard errors."""
     from edgelm.charts import chart
     from edgelm.evaluate.quality import comparison_of
 

@@ -189,7 +189,7 @@ def _cells(one: Candidate) -> tuple[str, ...]:
 
 
 def plot_frontier(path: Path, found: Frontier) -> None:
-    """Mean KL over size, one line a method, with standard errors; the frontier is underlaid.
+    """Draw mean KL over size, one line a method, with standard errors; the frontier is underlaid.
 
     Raises:
         OptionError: `path` is neither .svg nor .png.

@@ -14,7 +14,7 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
-    """Whether it is to be done.
+    """Ask whether it is to be done.
 
     Raises:
         OptionError: there is nobody to ask, and `--yes` was not given.

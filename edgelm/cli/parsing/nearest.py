@@ -31,7 +31,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'list'?`, or nothing."""
+    """Say `, did you mean 'list'?`, or nothing."""
     found = nearest(word, known)
     if found is None:
         return ""

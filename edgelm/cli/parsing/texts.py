@@ -26,7 +26,7 @@ def read_stdin() -> str:
 
 
 def text_or_file(text: str, origin: str) -> str:
-    """`text`, or what the file holds that it names as `@FILE`; `@@` begins a text with an @.
+    """Return `text`, or what the file holds that it names as `@FILE`; `@@` begins a text with an @.
 
     Raises:
         NotFoundError, FormatError: see `read_text` and `check_text`.

@@ -141,7 +141,7 @@ def show_json(events: Iterable[ToolEvent]) -> Finished | None:
 
 
 def event_json(event: ToolEvent) -> dict[str, Any]:
-    """`event` as a JSON object: its kind under "event", and its fields."""
+    """Make of `event` a JSON object: its kind under "event", and its fields."""
     fields = dataclasses.asdict(event)
     if isinstance(event, Finished):
         del fields["tokens"]
@@ -154,7 +154,7 @@ def event_json(event: ToolEvent) -> dict[str, Any]:
 
 
 def show_usage(finished: Finished, *, plain: bool = False) -> None:
-    """One quiet line on stderr: what the answer cost, and why it ended if it did not end by itself."""
+    """Print one quiet line on stderr: what the answer cost, and why it ended if it did not end by itself."""
     text = describe_usage(finished.usage)
     if finished.reason == "length":
         text += " · cut off at the token limit"
@@ -162,7 +162,7 @@ def show_usage(finished: Finished, *, plain: bool = False) -> None:
 
 
 def describe_usage(usage: Usage) -> str:
-    """`"12 tokens · 21.3 token/s · first after 0.35 s · 96 of 120 prompt tokens cached"`."""
+    """Say `"12 tokens · 21.3 token/s · first after 0.35 s · 96 of 120 prompt tokens cached"`."""
     parts = [f"{usage.completion_tokens:,} token{'' if usage.completion_tokens == 1 else 's'}"]
     if usage.decode_tokens_per_s:
         parts.append(f"{usage.decode_tokens_per_s:.3g} token/s")

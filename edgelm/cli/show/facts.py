@@ -11,7 +11,7 @@ from typing import Any
 
 
 def fact_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """`name  value` lines; what is not known is left out, what is nested is indented, lists are joined with commas.
+    """Lay out `name  value` lines; what is not known is left out, what is nested is indented, lists are joined with commas.
 
     In a pipe a nested fact has the names of what it stands in before its own, with dots between.
     """
@@ -27,7 +27,7 @@ def labelled(facts: Mapping[str, Any] | list[tuple[str, Any]]) -> Iterator[str]:
 
 
 def is_piped() -> bool:
-    """Whether stdout is read by a program."""
+    """Tell whether stdout is read by a program."""
     return not sys.stdout.isatty()
 
 

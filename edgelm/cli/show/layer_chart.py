@@ -48,7 +48,7 @@ def plot_layers(path: Path, receipt: QualityReceipt, *, title: str) -> None:
 
 
 def bits_per_weight(layer: LayerLoss) -> float:
-    """Scales included: 32 bits of scale and bias a group, 8 bits of scale in the block formats."""
+    """Count scales too: 32 bits of scale and bias a group, 8 bits of scale in the block formats."""
     return layer.bits + (32 if layer.mode == "affine" else 8) / layer.group_size
 
 

@@ -32,29 +32,29 @@ def be_plain(wanted: bool) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether lines may be redrawn on `stream`."""
+    """Tell whether lines may be redrawn on `stream`."""
     return stream.isatty() and os.environ.get("TERM") != "dumb" and not _Look.is_plain
 
 
 def shows_colour(stream: TextIO) -> bool:
-    """Whether `stream` shows colour and other styles."""
+    """Tell whether `stream` shows colour and other styles."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:
-    """`text` in the ANSI style `code`, where `stream` shows colour."""
+    """Put `text` in the ANSI style `code`, where `stream` shows colour."""
     if not text or not shows_colour(stream):
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
 def dim(text: str, stream: TextIO) -> str:
-    """`text` made quiet, where `stream` shows colour."""
+    """Make `text` quiet, where `stream` shows colour."""
     return paint(text, _DIM, stream)
 
 
 def show_error(message: str, hint: str | None = None, *, label: str = "error") -> None:
-    """`error: message`, a blank line and `hint: …`, on stderr. An empty `label` leaves the bare message."""
+    """Print `error: message`, a blank line and `hint: …`, on stderr. An empty `label` leaves the bare message."""
     head = paint(f"{label}:", _RED, sys.stderr) + " " if label else ""
     sys.stderr.write(f"{head}{message}\n")
     if hint:
@@ -63,7 +63,7 @@ def show_error(message: str, hint: str | None = None, *, label: str = "error") -
 
 
 def warn(text: str) -> None:
-    """`warning: text` on stderr."""
+    """Print `warning: text` on stderr."""
     print(f"{paint('warning:', _YELLOW, sys.stderr)} {text}", file=sys.stderr)
 
 
@@ -73,7 +73,7 @@ def say(text: str) -> None:
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """`value` as JSON on stdout; `indent=None` puts it on one line (JSON lines).
+    """Print `value` as JSON on stdout; `indent=None` puts it on one line (JSON lines).
 
     Dataclasses become objects, paths strings, and NaN and infinity null: JSON has no other word for them.
     """

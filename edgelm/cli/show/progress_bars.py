@@ -28,7 +28,7 @@ def progress_bars() -> Iterator[OnProgress]:
 
 
 def format_count(done: int, unit: str) -> str:
-    """`(1_500_000, "bytes")` → `"1.5 MB"`; other units as `"1,500 tensors"`, `"1 tensor"`."""
+    """Say `(1_500_000, "bytes")` as `"1.5 MB"`, other units as `"1,500 tensors"`, `"1 tensor"`."""
     return format_bytes(done) if unit == "bytes" else count(done, singular(unit), unit)
 
 

@@ -42,12 +42,12 @@ def loss_rows(receipt: QualityReceipt) -> list[tuple[str, str]]:
 
 
 def rows_of(count: int) -> str:
-    """`1 row`, `32 rows`."""
+    """Say `1 row`, `32 rows`."""
     return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def show(estimate: Estimate) -> str:
-    """`0.0543 ± 0.0021`: the error with two digits, the value with as many decimals."""
+    """Say `0.0543 ± 0.0021`: the error with two digits, the value with as many decimals."""
     decimals = _decimals(estimate.standard_error)
     if decimals is None:
         return f"{estimate.value:.3g}"
@@ -55,7 +55,7 @@ def show(estimate: Estimate) -> str:
 
 
 def show_share(estimate: Estimate) -> str:
-    """`87.5% ± 0.6%`."""
+    """Say a share with its error, as `87.5% ± 0.6%`."""
     error = "" if math.isnan(estimate.standard_error) else f" ± {estimate.standard_error:.1%}"
     return f"{estimate.value:.1%}{error}"
 

@@ -29,7 +29,7 @@ def print_tokens(tokens: Sequence[Token]) -> None:
 
 
 def alternatives(token: Token) -> str:
-    """`" Paris" 88.4%, " the" 5.1%`."""
+    """Say what else could have stood there, as `" Paris" 88.4%, " the" 5.1%`."""
     return ", ".join(f"{_quoted(one.text)} {math.exp(one.logprob):.1%}" for one in token.alternatives)
 
 

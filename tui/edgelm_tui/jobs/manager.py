@@ -51,7 +51,7 @@ class BackgroundJob:
         return self.done / self.total if self.total else None
 
     def line(self) -> str:
-        """`Downloading 45% of 1.2 GB`."""
+        """Say how far the job is, as `Downloading 45% of 1.2 GB`."""
         match self.state:
             case "waiting":
                 return "waiting"

@@ -33,7 +33,7 @@ _PLAIN_TAIL = 6000
 
 
 def visible(text: str) -> str:
-    """`text` without characters that steer a terminal."""
+    """Leave out of `text` the characters that steer a terminal."""
     return text.translate(_CONTROLS)
 
 

@@ -80,7 +80,7 @@ class Notices:
             self._show(text, severity="error")
 
     def is_shown(self, message: str, title: str, severity: str, timeout: float) -> bool:
-        """Whether the same notice stands there already; if not, it is noted as standing there for `timeout` seconds."""
+        """Tell whether the same notice stands there already; if not, note it as standing there for `timeout` seconds."""
         now, notice = time.monotonic(), (message, title, severity)
         if now < self._shown_until.get(notice, 0.0):
             return True

@@ -79,7 +79,7 @@ def tool_checks(ask: Ask = output_of) -> Iterator[Check]:
 def check_architecture(
     machine: str | None = None, *, is_mac: bool | None = None, ask: Ask = output_of
 ) -> Check:
-    """Whether this Python is native: one for x86_64 runs under Rosetta on Apple silicon, where MLX has no wheels."""
+    """Check that this Python is native: one for x86_64 runs under Rosetta on Apple silicon, where MLX does not run."""
     machine = machine or platform.machine()
     is_mac = sys.platform == "darwin" if is_mac is None else is_mac
     if is_mac and machine == "x86_64":
@@ -92,7 +92,7 @@ def check_architecture(
 
 
 def check_power_assertion() -> Check:
-    """Whether this Mac can be kept awake."""
+    """Check that this Mac can be kept awake."""
     if sys.platform != "darwin":
         return Check("power assertion", "ok", "only a Mac is kept awake during long jobs")
     with power.kept_awake():
@@ -104,12 +104,12 @@ def check_power_assertion() -> Check:
 
 
 def site_directories() -> list[Path]:
-    """Where this Python looks for .pth files."""
+    """List where this Python looks for .pth files."""
     return [Path(text) for text in {*site.getsitepackages(), site.getusersitepackages()}]
 
 
 def check_hidden_pth(directories: Iterable[Path], is_hidden: Callable[[Path], bool] | None = None) -> Check:
-    """Whether .pth files are hidden, which CPython skips (#148121): an editable installation vanishes in iCloud Drive so."""
+    """Warn of hidden .pth files, which CPython skips (#148121): an editable installation vanishes in iCloud Drive so."""
     hides = is_hidden or _is_hidden
     hidden = [path for directory in directories for path in sorted(directory.glob("*.pth")) if hides(path)]
     if not hidden:
@@ -135,7 +135,7 @@ def check_terminal(environment: dict[str, str] | None = None) -> Check:
 
 
 def check_former_caches() -> Iterator[Check]:
-    """Caches of an earlier edgelm that could not be moved."""
+    """Name caches of an earlier edgelm that could not be moved."""
     from edgelm import paths
 
     former = paths.former_caches()

@@ -58,7 +58,7 @@ class Wrapping:
     """Put before messages that have none."""
 
     def around(self, prompt: dict[str, Any]) -> dict[str, Any]:
-        """`prompt` as it is to be asked.
+        """Make of `prompt` what is to be asked.
 
         Raises:
             ValueError: a system prompt for plain text.
@@ -85,7 +85,7 @@ def read_rows(text: str, wrapping: Wrapping) -> tuple[list[PromptRow], list[BadR
 def check_rows(
     found: Iterable[tuple[int, Written]], parse: Callable[[Written], dict[str, Any]], wrapping: Wrapping
 ) -> tuple[list[PromptRow], list[BadRow]]:
-    """Rows by their lines, as `parse` reads them (it raises ValueError with what is wrong), and those that are none."""
+    """Read rows by their lines, as `parse` does (it raises ValueError with what is wrong), and those that are none."""
     rows: list[PromptRow] = []
     bad: list[BadRow] = []
     lines: dict[Id, int] = {}

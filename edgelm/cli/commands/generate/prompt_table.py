@@ -69,7 +69,7 @@ def columns_of(template: str) -> list[str]:
 
 
 def fill(template: str, row: Mapping[str, str]) -> str:
-    """`template` with what stands in the columns, to the letter: what a cell holds is never a template."""
+    """Fill `template` with what stands in the columns, to the letter: what a cell holds is never a template."""
     return "".join(
         text + ("" if name is None else row[name]) for text, name, _, _ in string.Formatter().parse(template)
     )

@@ -24,7 +24,7 @@ _HISTORY = 60
 
 @contextmanager
 def display(session: TrainingRun) -> Iterator[Callable[[TuneEvent], None]]:
-    """Something to give every event to."""
+    """Give something that takes every event and shows it."""
     say(f"run {session.folder.name}")
     if not is_terminal(sys.stderr):
         yield _Lines()
@@ -190,7 +190,7 @@ class _Panel:
 
 
 def sparkline(values: list[float]) -> str:
-    """Values as a row of bars."""
+    """Draw values as a row of bars."""
     if not values:
         return ""
     low, high = min(values), max(values)

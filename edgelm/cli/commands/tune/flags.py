@@ -171,7 +171,7 @@ def _rank_of(text: str) -> tuple[str, int]:
 
 
 def parse_time(text: str) -> float:
-    """`3h`, `45m`, `90s`, `1h30m` in seconds.
+    """Read `3h`, `45m`, `90s`, `1h30m` as seconds.
 
     Raises:
         OptionError: anything else.

@@ -50,7 +50,7 @@ class Entry:
 
 
 def read_entries() -> list[Entry]:
-    """Everything that is installed, by name."""
+    """Read everything that is installed, by name."""
     from edgelm.library.models import installed
     from edgelm.library.recent import model_uses
 
@@ -92,7 +92,7 @@ def short_source(source: str) -> str:
 
 
 def ago(seconds: float | None, now: float | None = None) -> str:
-    """`"3 h ago"`."""
+    """Say how long ago it was, as `"3 h ago"`."""
     if seconds is None:
         return "never"
     passed = (now if now is not None else time.time()) - seconds

@@ -72,7 +72,7 @@ is worked out while the engine is idle."""
         self._sort = "name"
 
     def compose_body(self) -> ComposeResult:
-        """Table and details above the jobs."""
+        """Make table and details above the jobs."""
         with Horizontal(id="body"):
             with Vertical(id="left"):
                 yield Input(placeholder="Filter ( / )", id="filter")
@@ -94,7 +94,7 @@ is worked out while the engine is idle."""
         self.action_again()
 
     def on_screen_resume(self) -> None:
-        """Something may have been used or made meanwhile."""
+        """Look again: something may have been used or made meanwhile."""
         super().on_screen_resume()
         if self._entries:
             self.action_again()

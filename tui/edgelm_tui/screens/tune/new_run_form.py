@@ -62,7 +62,7 @@ class NewRunScreen(Dialog[NewRun | None]):
         self._models, self._current, self._data, self._command = list(models), current, data, command
 
     def compose(self) -> ComposeResult:
-        """Rows, the verdict, buttons."""
+        """Make the rows, the verdict and the buttons."""
         with Vertical(classes="frame") as box:
             box.border_title = "New training run"
             yield from self._rows()

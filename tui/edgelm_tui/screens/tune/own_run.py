@@ -37,7 +37,7 @@ class OwnRun:
         return self.child
 
     def has_begun(self) -> bool:
-        """Whether the process has become a run since the last call."""
+        """Tell whether the process has become a run since the last call."""
         if self.child is None or self.log is not None:
             return False
         self.log = self._shelf.trained_by(self.child.pid)

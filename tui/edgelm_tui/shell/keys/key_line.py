@@ -47,7 +47,7 @@ class KeyLine(Widget, can_focus=False):
         return Content.assemble(*parts)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Key and description, as far as there is room."""
+        """List keys and descriptions, as far as there is room."""
         active = sorted(self._shown(), key=lambda one: one.binding.id != _FIRST)
         last = [one for one in active if one.binding.id in _ALWAYS]
         room = self.size.width - sum(_width(one) for one in last) + len(_GAP)

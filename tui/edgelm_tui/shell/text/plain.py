@@ -24,7 +24,7 @@ def plain_cells(values: Iterable[object]) -> list[object]:
 
 
 def highlighted(matcher: Matcher, text: str) -> Content:
-    """`Matcher.highlight`, which takes its text for markup, for any text."""
+    """Highlight as `Matcher.highlight` does, which takes its text for markup, any text to the letter."""
     _, offsets = matcher.fuzzy_search.match(matcher.query, text)
     content = Content(text)
     for at in offsets:

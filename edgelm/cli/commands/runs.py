@@ -27,7 +27,7 @@ EXAMPLES = (
 
 _CURVES = ("loss", "smoothed", "validation", "learning_rate", "grad_norm", "tokens_per_s")
 _MARKS = ("", "×", "o", "+", "*", "#")
-"""Of curves drawn as text; the first is a line."""
+"""The marks of curves drawn as text; the first is a line."""
 _WIDEST, _HIGHEST = 120, 24
 
 

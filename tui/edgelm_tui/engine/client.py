@@ -85,7 +85,7 @@ class EngineClient:
         self._jobs: dict[int, AnswerJob] = {}
         self._job_count = 0
         self._load_count = 0
-        """Of the last load that was asked for: earlier ones are given up."""
+        """The number of the last load that was asked for: earlier ones are given up."""
         self._held_since = 0
         """The load that brought the model that is held."""
         self._answering: AnswerJob | None = None

@@ -22,9 +22,9 @@ class Count:
     prompt: int = 0
     """Tokens of the prompt."""
     read: int = 0
-    """Of them, those in the cache now."""
+    """Tokens of the prompt that are in the cache now."""
     cached: int = 0
-    """Of them, those that were there before."""
+    """Tokens of the prompt that were in the cache before."""
     pieces: int = 0
     """Pieces of text, which are about as many as tokens; replaced by the truth at the end."""
     first: float | None = None

@@ -78,7 +78,7 @@ class GrowingMarkdown:
         self._digits = max(self._digits, len(str(self._number)))
 
     def _tail_lines(self, block: Block, *, finished: bool) -> list[Content]:
-        """Of a block that may change, unless it is what it was at the last call: tables grow by whole rows."""
+        """The lines of a block that may change, unless it is what it was at the last call: tables grow by whole rows."""
         text = block.text if finished or block.kind == "fence" else _whole_rows(block.text)
         key = (text, block.kind, self._width, finished, self._fences, self._number, self._digits)
         if key not in self._tails:

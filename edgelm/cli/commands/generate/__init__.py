@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Of all rows; checked before a file is read."""
+    """Read the settings of all rows; they are checked before a file is read."""
     from edgelm.runtime.generation.options import GenerationOptions
     from edgelm.runtime.many.options import BatchOptions
 

@@ -38,7 +38,7 @@ class Entry:
     architecture: str = ""
     context_length: int | None = None
     base: str = ""
-    """Of an adapter: the model it is for."""
+    """The model that an adapter is for."""
     problem: str | None = None
     details: tuple[tuple[str, str], ...] = ()
     """More, as label and value."""

@@ -21,11 +21,11 @@ class Export:
 
     label: str
     kind: str
-    """Of the job."""
+    """The kind of the job."""
     target: Path
     """Where it goes unless the user says otherwise."""
     settings: dict[str, Any]
-    """Of the job, but for the target."""
+    """The settings of the job, but for the target."""
 
     def job(self, target: Path) -> dict[str, Any]:
         """Return all settings of the job."""

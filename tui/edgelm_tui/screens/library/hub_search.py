@@ -53,7 +53,7 @@ class HubScreen(Dialog[Wanted | None]):
         self._query = ""
         """What was searched for last."""
         self._asked = 0
-        """Of the last search; answers to others come too late."""
+        """The number of the last search; answers to others come too late."""
         self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:

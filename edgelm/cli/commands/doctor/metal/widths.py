@@ -30,7 +30,7 @@ class Width:
     other_choices: int
     """Positions whose likeliest token is another one."""
     largest_difference: float
-    """Of logits."""
+    """How far logits differ, at most."""
 
 
 @dataclass(frozen=True, slots=True)

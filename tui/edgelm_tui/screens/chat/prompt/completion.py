@@ -109,7 +109,7 @@ def _said(name: str) -> str:
 
 
 def _beneath(typed: str) -> list[str]:
-    """Of a path: what its last directory holds."""
+    """List the completions of a path: what its last directory holds."""
     head, _, last = typed.rpartition("/")
     directory = Path(head or ("/" if typed.startswith("/") else ".")).expanduser()
     try:

@@ -26,7 +26,7 @@ class Turn:
     """Thinking and tool calls."""
     error: str | None = None
     is_left_out: bool = False
-    """Of a prompt: the model is not told it."""
+    """Whether it is a prompt that the model is not told."""
 
 
 def layout_turn(turn: Turn, markdown: GrowingMarkdown, width: int) -> tuple[list[Content], Clicks]:

@@ -75,6 +75,7 @@ class ScriptedModel:
 
     def answer(self, asked: dict[str, Any]) -> Generator[ChatEvent, None, None]:
         self._engine.asked.append(asked)
+        self._engine.adapters_asked.append(self.adapter)
         return self._engine.say(asked["text"])
 
 
@@ -112,6 +113,7 @@ class ScriptedEngine:
     Attributes:
         gate: while it is closed, an answer waits before each piece.
         asked: every question, with its settings.
+        adapters_asked: the adapter that acted at each question of a chat.
         script: prompt → what to answer, as text or as events.
     """
 
@@ -122,6 +124,7 @@ class ScriptedEngine:
         self.loading.set()
         self.models: list[ScriptedModel] = []
         self.asked: list[dict[str, Any]] = []
+        self.adapters_asked: list[str | None] = []
         self.script: dict[str, str | list[ChatEvent | Exception]] = {}
         self.steps = 0
         self.pace_s = 0.05

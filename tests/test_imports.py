@@ -33,6 +33,10 @@ def test_import_edgelm() -> None:
     assert heavy_imports_of("import edgelm") == []
 
 
+def test_runs_are_read_and_told_what_to_do_without_mlx() -> None:
+    assert heavy_imports_of("import edgelm.runs.chart, edgelm.runs.shelf, edgelm.tune.settings") == []
+
+
 @pytest.mark.parametrize("argv", [["--help"], *([command.name, "--help"] for command in COMMANDS)])
 def test_help(argv: list[str]) -> None:
     assert heavy_imports_of(MAIN.format(argv=argv)) == []

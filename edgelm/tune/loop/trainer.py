@@ -92,7 +92,7 @@ class Trainer:
     name_row: Callable[[int], str] = str
     """Where a row of the data was written."""
     control: RunControl = field(default_factory=RunControl)
-    manners: PowerPolicy = field(default_factory=lambda: PowerPolicy(()))
+    power_policy: PowerPolicy = field(default_factory=lambda: PowerPolicy(()))
     workers: Workers = field(default_factory=Workers.alone)
     plan: TunePlan | None = None
     """What was predicted; corrected once a batch of the shape that takes most has run."""
@@ -189,7 +189,7 @@ class Trainer:
         yield Unpaused(self.position.step, self._spent_at - began)
 
     def _reason_to_pause(self) -> str | None:
-        return "asked to" if self.control.should_pause else self.manners.reason_to_pause()
+        return "asked to" if self.control.should_pause else self.power_policy.reason_to_pause()
 
     def _step(self) -> Stepped:
         position, began = self.position, self._tick()

@@ -153,7 +153,7 @@ class TrainingRun:
             say=PromptAnswers(loaded, prompts if request.answer_tokens else (), request.answer_tokens),
             name_row=lambda row: str(self.data.train[row].origin),
             control=self.control,
-            manners=PowerPolicy(loop.pause_on, self.look),
+            power_policy=PowerPolicy(loop.pause_on, self.look),
             workers=self.workers,
             plan=plan,
             clock=passed_s,

@@ -94,12 +94,12 @@ def test_it_is_asked_now_and_then_and_the_first_reason_is_said() -> None:
         asked.append(reason)
         return reason == "heat"
 
-    manners = PowerPolicy(("battery", "heat", "pressure"), look, clock=lambda: now)
-    assert manners.reason_to_pause() == "heat"
+    policy = PowerPolicy(("battery", "heat", "pressure"), look, clock=lambda: now)
+    assert policy.reason_to_pause() == "heat"
     now = 9.0
-    assert manners.reason_to_pause() == "heat"
+    assert policy.reason_to_pause() == "heat"
     assert asked == ["battery", "heat"]
     now = 10.0
-    manners.reason_to_pause()
+    policy.reason_to_pause()
     assert asked == ["battery", "heat"] * 2
     assert PowerPolicy((), look, clock=lambda: now).reason_to_pause() is None

@@ -142,7 +142,7 @@ def clock() -> FakeClock:
 
 def trainer(clock: FakeClock, home: Path, *, losses: list[float] | None = None, **options: Any) -> Trainer:
     stepper = options.pop("stepper", None) or FakeStepper(clock, losses or [])
-    more = {name: options.pop(name) for name in ("control", "manners", "work_clock") if name in options}
+    more = {name: options.pop(name) for name in ("control", "power_policy", "work_clock") if name in options}
     return Trainer(
         stepper=stepper,
         batches=FakeBatches(),
@@ -269,10 +269,10 @@ def test_numbers_that_are_not_finite_end_the_run_with_their_rows(clock: FakeCloc
 
 def test_pausing_for_battery_writes_a_checkpoint_waits_and_goes_on(clock: FakeClock, home: Path) -> None:
     began: float | None = None
-    manners = PowerPolicy(
+    policy = PowerPolicy(
         ("battery",), lambda _: began is not None and clock() - began < 60, clock, every_s=0.0
     )
-    run_ = trainer(clock, home, steps=6, manners=manners)
+    run_ = trainer(clock, home, steps=6, power_policy=policy)
     seen: list[TuneEvent] = []
     for event in run_.events():
         seen.append(event)

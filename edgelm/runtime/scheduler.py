@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from edgelm.errors import OptionError
+from edgelm.errors import EdgeLMError, EngineError, OptionError
 from edgelm.runtime.batching.rows import Rows
 from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.events import EngineEvent
@@ -108,6 +108,12 @@ class Scheduler:
 
     def step(self) -> None:
         """Go on a little: by one chunk of a prompt, or by one token of everybody who is served."""
+        try:
+            self._go_on()
+        except Exception as error:  # noqa: BLE001 - theirs who are being served: those who wait go on
+            self._abandon(error)
+
+    def _go_on(self) -> None:
         self._end_cancelled()
         if self._solo is not None:
             self._solo.active.leaves = bool(self._queue) and self._share([self._solo.active, self._queue[0]])
@@ -167,10 +173,10 @@ class Scheduler:
         try:
             next(solo.steps)
         except StopIteration:
-            self._solo = None
             if not solo.active.is_over:  # it left its own loop, to go on beside others
                 self._rows_now().adopt(solo.active, self._live.layers)
                 self._live.park()
+            self._solo = None
         except Exception as error:  # noqa: BLE001 - its reader's: the others go on
             self._solo = None
             solo.active.fail(error)
@@ -183,5 +189,16 @@ class Scheduler:
             rows.step(self._queue)
         elif (left := rows.release()) is not None:
             active, layers = left
+            self._solo = _Solo(active, self._alone(active))
             self._live.adopt(rows.variant(), active.keys[:-1], layers)
-            self._begin_alone(active)
+            self._go_on_alone(self._solo)
+
+    def _abandon(self, error: Exception) -> None:
+        """After a failure between two requests: what is kept is unknown, and those who were being served have failed."""
+        known = error if isinstance(error, EdgeLMError) else EngineError(f"generation failed: {error}")
+        solo, self._solo = self._solo, None
+        for active in [*([solo.active] if solo else []), *(self._rows.active if self._rows else [])]:
+            active.fail(known)
+        self._live.reset()
+        if self._rows is not None:
+            self._rows.clear()

@@ -70,7 +70,7 @@ class Rows:
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
         self._drawer = Drawer()
         self._steps = 0
-        self._banked: list[tuple[list[int], Layers]] = []  # for the pool
+        self._banked: list[tuple[str, list[int], Layers]] = []  # for the pool
         self._unwritten: list[tuple[str, list[int]]] = []  # in the pool, for its disk
 
     def fits(self, candidates: Sequence[ActiveRequest]) -> bool:
@@ -90,10 +90,10 @@ class Rows:
             self._keep([])
             self._store()
             return None
+        self._store()
         (active,) = self.active
         layers = self._cache.extract(0, len(active.ids) - 1)
         self._keep([])
-        self._store()
         return active, layers
 
     def drop(self, active: ActiveRequest) -> None:
@@ -125,9 +125,9 @@ class Rows:
         except Exception as error:  # noqa: BLE001 - theirs who run: those who wait go on
             for active in self.active:
                 active.fail(error)
-            self._clear()
+            self.clear()
         except BaseException:
-            self._clear()
+            self.clear()
             raise
 
     def _end_cancelled(self) -> None:
@@ -259,15 +259,15 @@ class Rows:
         active = self.active[row]
         tokens = list(active.keys if is_fed else active.keys[:-1])
         if len(tokens) - self._pool.match(self.variant(), tokens).length >= WORTH_KEEPING:
-            self._banked.append((tokens, self._cache.extract(row, len(tokens))))
+            self._banked.append((self.variant(), tokens, self._cache.extract(row, len(tokens))))
 
     def _store(self) -> None:
         """Give the pool what was banked: where the device is waited for anyhow, or has nothing to do."""
         banked, self._banked = self._banked, []
-        for tokens, layers in banked:
-            self._pool.store(self.variant(), tokens, layers)
+        for variant, tokens, layers in banked:
+            self._pool.store(variant, tokens, layers)
             if self._pool.has_disk:
-                self._unwritten.append((self.variant(), tokens))
+                self._unwritten.append((variant, tokens))
 
     def _keep(self, rows: list[int]) -> None:
         if len(rows) == len(self.active):
@@ -289,14 +289,14 @@ class Rows:
     def _retreat(self, error: Exception, queue: deque[ActiveRequest]) -> None:
         """After MLX failed: all that ran goes on half as many at once; what ran alone has failed."""
         active = [active for active in self.active if not active.is_over]
-        self._clear()
+        self.clear()
         if len(active) == 1:
             active[0].fail(error if isinstance(error, EdgeLMError) else _translated(error))
         else:
-            self._most_rows = max(1, len(active) // 2)
+            self._most_rows = max(1, len(active) // 2) if active else self._most_rows
             queue.extendleft(reversed(active))
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Let everything go that MLX may have left half computed."""
         self.active, self._drawn = [], None
         self._banked.clear()

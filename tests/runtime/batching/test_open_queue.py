@@ -13,6 +13,7 @@ import pytest
 
 from edgelm.errors import EngineError, FitError, OptionError
 from edgelm.runtime.cache.disk import DiskCache
+from edgelm.runtime.cache.live import LiveCache
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Prefill, Token
@@ -217,6 +218,42 @@ def test_a_failure_of_mlx_says_nothing_twice(network: Any, bench: Callable[..., 
     until(engine, lambda: all(active.is_over for active in actives))
     for active, request in zip(actives, REQUESTS, strict=True):
         assert finished(active).tokens == alone(network, request)
+
+
+def test_a_failure_between_two_requests_leaves_an_engine_that_works(
+    network: Any, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who were served meet it, the one who waits does not."""
+    engine = bench(network).engine()
+    first = add(engine, REQUESTS[0])
+    until(engine, lambda: len(first.tokens) == 3)
+    second = add(engine, REQUESTS[1])
+    park = LiveCache.park
+
+    def fails(live: LiveCache) -> None:
+        monkeypatch.setattr(LiveCache, "park", park)
+        raise RuntimeError("[metal::malloc] out of luck")
+
+    monkeypatch.setattr(LiveCache, "park", fails)
+    until(engine, lambda: first.is_over and second.is_over)
+    assert isinstance(first.error, EngineError)
+    assert "out of luck" in str(first.error)
+    assert finished(second).tokens == alone(network, REQUESTS[1])
+
+
+def test_what_ended_under_an_adapter_is_kept_for_it_alone(network: Any, bench: Callable[..., Any]) -> None:
+    """Also where the adapter changes before the pool has got it."""
+    adapter = ["one"]
+    engine = bench(network, context_length=None).engine(vocab_size=300, variant=lambda: adapter[0])
+    short = add(engine, Request(draw(50, 1), max_tokens=5))
+    long = add(engine, Request(draw(50, 2), max_tokens=50))
+    until(engine, lambda: short.is_over)
+    engine.scheduler.drop(long)
+    adapter[0] = "other"
+    others = [add(engine, Request(draw(9, seed), max_tokens=2)) for seed in (3, 4)]
+    until(engine, lambda: all(active.is_over for active in others))
+    assert engine._pool.match("one", short.ids).length >= 54
+    assert engine._pool.match("other", short.ids).length < 9
 
 
 def test_requests_that_may_not_share_wait_for_their_turn(network: Any, bench: Callable[..., Any]) -> None:

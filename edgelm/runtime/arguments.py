@@ -34,7 +34,7 @@ def check_dtype(dtype: Any) -> None:
 
 
 def several_names(name: str, said: Any) -> list[str | Path]:
-    """One name or path, or several, as a list; None is none.
+    """Return one name or path, or several, as a list; None is none.
 
     Raises:
         OptionError: something else.

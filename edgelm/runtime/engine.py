@@ -229,7 +229,7 @@ _SMALL_POOL_BYTES = 256 << 20
 
 
 def caches_of(network: Any, settings: CacheSettings | None = None) -> MakeLayers:
-    """What makes the network's caches, of the kind in `settings`; mlx_lm is imported here and not before."""
+    """Return what makes the network's caches, of the kind in `settings`; mlx_lm is imported here and not before."""
     from edgelm.zoo.caches.maker import layer_maker
 
     return layer_maker(network, settings)

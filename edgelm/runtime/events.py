@@ -84,7 +84,7 @@ class Usage:
     drafted_tokens: int = 0
     """Guessed by speculation and checked."""
     accepted_tokens: int = 0
-    """Of those, the ones that stood."""
+    """Guesses that stood."""
 
     @property
     def prefill_tokens_per_s(self) -> float:

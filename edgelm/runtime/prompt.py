@@ -17,7 +17,7 @@ from edgelm.errors import PromptError
 from edgelm.units import count
 
 _KEY_BYTES = 7
-"""Of a hash: 56 bits, whose negative no token id is and JSON's readers keep exactly."""
+"""The bits that are kept of a hash: 56, whose negative no token id is and JSON's readers keep exactly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Cancel(Protocol):
     """A `threading.Event`, or anything that can be asked whether it is set."""
 
     def is_set(self) -> bool:
-        """Whether the request is to end now."""
+        """Return whether the request is to end now."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_request(request: Request, *, vocab_size: int, context_length: int | No
 
 
 def token_budget(request: Request, context_length: int | None) -> int | None:
-    """How many tokens may be generated; None is without limit."""
+    """Return how many tokens may be generated; None is without limit."""
     limits = [] if request.max_tokens is None else [request.max_tokens]
     if context_length is not None:
         limits.append(context_length - len(request.prompt))

@@ -98,13 +98,13 @@ class ActiveRequest:
         return self.request.constraint is not None
 
     def constraint(self, columns: int) -> Constraint | None:
-        """What limits its tokens, made for logits with `columns` columns; None where nothing does."""
+        """Return what limits its tokens, made for logits with `columns` columns; None where nothing does."""
         if self._constraint is None and self.request.constraint is not None:
             self._constraint = self.request.constraint(columns)
         return self._constraint
 
     def allowed(self, columns: int) -> mx.array | None:
-        """`[1, V]` bool: what its constraint lets through now; None where it has none."""
+        """Return `[1, V]` bool: what its constraint lets through now; None where it has none."""
         if self._mask is None and (constraint := self.constraint(columns)) is not None:
             self._mask = constraint.allowed()[:1]
         return self._mask
@@ -152,7 +152,7 @@ class ActiveRequest:
         return False
 
     def ends(self) -> bool:
-        """Whether nothing follows the tokens so far: they are complete, as many as may come, or no longer wanted."""
+        """Return whether nothing follows the tokens so far: they are complete, as many as may come, or no longer wanted."""
         if self._constraint is not None and self._constraint.is_over:
             self._reason = "stop"
         elif self.left == 0:

@@ -57,7 +57,7 @@ class Job(Generic[E]):
         self._cancel.set()
 
     def events(self) -> Generator[E, None, None]:
-        """What the work yields. Leaving early cancels it.
+        """Yield what the work yields. Leaving early cancels it.
 
         Raises:
             EngineError: the engine thread has ended; or whatever the work raised.
@@ -74,7 +74,7 @@ class Job(Generic[E]):
             self.cancel()
 
     async def aevents(self) -> AsyncGenerator[E, None]:
-        """As `events`, without a thread that waits: cancelling the task cancels the work.
+        """Do what `events` does, without a thread that waits: cancelling the task cancels the work.
 
         Raises:
             EngineError: the engine thread has ended; or whatever the work raised.

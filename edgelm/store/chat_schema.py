@@ -14,7 +14,7 @@ from edgelm.store.database import Schema
 Role = Literal["user", "assistant", "tool"]
 """`tool` is what a function that was called returned."""
 State = Literal["complete", "writing", "stopped", "length", "failed"]
-"""Of an answer: `writing` is under way, `length` was cut at the token limit."""
+"""The state of an answer: `writing` is under way, `length` was cut at the token limit."""
 
 SCHEMA = Schema(
     "chats",
@@ -127,7 +127,7 @@ class Message:
     """Seconds since 1970, as everywhere here."""
     attachments: tuple[Attachment, ...] = ()
     made_under: dict[str, Any] = field(default_factory=dict)
-    """Of an answer: the `system` prompt, `thinking` and `tools` that it was made under, whatever the chat has now."""
+    """For an answer, the `system` prompt, `thinking` and `tools` that it was made under, whatever the chat has now."""
 
     @property
     def is_cut(self) -> bool:
@@ -155,7 +155,7 @@ class ChatHead:
     updated: float
     deleted: float | None = None
     snippet: str = ""
-    """Of a search: the words around the first match, which stands between `\\x02` and `\\x03`."""
+    """What a search found: the words around the first match, which stands between `\\x02` and `\\x03`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ class _Recorder(nn.Module):
         return output
 
     def take(self) -> Any:
-        """What came out last, once."""
+        """Return what came out last, once."""
         return self._last.pop() if self._last else None
 
 

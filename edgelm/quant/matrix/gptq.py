@@ -92,7 +92,7 @@ class _Columns:
         return cls(mx.contiguous(grid.scales.T), mx.contiguous(grid.biases.T), group, 2**grid.bits - 1)
 
     def block(self, start: int, stop: int) -> tuple[mx.array, mx.array]:
-        """Scales and biases [stop − start, R]."""
+        """Return the scales and biases [stop − start, R]."""
         return self.scales[self.group[start:stop]], self.biases[self.group[start:stop]]
 
 

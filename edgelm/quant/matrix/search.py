@@ -152,7 +152,7 @@ class _Groups:
         return mx.contiguous(weights.reshape(-1, group_size).T)
 
     def between(self, low: mx.array | float, high: mx.array | float) -> _Candidate:
-        """Codes spread over the range with its ends drawn in towards the mean."""
+        """Return the codes spread over the range with its ends drawn in towards the mean."""
         scales = (self.above * high - self.below * low) / self.max_code
         return dataclasses.replace(self.measured(scales, self.mean + self.below * low), low=low, high=high)
 
@@ -169,7 +169,7 @@ class _Groups:
         return self.measured(scales, (self.value_sum - scales * s_q) / self.total)
 
     def measured(self, scales: mx.array, biases: mx.array) -> _Candidate:
-        """The candidate as it would be stored, with its error."""
+        """Return the candidate as it would be stored, with its error."""
         scales, biases = stored(scales, self.dtype), stored(biases, self.dtype)
         scales = mx.where(scales == 0, self.smallest, scales)  # a constant group: the bias is all
         error = self.values - (self._codes(scales, biases) * scales + biases)

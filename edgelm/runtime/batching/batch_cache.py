@@ -22,7 +22,7 @@ from edgelm.zoo.caches.batch import extract_row
 from edgelm.zoo.caches.leaves import arrays_of, leaves_of
 
 _SPREAD_TOKENS = 512
-"""Of padding at most, over all sequences that are computed together."""
+"""The most padding, over all sequences that are computed together."""
 
 CHUNKS = Chunks(512, 512)
 """Tokens computed at once, over all sequences, where nothing else is asked: so many fill a CPU."""
@@ -128,10 +128,10 @@ class BatchCache:
 
 
 def merge(starts: Sequence[Layers]) -> Layers:
-    """The caches of single sequences side by side, copied."""
+    """Return the caches of single sequences side by side, copied."""
     return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]
 
 
 def widest_spread(rows: int) -> int:
-    """By how many tokens the rests of `rows` sequences may differ to be computed together."""
+    """Return by how many tokens the rests of `rows` sequences may differ to be computed together."""
     return max(2, _SPREAD_TOKENS // rows)

@@ -24,7 +24,7 @@ class Draw:
     """[B]."""
     steps: tuple[Step, ...]
     places: tuple[tuple[int, int], ...]
-    """Of each sequence: which step its token is in, and where there."""
+    """For each sequence, which step its token is in, and where there."""
 
     def start(self) -> None:
         """Begin to compute; returns at once."""
@@ -42,7 +42,7 @@ class Draw:
         return [None if (known := pairs[step]) is None else known[row] for step, row in self.places]
 
     def keep(self, rows: Sequence[int]) -> Draw:
-        """Without the sequences that have left.
+        """Return the draw without the sequences that have left.
 
         What will be read stays as it was started: a new array of the rest would come with the next step, and be waited for.
         """
@@ -56,7 +56,7 @@ class Drawer:
         self._groups: dict[Hashable, Group] = {}
 
     def draw(self, logits: mx.array, replies: Sequence[ActiveRequest]) -> Draw:
-        """From logits `[B, V]`, each row by its reply's own settings, seed and constraint; lazily."""
+        """Draw from logits `[B, V]`, each row by its reply's own settings, seed and constraint; lazily."""
         if all(reply.is_plain for reply in replies):
             self.clear()
             ids = mx.argmax(logits, axis=-1)

@@ -32,7 +32,7 @@ _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
 
 
 def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Batching:
-    """The most that gives the same logits; some ten short forward passes."""
+    """Return the most that gives the same logits; some ten short forward passes."""
     if regime_of(network) is not None or not all(map(stands_side_by_side, make_layers())):
         return "none"  # LongRoPE turns a sequence by how long it is, and side by side they share one answer
     drawn = random.Random(0)

@@ -39,7 +39,7 @@ class Group:
         """Row by row."""
 
     def seat(self, replies: Sequence[ActiveRequest]) -> None:
-        """These are the members now, in an order that `members` says."""
+        """Make these the members, in an order that `members` says."""
         wanted = {id(reply) for reply in replies}
         kept = [row for row, reply in enumerate(self.members) if id(reply) in wanted]
         seated = {id(self.members[row]) for row in kept}
@@ -50,7 +50,7 @@ class Group:
         self.members = [*(self.members[row] for row in kept), *joining]
 
     def draw(self, logits: mx.array) -> Step:
-        """The tokens after logits `[B, V]`, in the order of `members`; lazily."""
+        """Return the tokens after logits `[B, V]`, in the order of `members`; lazily."""
         changed = logits
         for processor in self._processors:
             changed = processor.apply(changed)
@@ -86,7 +86,7 @@ class Group:
 
 
 def group_key(request: Request) -> Hashable:
-    """What replies must have in common to be drawn together: all settings that matter, but for the seed."""
+    """Return what replies must have in common to be drawn together: all settings that matter, but for the seed."""
     sampling = dataclasses.replace(request.sampling, seed=None)
     if sampling.is_greedy:
         sampling = dataclasses.replace(sampling, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0)

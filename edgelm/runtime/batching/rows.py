@@ -74,7 +74,7 @@ class Rows:
         self._unwritten: list[tuple[str, list[int]]] = []  # in the pool, for its disk
 
     def fits(self, candidates: Sequence[ActiveRequest]) -> bool:
-        """Whether `candidates` may run beside those that run already."""
+        """Return whether `candidates` may run beside those that run already."""
         everybody = [*self.active, *candidates]
         return self._budget.holds(len(everybody), max(map(_length_ahead, everybody)))
 

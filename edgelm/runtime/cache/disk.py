@@ -35,7 +35,7 @@ _SUFFIX = ".safetensors"
 
 
 def default_budget_bytes(root: Path) -> int:
-    """A tenth of what the disk has free, what the cache holds already included; 32 GiB at most."""
+    """Return a tenth of what the disk has free, what the cache holds already included; 32 GiB at most."""
     try:
         there = next(path for path in (root, *root.parents) if path.exists())
         held = sum(path.stat().st_size for path in root.glob(f"*/*{_SUFFIX}"))
@@ -77,7 +77,7 @@ class DiskCache:
         self._files: dict[str, Path] = {}
 
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:
-        """All tokens up to the end of each stretch, those that others build on first."""
+        """Return all tokens up to the end of each stretch, those that others build on first."""
         with _unimportant():
             remove_all_orphans(self._directory)
         self._files.update(self._listed())
@@ -94,7 +94,7 @@ class DiskCache:
         ]
 
     def read(self, span: FileSpan) -> Payload | None:
-        """The payload of a span; None, and the file is gone, if it cannot be trusted."""
+        """Return the payload of a span; None, and the file is gone, if it cannot be trusted."""
         path = self._files.get(span.name)
         if path is None:
             return None

@@ -26,7 +26,7 @@ class Mark:
 
     position: int
     states: Snapshot
-    """Of the leaves from which tokens cannot be dropped."""
+    """The states of the leaves from which tokens cannot be dropped."""
 
 
 class LiveCache:
@@ -81,7 +81,7 @@ class LiveCache:
         return len(self.tokens)
 
     def fed(self, tokens: Iterable[int]) -> None:
-        """These tokens have gone through the network."""
+        """Note that these tokens have gone through the network."""
         self.tokens.extend(tokens)
 
     @property
@@ -97,7 +97,7 @@ class LiveCache:
                 del self._snapshots[min(self._snapshots)]
 
     def mark(self) -> Mark:
-        """Where `take_back` can go back to, after one more call of the network."""
+        """Return where `take_back` can go back to, after one more call of the network."""
         states = (None if can_drop(leaf) else freeze(leaf) for leaf in leaves_of(self.layers))
         return Mark(len(self.tokens), tuple(states))
 

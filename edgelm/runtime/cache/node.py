@@ -20,16 +20,17 @@ class Payload:
     """What was computed of some tokens; evaluated arrays."""
 
     rows: tuple[Rows | None, ...]
-    """Of each leaf; None for one that does not grow."""
+    """One for each leaf; None for one that does not grow."""
     snapshot: Snapshot | None = None
     """After the last token, where it was taken and is needed."""
 
     @property
     def size_bytes(self) -> int:
+        """The bytes of all arrays in memory."""
         return size_bytes(self.rows) + size_bytes(self.snapshot or ())
 
     def cut(self, start: int, end: int, *, keep_snapshot: bool) -> Payload:
-        """A part of its tokens."""
+        """Return a part of its tokens."""
         rows = tuple(None if part is None else cut_rows(part, start, end) for part in self.rows)
         return Payload(rows, self.snapshot if keep_snapshot else None)
 
@@ -46,7 +47,7 @@ class FileSpan:
     """Whether the file's last token has one, and the span reaches it."""
 
     def cut(self, start: int, end: int) -> FileSpan:
-        """A part of the span's tokens."""
+        """Return a part of the span's tokens."""
         is_tail = self.start + end == self.end
         return FileSpan(self.name, self.start + start, self.start + end, self.has_snapshot and is_tail)
 
@@ -78,29 +79,29 @@ class Node:
 
     @property
     def size_bytes(self) -> int:
-        """In memory."""
+        """The bytes that the node takes in memory."""
         return 0 if self.payload is None else self.payload.size_bytes
 
     def path(self) -> list[Node]:
-        """From the first stretch to this one, without the empty root."""
+        """The stretches from the first to this one, without the empty root."""
         found = [self, *self.ancestors()]
         return found[-2::-1]
 
     def ancestors(self) -> Iterator[Node]:
-        """Its parents, nearest first, the root last."""
+        """Yield its parents, nearest first, the root last."""
         node = self.parent
         while node is not None:
             yield node
             node = node.parent
 
     def descendants(self) -> Iterator[Node]:
-        """All below it."""
+        """Yield all below it."""
         for child in self.children.values():
             yield child
             yield from child.descendants()
 
     def add(self, tokens: Sequence[int], payload: Payload | None, span: FileSpan | None = None) -> Node:
-        """A new child."""
+        """Return a new child."""
         child = Node(tuple(tokens), self, payload, span, self.used)
         self.children[child.tokens[0]] = child
         return child

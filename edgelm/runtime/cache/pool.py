@@ -65,7 +65,7 @@ class Pool:
         self._shrink()
 
     def match(self, variant: str, tokens: Sequence[int]) -> Match:
-        """The longest beginning of `tokens` that a request can start from; nothing of it is read yet."""
+        """Return the longest beginning of `tokens` that a request can start from; nothing of it is read yet."""
         node, length = _descend(self._root(variant), tokens)
         if self.cuts_anywhere:
             return Match(length, node)
@@ -76,7 +76,7 @@ class Pool:
         return Match(0, self._root(variant))
 
     def load(self, variant: str, tokens: Sequence[int]) -> tuple[list[Any], int]:
-        """Fresh caches that hold as much of `tokens` as is known, and how many tokens that is."""
+        """Return fresh caches that hold as much of `tokens` as is known, and how many tokens that is."""
         while True:
             found = self.match(variant, tokens)
             lost = next((node for node in found.node.path() if not self._fetch(node)), None)
@@ -295,7 +295,7 @@ class Pool:
 
 
 def snapshot_of(leaves: Sequence[Any]) -> Snapshot:
-    """The state of the leaves that do not grow, as it is now."""
+    """Return the state of the leaves that do not grow, as it is now."""
     return tuple(None if grows(leaf) else freeze(leaf) for leaf in leaves)
 
 
@@ -315,7 +315,7 @@ def _descend(root: Node, tokens: Sequence[int]) -> tuple[Node, int]:
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """Return how many tokens both begin with."""
     for index, (left, right) in enumerate(zip(a, b, strict=False)):
         if left != right:
             return index

@@ -180,7 +180,7 @@ class Chat:
         return self.reply_events(text, self._turn_options(settings))
 
     def reply_events(self, text: str | None, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
-        """Do as `events`, with settings that are built."""
+        """Do what `events` does, with settings that are built already."""
         with self._turn(text, options) as turn:
             yield from turn.opening
             with closing(self._run(turn.prompt, options)) as events:
@@ -189,7 +189,7 @@ class Chat:
                     yield event
 
     async def asend(self, text: str | None = None, **settings: Unpack[GenerationSettings]) -> Completion:
-        """As `send`, in an event loop; cancelling the task stops the model and keeps what came as a partial reply."""
+        """Do what `send` does, in an event loop; cancelling the task stops the model and keeps what came as a partial reply."""
         options = self._turn_options(settings)
         collector = Collector(options.grammar)
         async with aclosing(self._areply(text, options)) as events:
@@ -200,7 +200,7 @@ class Chat:
     async def astream(
         self, text: str | None = None, **settings: Unpack[GenerationSettings]
     ) -> AsyncGenerator[str, None]:
-        """As `stream`, in an event loop."""
+        """Do what `stream` does, in an event loop."""
         async with aclosing(self.aevents(text, **settings)) as events:
             async for event in events:
                 if isinstance(event, Text) and event.channel == "answer":
@@ -209,7 +209,7 @@ class Chat:
     def aevents(
         self, text: str | None = None, **settings: Unpack[GenerationSettings]
     ) -> AsyncGenerator[ChatEvent, None]:
-        """As `events`, in an event loop; cancelling the task, or `aclose`, stops the model."""
+        """Do what `events` does, in an event loop; cancelling the task, or `aclose`, stops the model."""
         return self._areply(text, self._turn_options(settings))
 
     async def _areply(self, text: str | None, options: GenerationOptions) -> AsyncGenerator[ChatEvent, None]:

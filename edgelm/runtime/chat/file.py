@@ -66,7 +66,7 @@ def write_chat(
 
 
 def read_chat(path: str | Path) -> SavedChat:
-    """A chat that was saved; other files with `messages` are read as well.
+    """Return a chat that was saved; other files with `messages` are read as well.
 
     Raises:
         NotFoundError: no such file.
@@ -120,7 +120,7 @@ def _settings(options: GenerationOptions) -> dict[str, Any]:
 
 
 def options_of(saved: SavedChat, base: GenerationOptions, changes: Mapping[str, Any]) -> GenerationOptions:
-    """`base` with the settings of a saved chat, and `changes` over them.
+    """Return `base` with the settings of a saved chat, and `changes` over them.
 
     Raises:
         OptionError, UnsupportedError: a setting that does not exist or is not what it may be.

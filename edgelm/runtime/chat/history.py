@@ -22,7 +22,7 @@ class RenderedHistory:
         self.forget()
 
     def forget(self) -> None:
-        """The next prompt begins anew."""
+        """Let the next prompt begin anew."""
         self._known: list[int] = []
         self._setting: object = None
 
@@ -41,5 +41,5 @@ class RenderedHistory:
         return said
 
     def replied(self, tokens: Sequence[int]) -> None:
-        """The reply to that prompt."""
+        """Note the reply to that prompt."""
         self._known.extend(tokens)

@@ -25,10 +25,10 @@ class Constraint(Protocol):
         """
 
     def accept(self, token: int) -> None:
-        """The token was sampled."""
+        """Take note of a token that was sampled."""
 
     def forced(self, limit: int) -> list[int]:
-        """Tokens that can only come next, at most `limit`; they make perfect drafts for speculation."""
+        """Return the tokens that can only come next, at most `limit`; they make perfect drafts for speculation."""
 
     @property
     def is_over(self) -> bool:

@@ -47,7 +47,7 @@ class Grammar:
 
     @classmethod
     def from_schema(cls, schema: Any) -> Self:
-        """Of a JSON Schema: a dict, its JSON text, `True`, or a Pydantic model class.
+        """Make the grammar of a JSON Schema: a dict, its JSON text, `True`, or a Pydantic model class.
 
         Raises:
             OptionError: not a schema, or one that nothing matches.
@@ -66,7 +66,7 @@ class Grammar:
 
     @classmethod
     def from_regex(cls, pattern: str) -> Self:
-        r"""Of a regular expression, which must match the whole reply.
+        r"""Make the grammar of a regular expression, which must match the whole reply.
 
         The syntax is that of Rust's regex crate, `\d` only ASCII digits.
 
@@ -86,7 +86,7 @@ class Grammar:
 
     @classmethod
     def from_lark(cls, grammar: str) -> Self:
-        """Of a grammar in llguidance's dialect of Lark, whose start rule is `start`.
+        """Make the grammar of a text in llguidance's dialect of Lark, whose start rule is `start`.
 
         Raises:
             OptionError: the grammar has an error; the message gives its line.
@@ -102,7 +102,7 @@ class Grammar:
         return cls("lark", grammar, compiled)
 
     def parse(self, text: str) -> Any:
-        """The value of a complete reply: JSON data, an instance of `model`, or `text` if this is no schema.
+        """Return the value of a complete reply: JSON data, an instance of `model`, or `text` if this is no schema.
 
         Raises:
             FormatError: `text` is not what was asked for.
@@ -116,7 +116,7 @@ class Grammar:
 
 
 def grammar_of(*, schema: Any = None, regex: str | None = None, grammar: Any = None) -> Grammar | None:
-    """The one that was given, or None if none was.
+    """Return the one that was given, or None if none was.
 
     Raises:
         OptionError: more than one was given, or one that is wrong.

@@ -25,7 +25,7 @@ def constraint_maker(
     *,
     may_think: bool,
 ) -> MakeConstraint:
-    """What makes the constraint of a reply to `prompt`, once the number of the logits' columns is known.
+    """Return what makes the constraint of a reply to `prompt`, once the number of the logits' columns is known.
 
     Args:
         grammar: what the answer must match.

@@ -52,7 +52,7 @@ class Matching:
         return mx.array(self.mask(drafts))
 
     def mask(self, drafts: Sequence[int] = ()) -> Mask:
-        """The same in NumPy: what is read back or put together is so without waiting for the device."""
+        """Return the same in NumPy: what is read back or put together is so without waiting for the device."""
         admissible = self._admissible(drafts)
         self._reserve(1 + len(admissible))
         self._fill(0)
@@ -64,7 +64,7 @@ class Matching:
         return self._bits(1 + len(admissible))
 
     def accept(self, token: int) -> None:
-        """The token was sampled.
+        """Take note of a token that was sampled.
 
         Raises:
             EngineError: it is not one that was allowed, or the grammar grew too complex.
@@ -77,7 +77,7 @@ class Matching:
             raise EngineError(f"token {token} does not match the grammar: {self._first_error()}")
 
     def forced(self, limit: int) -> list[int]:
-        """Tokens that can only come next, at most `limit`."""
+        """Return the tokens that can only come next, at most `limit`."""
         if self.is_over:
             return []
         tokens = self._matcher.compute_ff_tokens()[:limit]

@@ -93,13 +93,13 @@ class AfterThinking:
         return mx.array(concatenate(rows))
 
     def accept(self, token: int) -> None:
-        """The token was sampled."""
+        """Take note of a token that was sampled."""
         self._place = self._next(self._place, token)
         if self._place.phase == "answer":
             self._answer.accept(token)
 
     def forced(self, limit: int) -> list[int]:
-        """Tokens that can only come next, at most `limit`."""
+        """Return the tokens that can only come next, at most `limit`."""
         if self._place.phase == "answer":
             return self._answer.forced(limit)
         found: list[int] = []

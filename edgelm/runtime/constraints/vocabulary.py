@@ -47,7 +47,7 @@ _lock = threading.Lock()
 
 
 def vocabulary_of(tokenizer: Any, stop_tokens: Iterable[int]) -> Vocabulary:
-    """The vocabulary of `tokenizer`, made at the first call.
+    """Return the vocabulary of `tokenizer`, made at the first call.
 
     Args:
         tokenizer: mlx-lm's TokenizerWrapper.

@@ -1,1 +1,1 @@
-"""From token ids to text: the settings of a reply, the reply itself, and what writes it."""
+"""The way from token ids to text: the settings of a reply, the reply itself, and what writes it."""

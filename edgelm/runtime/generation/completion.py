@@ -72,11 +72,11 @@ class Collector:
                 self.finished = event
 
     def text(self, channel: str = "answer") -> str:
-        """What has come in one channel so far."""
+        """Return what has come in one channel so far."""
         return "".join(self._pieces[channel])
 
     def completion(self) -> Completion:
-        """The whole.
+        """Return the whole.
 
         Raises:
             EngineError: the generation has not finished.

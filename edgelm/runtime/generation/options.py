@@ -13,8 +13,8 @@ from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.stops import as_stops
 
 DEFAULT_MAX_TOKENS = 1024
-"""Of an answer where nobody says otherwise: some 700 words. mlx-lm stops at 256 (100 on its command line), transformers at 20;
-llama.cpp and Ollama go on until the context is full, which a model that does not find an end always does."""
+"""The most tokens of an answer where nobody says otherwise: some 700 words. mlx-lm stops at 256 (100 on its command
+line), transformers at 20; llama.cpp and Ollama go on until the context is full, which a model that does not find an end always does."""
 THINKING_MAX_TOKENS = 8192
 """The same of a model that thinks before it answers, and thinks in the same tokens."""
 
@@ -54,7 +54,7 @@ class GenerationOptions(Options):
         object.__setattr__(self, "stop", as_stops(self.stop))
 
     def changed(self, **settings: Any) -> Self:
-        """A copy with some settings changed; those of `Sampling` may be named directly.
+        """Return a copy with some settings changed; those of `Sampling` may be named directly.
 
         `greedy=True` takes the likeliest token, without the penalties that were set before. The answer's form is one of
         `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`

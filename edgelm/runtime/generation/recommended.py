@@ -46,7 +46,7 @@ class Recommended:
         return Sampling(**self.settings)
 
     def in_words(self, settings: Mapping[str, Any]) -> str:
-        """What of it acts beside `settings`, which are said elsewhere; empty if nothing does."""
+        """Return what of it acts beside `settings`, which are said elsewhere; empty if nothing does."""
         said = {name for name, value in settings.items() if value is not None}
         if "sampling" in said or settings.get("greedy"):
             return ""
@@ -62,7 +62,7 @@ class Recommended:
 
 
 def recommended(directory: Path) -> Recommended:
-    """What the model in `directory` recommends.
+    """Return what the model in `directory` recommends.
 
     Raises:
         FormatError: its generation_config.json is not a JSON object.
@@ -72,7 +72,7 @@ def recommended(directory: Path) -> Recommended:
 
 
 def read_recommended(said: Mapping[str, Any]) -> Recommended:
-    """What the fields of a `generation_config.json` recommend."""
+    """Return what the fields of a `generation_config.json` recommend."""
     reader = _Reader(said)
     penalty = reader.number("repetition_penalty")
     named = {name: value for name in _WHERE_UNSAID if (value := reader.number(name)) is not None}
@@ -87,7 +87,7 @@ def read_recommended(said: Mapping[str, Any]) -> Recommended:
 
 
 def default_options(said: Recommended, *, thinks: bool) -> GenerationOptions:
-    """How the answers of a model are made where nothing else is said, given what it recommends."""
+    """Return how the answers of a model are made where nothing else is said, given what it recommends."""
     own = THINKING_MAX_TOKENS if thinks else DEFAULT_MAX_TOKENS
     return GenerationOptions(sampling=said.sampling, max_tokens=said.max_tokens or own)
 
@@ -100,7 +100,7 @@ class _Reader:
         self.passed_over: list[str] = []
 
     def samples(self) -> bool:
-        """Whether answers are drawn."""
+        """Return whether answers are drawn."""
         value = self._said.get("do_sample")
         if not isinstance(value, bool | None):
             self.passed_over.append(
@@ -109,7 +109,7 @@ class _Reader:
         return value is True
 
     def number(self, name: str) -> float | int | None:
-        """A setting of `Sampling`; None where it is not said, null, or nothing that it may be."""
+        """Return a setting of `Sampling`; None where it is not said, null, or nothing that it may be."""
         value: Any = self._said.get(name)
         if value is None:
             return None
@@ -125,12 +125,12 @@ class _Reader:
         return value if isinstance(value, int) else float(value)
 
     def window(self) -> int:
-        """Tokens that the repetition penalty looks back on; llama.cpp says them, transformers takes all."""
+        """Return the tokens that the repetition penalty looks back on; llama.cpp says them, transformers takes all."""
         value = _whole(self._said.get("penalty_last_n"))
         return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else _WHOLE
 
     def length(self) -> int | None:
-        """Tokens of the longest answer."""
+        """Return the tokens of the longest answer."""
         value = self._said.get("max_new_tokens")
         whole = _whole(value)
         if whole is None:

@@ -109,7 +109,7 @@ class TextReply:
         self._pieces = None if options.logprobs is None else Pieces(tokenizer)
 
     def is_set(self) -> bool:
-        """Whether a stop string has come, or the caller wants no more."""
+        """Return whether a stop string has come, or the caller wants no more."""
         return self._stops.matched is not None or self._cancel.is_set()
 
     def events(self, source: RequestSource) -> Generator[ChatEvent | None, None, None]:

@@ -56,7 +56,7 @@ class Task:
         return cls(index, _content(*contents[0]), options.changed(**said), tools)
 
     def encode(self, tokenizer: Any) -> list[int]:
-        """Token ids: text as it is, messages through the chat template.
+        """Return the token ids: text as it is, messages through the chat template.
 
         Raises:
             PromptError: the template refuses the messages, or the text is not valid Unicode.
@@ -77,7 +77,7 @@ class Task:
 def read_prompts(
     prompts: Iterable[AnyPrompt], options: GenerationOptions
 ) -> tuple[list[Task], list[tuple[int, EdgeLMError]]]:
-    """The tasks, and the errors of those prompts that are none, by index.
+    """Return the tasks, and the errors of those prompts that are none, by index.
 
     Raises:
         OptionError: not several prompts, but one or none.
@@ -110,7 +110,7 @@ def _content(value: Any, field: str) -> Any:
 
 
 def token_ids(prompt: Any) -> list[int]:
-    """The ids that a prompt which is no text consists of; numpy's and MLX's whole numbers are some.
+    """Return the ids that a prompt which is no text consists of; numpy's and MLX's whole numbers are some.
 
     Raises:
         OptionError: it is nothing of the kind, named with the value.

@@ -60,7 +60,7 @@ class BatchProgress:
         return self.completion_tokens / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def as_progress(self, *, already_done: int = 0) -> Progress:
-        """For a bar; `already_done` prompts ended before the batch began."""
+        """Return what a progress bar shows; `already_done` prompts ended before the batch began."""
         detail = f"{self.tokens_per_s:,.0f} token/s, {self.running} at once"
         done, total = self.done + already_done, self.total + already_done
         return Progress("Answering", done, total, "prompts", detail)

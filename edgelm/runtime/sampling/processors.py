@@ -28,7 +28,7 @@ class Processor(Protocol):
     """One change to the logits."""
 
     def apply(self, logits: mx.array) -> mx.array:
-        """`[B, V]` → `[B, V]`."""
+        """Return `[B, V]` → `[B, V]`."""
 
     def observe(self, tokens: mx.array) -> None:
         """Take note of the tokens `[B]` that were drawn."""
@@ -45,11 +45,11 @@ class Bias:
         self._values = mx.array(list(bias.values()), dtype=mx.float32)
 
     def apply(self, logits: mx.array) -> mx.array:
-        """`[B, V]` → `[B, V]` float32."""
+        """Return `[B, V]` → `[B, V]` float32."""
         return logits.astype(mx.float32).at[:, self._tokens].add(self._values)
 
     def observe(self, tokens: mx.array) -> None:
-        """The bias does not depend on what was drawn."""
+        """Do nothing: the bias does not depend on what was drawn."""
 
     def seat(self, kept: Sequence[int], joining: Sequence[Said]) -> None:
         """Nor on the replies."""
@@ -73,7 +73,7 @@ class RepetitionPenalty:
             self.seat([], [Said(prompt)])
 
     def apply(self, logits: mx.array) -> mx.array:
-        """`[B, V]` → `[B, V]` float32."""
+        """Return `[B, V]` → `[B, V]` float32."""
         logits = logits.astype(mx.float32)
         found = mx.take_along_axis(logits, self._recent, axis=-1)
         scaled = mx.where(found < 0, found * self._penalty, found / self._penalty)
@@ -110,12 +110,12 @@ class CountPenalty:
         self._counts = mx.zeros((1, vocab_size), dtype=mx.float32)  # [B, V]; at first of one reply
 
     def apply(self, logits: mx.array) -> mx.array:
-        """`[B, V]` → `[B, V]` float32."""
+        """Return `[B, V]` → `[B, V]` float32."""
         seen = (self._counts > 0).astype(mx.float32)
         return logits.astype(mx.float32) - self._presence * seen - self._frequency * self._counts
 
     def observe(self, tokens: mx.array) -> None:
-        """Count them."""
+        """Count the tokens that were drawn."""
         self._counts = self._counts.at[mx.arange(tokens.shape[0]), tokens].add(1.0)
 
     def seat(self, kept: Sequence[int], joining: Sequence[Said]) -> None:
@@ -141,7 +141,7 @@ def make_processors(
     presence: float,
     frequency: float,
 ) -> list[Processor]:
-    """Those that these settings switch on, in the order in which they apply; `seat` replies before the first use."""
+    """Return those that these settings switch on, in the order in which they apply; `seat` replies before the first use."""
     found: list[Processor] = []
     if bias:
         found.append(Bias(bias))

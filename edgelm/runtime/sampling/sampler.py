@@ -58,7 +58,7 @@ class Sampler:
         """Keys of the positions ahead, nearest first."""
 
     def sample(self, logits: mx.array, allowed: mx.array | None = None) -> mx.array:
-        """The token of the next position, unevaluated: `[1, V]` logits → `[1]` ids.
+        """Return the token of the next position, unevaluated: `[1, V]` logits → `[1]` ids.
 
         Args:
             allowed: `[1, V]` bool: what a constraint lets through; at least one token.
@@ -81,7 +81,7 @@ class Sampler:
         *,
         after: Sequence[mx.array] = (),
     ) -> mx.array:
-        """What each position would take if the drafts before it stood; nothing moves on.
+        """Return what each position would take if the drafts before it stood; nothing moves on.
 
         Args:
             logits: `[N, V]`, of N ≤ 1 + len(drafts) positions.
@@ -96,7 +96,7 @@ class Sampler:
         return self._choose(self._processed(logits, drafts, after), allowed, skip=len(after))[0]
 
     def advance(self, ids: mx.array) -> None:
-        """The tokens `[N]` were taken."""
+        """Note that the tokens `[N]` were taken."""
         if self._processors:
             for at in range(ids.shape[0]):
                 _observe(self._processors, ids[at : at + 1])
@@ -144,7 +144,7 @@ def key_after(seed: int, tokens: int) -> mx.array:
 
 
 def processors_of(sampling: Sampling, vocab_size: int) -> list[Processor]:
-    """What these settings do to logits; no reply is seated yet."""
+    """Return what these settings do to logits; no reply is seated yet."""
     return make_processors(
         vocab_size,
         bias=sampling.logit_bias,

@@ -22,7 +22,7 @@ class Step:
     ids: mx.array
     """The tokens, [N]."""
     logprobs: mx.array | None = None
-    """Of the tokens, [N, 1]."""
+    """The log-probabilities of the tokens, [N, 1]."""
     top_ids: mx.array | None = None
     """The A likeliest tokens, [N, A], unsorted."""
     top_logprobs: mx.array | None = None
@@ -31,7 +31,7 @@ class Step:
 
     @classmethod
     def build(cls, logits: mx.array, ids: mx.array, logprobs: int | None) -> Step:
-        """What is reported of `ids` `[N]`, chosen from logits `[N, V]`; lazily.
+        """Return what is reported of `ids` `[N]`, chosen from logits `[N, V]`; lazily.
 
         Log-probabilities are the model's own: before bias, penalties, temperature and filters.
         """
@@ -85,7 +85,7 @@ class Step:
         return [array for array in arrays if array is not None]
 
     def _alternatives(self) -> list[tuple[Alternative, ...]]:
-        """Of each position, the likeliest first; none where none were asked for."""
+        """The alternatives at each position, the likeliest first; none where none were asked for."""
         if self.top_ids is None or self.top_logprobs is None:
             return []
         scores: Any = self.top_logprobs.tolist()

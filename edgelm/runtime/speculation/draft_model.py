@@ -46,13 +46,13 @@ class DraftModel:
         self._frozen: Snapshot = ()  # what cannot be cut back, as it was there
 
     def begin(self, prompt: Sequence[int], cancel: Cancel) -> None:
-        """Another request; what is known of its prompt is kept."""
+        """Begin another request; what is known of its prompt is kept."""
         self._position = self._live.begin(prompt)
         self._sequence = list(prompt)
         self._cancel = cancel
 
     def observe(self, tokens: Sequence[int]) -> None:
-        """The sequence goes on with `tokens`."""
+        """Note that the sequence goes on with `tokens`."""
         self._sequence.extend(tokens)
 
     def reset(self) -> None:
@@ -60,7 +60,7 @@ class DraftModel:
         self._live.reset()
 
     def propose(self, count: int, sampler: Sampler) -> list[int]:
-        """The next `count` tokens as this model would have them; fewer, or none, if cancelled."""
+        """Return the next `count` tokens as this model would have them; fewer, or none, if cancelled."""
         self._go_back()
         if not self._catch_up():
             return []

@@ -36,7 +36,7 @@ class Governor:
         self._declined = 0
 
     def best_length(self, grade: Grade, limit: int) -> int:
-        """How many guesses of this grade to check at once; 0 for none."""
+        """Return how many guesses of this grade to check at once; 0 for none."""
         plain_s = self._median(self._seconds.get(1))
         if plain_s is None or limit < 1:
             return 0  # nothing to compare with yet
@@ -50,18 +50,18 @@ class Governor:
         return self._ask_again(chance, limit)
 
     def chance(self, grade: Grade) -> float:
-        """That one guess of this grade stands."""
+        """Return that one guess of this grade stands."""
         return self._chances.get(grade, _first_chance(grade))
 
     def score(self, grade: Grade, stood: int, fell: int) -> None:
-        """So many guesses stood, and so many (0 or 1) fell after them."""
+        """Note that so many guesses stood, and so many (0 or 1) fell after them."""
         chance = self.chance(grade)
         for outcome in [1.0] * stood + [0.0] * fell:
             chance += (outcome - chance) / _MEMORY
         self._chances[grade] = chance
 
     def time_step(self, width: int, elapsed_s: float) -> None:
-        """A step that computed `width` tokens took so long."""
+        """Note how long a step took that computed `width` tokens."""
         if width in self._seconds:
             self._seconds[width].append(elapsed_s)
         else:  # the first has kernels to build
@@ -72,14 +72,14 @@ class Governor:
         self._drafting_s.setdefault(drafter, deque(maxlen=_SAMPLES)).append(elapsed_s / tokens)
 
     def begin(self) -> None:
-        """Another request: what was learnt of the last text fades."""
+        """Begin another request: what was learnt of the last text fades."""
         self._chances = {
             grade: _CARRIED * chance + (1 - _CARRIED) * _first_chance(grade)
             for grade, chance in self._chances.items()
         }
 
     def prices(self) -> Mapping[int, float]:
-        """The measured cost of a step by its width, in plain steps."""
+        """Return the measured cost of a step by its width, in plain steps."""
         plain_s = self._median(self._seconds.get(1))
         found = {width: self._median(samples) for width, samples in self._seconds.items()}
         return {width: cost / plain_s for width, cost in found.items() if cost and plain_s}
@@ -117,7 +117,7 @@ class Governor:
 
 
 def expected_tokens(chance: float, length: int) -> float:
-    """Tokens that a step with `length` guesses gives on average, each standing with `chance` if those before it do."""
+    """Return the mean number of tokens of a step with `length` guesses, each standing with `chance` if those before it do."""
     if chance >= 1:
         return length + 1.0
     return float((1 - chance ** (length + 1)) / (1 - chance))

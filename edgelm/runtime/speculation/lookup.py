@@ -25,7 +25,7 @@ class PromptLookup:
         self.observe(prompt)
 
     def observe(self, tokens: Sequence[int]) -> None:
-        """The sequence goes on with `tokens`."""
+        """Note that the sequence goes on with `tokens`."""
         known = self._tokens
         for token in tokens:
             known.append(token)
@@ -33,7 +33,7 @@ class PromptLookup:
                 self._places.setdefault((known[-2], token), []).append(len(known))
 
     def propose(self, limit: int) -> Draft | None:
-        """At most `limit` tokens that may come next; None where the last two never stood before."""
+        """Return at most `limit` tokens that may come next; None where the last two never stood before."""
         known = self._tokens
         if len(known) < 2 or limit < 1:
             return None

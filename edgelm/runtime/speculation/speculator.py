@@ -47,7 +47,7 @@ class Speculator:
         governor.begin()
 
     def observe(self, token: int) -> None:
-        """The next token of the answer is known; a guess at it that was not used is scored by it."""
+        """Note the next token of the answer, which is known now; a guess at it that was not used is scored by it."""
         if self._seen is not None:
             hit = self._seen.tokens[0] == token
             self._governor.score(self._seen.grade, int(hit), int(not hit))
@@ -57,7 +57,7 @@ class Speculator:
         self._seen = self._lookup.propose(1)
 
     def expects(self, limit: int) -> bool:
-        """Whether a guess will probably pay after the token that is under way: then it is waited for."""
+        """Return whether a guess will probably pay after the token that is under way: then it is waited for."""
         limit = min(limit, self._most)
         if limit < 1:
             return False
@@ -66,7 +66,7 @@ class Speculator:
         return self._seen is not None and bool(self._governor.best_length(self._seen.grade, limit))
 
     def propose(self, limit: int, sampler: Sampler) -> Draft | None:
-        """A guess that is worth checking, of at most `limit` tokens."""
+        """Return a guess that is worth checking, of at most `limit` tokens."""
         limit = min(limit, self._most)
         found = self._lookup.propose(limit)
         length = self._governor.best_length(found.grade, len(found.tokens)) if found else 0
@@ -78,26 +78,26 @@ class Speculator:
         return Draft(found.tokens[:length], found.grade)
 
     def propose_forced(self, tokens: Sequence[int]) -> Draft | None:
-        """The same, of tokens that a grammar leaves no choice about."""
+        """Return the same, of tokens that a grammar leaves no choice about."""
         length = self._governor.best_length(_GRAMMAR, min(len(tokens), self._most))
         return Draft(tuple(tokens[:length]), _GRAMMAR) if length else None
 
     def judge(self, draft: Draft, checked: int, stood: int, elapsed_s: float) -> None:
-        """The first `checked` guesses were checked, the first `stood` of them stood; it took so long."""
+        """Note that the first `checked` guesses were checked, that the first `stood` of them stood, and how long it took."""
         self.drafted += checked
         self.accepted += stood
         self._governor.score(draft.grade, stood, int(stood < len(draft.tokens)))
         self._governor.time_step(1 + checked, elapsed_s)
 
     def accept(self, tokens: Sequence[int]) -> None:
-        """These tokens, which `judge` has counted, are part of the answer."""
+        """Note that these tokens, which `judge` has counted, are part of the answer."""
         self._lookup.observe(tokens)
         if self._model is not None:
             self._model.observe(tokens)
         self._seen = self._lookup.propose(1)
 
     def time_plain(self, elapsed_s: float) -> None:
-        """A step without guesses took so long."""
+        """Note how long a step without guesses took."""
         self._governor.time_step(1, elapsed_s)
 
     def _prefers_model(self, found: Draft | None, length: int) -> bool:

@@ -32,7 +32,7 @@ class Cases:
         self._asking: set[tuple[int, int]] = set()
 
     def are_apart(self, made: Sequence[Any], given: Sequence[Any]) -> bool:
-        """Whether no reply made by one case is a value of another; the same cases in both documents, in order."""
+        """Return whether no reply made by one case is a value of another; the same cases in both documents, in order."""
         pairs = ((one, other) for i, one in enumerate(made) for j, other in enumerate(given) if i != j)
         return all(self._never(one, other) for one, other in pairs)
 
@@ -118,7 +118,7 @@ def _schemas(schema: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _names(schema: Mapping[str, Any]) -> list[str]:
-    """Of properties that must be there."""
+    """The schemas of properties that must be there."""
     required = schema.get("required")
     return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
 

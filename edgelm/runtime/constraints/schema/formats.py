@@ -46,7 +46,7 @@ _REFUSED = {"file-path": "path", "directory-path": "path"}
 _ENFORCED = {"date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
 """By the compiler."""
 _NOTES = {"binary", "password", "path", "html", "commonmark", "markdown", "textarea"}
-"""Of any text: OpenAPI's registry and Pydantic's `bytes`, `SecretStr` and `Path`."""
+"""Formats that any text has: OpenAPI's registry and Pydantic's `bytes`, `SecretStr` and `Path`."""
 _STANDARD = _ENFORCED | {
     "idn-email", "idn-hostname", "uri-reference", "uri-template", "iri", "iri-reference", "json-pointer",
     "relative-json-pointer", "regex",
@@ -54,7 +54,7 @@ _STANDARD = _ENFORCED | {
 
 
 def narrowed(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema`, whose text of a format is one that readers take, and whose notes are left out."""
+    """Return `schema`, whose text of a format is one that readers take, and whose notes are left out."""
     name = schema.get("format")
     if not isinstance(name, str):
         return schema
@@ -65,7 +65,7 @@ def narrowed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def pattern_of(name: Any) -> str | None:
-    """A pattern of which every text is of the format, where there is one."""
+    """Return a pattern of which every text is of the format, where there is one."""
     known = _OWN | {
         "date": f"^{days_of(*YEARS)}$",
         "date-time": f"^{days_of(*YEARS)}T{CLOCK}Z$",
@@ -98,13 +98,13 @@ def check_format(name: Any, pointer: str) -> None:
 
 
 def days_of(first: int, last: int) -> str:
-    """A pattern of days of these years that every month has."""
+    """Return a pattern of days of these years that every month has."""
     years = "[12][0-9]{3}" if (first, last) == YEARS else f"({'|'.join(map(str, range(first, last + 1)))})"
     return f"{years}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
 
 
 def url_pattern(schemes: Iterable[str]) -> str:
-    """URLs of these schemes with a host that is a name: no numbers at its end, which would be an address."""
+    """Return URLs of these schemes with a host that is a name: no numbers at its end, which would be an address."""
     names = "|".join(scheme.replace("+", "[+]").replace(".", "[.]") for scheme in schemes)
     label = "[a-z0-9]{1,20}(-[a-z0-9]{1,20}){0,3}"
     rest = "(/[A-Za-z0-9._~-]{1,40}){0,8}/?([?][A-Za-z0-9._~=&-]{1,80})?(#[A-Za-z0-9._~-]{1,40})?"

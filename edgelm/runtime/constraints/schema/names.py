@@ -16,7 +16,7 @@ _NOTES = {"title", "description", "type", "$comment"}
 
 
 def spelt_out(schema: Any, resolve: Resolve) -> Any:
-    """A copy of a document without the `propertyNames` that can be said otherwise."""
+    """Return a copy of a document without the `propertyNames` that can be said otherwise."""
     if isinstance(schema, list):
         return [spelt_out(item, resolve) for item in schema]
     if not isinstance(schema, Mapping):

@@ -67,7 +67,7 @@ _SPENT = {"uniqueItems", "discriminator"}
 
 
 def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`schema` checked, and in the form that the compiler takes.
+    """Return `schema` checked, and in the form that the compiler takes.
 
     An object that lists its properties and says nothing of others gets none: with the standard's default a
     model may go on inventing properties for ever. Every output is valid by the schema as given.
@@ -102,12 +102,12 @@ def prepare(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merges(schema: Mapping[str, Any]) -> bool:
-    """Whether somewhere in the document several schemas say together what one value may be."""
+    """Return whether somewhere in the document several schemas say together what one value may be."""
     return any(_merges(part) for _, part in _walk(schema))
 
 
 def bounded(prepared: Mapping[str, Any]) -> dict[str, Any]:
-    """`prepared` with every recursion at most `recursion.DEPTH` deep."""
+    """Return `prepared` with every recursion at most `recursion.DEPTH` deep."""
 
     def follow(reference: Any) -> Any:
         return resolve(prepared, reference, "#")
@@ -116,7 +116,7 @@ def bounded(prepared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(root: Mapping[str, Any], reference: Any, pointer: str) -> Any:
-    """The schema that `reference`, found at `pointer`, leads to.
+    """Return the schema that `reference`, found at `pointer`, leads to.
 
     Raises:
         UnsupportedError: it leads out of the document.
@@ -140,7 +140,7 @@ def resolve(root: Mapping[str, Any], reference: Any, pointer: str) -> Any:
 
 
 def locate(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every schema inside `schema` that is used, with its JSON pointer; the innermost first."""
+    """Yield every schema inside `schema` that is used, with its JSON pointer; the innermost first."""
     yield from sorted(_walk(schema), key=lambda item: -item[0].count("/"))
 
 
@@ -319,7 +319,7 @@ class _Ends:
 
 
 def _names(required: Any) -> list[Any]:
-    """Of the required properties; what is no list, the compiler refuses."""
+    """The names of the required properties; what is no list, the compiler refuses."""
     return required if isinstance(required, list) else []
 
 

@@ -28,7 +28,7 @@ _COMPLEX = "^-?[0-9]{1,12}([.][0-9]{1,6})?[+-][0-9]{1,12}([.][0-9]{1,6})?j$"
 
 
 def schema_of(model: Any) -> dict[str, Any]:
-    """The schema of replies that `model`, a Pydantic class, takes.
+    """Return the schema of replies that `model`, a Pydantic class, takes.
 
     Raises:
         OptionError: Pydantic has no schema for it.
@@ -46,7 +46,7 @@ class ReplySchema(GenerateJsonSchema):
     """Pydantic's generator, narrowed to what its validators take."""
 
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:
-        """A number: texts would need a pattern that JSON's numbers have already."""
+        """Return a number: texts would need a pattern that JSON's numbers have already."""
         found = super().decimal_schema(schema)
         number: dict[str, Any] = dict(found.get("anyOf", [{"type": "number"}])[0])
         if not _BOUNDS & number.keys():
@@ -63,14 +63,14 @@ class ReplySchema(GenerateJsonSchema):
         return {**number, "type": "integer"} if places == 0 else {"multipleOf": step, **number}
 
     def float_schema(self, schema: Any) -> JsonSchemaValue:
-        """A number; one that must be finite is, since JSON's may be larger than a float."""
+        """Return a number; one that must be finite is, since JSON's may be larger than a float."""
         found = super().float_schema(schema)
         if schema.get("allow_inf_nan", self._config.config_dict.get("allow_inf_nan", True)):
             return found
         return found if _BOUNDS & found.keys() else {**found, "minimum": -_LARGEST, "maximum": _LARGEST}
 
     def bytes_schema(self, schema: Any) -> JsonSchemaValue:
-        """Text whose UTF-8 is taken, or which is in the encoding that the model's settings name."""
+        """Return the text whose UTF-8 is taken, or which is in the encoding that the model's settings name."""
         found = super().bytes_schema(schema)
         found.pop("format", None)
         how = self._config.val_json_bytes
@@ -82,11 +82,11 @@ class ReplySchema(GenerateJsonSchema):
         return {**found, "pattern": BASE64_URL if how == "base64" else "^([0-9a-f]{2})*$"}
 
     def date_schema(self, schema: Any) -> JsonSchemaValue:
-        """A date, within the bounds that the field names."""
+        """Return a date, within the bounds that the field names."""
         return _between(super().date_schema(schema), schema, "")
 
     def datetime_schema(self, schema: Any) -> JsonSchemaValue:
-        """A time on a day, with an offset unless the field wants none."""
+        """Return a time on a day, with an offset unless the field wants none."""
         found = super().datetime_schema(schema)
         if found.get("type") != "string":
             return found
@@ -97,11 +97,11 @@ class ReplySchema(GenerateJsonSchema):
         return _between(found, schema, f"T{CLOCK}" + ("" if "format" not in found else "Z"))
 
     def url_schema(self, schema: Any) -> JsonSchemaValue:
-        """A URL of one of the schemes that the field admits."""
+        """Return a URL of one of the schemes that the field admits."""
         return self._url(super().url_schema(schema), schema)
 
     def multi_host_url_schema(self, schema: Any) -> JsonSchemaValue:
-        """The same with one host."""
+        """Return the same with one host."""
         return self._url(super().multi_host_url_schema(schema), schema)
 
     def _url(self, found: JsonSchemaValue, schema: Any) -> JsonSchemaValue:
@@ -109,20 +109,20 @@ class ReplySchema(GenerateJsonSchema):
         return {"type": "string", "pattern": url_pattern(schemes)} if schemes else found
 
     def complex_schema(self, schema: Any) -> JsonSchemaValue:
-        """`1.5-2j`."""
+        """Return the schema of a complex number as Python writes it: `1.5-2j`."""
         found = super().complex_schema(schema)
         return {"type": "string", "pattern": _COMPLEX} if found.get("type") == "string" else found
 
     def set_schema(self, schema: Any) -> JsonSchemaValue:
-        """A list; Pydantic drops what is there twice, which matters only to a least size."""
+        """Return a list; Pydantic drops what is there twice, which matters only to a least size."""
         return _without_unique(super().set_schema(schema))
 
     def frozenset_schema(self, schema: Any) -> JsonSchemaValue:
-        """The same."""
+        """Return the same."""
         return _without_unique(super().frozenset_schema(schema))
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """An object whose names are texts of the keys' type."""
+        """Return an object whose names are texts of the keys' type."""
         found = super().dict_schema(schema)
         if "patternProperties" in found:
             return {**found, "additionalProperties": False}
@@ -134,7 +134,7 @@ class ReplySchema(GenerateJsonSchema):
         return {**found, "propertyNames": names} if names else found
 
     def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
-        """By a field's value as it is; where a function tells the cases apart, any of them."""
+        """Tell the cases apart by a field's value; where a function does that, any of them is allowed."""
         plain = [tag for tag in schema["choices"] if isinstance(tag, Enum) and not isinstance(tag, str | int)]
         if plain:
             raise UnsupportedError(
@@ -153,7 +153,7 @@ class ReplySchema(GenerateJsonSchema):
         )
 
     def is_subclass_schema(self, schema: Any) -> JsonSchemaValue:
-        """Refuse classes."""
+        """Refuse classes, which JSON has no word for."""
         raise UnsupportedError("a field whose value is a class has no JSON", hint="name the class as text")
 
 

@@ -22,7 +22,7 @@ _DEFINITIONS = ("$defs", "definitions")
 def unrolled(
     root: Mapping[str, Any], resolve: Resolve, ends: Callable[[Mapping[str, Any], Any], bool]
 ) -> dict[str, Any]:
-    """`root` without recursion; itself where it has none.
+    """Return `root` without recursion; itself where it has none.
 
     Args:
         resolve: the schema that a `$ref` of `root` leads to.

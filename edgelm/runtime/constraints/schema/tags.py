@@ -14,7 +14,7 @@ from typing import Any
 def with_tags(
     root: Mapping[str, Any], schemas: Callable[[Mapping[str, Any]], Any], resolve: Any
 ) -> dict[str, Any]:
-    """A copy of `root` in which every case of a tagged union requires its tag; what is valid by it is so by `root`.
+    """Return a copy of `root` in which every case of a tagged union requires its tag; what is valid by it is so by `root`.
 
     Args:
         schemas: every schema of a document.

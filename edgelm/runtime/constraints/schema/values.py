@@ -15,7 +15,7 @@ Resolve = Callable[[Any], Any]
 
 
 def types_of(schema: Mapping[str, Any]) -> frozenset[str]:
-    """The types that a schema's `type` admits; a number may be an integer."""
+    """Return the types that a schema's `type` admits; a number may be an integer."""
     said = schema.get("type", TYPES)
     found = (
         {said} if isinstance(said, str) else set(said) if isinstance(said, list | frozenset) else set(TYPES)
@@ -24,7 +24,7 @@ def types_of(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def type_of(value: Any) -> str:
-    """The type of a JSON value; a whole number is an integer."""
+    """Return the type of a JSON value; a whole number is an integer."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -40,7 +40,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def rejects(schema: Any, value: Any, resolve: Resolve, depth: int = 0) -> bool:
-    """Whether `value` certainly is none of `schema`."""
+    """Return whether `value` certainly is none of `schema`."""
     if not isinstance(schema, Mapping):
         return schema is False
     return depth < _DEEPEST and any(_reasons(schema, value, resolve, depth + 1))

@@ -42,7 +42,7 @@ class _Call:
         return hidden
 
     def run(self, names: Sequence[str], values: Sequence[mx.array]) -> mx.array:
-        """The layer with these parameters, on this input (the last of `values`)."""
+        """Return the layer with these parameters, on this input (the last of `values`)."""
         kept = self.layer.trainable_parameters()
         self.layer.update(tree_unflatten(list(zip(names, values[:-1], strict=True))))
         result: mx.array = self.kind.__call__(self.layer, values[-1], *self.args[1:], **self.kwargs)

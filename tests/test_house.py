@@ -1,6 +1,6 @@
 """The house rules that no linter knows: small folders, small files, one meaning a name, docstrings that are sentences.
 
-What does not follow them yet stands in the tables below, which only shrink: an entry that is no longer needed fails too.
+Ruff holds the rest of what is said of docstrings in CONTRIBUTING.md: that there is one, and how it is written.
 """
 
 from __future__ import annotations
@@ -17,20 +17,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("edgelm", "converters/edgelm_converters", "tui/edgelm_tui")
 MODULES_A_FOLDER = 14
 LINES_A_FILE = 400
-
-LARGE_FOLDERS: dict[str, int] = {}
-LONG_FILES: set[str] = {"edgelm/api.py"}
-CLASSES_OF_ONE_NAME: dict[str, int] = {}
-NOTES_OF: dict[str, int] = {
-    "edgelm/evaluate": 3,
-    "edgelm/runtime": 16,
-    "edgelm/store": 6,
-}
-FRAGMENTS: dict[str, int] = {
-    "edgelm/evaluate": 2,
-    "edgelm/runtime": 150,
-    "edgelm/store": 6,
-}
 
 # First words of a phrase that is no sentence: "Of the head.", "As it was.", "By key.", "Away with it.".
 PHRASE = re.compile(
@@ -98,20 +84,13 @@ def fault_of(node: Documented) -> str:
     return ""
 
 
-def room(path: str) -> str:
-    """The package below the root one that a file is of: "edgelm/text", "edgelm" for a file at the top."""
-    root = next(package for package in PACKAGES if path.startswith(package + "/"))
-    inner = path.removeprefix(root + "/").split("/")
-    return root if len(inner) == 1 else f"{root}/{inner[0]}"
-
-
 def test_every_folder_can_be_read_at_a_glance() -> None:
     sizes = Counter(path.rpartition("/")[0] for path, _ in sources() if not path.endswith("/__init__.py"))
-    assert {folder: size for folder, size in sizes.items() if size > MODULES_A_FOLDER} == LARGE_FOLDERS
+    assert not {folder: size for folder, size in sizes.items() if size > MODULES_A_FOLDER}
 
 
 def test_every_file_has_one_idea() -> None:
-    assert {path for path, text in sources() if len(text.splitlines()) > LINES_A_FILE} == LONG_FILES
+    assert not [path for path, text in sources() if len(text.splitlines()) > LINES_A_FILE]
 
 
 def test_a_public_class_name_means_one_thing() -> None:
@@ -120,31 +99,29 @@ def test_a_public_class_name_means_one_thing() -> None:
         for name, node in public(ast.parse(text)):
             if isinstance(node, ast.ClassDef):
                 classes[name.rpartition(".")[2]].append(path)
-    twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
-    assert {name: len(paths) for name, paths in twice.items()} == CLASSES_OF_ONE_NAME, twice
+    assert not {name: paths for name, paths in classes.items() if len(paths) > 1}
 
 
 def test_docstrings_say_what_is_done() -> None:
-    faults: dict[str, list[str]] = defaultdict(list)
-    for path, text in sources():
-        for name, node in public(ast.parse(text)):
-            if fault := fault_of(node):
-                faults[room(path)].append(f"{path}:{getattr(node, 'lineno', 1)} {name} {fault}")
-    worse = [line for key, lines in faults.items() if len(lines) > FRAGMENTS.get(key, 0) for line in lines]
-    assert not worse, "\n".join(worse)
-    assert not set(FRAGMENTS) - set(faults), "these rooms have none left: take them out of the table"
+    faults = [
+        f"{path}:{getattr(node, 'lineno', 1)} {name} {fault}"
+        for path, text in sources()
+        for name, node in public(ast.parse(text))
+        if (fault := fault_of(node))
+    ]
+    assert not faults, "\n".join(faults)
 
 
 def test_notes_on_values_have_a_subject() -> None:
-    fragments: dict[str, list[str]] = defaultdict(list)
-    for path, text in sources():
-        for node in ast.walk(ast.parse(text)):
-            is_note = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            if is_note and str(node.value.value).startswith("Of "):
-                fragments[room(path)].append(f"{path}:{node.lineno} {node.value.value!r}")
-    worse = [line for key, lines in fragments.items() if len(lines) > NOTES_OF.get(key, 0) for line in lines]
-    assert not worse, "\n".join(worse)
-    assert not set(NOTES_OF) - set(fragments), "these rooms have none left: take them out of the table"
+    fragments = [
+        f"{path}:{node.lineno} {node.value.value!r}"
+        for path, text in sources()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and str(node.value.value).startswith("Of ")
+    ]
+    assert not fragments, "\n".join(fragments)
 
 
 @pytest.mark.parametrize(

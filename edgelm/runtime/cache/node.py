@@ -83,7 +83,7 @@ class Node:
         return 0 if self.payload is None else self.payload.size_bytes
 
     def path(self) -> list[Node]:
-        """The stretches from the first to this one, without the empty root."""
+        """Return the stretches from the first to this one, without the empty root."""
         found = [self, *self.ancestors()]
         return found[-2::-1]
 

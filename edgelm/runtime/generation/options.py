@@ -14,7 +14,7 @@ from edgelm.text.stops import as_stops
 
 DEFAULT_MAX_TOKENS = 1024
 """The most tokens of an answer where nobody says otherwise: some 700 words. mlx-lm stops at 256 (100 on its command
-line), transformers at 20; llama.cpp and Ollama go on until the context is full, which a model that does not find an end always does."""
+line), transformers at 20; llama.cpp and Ollama go on until the context is full, which a model that finds no end always does."""
 THINKING_MAX_TOKENS = 8192
 """The same of a model that thinks before it answers, and thinks in the same tokens."""
 

@@ -38,6 +38,7 @@ from edgelm_tui.services.services import Services
 from edgelm_tui.settings import Settings
 from edgelm_tui.shell.colours.terminal_colours import TerminalColours
 from edgelm_tui.shell.colours.themes import THEMES
+from edgelm_tui.shell.keys.sentences import LONGEST
 from edgelm_tui.shell.mode_screen import ModeScreen
 from edgelm_tui.shell.tabs import ModeTab
 
@@ -50,6 +51,7 @@ _TWICE_S = 2.0
 _LEAVE_S = 0.2
 """How long quitting waits for the engine, so that what it has computed is kept."""
 _TITLES = [entry.title.lower() for entry in SCREENS]
+_NEXT = f"Go to the next of {', '.join(_TITLES[:-1])} and {_TITLES[-1]}"
 
 
 def _commands() -> type[Provider]:
@@ -87,7 +89,7 @@ class EdgeLMApp(App[None]):
         ),
         Binding(
             "ctrl+t", "next_mode", "Next", id="app.next", show=False, priority=True,
-            tooltip=f"Go to the next of {', '.join(_TITLES[:-1])} and {_TITLES[-1]}",
+            tooltip=_NEXT if len(_NEXT) <= LONGEST else "Go to the next screen",
         ),
         Binding("f10,comma", "preferences", "Preferences", id="app.preferences", show=False),
         Binding("ctrl+p", "command_palette", "All actions", id="app.palette", priority=True),

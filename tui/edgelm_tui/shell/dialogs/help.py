@@ -14,10 +14,9 @@ from textual.widgets import Static
 from edgelm_tui.services.screen_entry import ScreenEntry
 from edgelm_tui.shell.dialogs.dialog import Dialog
 from edgelm_tui.shell.keys.key_names import key_name
-from edgelm_tui.shell.keys.sentences import sentence
+from edgelm_tui.shell.keys.sentences import LONGEST, sentence
 
 _KEYS = 16
-_SENTENCE = 42
 _IDS = 96
 """Columns of the terminal from which the ids have room beside the sentences."""
 
@@ -76,7 +75,7 @@ class HelpScreen(Dialog[None]):
             for binding, key in groups[group]:
                 parts += [
                     (f"{_fitting(key):16} ", "$text-accent"),
-                    sentence(binding)[:_SENTENCE].ljust(_SENTENCE),
+                    sentence(binding)[:LONGEST].ljust(LONGEST),
                 ]
                 parts += [(f" {binding.id}", "$text-muted")] if columns >= _IDS else []
                 parts.append("\n")

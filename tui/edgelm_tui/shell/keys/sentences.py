@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from textual.binding import Binding
 
+LONGEST = 42
+"""Characters that help has room for."""
 SENTENCES = {
     "app.help": "Show the keys of this screen",
     "app.preferences": "Change the preferences",

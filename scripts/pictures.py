@@ -45,7 +45,7 @@ class Camera:
                 await self.pilot.pause(0.1)
                 return
             await self.pilot.pause(0.05)
-        raise SystemExit(f"never came: {self.app.state}")
+        raise SystemExit(f"never came: {self.app.services.state}")
 
     async def shoot(self, name: str) -> None:
         await self.until(lambda: not self.app._notifications, 30)
@@ -59,24 +59,24 @@ class Camera:
         chat = self.chat
         chat.open_chat.prompt.say(text)
         await self.pilot.press("enter")
-        await self.until(lambda: not self.app.desk.busy)
+        await self.until(lambda: not self.app.services.desk.busy)
         await self.pilot.pause(0.3)
 
     @property
     def chat(self) -> Any:
-        return self.app.chat_screen()
+        return self.app.services.chat
 
 
 async def chats(camera: Camera) -> None:
     pilot = camera.pilot
-    await camera.until(lambda: camera.app.state.model is not None)
+    await camera.until(lambda: camera.app.services.state.model is not None)
     await camera.ask("/system Answer briefly.")
     await camera.ask("Name three uses of a hash table, as a list.")
     await pilot.press("ctrl+n")
     await camera.ask("What is the capital of France?")
     await camera.ask("Write a Python function that adds two numbers.")
     await pilot.press("ctrl+r")
-    await camera.until(lambda: not camera.app.desk.busy)
+    await camera.until(lambda: not camera.app.services.desk.busy)
     await camera.shoot("chat")
     camera.chat.open_chat.transcript.views[-1].focus()
     await pilot.pause()
@@ -108,9 +108,6 @@ async def other_modes(camera: Camera) -> None:
     await camera.until(lambda: bool(getattr(camera.app.screen, "chosen", None)))
     await pilot.pause(1.5)
     await camera.shoot("tune")
-    await pilot.press("f5")
-    await pilot.pause(0.3)
-    await camera.shoot("arena")
 
 
 async def session(folder: Path, size: tuple[int, int], *parts: Any) -> None:
@@ -120,7 +117,7 @@ async def session(folder: Path, size: tuple[int, int], *parts: Any) -> None:
     try:
         async with app.run_test(size=size) as pilot:
             camera = Camera(app, pilot, folder)
-            await camera.until(lambda: app.chat_screen() is not None and app.state.is_listed)
+            await camera.until(lambda: app.services.chat is not None and app.services.state.is_listed)
             for part in parts:
                 await part(camera)
     finally:
@@ -132,13 +129,13 @@ async def welcome(camera: Camera) -> None:
 
 
 async def themes(camera: Camera) -> None:
-    await camera.until(lambda: camera.app.state.model is not None)
-    await camera.chat.open_chat.open(camera.app.chats.sessions()[0].id)
+    await camera.until(lambda: camera.app.services.state.model is not None)
+    await camera.chat.open_chat.open(camera.app.services.chats.sessions()[0].id)
     for theme in ("edgelm-light", "high-contrast", "ansi"):
-        camera.app.use_theme(theme)
+        camera.app.services.settings.use_theme(theme)
         await camera.pilot.pause(0.5)
         await camera.shoot(f"narrow-{theme}")
-    camera.app.use_theme("edgelm-dark")
+    camera.app.services.settings.use_theme("edgelm-dark")
 
 
 def edgelm(*arguments: str) -> int:

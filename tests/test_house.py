@@ -1,6 +1,6 @@
 """The house rules that no linter knows: small folders, small files, one meaning a name, docstrings that are sentences.
 
-Ruff holds the rest of what is said of docstrings in CONTRIBUTING.md: that there is one, and how it is written.
+That modules, classes and functions have a docstring, and how it is laid out, ruff holds too.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def is_narrow(settings: Settings) -> bool:
 @dataclass(frozen=True)
 class Conversion(Options):
     """What to make of the weights. With bits, group size, mode and recipe left out, weights that arrive
-    quantized stay exactly as they are, and others become 4 bits in groups of 64."""
+    quantized stay exactly as they are, and others become 4 bits in groups of 64.
+    """
 
     bits: int | None = option(None, "bits per weight", choices=(2, 3, 4, 5, 6, 8))
     group_size: int | None = option(None, "weights that share a scale", choices=(16, 32, 64, 128))

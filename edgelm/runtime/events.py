@@ -40,7 +40,8 @@ class Alternative:
 @dataclass(frozen=True, slots=True)
 class Token:
     """One sampled token. `logprob` and `alternatives` are filled only when the request asked for them, `text` by a text
-    generation: what the token adds, U+FFFD for a part of a character."""
+    generation: what the token adds, U+FFFD for a part of a character.
+    """
 
     id: int
     logprob: float | None = None

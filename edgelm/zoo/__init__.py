@@ -1,5 +1,6 @@
 """The zoo of architectures: the one door to mlx_lm. Configs made unambiguous for it, its networks built and filled, and
-what its code leaves out put right (`fixes/`)."""
+what its code leaves out put right (`fixes/`).
+"""
 
 from edgelm.blas import preload_blas
 

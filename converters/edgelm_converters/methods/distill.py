@@ -1,5 +1,6 @@
 """Distillation as the last part of a calibrated conversion: priced, then the student is built, trained, and what it
-learned kept."""
+learned kept.
+"""
 
 from __future__ import annotations
 

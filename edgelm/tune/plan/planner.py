@@ -138,7 +138,8 @@ class TunePlanner:
 
     def propose(self, settings: TuneSettings) -> TunePlan | None:
         """Find the plan nearest to `settings` that fits: recomputing layers first, smaller batches next, then a lower
-        rank; None if none does."""
+        rank; None if none does.
+        """
         for candidate in self._candidates(settings):
             plan = self.plan(candidate)
             if plan.verdict != "does not fit":

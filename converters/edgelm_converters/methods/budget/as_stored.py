@@ -61,7 +61,8 @@ class AsStored:
         self, movable: Sequence[str], offers: Callable[[str], Sequence[tuple[Settings, int]]], budget: int
     ) -> dict[str, WidthChoice] | None:
         """Choose the first of these that `budget` holds: all as stored with what MLX lacks at the widest; all as stored; what
-        is packed as stored with the rest at the widest. None if it holds none of them."""
+        is packed as stored with the rest at the widest. None if it holds none of them.
+        """
         finest = {path: self._finest(path, offers(path)) for path in movable}
         stored = {path: self.choice(path) for path in movable}
         mixed = {path: choice if choice.is_stored else finest[path] for path, choice in stored.items()}

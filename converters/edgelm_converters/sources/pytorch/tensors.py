@@ -200,7 +200,7 @@ def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> dict[str, object]:
-    """Always empty: the items follow. (Python 2 passed an empty list.)"""
+    """Make an empty dictionary, whose items follow; Python 2 passed an empty list."""
     if arguments not in ((), ([],)):
         raise MalformedError("an OrderedDict made from items")
     return {}

@@ -191,7 +191,7 @@ async def test_a_comparison_gives_the_chat_its_model_back(home: Path) -> None:
     async with running(["base", "other"]) as it:
         it.app.services.models.load("other")
         await it.until(lambda: it.app.services.state.model is not None, "loaded")
-        it.app.push_screen(VersusScreen(str(base), "poet", "who?"))
+        it.app.push_screen(VersusScreen(it.app.services, str(base), "poet", "who?"))
         await it.until(lambda: isinstance(it.app.screen, VersusScreen), "open")
         await it.press("enter")
         await it.until(lambda: "done; Enter asks again" in it.screen_text, "both asked")

@@ -199,14 +199,14 @@ def test_block_formats(source: Path, tmp_path: Path, mode: str, quality: str) ->
 
 def test_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
     peaks = []
-    for layers in (4, 16):
+    for layers in (3, 9):
         shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": layers}
         write_checkpoint(tmp_path / f"{layers}", **shape)
         mx.reset_peak_memory()
         convert(tmp_path / f"{layers}", tmp_path / f"out-{layers}", bits=4, quality="best",
                 **{**FEW, "calibration_tokens": 512})  # fmt: skip
         peaks.append(mx.get_peak_memory())
-    # 12 more layers are 6.5 MB more of weights in float32.
+    # 6 more layers are 3.3 MB more of weights in float32.
     assert peaks[1] < peaks[0] + 2_000_000, peaks
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import ARCHITECTURES, VOCAB, write_checkpoint
+from endless import without_stops
 
 import edgelm
 from edgelm.model.load import load
@@ -34,7 +35,7 @@ def test_unquantized_logits_and_greedy_text_equal_transformers(architecture: str
             torch.tensor([PROMPT]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=1
         )
     with edgelm.load(made.directory, check_fit=False) as model:
-        model._stop_tokens = frozenset()
+        without_stops(model)
         assert list(model.generate(PROMPT, max_tokens=24).tokens) == continued[0, len(PROMPT) :].tolist()
 
 

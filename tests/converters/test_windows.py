@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from checkpoints import COMMON, VOCAB, write_tokenizer
+from endless import without_stops
 from mlx_lm.models.cache import make_prompt_cache
 
 import edgelm
@@ -109,7 +110,7 @@ def test_a_chat_beyond_the_window_is_told_as_transformers_goes_on(tmp_path: Path
             torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=1
         )
     with edgelm.load(tmp_path / "source", check_fit=False) as model:
-        model._stop_tokens = frozenset()
+        without_stops(model)
         assert list(model.generate(ids, max_tokens=24, temperature=0).tokens) == told[0, len(ids) :].tolist()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import VOCAB, write_checkpoint
+from endless import without_stops
 
 import edgelm
 from edgelm.model.load import load
@@ -64,7 +65,7 @@ def test_greedy_text_whatever_was_asked_before(made: tuple[Any, Path], length: i
             pad_token_id=1,
         )
     with edgelm.load(directory, check_fit=False) as model:
-        model._stop_tokens = frozenset()
+        without_stops(model)
         for other in (100, 20, length):
             found = model.generate(IDS[:other], max_tokens=20, temperature=0.0)
         assert list(found.tokens) == continued[0, length:].tolist()
@@ -72,7 +73,7 @@ def test_greedy_text_whatever_was_asked_before(made: tuple[Any, Path], length: i
 
 def test_an_answer_ends_with_the_original_context(made: tuple[Any, Path]) -> None:
     with edgelm.load(made[1], check_fit=False) as model:
-        model._stop_tokens = frozenset()
+        without_stops(model)
         found = model.generate(IDS[:50], max_tokens=40)
         assert len(found.tokens) == LIMIT - 50
         assert found.reason == "length"

@@ -71,7 +71,6 @@ def model(monkeypatch: pytest.MonkeyPatch, api: FakeApi, tmp_path: Path) -> str:
     from edgelm.cli.commands import generate
 
     monkeypatch.setattr(generate, "_run_id", lambda *_: "run")
-    monkeypatch.setattr("edgelm.api.find_model", lambda *_: Path("tiny"))
     return "tiny"
 
 

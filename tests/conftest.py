@@ -30,6 +30,12 @@ preload_blas()
 full_float32()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: tests of the app wait for its timers a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _children_as_users_have_them() -> None:
     """What tests start runs `support/children/sitecustomize.py` first; not these processes, which are there already."""

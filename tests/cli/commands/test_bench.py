@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_files import write_adapter_named
 
+from edgelm.adapters.find import AdapterUse
 from edgelm.cli.commands import bench
-from edgelm.errors import OptionError
+from edgelm.errors import NotFoundError, OptionError
 from edgelm.evaluate.bench.options import BenchOptions
 from edgelm.evaluate.bench.report import BenchedModel, BenchReport, Case, Machine, Spread
 
@@ -36,7 +38,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, BenchOptions]]:
     """What the benchmark was asked; it answers with `REPORT`."""
     calls: list[tuple[Any, BenchOptions]] = []
 
-    def run_bench(ready: Any, _: Any, options: BenchOptions, **__: Any) -> BenchReport:
+    def run_bench(
+        ready: Any, _: Any, options: BenchOptions, *, adapter: Path | None, **__: Any
+    ) -> BenchReport:
+        assert adapter == next((use.directory for use in ready[1].adapters), None)
         calls.append((ready, options))
         return REPORT
 
@@ -59,6 +64,24 @@ def test_flags_become_options(asked: list[tuple[Any, BenchOptions]]) -> None:
     assert options == BenchOptions(depths=(0, 128), new_tokens=8, cases=("depths", "turn"))
     _run("tiny", "--compare", "mlx-lm")
     assert asked[1][1] == BenchOptions(compare="mlx-lm")
+
+
+def test_an_adapter_is_named_with_its_weight(home: Path, asked: list[tuple[Any, BenchOptions]]) -> None:
+    directory = write_adapter_named("mine")
+    _run("tiny", "--adapter", "mine=0.5")
+    (_, runtime), _ = asked[0]
+    assert runtime.adapters == (AdapterUse(directory, 0.5),)
+
+
+def test_an_adapter_that_is_not_there_is_refused_before_loading(
+    home: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgelm.runtime.assemble.assemble", lambda *_: pytest.fail("loaded"))
+    write_adapter_named("mine")
+    with pytest.raises(NotFoundError, match="no adapter 'mime'") as caught:
+        _run("tiny", "--adapter", "mime")
+    assert caught.value.hint == "did you mean mine?"
+    assert not asked
 
 
 def test_json_is_the_report(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_files import write_adapter_named
 
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.find import AdapterUse, find_adapter
 from edgelm.cli.main import main
 from edgelm.evaluate.compare import Comparison, Quality
 from edgelm.evaluate.harness import TaskScore
@@ -58,6 +59,26 @@ def test_flags_become_what_is_measured(asked: list[dict[str, Any]], monkeypatch:
     assert checked == [(Path("c"), Path("a")), (Path("d"), Path("b"))]
     assert asked[0]["text"] == Path("t.txt")
     assert asked[0]["measuring"] == Measuring(tokens=0, length=64)
+
+
+@pytest.mark.parametrize("flag", ["--adapter", "--reference-adapter"])
+def test_an_adapter_that_is_not_there_is_refused_before_anything_runs(
+    flag: str,
+    home: Path,
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgelm.adapters.find.find_adapter", find_adapter)
+    directory = write_adapter_named("mine")
+    assert main(["eval", "a", "--reference", "b", flag, "mime"]) == 1
+    said = capsys.readouterr().err
+    assert "no adapter 'mime'" in said
+    assert "did you mean mine?" in said
+    assert not asked
+    assert main(["eval", "a", "--reference", "b", flag, "mine"]) == 0
+    subject = asked[0]["model" if flag == "--adapter" else "reference"]
+    assert subject.adapter == (AdapterUse(directory),)
 
 
 def test_the_table_shows_figures_with_their_errors(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_files import write_adapter_named
 from fake_api import FakeApi
 from waiting import PATIENCE_S, wait_for
 
@@ -173,6 +174,47 @@ def test_runs_are_not_mixed(api: FakeApi, capsys: pytest.CaptureFixture[str], fl
     assert generate(*flags, "--force") == 0
     first, second = answers()
     assert first["run"] != second["run"]
+
+
+def test_adapters_are_named_and_are_part_of_the_run(
+    home: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at, name in enumerate(("mine", "yours")):
+        write_adapter_named(name, value=at)
+    write_prompts(*prompts(1))
+    assert generate("--adapter", "mine=0.5", "--adapter", "yours") == 0
+    assert api.loads[0]["adapter"] == ["mine=0.5", "yours"]
+    write_prompts(*prompts(2))
+    assert generate("--adapter", "mine=0.5", "--adapter", "yours") == 0
+    runs = [row["run"] for row in answers()]
+    assert runs[0] == runs[1]
+    write_prompts(*prompts(3))
+    capsys.readouterr()
+    for others in (["yours"], ["mine", "yours"], ["yours", "mine=0.5"], []):
+        assert generate(*(word for name in others for word in ("--adapter", name))) == 1
+        assert "another model, adapter or setting" in capsys.readouterr().err
+    assert len(api.loads) == 2
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reason"),
+    [
+        ("mime", "no adapter 'mime'"), ("mine=much", "is 'much', expected a finite number"),
+        ("stranger", "was trained on another"),
+    ],
+)  # fmt: skip
+def test_an_adapter_that_cannot_be_used_is_refused_before_a_model_is_loaded(
+    adapter: str, reason: str, home: Path, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_adapter_named("mine")
+    write_adapter_named("stranger", base_sha256="0" * 64)
+    write_prompts(*prompts(1))
+    assert generate("--adapter", "mine", "--adapter", adapter) != 0
+    said = capsys.readouterr().err
+    assert reason in said
+    assert adapter != "mime" or "did you mean mine?" in said
+    assert not api.loads
+    assert not Path("out.jsonl").exists()
 
 
 def test_another_model_is_another_run(api: FakeApi) -> None:

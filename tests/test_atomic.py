@@ -37,18 +37,25 @@ def test_a_target_that_appears_meanwhile_wins(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_leftovers_of_dead_writers_go_and_of_living_ones_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out", "a[b]", "*?[!x]"])
+def test_leftovers_of_dead_writers_go_and_of_living_ones_stay(name: str, tmp_path: Path) -> None:
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
-    dead = tmp_path / f".out.partial-{gone.stdout.strip()}"
-    alive = tmp_path / f".out.partial-{os.getppid()}"
-    dead.mkdir()
-    alive.mkdir()
-    with atomic_directory(tmp_path / "out"):
+    dead = tmp_path / f".{name}.partial-{gone.stdout.strip()}"
+    alive = tmp_path / f".{name}.partial-{os.getppid()}"
+    another = tmp_path / f".ab{name}.partial-{gone.stdout.strip()}"
+    alike = (
+        tmp_path / f".ab.partial-{gone.stdout.strip()}"
+    )  # a name that `a[b]` and `*?[!x]` match as patterns
+    for directory in (dead, alive, another, alike):
+        directory.mkdir()
+    with atomic_directory(tmp_path / name):
         pass
     assert not dead.exists()
     assert alive.exists()
+    assert another.exists()
+    assert alike.exists()
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

@@ -54,6 +54,23 @@ def test_a_misspelt_path_is_said_at_once(text: str, near: str | None) -> None:
         assert error.value.hint == (near and f"did you mean {near}?")
 
 
+def test_a_folder_whose_name_is_a_pattern_is_read_by_its_name(tmp_path: Path) -> None:
+    """`a[b]*` as a pattern matches `ab`, and not itself."""
+    for name, count in (("a[b]*", 3), ("ab", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in ("train.jsonl", "valid.jsonl"):
+            (folder / file).write_text("".join(json.dumps(row) + "\n" for row in ROWS[:count]))
+    found = find_sources(str(tmp_path / "a[b]*"))
+    assert found.validation is not None
+    for text in (found.train, found.validation, str(tmp_path / "a[b]*" / "train.jsonl")):
+        assert Path(text).parent.name == "a[b]*"
+        assert len(list(read_rows(text))) == 3
+    with pytest.raises(NotFoundError) as error:
+        find_sources("a[b]*/trian.jsonl")
+    assert error.value.hint == "did you mean a[b]*/train.jsonl?"
+
+
 @pytest.mark.parametrize(
     "text", ["HuggingFaceH4/ultrachat_200k", "owner/name:test", "owner/name.v2:config:train"]
 )

@@ -56,20 +56,20 @@ class AdapterStack:
             OptionError: there is one of that name, or a full fine-tune with another weight than 1.
             FormatError: it does not fit this network, or would change nothing.
         """
-        said = name or adapter.name
-        if said in self._weights:
-            raise OptionError(f"there is an adapter {said!r} on the model already")
+        own_name = name or adapter.name
+        if own_name in self._fingerprints:
+            raise OptionError(f"there is an adapter {own_name!r} on the model already")
         check_fits(adapter, self._network, self._stacked)
-        self._fingerprints[said] = adapter_fingerprint(adapter.directory)
+        _check_weight(own_name, weight)
+        fingerprint = adapter_fingerprint(adapter.directory)
         if adapter.config.kind == "full":
             _replace(self._network, adapter, weight)
-            return said
-        for path in adapter.modules:
-            stacked = self._stacked.get(path) or self._stack(path)
-            stacked.adapters[said] = _layer(path, stacked.base, adapter)
-        self._weights[said] = 0.0
-        self.set(said, weight)
-        return said
+        else:
+            self._put(own_name, adapter)
+            self._weights[own_name] = 0.0
+            self.set(own_name, weight)
+        self._fingerprints[own_name] = fingerprint
+        return own_name
 
     def set(self, name: str, weight: float) -> None:
         """Let the adapter act with `weight`: 1 as it was trained, 0 not at all.
@@ -81,11 +81,19 @@ class AdapterStack:
         if name not in self._weights:
             known = ", ".join(self._weights) or "none"
             raise NotFoundError(f"there is no adapter {name!r} on the model, expected one of: {known}")
-        if not -1e6 < weight < 1e6:
-            raise OptionError(f"the weight of adapter {name} is {weight}, expected a finite number")
+        _check_weight(name, weight)
         self._weights[name] = float(weight)
         for stacked in self._stacked.values():
             stacked.weights[name] = float(weight)
+
+    def _put(self, name: str, adapter: Adapter) -> None:
+        """Put the layers of `adapter` on the network, all of them or, where one cannot be made, none."""
+        modules = adaptable(self._network)
+        bases = {path: stacked.base for path, stacked in self._stacked.items()}
+        layers = {path: _layer(path, bases.get(path) or modules[path], adapter) for path in adapter.modules}
+        for path, layer in layers.items():
+            stacked = self._stacked.get(path) or self._stack(path)
+            stacked.adapters[name] = layer
 
     def _stack(self, path: str) -> Stacked:
         stacked = Stacked(adaptable(self._network)[path])
@@ -119,6 +127,11 @@ class Stacked(nn.Module):
         return [
             (layer, self.weights[name]) for name, layer in self.adapters.items() if self.weights.get(name)
         ]
+
+
+def _check_weight(name: str, weight: float) -> None:
+    if not -1e6 < weight < 1e6:
+        raise OptionError(f"the weight of adapter {name} is {weight}, expected a finite number")
 
 
 def _difference(layer: Any, plain: mx.array, x: mx.array, args: Any, kwargs: Any) -> mx.array:

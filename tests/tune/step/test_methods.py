@@ -11,9 +11,10 @@ import pytest
 from mlx.utils import tree_flatten
 from tune_networks import make_batch, make_network
 
+import edgelm.adapters.stack as stack_module
 from edgelm.adapters.files import AdapterConfig, read_adapter, write_adapter
 from edgelm.adapters.stack import AdapterStack
-from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
+from edgelm.errors import EdgeLMError, FormatError, OptionError, UnsupportedError
 from edgelm.library.manifest import Manifest
 from edgelm.tune.settings import MethodSettings, OptimizerSettings
 from edgelm.tune.step.methods import make_trainable
@@ -150,6 +151,44 @@ def test_adapters_are_weighted_and_turned_off_while_the_network_lives(tmp_path: 
         stack.set("x", 1.0)
     with pytest.raises(OptionError, match="there is an adapter 'other'"):
         stack.add(read_adapter(first), name="other")
+
+
+def test_an_adapter_that_is_refused_is_not_in_the_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The KV caches that the base computes after the refusal are the base's."""
+    full, lora = adapters(tmp_path, "full", "lora")
+    stack = AdapterStack(network := make_network())
+    with pytest.raises(OptionError, match="whose weight is 1"):
+        stack.add(read_adapter(full), weight=0.5)
+    assert stack.variant == ""
+    with pytest.raises(OptionError, match="finite"):
+        stack.add(read_adapter(lora), weight=float("nan"))
+    assert (stack.variant, stack.weights) == ("", {})
+    last, layer = read_adapter(lora).modules[-1], stack_module._layer
+
+    def fail_at_last(path: str, base: Any, adapter: Any) -> Any:
+        if path == last:
+            raise FormatError("broken")
+        return layer(path, base, adapter)
+
+    with monkeypatch.context() as patched, pytest.raises(FormatError, match="broken"):
+        patched.setattr(stack_module, "_layer", fail_at_last)
+        stack.add(read_adapter(lora))
+    assert (stack.variant, stack.weights) == ("", {})
+    assert mx.array_equal(network(IDS), make_network()(IDS))
+    stack.add(read_adapter(lora))
+    assert stack.variant
+
+
+def test_the_name_of_a_full_fine_tune_is_taken(tmp_path: Path) -> None:
+    full, lora = adapters(tmp_path, "full", "lora")
+    stack = AdapterStack(make_network())
+    stack.add(read_adapter(full), name="x")
+    variant = stack.variant
+    with pytest.raises(OptionError, match="there is an adapter 'x'"):
+        stack.add(read_adapter(lora), name="x")
+    assert stack.variant == variant
 
 
 @pytest.mark.parametrize(

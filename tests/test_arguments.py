@@ -112,6 +112,7 @@ def test_it_is_named(name: str, model: edgelm.Model, home: Path) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_prompt_may_be_an_array_or_any_sequence_of_ids(model: edgelm.Model) -> None:
     import mlx.core as mx
     import numpy as np

@@ -109,6 +109,7 @@ def test_a_chat(model: edgelm.Model) -> None:
     assert chat.messages == other.messages
 
 
+@pytest.mark.slow
 def test_a_cancelled_turn_keeps_what_came(model: edgelm.Model) -> None:
     chat = model.chat(max_tokens=None, logit_bias={1: -100.0})
 

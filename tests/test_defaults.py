@@ -56,6 +56,7 @@ def test_an_answer_has_a_limit_and_says_when_it_met_it(advising: edgelm.Model) -
     assert edgelm.GenerationOptions().max_tokens == 1024
 
 
+@pytest.mark.slow
 def test_a_model_that_recommends_nothing_is_greedy(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model", "llama")
     (tmp_path / "model" / "generation_config.json").unlink(missing_ok=True)

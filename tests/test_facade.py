@@ -81,6 +81,7 @@ def test_help_shows_functions_and_their_settings() -> None:
     assert "rows" in str(edgelm.tune.__doc__) or "examples" in str(edgelm.tune.__doc__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
@@ -162,6 +163,7 @@ except edgelm.OptionError as error:
 '''
 
 
+@pytest.mark.slow
 def test_mypy_passes_what_is_documented_and_refuses_what_is_misspelt(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.lstrip())
     command = [

@@ -25,6 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 PROMPTS = ["the water", "on the mountain boils", "at", "a lower temperature than the water on the mountain"]
 
 
+@pytest.mark.slow
 def test_as_each_alone(model: Model) -> None:
     seen: list[Progress] = []
     results = list(model.generate_many(PROMPTS, max_tokens=20, on_progress=seen.append))
@@ -68,6 +69,7 @@ def test_messages_and_per_prompt_stop(model: Model) -> None:
     assert result.text == chat.text
 
 
+@pytest.mark.slow
 def test_a_closed_model(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "llama")
     model = load(tmp_path)
@@ -85,6 +87,7 @@ def test_smollm2(smollm2: Path) -> None:
             assert results[index] == model.generate(prompt, max_tokens=12).text
 
 
+@pytest.mark.slow
 def test_replies_of_several_threads_share_steps(model: Model) -> None:
     """Each gets what it gets alone, beside a run over many prompts and one that is refused; settings change between."""
     alone = {prompt: model.generate(prompt, max_tokens=30).text for prompt in PROMPTS}
@@ -113,6 +116,7 @@ def test_replies_of_several_threads_share_steps(model: Model) -> None:
     assert len(errors) == 1
 
 
+@pytest.mark.slow
 def test_stop_ends_all_that_run(model: Model) -> None:
     endless = {"max_tokens": None, "logit_bias": {1: -100.0}}
     streams = [model.stream(prompt, **endless) for prompt in PROMPTS[:2]]  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = {
     # Names that `check_name` let through, Hub ids, and words of our own.
@@ -35,6 +37,7 @@ def fillings(source: str) -> Iterator[tuple[int, str]]:
                     yield part.lineno, ast.unparse(part.value)
 
 
+@pytest.mark.slow
 def test_commands_in_hints_are_quoted() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {expression}"

@@ -93,6 +93,7 @@ def test_every_file_has_one_idea() -> None:
     assert not [path for path, text in sources() if len(text.splitlines()) > LINES_A_FILE]
 
 
+@pytest.mark.slow
 def test_a_public_class_name_means_one_thing() -> None:
     classes: dict[str, list[str]] = defaultdict(list)
     for path, text in sources():
@@ -102,6 +103,7 @@ def test_a_public_class_name_means_one_thing() -> None:
     assert not {name: paths for name, paths in classes.items() if len(paths) > 1}
 
 
+@pytest.mark.slow
 def test_docstrings_say_what_is_done() -> None:
     faults = [
         f"{path}:{getattr(node, 'lineno', 1)} {name} {fault}"
@@ -112,6 +114,7 @@ def test_docstrings_say_what_is_done() -> None:
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.slow
 def test_notes_on_values_have_a_subject() -> None:
     fragments = [
         f"{path}:{node.lineno} {node.value.value!r}"

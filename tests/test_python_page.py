@@ -14,6 +14,7 @@ import edgelm
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 
 
+@pytest.mark.slow
 def test_the_page_is_true(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(tmp_path / "published", "llama", num_hidden_layers=2, max_position_embeddings=2048)
     monkeypatch.chdir(tmp_path)

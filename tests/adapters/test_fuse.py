@@ -76,6 +76,7 @@ def difference(left: mx.array, right: mx.array) -> float:
     return float(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"method": "dora"}, {"targets": ("linear", "embeddings", "head")}])
 def test_a_fused_dense_model_computes_what_base_and_adapter_compute(
     settings: dict[str, Any], dense: Path, tmp_path: Path
@@ -96,6 +97,7 @@ def test_several_adapters_are_fused_with_their_weights(dense: Path, tmp_path: Pa
     assert difference(logits(tmp_path / "fused"), logits(dense, *uses)) < 1e-3
 
 
+@pytest.mark.slow
 def test_what_four_bits_would_undo_is_refused_and_dequantizing_keeps_it(packed: Path, tmp_path: Path) -> None:
     """The adapter changes far less than a step of the quantization."""
     made = adapter(packed, tmp_path / "adapter", size=0.02)

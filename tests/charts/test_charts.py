@@ -16,6 +16,7 @@ def draw(path: Path, *, label: str = "train") -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_data_gives_the_same_svg(tmp_path: Path) -> None:
     first = draw(tmp_path / "a.svg")
     assert first == draw(tmp_path / "b.svg")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from edgelm import paths
@@ -17,6 +18,7 @@ Open = Callable[..., Any]
 _ALTERNATE_SCREEN_OFF = "\x1b[?1049l"
 
 
+@pytest.mark.slow
 def test_the_app_opens_and_closes(terminal: Open) -> None:
     screen = terminal()
     screen.wait_for("F2 Chat")
@@ -29,6 +31,7 @@ def test_the_app_opens_and_closes(terminal: Open) -> None:
     assert "Traceback" not in screen.output
 
 
+@pytest.mark.slow
 def test_quitting_waits_for_nothing_and_loses_nothing(terminal: Open, home: Path) -> None:
     model = home / "models" / "tiny"
     model.mkdir(parents=True)

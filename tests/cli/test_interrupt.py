@@ -48,6 +48,7 @@ def directory(tmp_path: Path) -> str:
     return str(tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_chat(directory: str, home: Path, times: int) -> None:
     child = start(COMMAND, "chat", directory, "-p", "hello")
@@ -58,6 +59,7 @@ def test_chat(directory: str, home: Path, times: int) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_generate(directory: str, home: Path, tmp_path: Path) -> None:
     files = ("--input", str(tmp_path / "prompts.jsonl"), "--output", str(tmp_path / "answers.jsonl"))
     child = start(COMMAND, "generate", directory, *files)
@@ -67,6 +69,7 @@ def test_generate(directory: str, home: Path, tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_script_ends_as_python_ends_one(directory: str, home: Path) -> None:
     child = start("edgelm.load(sys.argv[1])", directory)
     child.send_signal(signal.SIGINT)

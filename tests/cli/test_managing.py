@@ -31,6 +31,7 @@ def tuned(home: Path, tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_life_of_a_library(tuned: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     for directory in (paths.models() / "fused", paths.adapters() / "style"):
         assert lineage(directory).licence == "apache-2.0"
@@ -84,6 +85,7 @@ def test_life_of_a_library(tuned: Path, capsys: Printed, monkeypatch: pytest.Mon
     assert not (paths.adapters() / "manner").exists()
 
 
+@pytest.mark.slow
 def test_adapters_info_has_no_python_in_it(tuned: Path, capsys: Printed) -> None:
     capsys.readouterr()
     assert main(["adapters", "info", "style"]) == 0
@@ -111,6 +113,7 @@ def test_a_run_that_cannot_begin_leaves_nothing(
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.slow
 def test_sizes_are_the_same_everywhere(home: Path, tmp_path: Path, capsys: Printed) -> None:
     write_checkpoint(tmp_path / "model")
     said = []

@@ -40,6 +40,7 @@ def test_one_answer_needs_no_home(
     assert capsys.readouterr() == ("You said: hello \n", "")
 
 
+@pytest.mark.slow
 def test_the_loop_says_once_that_nothing_is_saved_and_goes_on(
     nowhere: Path, terminal: Callable[..., Any]
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_home_that_may_not_be_looked_into_has_no_caches(
     assert row_products._compiled() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "extra"), [(("--plain",), {}), ((), {"NO_COLOR": "1"})])
 def test_no_colour_where_none_is_wanted(
     flags: tuple[str, ...], extra: dict[str, str], home: Path, terminal: Callable[..., Any]
@@ -159,6 +161,7 @@ def test_no_colour_where_none_is_wanted(
     assert "\x1b[" not in failed.output
 
 
+@pytest.mark.slow
 def test_plain_redraws_nothing(home: Path, terminal: Callable[..., Any]) -> None:
     chat = terminal("chat", "tiny", "--plain")
     chat.wait_for("leaves")

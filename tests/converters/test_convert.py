@@ -226,6 +226,7 @@ def test_a_width_that_does_not_fit_falls_back_and_is_listed(tmp_path: Path) -> N
     assert config["quantization"]["model.layers.0.mlp.down_proj"] is False
 
 
+@pytest.mark.slow
 def test_an_mlx_model_is_kept_as_it_is_or_requantized_when_asked(source: Path, tmp_path: Path) -> None:
     first = convert(source, tmp_path / "first", bits=8, group_size=32, dtype="float32")
     kept = convert(first.directory, tmp_path / "kept")

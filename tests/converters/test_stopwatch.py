@@ -33,6 +33,7 @@ def test_steps_are_summed_and_the_rest_is_in_the_whole(now: list[float]) -> None
     assert watch.elapsed_s == 10.0
 
 
+@pytest.mark.slow
 def test_the_receipt_counts_every_step_that_the_command_takes(
     now: list[float], published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_receipt_counts_every_step_that_the_command_takes(
     assert all(seconds > 0 for seconds in announced[-1].later_s.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [0, 512])
 def test_measuring_the_loss_is_announced_where_nothing_is_calibrated(
     tokens: int, published: Path, tmp_path: Path

@@ -27,6 +27,7 @@ def narrow(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bits", "group_size", "mode"),
     [(8, 32, "affine"), (8, 64, "affine"), (3, 32, "affine"), (2, 64, "affine"), (4, 32, "mxfp4")],

@@ -102,6 +102,7 @@ def test_logits_beyond_the_window_equal_transformers(family: str, tmp_path: Path
     assert np.abs(changed - expected)[3].max() > 100 * bound, "the second token matters to those near it"
 
 
+@pytest.mark.slow
 def test_a_chat_beyond_the_window_is_told_as_transformers_goes_on(tmp_path: Path) -> None:
     network = published("mistral", tmp_path / "source")
     ids = np.random.default_rng(3).integers(8, VOCAB, 40).tolist()

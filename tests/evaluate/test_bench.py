@@ -84,6 +84,7 @@ def test_every_case_is_measured_on_every_side(llama: Ready) -> None:
     assert report.skipped == ()
 
 
+@pytest.mark.slow
 def test_kinds_of_answers_are_what_they_are_called(llama: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Request] = []
     generate = llama.engine.generate
@@ -104,17 +105,20 @@ def test_kinds_of_answers_are_what_they_are_called(llama: Ready, monkeypatch: py
     assert all(case.without is not None for case in cases)
 
 
+@pytest.mark.slow
 def test_a_draft_model_is_measured_where_there_is_one(llama: Ready) -> None:
     ready = assemble(llama.loaded.directory, RuntimeOptions(draft=llama.loaded.directory))
     report = bench(ready, cases=("answers",), draft="tiny", repeats=1)
     assert "decode 4, guessed by the draft model" in [case.name for case in report.cases]
 
 
+@pytest.mark.slow
 def test_windows_are_measured_too(sliding: Ready) -> None:
     report = bench(sliding, depths=(0, 48), cases=("depths", "turn", "batch"))
     assert len(report.cases) == 4 + 2 + 1
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_measured_where(llama: Ready) -> None:
     seen: list[Progress] = []
     options = BenchOptions(**SMALL, depths=(0,), cases=("depths", "batch"))

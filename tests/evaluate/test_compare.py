@@ -127,6 +127,7 @@ def test_other_vocabularies_are_refused() -> None:
         compare(reference, make_network("qwen3", vocab_size=128))
 
 
+@pytest.mark.slow
 def test_paired_differences_are_surer_than_two_means() -> None:
     source = make_network("qwen3")
     rows = [Row(tuple(int(token) for token in GENERATOR.integers(VOCAB, size=16))) for _ in range(30)]
@@ -146,6 +147,7 @@ def test_progress_names_each_row() -> None:
     assert [report.detail for report in seen] == ["prose", "code", "code", "prose", ""]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows_or_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "_LOGIT_BYTES", 1 << 18)
     vocab_size, length = 20_000, 96

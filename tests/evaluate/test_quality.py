@@ -34,6 +34,7 @@ def quantized(source: Path) -> Path:
     return convert(source, directory, quality="rtn", bits=4, group_size=32, dtype="float32").directory
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_quantized_model(source: Path, quantized: Path) -> None:
     found = evaluate(Subject(quantized), reference=Subject(source), measuring=MEASURING)
     comparison = comparison_of(found)
@@ -53,6 +54,7 @@ def test_the_loss_of_a_quantized_model(source: Path, quantized: Path) -> None:
     assert alone.peak_memory_bytes > 0
 
 
+@pytest.mark.slow
 def test_a_model_is_no_distance_from_itself(source: Path) -> None:
     comparison = comparison_of(evaluate(Subject(source), reference=Subject(source), measuring=MEASURING))
     assert comparison is not None
@@ -79,6 +81,7 @@ def write_adapter(directory: Path, scale: float) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_adapters_are_applied(source: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "strong", 2.0)
     found = evaluate(Subject(source, adapter), reference=Subject(source), measuring=MEASURING)
@@ -101,6 +104,7 @@ def test_text_of_ones_own(source: Path, tmp_path: Path) -> None:
     assert one.text == str(tmp_path / "a.txt")
 
 
+@pytest.mark.slow
 def test_other_tokenizers_are_refused(source: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 

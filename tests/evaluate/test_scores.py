@@ -41,6 +41,7 @@ def test_rows_that_hang_together_widen_the_error() -> None:
     assert claimed > 4 / math.sqrt(30 * 50) * 0.9  # independent tokens would claim a quarter of it
 
 
+@pytest.mark.slow
 def test_the_error_of_a_percentile_is_its_spread() -> None:
     generator = np.random.default_rng(1)
     draws = [percentile_estimate(clustered(generator), 90) for _ in range(40)]

@@ -151,6 +151,7 @@ def test_a_hub_id_is_pulled_wherever_a_model_is_used(home: Path, monkeypatch: py
     assert asked == ["org/m"] * 5
 
 
+@pytest.mark.slow
 def test_conversions_of_one_source_have_names_of_their_own(home: Path, tmp_path: Path) -> None:
     source = tmp_path / "tiny"
     write_checkpoint(source)

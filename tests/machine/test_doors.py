@@ -79,6 +79,7 @@ def test_an_evaluation(source: Path, assertion: Recorder) -> None:
     assert assertion.wanted == 0
 
 
+@pytest.mark.slow
 def test_a_training_run_and_one_that_the_watchdog_ends(
     source: Path, tmp_path: Path, assertion: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

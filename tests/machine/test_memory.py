@@ -42,6 +42,7 @@ def comes(expected: tuple[int, int], find: Callable[[], tuple[int, int]] = held)
     return find() == expected
 
 
+@pytest.mark.slow
 def test_loading_again_under_one_name_keeps_one_model(directory: Path) -> None:
     before = held()
     model = edgelm.load(directory)
@@ -56,6 +57,7 @@ def test_loading_again_under_one_name_keeps_one_model(directory: Path) -> None:
     assert comes(before)
 
 
+@pytest.mark.slow
 def test_what_is_held_keeps_the_model_and_no_longer(directory: Path) -> None:
     before = held()
     pieces = edgelm.load(directory).events("the water", max_tokens=40)
@@ -70,6 +72,7 @@ def test_what_is_held_keeps_the_model_and_no_longer(directory: Path) -> None:
     assert comes(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("began", [False, True])
 def test_an_abandoned_stream_stops_and_frees(directory: Path, *, began: bool) -> None:
     before = held()
@@ -86,6 +89,7 @@ def test_an_abandoned_stream_stops_and_frees(directory: Path, *, began: bool) ->
     assert comes(before)
 
 
+@pytest.mark.slow
 def test_a_model_lost_in_a_cycle(directory: Path) -> None:
     before = held()
     model = edgelm.load(directory)
@@ -94,6 +98,7 @@ def test_a_model_lost_in_a_cycle(directory: Path) -> None:
     assert comes(before)
 
 
+@pytest.mark.slow
 def test_closing_gives_the_cache_back(directory: Path) -> None:
     before = held()
     with edgelm.load(directory) as model:
@@ -126,6 +131,7 @@ assert len(model.generate("the", max_tokens=2).tokens) == 2
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", ["", "del model, stream", "model.me = model; del model, stream", FORKED])
 def test_the_interpreter_ends_well(directory: Path, tail: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -338,6 +338,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
         fits.check_fit(tmp_path, LLAMA, _cpu())
 
 
+@pytest.mark.slow
 def test_the_workspace_of_a_prefill_is_about_what_is_measured() -> None:
     config = {**LLAMA, "hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 8}
     gc.collect()

@@ -117,6 +117,7 @@ def test_what_is_kept_of_other_prompts_gives_way(cache_shape: Any) -> None:
     assert found.slack_bytes(longest, 32) < 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heads", "key_heads"), [(8, 2), (4, 4)])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_packed_caches_plan_is_about_what_is_measured(heads: int, key_heads: int, bits: int) -> None:

@@ -56,6 +56,7 @@ def test_a_student_computes_what_the_quantized_layers_do() -> None:
     assert mx.allclose(embedding.as_linear(x), x @ dense.T, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_divergence_on_rows_it_did_not_see() -> None:
     student, rows, trainable = student_and_rows()
     assert {path.rpartition(".")[2] for path in trainable} == {"scales", "biases", "weight"}

@@ -34,12 +34,14 @@ def answer(directory: Path, prompt: str = TEXT, **settings: Any) -> Any:
         return model.generate(prompt, max_tokens=12, temperature=0.8, seed=3)
 
 
+@pytest.mark.slow
 def test_a_draft_model_changes_nothing_but_the_pace(home: Path, checkpoint: Path, other: Path) -> None:
     plain = answer(checkpoint)
     for draft in (checkpoint, other):
         assert answer(checkpoint, draft=draft).tokens == plain.tokens
 
 
+@pytest.mark.slow
 def test_a_draft_of_another_vocabulary_is_refused(home: Path, checkpoint: Path, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "foreign", "llama")
     file = tmp_path / "foreign" / "tokenizer.json"
@@ -48,6 +50,7 @@ def test_a_draft_of_another_vocabulary_is_refused(home: Path, checkpoint: Path, 
         edgelm.load(checkpoint, draft=tmp_path / "foreign")
 
 
+@pytest.mark.slow
 def test_a_session_reopens_from_the_disk(home: Path, checkpoint: Path) -> None:
     cold = answer(checkpoint, disk_cache=True)
     warm = answer(checkpoint, disk_cache=True)
@@ -57,6 +60,7 @@ def test_a_session_reopens_from_the_disk(home: Path, checkpoint: Path) -> None:
     assert answer(checkpoint).usage.cached_tokens == 0  # only where it was asked for
 
 
+@pytest.mark.slow
 def test_the_disk_keeps_models_and_kinds_apart(home: Path, checkpoint: Path, other: Path) -> None:
     answer(checkpoint, disk_cache=True)
     assert answer(other, disk_cache=True).usage.cached_tokens == 0
@@ -64,6 +68,7 @@ def test_the_disk_keeps_models_and_kinds_apart(home: Path, checkpoint: Path, oth
     assert answer(checkpoint, disk_cache=True, max_context=32).usage.cached_tokens == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_costs_no_answer(
     home: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,11 +78,13 @@ def test_a_disk_that_refuses_costs_no_answer(
     assert "the prompt cache was not written" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"kv_dtype": "float16"}, {"max_context": 32}], ids=str)
 def test_kinds_of_cache(home: Path, checkpoint: Path, settings: dict[str, Any]) -> None:
     assert len(answer(checkpoint, **settings).tokens) == 12
 
 
+@pytest.mark.slow
 def test_a_kind_that_cannot_be_is_refused_before_anything_is_answered(home: Path, checkpoint: Path) -> None:
     with pytest.raises(UnsupportedError, match="llama cannot run with this KV cache"):
         edgelm.load(checkpoint, kv_bits=8)
@@ -85,6 +92,7 @@ def test_a_kind_that_cannot_be_is_refused_before_anything_is_answered(home: Path
         edgelm.load(checkpoint, max_context=3)
 
 
+@pytest.mark.slow
 def test_speculation_can_be_turned_off(home: Path, checkpoint: Path) -> None:
     with edgelm.load(checkpoint) as model:
         on = model.generate(TEXT, max_tokens=12)
@@ -93,11 +101,13 @@ def test_speculation_can_be_turned_off(home: Path, checkpoint: Path) -> None:
     assert off.usage.drafted_tokens == 0
 
 
+@pytest.mark.slow
 def test_the_context_is_still_the_models(home: Path, checkpoint: Path) -> None:
     with edgelm.load(checkpoint, max_context=32) as model, pytest.raises(PromptError, match="context of 256"):
         model.generate(TEXT * 20)
 
 
+@pytest.mark.slow
 def test_chats_share_what_they_have_in_common(home: Path, checkpoint: Path) -> None:
     system = "Say what is asked, in one sentence, and nothing else. " * 3
     with edgelm.load(checkpoint) as model:

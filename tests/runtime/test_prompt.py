@@ -77,6 +77,7 @@ def test_the_disk_tells_them_apart(network: Any, tmp_path: Path) -> None:
     assert pool.load("", asks(b"bird").keys())[1] == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "sliding"])
 def test_an_engine_computes_another_image_again(build_network: Callable[[str], Any], kind: str) -> None:
     """By itself, from the sequence before and from the pool."""

@@ -34,17 +34,20 @@ def count(value: mx.array, cancel: threading.Event) -> Iterator[int]:
     yield -1
 
 
+@pytest.mark.slow
 def test_arrays_stay_and_values_come(engine: EngineThread[mx.array]) -> None:
     assert engine.call(lambda value: (value * 2).tolist()) == [0, 2, 4, 6, 8]
     names = engine.submit(lambda value, _: iter([threading.current_thread().name])).events()
     assert list(names) == ["edgelm-engine"]
 
 
+@pytest.mark.slow
 def test_jobs_run_in_order(engine: EngineThread[mx.array]) -> None:
     jobs = [engine.submit(lambda _, __, n=n: [n, n]) for n in range(3)]  # type: ignore[misc]
     assert [list(job.events()) for job in jobs] == [[0, 0], [1, 1], [2, 2]]
 
 
+@pytest.mark.slow
 def test_exceptions_come_out_and_the_next_job_runs(engine: EngineThread[mx.array]) -> None:
     def fails(_: mx.array, __: threading.Event) -> Iterator[int]:
         yield 1
@@ -58,6 +61,7 @@ def test_exceptions_come_out_and_the_next_job_runs(engine: EngineThread[mx.array
     assert engine.call(lambda value: value.size) == 5
 
 
+@pytest.mark.slow
 def test_leaving_early_cancels(engine: EngineThread[mx.array]) -> None:
     job = engine.submit(count)
     for number in job.events():
@@ -66,6 +70,7 @@ def test_leaving_early_cancels(engine: EngineThread[mx.array]) -> None:
     assert engine.call(lambda _: "free") == "free"  # `count` alone would go on for hours
 
 
+@pytest.mark.slow
 def test_cancel_lets_the_work_say_its_last_word(engine: EngineThread[mx.array]) -> None:
     job = engine.submit(count)
     events = job.events()
@@ -74,6 +79,7 @@ def test_cancel_lets_the_work_say_its_last_word(engine: EngineThread[mx.array]) 
     assert list(events)[-1] == -1
 
 
+@pytest.mark.slow
 def test_setup_errors_come_out_of_the_constructor() -> None:
     before = threading.active_count()
     with pytest.raises(PromptError, match="no model"):
@@ -81,6 +87,7 @@ def test_setup_errors_come_out_of_the_constructor() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_close_cancels_refuses_and_may_come_again() -> None:
     engine = EngineThread(lambda: mx.zeros(1))
     running, waiting = engine.submit(count).events(), engine.submit(count).events()
@@ -96,6 +103,7 @@ def test_close_cancels_refuses_and_may_come_again() -> None:
         engine.call(lambda _: 1)
 
 
+@pytest.mark.slow
 def test_a_failed_job_keeps_no_arrays(engine: EngineThread[mx.array]) -> None:
     def fails(_: mx.array, __: threading.Event) -> Iterator[int]:
         held = mx.zeros((1024, 1024))
@@ -141,6 +149,7 @@ def test_the_interpreter_ends_with_a_job_under_way() -> None:
     assert (process.returncode, out, err) == (0, "ready\n", "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_listener_ends_the_job() -> None:
     process = run_script(
         """
@@ -159,6 +168,7 @@ def test_ctrl_c_in_the_listener_ends_the_job() -> None:
     assert (process.returncode, out, err) == (0, "stopped 0.0\n", "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_value_is_made_is_heard_before_it_is_made() -> None:
     stop, is_freed = threading.Event(), threading.Event()
 
@@ -173,6 +183,7 @@ def test_ctrl_c_while_the_value_is_made_is_heard_before_it_is_made() -> None:
     assert is_freed.wait(PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_thread_begins_is_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
     stop, is_freed = threading.Event(), threading.Event()
     start = threading.Thread.start

@@ -65,6 +65,7 @@ def test_tool_calls_are_data(build_tokenizer: Callable[..., Any], markers: tuple
     ]
 
 
+@pytest.mark.slow
 def test_a_call_that_cannot_be_read_keeps_its_text(build_tokenizer: Callable[..., Any]) -> None:
     tokenizer = build_tokenizer("byte_level", CALL, **TOOLS)
     for broken in ("{nonsense", "[1]", '"x"', '{"arguments": {}}', "[" * 100_000):

@@ -409,6 +409,7 @@ async def test_every_mode_fits(size: tuple[int, int]) -> None:
             assert "Library" in lines[0]
 
 
+@pytest.mark.slow
 def test_the_first_frame_needs_no_engine() -> None:
     code = (
         "import asyncio, json, sys; from edgelm_tui.app import EdgeLMApp\n"

@@ -21,6 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_and_talked_to_without_loading_it_again(
     base: Path, tmp_path: Path, home: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_edgelm_tune_is_a_function_and_a_package(base: Path, tmp_path: Path, hom
         edgelm.tune(base, data, rnak=4)
 
 
+@pytest.mark.slow
 def test_an_exception_in_the_caller_stops_the_run_with_a_checkpoint(
     base: Path, tmp_path: Path, home: Path
 ) -> None:

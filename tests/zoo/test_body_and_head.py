@@ -61,6 +61,7 @@ def test_the_network_stays_as_it_was() -> None:
     assert [name for name, _ in tree_flatten(network.parameters())] == before
 
 
+@pytest.mark.slow
 def test_a_head_does_not_keep_the_body() -> None:
     network = make_network("qwen3")
     layer = weakref.ref(network.layers[0])

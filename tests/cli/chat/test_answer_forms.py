@@ -113,6 +113,7 @@ def test_too_many_alternatives_are_refused_by_the_flag(api: FakeApi, stdin: Pipe
     assert "--logprobs is 21, expected >= 0 and <= 20" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_settings_are_checked_listed_and_unset(
     home: Path, terminal: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_thinking_is_hidden_in_a_pipe_unless_asked_for(api: FakeApi, stdin: Pipe
     assert capsys.readouterr().out == "[thinking]\nhm\n[answer]\nso\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_one_answer_quietly(terminal: Callable[..., Any]) -> None:
     screen = terminal("chat", "tiny", "-p", "a b c d e f", FAKE_DELAY_S="0.5")
     screen.wait_for("said:")

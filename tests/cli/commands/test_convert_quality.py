@@ -22,6 +22,7 @@ def flags(source: Path, *more: str) -> list[str]:
     return ["convert", str(source), "-o", str(source.parent / "out"), *common, *more]
 
 
+@pytest.mark.slow
 def test_the_estimate_comes_first_and_the_receipt_says_what_was_done(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_rounding_where_calibrating_fails_is_said_with_the_reason(
     assert "quality" in said.out
 
 
+@pytest.mark.slow
 def test_a_budget_on_the_command_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(source, "--bpw", "4.5", "--quality", "good", "--json")) == 0
     manifest = json.loads(capsys.readouterr().out)

@@ -58,6 +58,7 @@ def test_what_is_not_known_is_left_out() -> None:
     assert not {"largest errors", "quantizing took", "mean KL by domain"} & rows.keys()
 
 
+@pytest.mark.slow
 def test_the_chart_has_a_row_for_each_kind(tmp_path: Path) -> None:
     path = tmp_path / "layers.svg"
     plot_layers(path, RECEIPT, title="tiny, best")
@@ -101,6 +102,7 @@ def model(home: Path) -> str:
     return "tiny-4bit"
 
 
+@pytest.mark.slow
 def test_models_info_shows_the_quality_and_draws_it(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,7 @@ def loaded(source: Path, made: Path) -> Comparison:
     return comparison
 
 
+@pytest.mark.slow
 def test_streamed_figures_are_those_of_the_loaded_models(source: Path) -> None:
     rounded = converted(source, "rtn", loss_tokens=TOKENS)
     searched = converted(source, "fast", quality="fast", loss_tokens=TOKENS)
@@ -70,6 +71,7 @@ def test_streamed_figures_are_those_of_the_loaded_models(source: Path) -> None:
     assert receipt_of(rounded).rounded_kl is None
 
 
+@pytest.mark.slow
 def test_the_receipt_lists_every_layer(source: Path) -> None:
     directory = converted(source, "good", quality="good", loss_tokens=512, calibration_tokens=2048)
     receipt, manifest = receipt_of(directory), Manifest.read(directory)
@@ -102,6 +104,7 @@ def test_less_than_a_row_is_refused_and_leaves_nothing(source: Path) -> None:
     assert not (source.parent / "short").exists()
 
 
+@pytest.mark.slow
 @only_qwen3
 def test_convert_shows_and_draws_it(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
@@ -121,6 +124,7 @@ def test_a_chart_of_what_is_not_measured_is_refused(
     assert "that is not measured" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @only_qwen3
 def test_a_budget_says_what_each_layer_costs_alone(source: Path, home: Path) -> None:
     made = convert(

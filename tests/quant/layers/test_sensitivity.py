@@ -75,6 +75,7 @@ def searched(weight: mx.array, bits: int, effort: Effort = QUICK) -> mx.array:
     return formats.dequantized(formats.searched(weight, settings, None, effort), settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("sequential", [True, False])
 def test_it_is_the_divergence_with_that_tensor_alone_quantized(
@@ -104,6 +105,7 @@ def test_it_is_the_divergence_with_that_tensor_alone_quantized(
     assert ((case.paths.index("model.embed_tokens"), OUTER_BITS[0]) in made) is tied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequential", [True, False])
 def test_a_tied_embedding_is_measured_as_it_will_be_quantized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequential: bool
@@ -132,6 +134,7 @@ def test_a_tied_embedding_is_measured_as_it_will_be_quantized(
         assert loss(made[bits]) < 0.8 * loss(searched(weight, bits, THOROUGH))
 
 
+@pytest.mark.slow
 def test_other_widths_follow_the_error_of_the_weights(tmp_path: Path) -> None:
     case = Case(tmp_path, tied=True, sequential=True)
     found = case.method.measure()["model.layers.1.mlp.up_proj"]
@@ -141,6 +144,7 @@ def test_other_widths_follow_the_error_of_the_weights(tmp_path: Path) -> None:
     assert found.expected_kl(3, 32, 64) < expected[1]
 
 
+@pytest.mark.slow
 def test_what_every_layer_is_given_of_a_tensor_counts(tmp_path: Path) -> None:
     """Gemma 4 looks tokens up for every layer anew: that table is most of a small one, and must not seem free."""
     config = {
@@ -157,6 +161,7 @@ def test_what_every_layer_is_given_of_a_tensor_counts(tmp_path: Path) -> None:
         assert measured[path].kl[2] > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 4])
 def test_stopped_it_goes_on_with_the_same_result(tmp_path: Path, stop_after: int) -> None:
     whole = Case(tmp_path, tied=True, sequential=True).method.measure()
@@ -177,6 +182,7 @@ def test_stopped_it_goes_on_with_the_same_result(tmp_path: Path, stop_after: int
     assert known == [at < stop_after for at in range(again.parts)]
 
 
+@pytest.mark.slow
 def test_experts_are_measured_too(tmp_path: Path) -> None:
     config = {
         "model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 64,

@@ -50,6 +50,7 @@ def begin(method: Sequential) -> None:
     method.walk.begin("quantized")
 
 
+@pytest.mark.slow
 def test_a_module_is_fitted_to_what_the_quantized_ones_before_it_in_the_layer_give(
     sequential: Sequential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_module_is_fitted_to_what_the_quantized_ones_before_it_in_the_layer_gi
     assert mx.allclose(seen[-1].hessian, given.T @ given, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_layers_output_is_nearer_to_the_sources_than_with_every_module_on_its_own(
     sequential: Sequential,
 ) -> None:

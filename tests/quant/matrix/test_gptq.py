@@ -48,6 +48,7 @@ def test_it_loses_much_less_output_than_the_weighted_search(bits: int) -> None:
     assert mx.allclose(unpacked, made.weight, atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 1000), bits=st.sampled_from((2, 3, 4, 6, 8)), rows=st.sampled_from((0, 3, 40, 400))
@@ -76,6 +77,7 @@ def test_alignment_brings_outputs_half_way_to_the_sources() -> None:
     assert after == pytest.approx(before / 4, rel=0.05)  # half the distance, a quarter of its square
 
 
+@pytest.mark.slow
 def test_rows_in_parts_are_the_rows_together(monkeypatch: pytest.MonkeyPatch) -> None:
     mx.random.seed(3)
     weight, inputs = mx.random.normal((40, 128)), correlated()

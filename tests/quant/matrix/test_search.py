@@ -30,6 +30,7 @@ def hostile(seed: int, kind: str) -> mx.array:
     return mx.array(weight)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**16),

@@ -20,6 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_a_batch_is_a_step_ahead(
     monkeypatch: pytest.MonkeyPatch, network: Any, bench: Callable[..., Any], kind: str

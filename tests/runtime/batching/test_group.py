@@ -118,6 +118,7 @@ def operations(draw: Draw, path: Path) -> Counter[str]:
     return Counter(re.findall(r'label ?= ?"?([^",\]]*)', path.read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_operations_grow_with_groups_not_with_rows(
     replies: Callable[..., list[ActiveRequest]], tmp_path: Path, settings: dict[str, Any]

@@ -194,6 +194,7 @@ def test_who_does_not_fit_waits() -> None:
     assert len(room) == 1
 
 
+@pytest.mark.slow
 def test_only_some_are_encoded_before_their_turn(
     network: Any, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

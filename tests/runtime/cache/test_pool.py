@@ -131,6 +131,7 @@ def test_a_branch_goes_before_what_it_grows_from(network: Any) -> None:
     assert pooled.pool.match("", [*range(30), *range(100, 130)]).length == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_any_history_within_any_budget(any_network: Any, seed: int) -> None:
     """Random stores and loads: never over budget, never wrong, and bytes are counted exactly."""

@@ -157,6 +157,7 @@ def test_messages_given_are_checked(tokenizer: Any) -> None:
         Chat(Replies(tokenizer), tokenizer, messages=[{"content": "x"}])
 
 
+@pytest.mark.slow
 def test_a_real_engine_reuses_the_conversation(build_network: Callable[[str], Any], tokenizer: Any) -> None:
     def setup() -> Engine:
         return Engine(build_network("llama"), vocab_size=300)

@@ -94,6 +94,7 @@ def test_a_system_prompt_beside_the_messages_counts(model: edgelm.Model, tmp_pat
         model.load_chat(file)
 
 
+@pytest.mark.slow
 def test_an_export_with_alternatives_is_no_conversation(model: edgelm.Model, tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text(

@@ -71,6 +71,7 @@ def test_an_item_keeps_what_hangs_below_it() -> None:
     assert [block.text for block in blocks] == ["1. a\n\n   more\n\n   ```\n   x\n   ```\n", "2. b\n\n"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, len(REPLY)), max_size=6))
 def test_how_a_reply_arrives_does_not_matter(cuts: list[int]) -> None:

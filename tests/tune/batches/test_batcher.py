@@ -31,6 +31,7 @@ def example(tokens: list[int], trained_from: int = 1) -> Example:
     return Example(tuple(tokens), tuple(at >= trained_from for at in range(len(tokens))), ORIGIN)
 
 
+@pytest.mark.slow
 @given(
     sizes=st.lists(st.integers(2, 300), min_size=1, max_size=60),
     batch_tokens=st.integers(8, 2000),

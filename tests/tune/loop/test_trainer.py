@@ -314,6 +314,7 @@ def data(tmp_path: Path) -> Path:
     return write_chats(tmp_path / "chats.jsonl")
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_an_adapter_a_log_and_curves(base: Path, data: Path, home: Path) -> None:
     events = run(request(base, data, answer_tokens=3, steps=20))
     (started,) = of(Started, events)
@@ -331,6 +332,7 @@ def test_a_run_learns_and_leaves_an_adapter_a_log_and_curves(base: Path, data: P
     assert log.curves["validation"][0] == (0, pytest.approx(validations[0].loss))
 
 
+@pytest.mark.slow
 def test_dropout_orders_and_first_weights_follow_the_seed(base: Path, data: Path, home: Path) -> None:
     def weights(name: str, seed: int) -> bytes:
         run(request(base, data, name=name, seed=seed, steps=3, hold_out=0.0))
@@ -339,6 +341,7 @@ def test_dropout_orders_and_first_weights_follow_the_seed(base: Path, data: Path
     assert weights("a", 1) == weights("b", 1) != weights("c", 2)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_in_one_process(base: Path, data: Path, home: Path) -> None:
     session = begin(request(base, data, name="cut"))
     for event in session.events():
@@ -352,6 +355,7 @@ def test_stopped_and_resumed_in_one_process(base: Path, data: Path, home: Path) 
     assert pair[0] == pair[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_an_error_or_its_user_ends_says_so_and_goes_on(
     base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +377,7 @@ def test_a_run_that_an_error_or_its_user_ends_says_so_and_goes_on(
     assert status() == ("finished", None)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_by_one_process_at_a_time(base: Path, data: Path, home: Path) -> None:
     session = begin(request(base, data))
     other = RunFolder(session.folder.path)
@@ -383,6 +388,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(base: Path, data: Path, home:
     list(session.events())
 
 
+@pytest.mark.slow
 def test_a_number_that_a_reboot_left_behind_is_nobody(base: Path, data: Path, home: Path) -> None:
     """Process 1 always lives; who holds no lock does not train."""
     session = begin(request(base, data))
@@ -451,6 +457,7 @@ def test_an_adapter_on_a_quantized_base_is_loaded_on_that_base_only(
         load(base, adapter=paths.adapters() / "run", check_fit=False)
 
 
+@pytest.mark.slow
 def test_memory_is_predicted_before_anything_is_loaded_and_refused_where_it_does_not_fit(
     base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def stepped(text: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == "stepped"]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one_with_the_doubled_batch(
     inputs: list[str], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def test_a_plan_adds_up() -> None:
     assert plan.optimizer_bytes >= 2 * plan.trainable_bytes
 
 
+@pytest.mark.slow
 def test_recomputing_layers_and_smaller_batches_take_less() -> None:
     plans = [
         planner().plan(TuneSettings.build(**changes)).peak_bytes
@@ -50,6 +51,7 @@ def test_accumulating_keeps_the_sum() -> None:
     assert four.peak_bytes - one.peak_bytes == one.trainable_bytes
 
 
+@pytest.mark.slow
 def test_the_data_decide_the_batches() -> None:
     data = make_dataset([60] * 10 + [200])
     plan = planner(data=data).plan(TuneSettings.build(batch_tokens=400))
@@ -72,6 +74,7 @@ def test_a_family_that_cannot_be_packed_is_planned_unpacked() -> None:
     assert [shape.is_packed for shape in shapes] == [False]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_what_would() -> None:
     plain = planner().plan(TuneSettings()).peak_bytes
     less = planner().plan(TuneSettings.build(grad_checkpoint=True, batch_tokens=512)).peak_bytes
@@ -87,6 +90,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     )
 
 
+@pytest.mark.slow
 def test_nothing_fits_into_nothing() -> None:
     with pytest.raises(FitError) as refused:
         planner(free_bytes=1000).require_fit(TuneSettings.build(batch_tokens=512))

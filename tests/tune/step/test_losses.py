@@ -74,6 +74,7 @@ def test_without_a_gradient_the_loss_is_the_same() -> None:
     assert chunked_loss(head, hidden, targets, weights, 2).item() == pytest.approx(whole.item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_chunk() -> None:
     mx.random.seed(0)
     network = make_network("llama", vocab_size=20_000)

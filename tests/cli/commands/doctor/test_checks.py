@@ -156,6 +156,7 @@ def test_a_broken_model_is_named(home: Path) -> None:
     assert "half" in doctor.check_library().value
 
 
+@pytest.mark.slow
 def test_neither_mlx_lm_nor_transformers_is_imported() -> None:
     code = (
         "import sys; from edgelm.cli.commands import doctor; list(doctor.run_checks());"
@@ -165,6 +166,7 @@ def test_neither_mlx_lm_nor_transformers_is_imported() -> None:
     assert said.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_command_line_finds_it(edgelm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     said = edgelm("doctor", "--json")
     assert said.returncode == 0

@@ -32,6 +32,7 @@ def test_without_an_apple_gpu_it_is_refused_by_name() -> None:
         require_metal()
 
 
+@pytest.mark.slow
 def test_on_the_cpu_every_width_chooses_the_same(tiny: Path) -> None:
     found = measure_widths(tiny, (1, 2, 7, 17)).widths
     assert [width.width for width in found] == [1, 2, 7, 17]
@@ -72,6 +73,7 @@ def test_a_kind_that_the_architecture_cannot_have_is_said(tmp_path: Path) -> Non
     assert "heads are 16 wide" in found.refused[0]
 
 
+@pytest.mark.slow
 def test_steps_are_measured_by_shape_and_for_a_while(tiny: Path) -> None:
     found = measure_training(tiny, 0.01, shapes=((1, 16), (2, 32), (1, 4096)))
     assert [(shape.lanes, shape.length) for shape in found.shapes] == [(1, 16), (2, 32), (1, 512)]
@@ -102,6 +104,7 @@ def test_the_watchdog_is_a_finding_and_other_failures_are_not() -> None:
         train_for(Stopped("shapes do not match"), (1, 16), 60.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_all_of_it_becomes_one_report(tiny: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgelm.cli.commands.doctor.metal import kv_memory, training, widths
 

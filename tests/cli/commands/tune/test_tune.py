@@ -37,6 +37,7 @@ def data(tmp_path: Path) -> str:
     return str(write_chats(tmp_path / "chats.jsonl"))
 
 
+@pytest.mark.slow
 def test_a_run_from_beginning_to_peft(
     base: str, data: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_run_from_beginning_to_peft(
     assert (paths.adapters() / "style").exists()
 
 
+@pytest.mark.slow
 def test_json_lines_and_runs_side_by_side(
     base: str, data: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_model_is_replaced_by_force_and_nothing_else(
     assert (tmp_path / "precious" / "letter").exists()
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_in_the_terminal(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

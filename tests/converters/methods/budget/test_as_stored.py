@@ -46,6 +46,7 @@ def test_a_budget_that_holds_a_packed_source_leaves_it_as_it_is(
     assert loss(made) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_budget_below_a_packed_source_keeps_what_it_can_and_is_kept(
     packed: Path, tmp_path: Path, home: Path
 ) -> None:

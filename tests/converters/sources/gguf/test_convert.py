@@ -69,6 +69,7 @@ def test_a_file_of_types_that_mlx_lacks_alone_keeps_its_precision(kind, write_mo
     }
 
 
+@pytest.mark.slow
 def test_bits_that_are_asked_for_win(write_model, home):
     made = convert(write_model(Kind.Q6_K), bits=4, verify=False)
     assert made.manifest.receipt["tensors"]["Q6_K → 4-bit group 64"] == len(MATRICES)
@@ -86,6 +87,7 @@ def test_each_type_is_told_apart(write_model, home):
     assert made.manifest.receipt["comparison"]["mean_kl"] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings", "dtype"),
     [
@@ -104,6 +106,7 @@ def test_all_floats_of_a_result_are_of_one_type(kind, settings, dtype, write_mod
         assert made.directory.name == f"tiny-{short}"
 
 
+@pytest.mark.slow
 def test_hidden_files_and_projectors_beside_a_gguf_are_no_models(write_model, home, tmp_path):
     """What macOS leaves on an exFAT disk, and what comes with models that see."""
     directory = tmp_path / "a[b]*"

@@ -65,6 +65,7 @@ def test_every_value_type_becomes_a_plain_python_value(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_256k_is_read_whole(tmp_path, raw_gguf):
     count = 262_144
     items = b"".join(text(f"token{i}") for i in range(count))
@@ -208,6 +209,7 @@ FUZZ = settings(
 )
 
 
+@pytest.mark.slow
 @FUZZ
 @given(cut=st.floats(0, 1, exclude_max=True))
 def test_any_truncation(cut, tiny_gguf, tmp_path):
@@ -215,6 +217,7 @@ def test_any_truncation(cut, tiny_gguf, tmp_path):
     opened_within_bounds(data[: int(len(data) * cut)], tmp_path / "cut.gguf")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 8), reach=st.sampled_from([40, 600, 3000, 100_000]))
 def test_any_bytes_changed(seed, count, reach, tiny_gguf, tmp_path):
@@ -225,6 +228,7 @@ def test_any_bytes_changed(seed, count, reach, tiny_gguf, tmp_path):
     opened_within_bounds(bytes(data), tmp_path / "changed.gguf")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(at=st.integers(0, 400), value=st.sampled_from([0, 1, *HUGE, 2**32 - 1, 10_000, 100_000]))
 def test_any_eight_bytes_replaced_by_a_count(at, value, tiny_gguf, tmp_path):

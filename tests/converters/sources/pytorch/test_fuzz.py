@@ -58,6 +58,7 @@ def valid(request: pytest.FixtureRequest, torch: Any) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_mutated_files(valid: bytes, tmp_path: Path, data: st.DataObject) -> None:
@@ -112,6 +113,7 @@ PIECES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @FUZZ
 @given(pieces=st.lists(PIECES, max_size=40))
 def test_random_opcodes(tmp_path: Path, pieces: list[bytes]) -> None:
@@ -142,6 +144,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @FUZZ
 @given(value=VALUES, protocol=st.integers(0, 5))
 def test_arbitrary_pickles(

@@ -113,6 +113,7 @@ def test_refuses_broken_files(tokens: list[bytes], tmp_path: Path, change: Any, 
         write_sentencepiece_tokenizer(path, tmp_path)
 
 
+@pytest.mark.slow
 def test_refuses_llama4(tokens: list[bytes], tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.model"
     more = [b"%d" % number for number in range(10**6, 10**6 + LLAMA4_RANKS - len(tokens))]

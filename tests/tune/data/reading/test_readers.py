@@ -211,6 +211,7 @@ def _read(path: Path) -> None:
     assert all(isinstance(problem, Problem) and problem.reason for problem in report.problems)
 
 
+@pytest.mark.slow
 @given(values=st.lists(ROW | JSON, min_size=1, max_size=4), suffix=st.sampled_from([".jsonl", ".json"]))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_rows_or_problems(values: list[Any], suffix: str, tmp_path: Path) -> None:

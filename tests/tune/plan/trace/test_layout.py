@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ def strides_of(array: np.ndarray) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 
 
+@pytest.mark.slow
 @given(shape=SHAPES, data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_reshapes_are_views_where_numpy_says_so(shape: tuple[int, ...], data: st.DataObject) -> None:

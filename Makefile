@@ -45,8 +45,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Twice: what a Mac alone imports is checked as well.
 types: setup
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin
 
 imports: setup
 	$(BIN)/lint-imports

@@ -115,6 +115,15 @@ def test_docstrings_say_what_is_done() -> None:
 
 
 @pytest.mark.slow
+def test_hidden_files_are_never_data() -> None:
+    """A glob that begins with a star takes the `._model.safetensors` of a Mac's disk, too: `[!.]*` does not."""
+    # Folders of the system, files that are looked for being hidden, names that are taken.
+    fine = ("supplies.glob", 'directory.glob("*.pth")', "paths.runs().glob")
+    pattern = re.compile(r"[\w.]+(?:\(\))?(?:\.\w+)*\.glob\(f?\"\*.*")
+    starred = [(path, match[0]) for path, text in sources() for match in pattern.finditer(text)]
+    assert [glob for glob in starred if not glob[1].startswith(fine)] == []
+
+
 def test_notes_on_values_have_a_subject() -> None:
     fragments = [
         f"{path}:{node.lineno} {node.value.value!r}"

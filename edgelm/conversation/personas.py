@@ -20,7 +20,7 @@ from edgelm.library.names import check_name
 
 def persona_names() -> list[str]:
     """List the names of all personas, in order."""
-    return sorted(path.stem for path in _folder().glob("*.json"))
+    return sorted(path.stem for path in _folder().glob("[!.]*.json"))
 
 
 def read_persona(name: str) -> dict[str, Any]:

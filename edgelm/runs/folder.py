@@ -160,7 +160,7 @@ def find_run(text: str | None) -> RunFolder:
         NotFoundError: none, or several.
     """
     folder = paths.runs()
-    names = sorted(file.parent.name for file in folder.glob(f"*/{CONFIG_FILE}") if file.parent.name[0] != ".")
+    names = sorted(file.parent.name for file in folder.glob(f"[!.]*/{CONFIG_FILE}"))
     if not names:
         none = "" if text is None else f"no run is named {text!r}: "
         raise NotFoundError(

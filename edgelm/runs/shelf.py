@@ -28,7 +28,7 @@ class RunShelf:
 
     def trained_by(self, pid: int) -> RunLog | None:
         """Find the run that a process trains, once it does."""
-        for lock in self.folder.glob(f"*/{LOCK_FILE}"):
+        for lock in self.folder.glob(f"[!.]*/{LOCK_FILE}"):
             if holder(lock) == pid:
                 return RunLog.open(lock.parent)
         return None
@@ -36,7 +36,7 @@ class RunShelf:
     def look(self, *, curves: bool = True) -> list[RunLog]:
         """Return every run, the newest first, each read on (see `RunLog.read_on`); may take a while the first time."""
         logs = {}
-        for config in self.folder.glob(f"*/{CONFIG_FILE}") if self.folder.is_dir() else ():
+        for config in self.folder.glob(f"[!.]*/{CONFIG_FILE}") if self.folder.is_dir() else ():
             directory = config.parent
             if directory.name.startswith("."):
                 continue

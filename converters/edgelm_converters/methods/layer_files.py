@@ -110,7 +110,7 @@ class LayerFiles:
     def _index(self) -> dict[str, Path]:
         """Name → file; what distillation trained takes the place of what it started from."""
         if not self._where:
-            paths = sorted(self.directory.glob("*.safetensors"), key=lambda path: path.stem == DISTILLED)
+            paths = sorted(self.directory.glob("[!.]*.safetensors"), key=lambda path: path.stem == DISTILLED)
             for path in paths:
                 self._where.update(dict.fromkeys(read_header(path), path))
         return self._where

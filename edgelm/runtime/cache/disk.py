@@ -38,7 +38,7 @@ def default_budget_bytes(root: Path) -> int:
     """Return a tenth of what the disk has free, what the cache holds already included; 32 GiB at most."""
     try:
         there = next(path for path in (root, *root.parents) if path.exists())
-        held = sum(path.stat().st_size for path in root.glob(f"*/*{_SUFFIX}"))
+        held = sum(path.stat().st_size for path in root.glob(f"[!.]*/[!.]*{_SUFFIX}"))
         return min((shutil.disk_usage(there).free + held) // 10, 32 << 30)
     except OSError as error:  # nothing can be kept where nothing can be looked at
         log.logger.info("the cache of prompts has no room: %s", error)
@@ -160,7 +160,7 @@ class DiskCache:
         """Delete what was used longest ago until all models' files are within the budget, as far as the disk lets it."""
         found = []
         with _unimportant():
-            for path in self._root.glob(f"*/*{_SUFFIX}"):
+            for path in self._root.glob(f"[!.]*/[!.]*{_SUFFIX}"):
                 try:
                     facts = path.stat()
                 except FileNotFoundError:  # another process was first

@@ -90,6 +90,16 @@ def test_an_answer_is_kept_as_a_chat_where_it_is_asked_for(
     assert [turn["content"].strip() for turn in turns] == ["hello there", "You said: hello there"]
 
 
+def test_hidden_files_are_no_personas(home: Path, capsys: Capture) -> None:
+    """macOS puts `._name` beside a file on disks that have no resource forks."""
+    assert main(["personas", "save", "editor", "--system", "Be brief."]) == 0
+    (saved,) = home.rglob("editor.json")
+    saved.with_name("._editor.json").write_bytes(b"\x00\x05\x16\x07")
+    capsys.readouterr()
+    assert main(["personas"]) == 0
+    assert "._editor" not in capsys.readouterr().out
+
+
 def test_a_persona_counts_less_than_flags(api: FakeApi, stdin: Pipe, home: Path, capsys: Capture) -> None:
     assert (
         main(["personas", "save", "editor", "--system", "@@Be brief.", "--temperature", "0", "--seed", "3"])

@@ -18,12 +18,13 @@ from waiting import PATIENCE_S
 from edgelm.errors import EdgeLMError, FitError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.model.load import load
 from edgelm.progress import Progress
-from edgelm.quant.layers.layerwise import QUANTIZED
+from edgelm.quant.layers.layerwise import QUANTIZED, LayerResult
 from edgelm_converters.convert import convert
 from edgelm_converters.estimate import StepEstimate
 from edgelm_converters.methods import distill as distilling
 from edgelm_converters.methods.best import SequentialGptq
 from edgelm_converters.methods.calibration import layers as calibrating
+from edgelm_converters.methods.layer_files import LayerFiles
 
 pytestmark = pytest.mark.slow
 
@@ -416,3 +417,13 @@ def test_a_student_that_does_not_fit_is_refused_before_anything_is_spent(
 def test_distillation_needs_a_calibrated_start(source: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="starts from a calibrated model"):
         convert(source, tmp_path / "out", bits=4, quality="fast", distill=10)
+
+
+def test_hidden_files_are_no_finished_layers(tmp_path: Path) -> None:
+    """A kill while a part is written leaves a hidden one, and macOS puts `._name` beside files."""
+    files = LayerFiles(tmp_path / "layers", {"source": "x"})
+    array = mx.ones((2, 2))
+    files.put("layer-0000", LayerResult({"a.weight": array}))
+    for name in (".distilled.safetensors", "._layer-0000.safetensors"):
+        (tmp_path / "layers" / name).write_bytes(b"\0\5")
+    assert mx.array_equal(LayerFiles(tmp_path / "layers", {"source": "x"}).read("a.weight"), array)

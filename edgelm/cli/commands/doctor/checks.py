@@ -42,7 +42,7 @@ def check_prompt_cache() -> Check:
     from edgelm import paths
 
     root = paths.prompt_caches()
-    sizes = [path.stat().st_size for path in root.glob("*/*.safetensors")]
+    sizes = [path.stat().st_size for path in root.glob("[!.]*/[!.]*.safetensors")]
     return Check(
         "prompt cache",
         "ok",

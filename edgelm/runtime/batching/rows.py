@@ -86,6 +86,7 @@ class Rows:
     def release(self) -> tuple[ActiveRequest, Layers] | None:
         """Let the only request go, with its caches, which hold all but its last token; None where that token ended it."""
         drawn, self._drawn = self._drawn, None
+        self._drawer.clear()  # it says more alone, and comes back as one who joins
         if not self._deal(drawn.read() if drawn else [], is_fed=False, scores=_scores_of(drawn)):
             self._keep([])
             self._store()

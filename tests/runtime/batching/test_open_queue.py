@@ -86,6 +86,22 @@ def test_who_comes_later_joins(any_network: Any, bench: Callable[..., Any], gap:
     assert engine.scheduler.running == 0
 
 
+def test_one_that_was_alone_in_between_is_drawn_by_all_that_it_has_said(
+    any_network: Any, bench: Callable[..., Any]
+) -> None:
+    """Seed and penalties go on where it was, not where it left the shared steps."""
+    long = Request(draw(20, 1), max_tokens=60, sampling=Sampling(temperature=1, seed=3, presence_penalty=1))
+    engine = bench(any_network).engine(vocab_size=300)
+    first, second = add(engine, long), add(engine, Request(draw(9, 2), max_tokens=4))
+    until(engine, lambda: second.is_over)
+    for _ in range(10):
+        engine.scheduler.step()
+    third = add(engine, Request(draw(9, 3), max_tokens=4))
+    until(engine, lambda: first.is_over)
+    assert third.is_over
+    assert finished(first).tokens == alone(any_network, long)
+
+
 class Eager(Governor):
     """Always guesses."""
 

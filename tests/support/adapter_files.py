@@ -10,7 +10,9 @@ import mlx.core as mx
 from edgelm import paths
 
 
-def write_adapter_named(name: str, *, base_sha256: str | None = None, value: float = 0.0) -> Path:
+def write_adapter_named(
+    name: str, *, base_sha256: str | None = None, value: float = 0.0, width: int = 64
+) -> Path:
     """A LoRA adapter `name` of rank 2, all of whose numbers are `value`; its base is not said where it is None."""
     directory = paths.adapters() / name
     directory.mkdir(parents=True)
@@ -19,8 +21,9 @@ def write_adapter_named(name: str, *, base_sha256: str | None = None, value: flo
         "model": "another", "edgelm": {"base_sha256": base_sha256},
     }  # fmt: skip
     (directory / "adapter_config.json").write_text(json.dumps(config))
+    module = "model.layers.0.self_attn.q_proj"
     tensors = {
-        f"model.layers.0.self_attn.q_proj.{leaf}": mx.full((2, 2), value) for leaf in ("lora_a", "lora_b")
-    }
+        f"{module}.lora_a": mx.full((width, 2), value), f"{module}.lora_b": mx.full((2, width), value),
+    }  # fmt: skip
     mx.save_safetensors(str(directory / "adapters.safetensors"), tensors)
     return directory

@@ -28,6 +28,7 @@ class Conversation:
         session_id: the saved chat; None for a new one that is not saved yet.
         tip: the message at which the conversation stands; None is before the first.
         attachments: what goes with the next prompt.
+        draft: what was typed and not sent when the chat was opened or `save_draft` wrote last.
         deletions: what can be brought back.
     """
 
@@ -40,6 +41,9 @@ class Conversation:
         self.session_id: int | None = None
         self.tip: int | None = None
         self.attachments: list[Attachment] = []
+        self.draft = ""
+        self._kept_attachments: list[Attachment] = []
+        """The attachments as they were read or written last: what another process wrote since then is left alone."""
         self.deletions = Deletions(chats)
 
     def open(self, session_id: int | None, *, keeps_settings: bool = False) -> None:
@@ -52,9 +56,11 @@ class Conversation:
             NotFoundError: the chat is gone; the one before stays open.
         """
         settings = self.settings if keeps_settings and session_id is None else None
+        draft = "" if session_id is None else self.chats.session(session_id).draft
         attachments = [] if session_id is None else self.chats.draft_attachments(session_id)
         self.session_id, self.tip = session_id, None
         self._new_settings, self.attachments = settings, attachments
+        self.draft, self._kept_attachments = draft, [*attachments]
         if session_id is not None:
             self.go_to_end()
 
@@ -132,18 +138,25 @@ class Conversation:
     def leave_deleted(self) -> None:
         """Go on in a new chat with what is attached: the open one is gone."""
         self.session_id = self.tip = self._new_settings = None
+        self.draft, self._kept_attachments = "", []
 
     def save_draft(self, text: str) -> None:
-        """Keep what is typed and attached and not sent; a new chat is saved for it."""
+        """Keep what is typed and attached and not sent, where it changed here; a new chat is saved for it."""
         if text.strip():
             self.ensure_saved()
         self.save_attachments()
-        if self.session_id is not None and self.chats.session(self.session_id).draft != text:
+        self.save_text(text)
+
+    def save_text(self, text: str) -> None:
+        """Keep what is typed in a saved chat and not sent, where it changed here."""
+        if self.session_id is not None and text != self.draft:
             self.chats.set_draft(self.session_id, text)
+            self.draft = text
 
     def save_attachments(self) -> None:
-        """Keep what is attached and not sent; a new chat is saved for it."""
+        """Keep what is attached and not sent, where it changed here; a new chat is saved for it."""
         if self.attachments:
             self.ensure_saved()
-        if self.session_id is not None:
+        if self.session_id is not None and self.attachments != self._kept_attachments:
             self.chats.set_draft_attachments(self.session_id, self.attachments)
+            self._kept_attachments = [*self.attachments]

@@ -68,3 +68,31 @@ def test_a_chat_that_another_process_deletes_leaves_what_is_attached(chats: Chat
     conversation.leave_deleted()
     assert (conversation.session_id, conversation.path) == (None, [])
     assert [file.text for file in conversation.attachments] == ["two"]
+
+
+def test_an_idle_process_leaves_what_another_one_keeps(chats: Chats) -> None:
+    session = chats.create().id
+    with Chats() as others:
+        here, idle = opened(chats, session), opened(others, session)
+        here.attach([Attachment("a.txt", "one")])
+        here.save_draft("x")
+        idle.save_draft("")
+        assert chats.session(session).draft == "x"
+        assert chats.draft_attachments(session) == [Attachment("a.txt", "one")]
+        idle.open(session)
+        here.forget_attachments()
+        here.save_text("")
+        idle.save_draft("x")
+        assert chats.session(session).draft == ""
+        assert chats.draft_attachments(session) == []
+
+
+def test_what_was_typed_in_a_deleted_chat_is_kept_with_the_new_one(chats: Chats) -> None:
+    conversation = opened(chats, talk(chats, "one", "1"))
+    conversation.attach_text("two")
+    conversation.save_draft("half")
+    chats.delete(conversation.ensure_saved())
+    conversation.leave_deleted()
+    conversation.save_draft("half")
+    saved = conversation.require_saved()
+    assert (saved.draft, len(chats.draft_attachments(saved.id))) == ("half", 1)

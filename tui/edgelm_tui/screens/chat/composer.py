@@ -96,8 +96,7 @@ class Composer:
         self._chat.prompt.say("")
         self._chat.prompt.forget_place()
         self._draft_at = None
-        if self._chat.session_id is not None:
-            self._chat.chats.set_draft(self._chat.session_id, "")
+        self._chat.conversation.save_text("")
 
     async def attach_named(self, names: str) -> None:
         """Attach the files that `/attach` names.

@@ -146,7 +146,7 @@ class OpenChat:
         """Show another chat; None begins a new one. What was typed stays with its chat."""
         self.save_draft()
         self.conversation.open(session_id)
-        self.prompt.say(self.chats.session(session_id).draft if session_id is not None else "")
+        self.prompt.say(self.conversation.draft)
         await self.transcript.clear_notices()
         await self.reload()
         self.transcript.follow()

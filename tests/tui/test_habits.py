@@ -9,6 +9,7 @@ from textual.widgets import TextArea
 
 from edgelm.conversation.commands import parse
 from edgelm.conversation.settings import AGAIN_TEMPERATURE, ChatSettings
+from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
 from edgelm_tui.shell.dialogs.questions import AskText, Choose
 
 
@@ -226,6 +227,27 @@ async def test_esc_while_another_model_is_loaded_brings_the_one_before_back() ->
         assert [model.closed for model in it.engine.models[-2:]] == [True, False]
         await it.ask("two")
         assert it.said[-1] == "You said: two"
+
+
+async def test_a_model_let_go_while_it_loads_is_loaded_again_by_the_next_prompt() -> None:
+    engine = ScriptedEngine()
+    engine.loading.clear()
+    async with running(engine=engine) as it:
+        await it.until(lambda: it.app.services.state.loading == "tiny", "loading")
+        await it.send("hello")
+        it.app.services.models.forget()
+        assert it.app.services.state.loading is None
+        engine.loading.set()
+        await it.until(lambda: bool(engine.models) and engine.models[0].closed, "let go")
+        assert (it.app.services.state.loading, it.app.services.state.model) == (None, None)
+        assert len(it.chat.query(WaitingChip)) == 1
+        await it.press("enter")
+        await it.until(lambda: it.said[-1:] == ["You said: hello"], "what waited is answered")
+        it.app.services.models.forget()
+        it.app.services.models.load("tiny")
+        it.app.services.models.forget()
+        await it.ask("again")
+        assert it.said[-1] == "You said: again"
 
 
 async def test_sending_loads_the_model_that_the_chat_was_with() -> None:

@@ -37,7 +37,7 @@ class ModelSwitch:
         self._before: Loaded | None = None
         """The model that comes back if the one that is being loaded is given up."""
         self._last: str | None = None
-        """The model that was loaded last."""
+        """The model that was loaded last, or would have been if it had not been let go first."""
 
     def load(self, name: str, adapter: str | None = None) -> None:
         """Change the model; the chat goes on with it.
@@ -69,9 +69,15 @@ class ModelSwitch:
             self.load(model.directory or model.name, adapter)
 
     def forget(self) -> None:
-        """Let the model go."""
+        """Let the model go, and give up one that is being loaded; what waits for that is held."""
         self._stop_answer()
-        self._state.model = self._before = None
+        state = self._state
+        if state.loading:
+            if state.loading in state.names:
+                self._last = state.loading
+            state.loading = None
+            self._hold()
+        state.model = self._before = None
         self._engine.unload()
         self._changed()
 

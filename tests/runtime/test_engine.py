@@ -238,6 +238,33 @@ def test_memory_that_runs_out_leaves_a_session_that_works(
     assert driver.finished.usage.cached_tokens == 0
 
 
+def test_the_watchdog_ends_an_answer_and_leaves_a_session_that_works(
+    network: Any, drive: Callable[..., Any]
+) -> None:
+    text = "[METAL] Command buffer execution failed: Caused GPU Timeout Error (00000002)"
+
+    class Watched:
+        layers = network.layers
+        is_slow = False
+
+        def __call__(self, ids: mx.array, cache: Any) -> mx.array:
+            if self.is_slow:
+                raise RuntimeError(text)
+            return network(ids, cache=cache)
+
+    watched = Watched()
+    driver = drive(watched)
+    expected = driver.run(PROMPT)
+    watched.is_slow = True
+    with pytest.raises(EngineError) as caught:
+        driver.run([*PROMPT, 1])
+    assert caught.value.message == f"the GPU's watchdog ended the answer: {text}"
+    assert "compute less at once (a shorter prompt)" in str(caught.value.hint)
+    watched.is_slow = False
+    assert driver.run(PROMPT) == expected
+    assert driver.finished.usage.cached_tokens == 0
+
+
 class Odd:
     """A constraint: odd tokens only, at most `most`; the first is forced."""
 

@@ -319,7 +319,8 @@ def _length_ahead(active: ActiveRequest) -> int:
 
 
 def _translated(error: Exception) -> EngineError:
-    return watchdog_error(error, "the answers", "fewer rows at once") or EngineError(
+    """Return the error of a request that ran alone."""
+    return watchdog_error(error, "the answer", "a shorter prompt") or EngineError(
         f"generation failed: {error}"
     )
 

@@ -244,10 +244,29 @@ def test_a_prompt_that_mlx_cannot_take_fails_alone(network: Any, bench: Callable
     check_same({index - 1: result for index, result in results.items()}, expected)
 
 
-def fail_if(is_bad: Callable[[mx.array], bool]) -> Callable[[mx.array], None]:
+def test_the_watchdog_ends_the_one_answer_that_is_too_long_for_it(
+    network: Any, bench: Callable[..., Any]
+) -> None:
+    tried = bench(network)
+    prompts = [[*prompt, 7] for prompt in draw(3, 5, 30)]
+    expected = tried.alone(prompts, max_tokens=6)
+    running = tried.batch([[250, 251, 252, 7], *prompts], max_tokens=6)
+    text = "[METAL] Command buffer execution failed: Impacting Interactivity (0000000e)"
+    tried.network.before = fail_if(lambda ids: 252 in ids[:, :3].tolist()[0], text)
+    results = {event.index: event for event in running.events() if isinstance(event, BatchResult)}
+    ended = results.pop(0).error
+    assert isinstance(ended, EngineError)
+    assert ended.message == f"the GPU's watchdog ended the answer: {text}"
+    assert "compute less at once (a shorter prompt)" in str(ended.hint)  # it ran alone in the end
+    check_same({index - 1: result for index, result in results.items()}, expected)
+
+
+def fail_if(
+    is_bad: Callable[[mx.array], bool], text: str = "[metal] out of memory"
+) -> Callable[[mx.array], None]:
     def check(ids: mx.array) -> None:
         if is_bad(ids):
-            raise RuntimeError("[metal] out of memory")
+            raise RuntimeError(text)
 
     return check
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import mlx.core as mx
 import pytest
 from checkpoints import write_checkpoint
 
@@ -208,6 +211,70 @@ def test_default_depths_stop_at_the_context() -> None:
 def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         BenchOptions(**settings)
+
+
+class Recording:
+    """A network that computes nothing and knows the lengths of what it is fed."""
+
+    class Layer:
+        state = ()
+
+    def __init__(self) -> None:
+        self.fed: list[int] = []
+
+    def make_cache(self) -> list[Layer]:
+        return [self.Layer()]
+
+    def __call__(self, ids: mx.array, cache: Any) -> mx.array:
+        self.fed.append(ids.shape[1])
+        return mx.zeros((*ids.shape, 4))
+
+
+def test_the_peer_computes_a_prompt_in_its_own_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_lm.generate import generate_step
+
+    from edgelm.zoo import peer
+
+    chunk = inspect.signature(generate_step).parameters["prefill_step_size"].default
+    network = Recording()
+    layers = peer.filled_cache(network, [1] * (2 * chunk + 5))
+    assert network.fed == [chunk, chunk, 5]
+    network.fed.clear()
+    peer.first_token_s(network, layers, [1] * (chunk + 6))
+    assert network.fed[:2] == [chunk, 5]
+    asked: list[dict[str, Any]] = []
+
+    def batch_generate(*_: Any, **settings: Any) -> Any:
+        asked.append(settings)
+        return argparse.Namespace(token_ids=[[1, 2]])
+
+    monkeypatch.setattr(peer, "batch_generate", batch_generate)
+    peer.batch(network, None, [[1]], 2)()
+    assert asked[0].keys() == {"max_tokens", "return_token_ids", "stream"}
+
+
+@pytest.mark.parametrize(
+    ("device_type", "sides", "matrices"), [(mx.cpu, (1024, 128, 1024), 64), (mx.gpu, (4096, 4096, 4096), 4)]
+)
+def test_probes_are_large_enough_for_a_gpu(
+    device_type: mx.DeviceType, sides: tuple[int, int, int], matrices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, mx.Dtype]] = []
+
+    def ones(side: int, dtype: mx.Dtype = mx.float32) -> mx.array:
+        made.append((side, dtype))
+        return mx.ones((2, 2), dtype=dtype)
+
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(device_type))
+    monkeypatch.setattr(probe, "_ones", ones)
+    monkeypatch.setattr(probe, "_fastest_s", lambda _: 0.5)
+    single, half, read = sides
+    assert probe.measure_matmul_flops_per_s() == 4 * single**3
+    assert probe.measure_half_flops_per_s(mx.float16) == 4 * half**3
+    assert made == [(single, mx.float32)] * 2 + [(half, mx.float16)] * 2
+    made.clear()
+    probe.measure_read_bytes_per_s()
+    assert made == [(read, mx.float32)] * matrices
 
 
 def test_probes_measure_something_plausible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,16 @@ from checkpoints import write_checkpoint
 from tuning import SETTINGS, write_chats
 
 import edgelm
-from edgelm.errors import EdgeLMError, Interrupted, OptionError
+from edgelm import paths
+from edgelm.errors import EdgeLMError, FormatError, Interrupted, OptionError
 from edgelm.runs.events import Stepped, TuneEvent
+from edgelm.runs.folder import find_run
 from edgelm.tune.api import resume_tune
+
+ROWS = [
+    {"prompt": f"what is {n}", "completion": f"the water number {n} boils{' over' * (n % 3)}"}
+    for n in range(12)
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,37 @@ def test_edgelm_tune_is_a_function_and_a_package(base: Path, tmp_path: Path, hom
     assert [event.step for event in seen if isinstance(event, edgelm.runs.events.Stepped)] == [1, 2]
     with pytest.raises(OptionError, match="no setting 'rnak'"):
         edgelm.tune(base, data, rnak=4)
+
+
+@pytest.mark.slow
+def test_a_loaded_model_is_tuned_on_rows_in_memory(base: Path, home: Path) -> None:
+    short = {**SETTINGS, "steps": 2, "answer_tokens": 0}
+    with edgelm.load(base, check_fit=False) as model:
+        result = edgelm.tune(model, iter(ROWS), name="rows", **short)
+        assert model.adapters == {}  # `Model.tune` puts the result on it
+    assert (result.run, result.steps, result.adapter.is_dir()) == ("rows", 2, True)
+    (kept,) = paths.rows().iterdir()
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == ROWS
+
+
+@pytest.mark.slow
+def test_a_run_on_rows_in_memory_goes_on_with_those_that_are_kept(base: Path, home: Path) -> None:
+    def interrupt(event: TuneEvent) -> None:
+        if isinstance(event, Stepped) and event.step == 1:
+            raise KeyboardInterrupt
+
+    short = {**SETTINGS, "steps": 4, "answer_tokens": 0}
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        edgelm.tune(base, ROWS, on_event=interrupt, name="cut", **short)
+    (kept,) = paths.rows().iterdir()
+    assert find_run("cut").config["request"]["data"] == str(kept)
+    written = kept.read_text()
+    kept.write_text(written.replace("boils", "freezes"))
+    with pytest.raises(FormatError, match=f"{kept.name} changed since run cut began"):
+        resume_tune("cut")
+    kept.write_text(written)
+    resumed = resume_tune()
+    assert (resumed.run, resumed.steps) == ("cut", 4)
 
 
 @pytest.mark.slow

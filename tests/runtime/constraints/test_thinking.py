@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edgelm.runtime.constraints import matcher, thinking
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.constraints.grammar import Grammar
 from edgelm.runtime.constraints.make import constraint_maker
@@ -81,3 +83,33 @@ def test_what_is_forced_begins_with_the_answer(make: Make, spell: Spell) -> None
     for token in spell("x</think>y"):
         constraint.accept(token)
     assert constraint.forced(9) == spell("es")
+
+
+@pytest.mark.parametrize(
+    "reply", ["<think>Hm, no?</think>\nyes<end>", "yes<end>", "Hm"], ids=["thinking", "answer", "refused"]
+)
+def test_a_mask_is_put_together_without_the_device(
+    reply: str, make: Make, spell: Spell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation would wait for the forward pass under way: the one array is made of bytes that are there."""
+    handed: list[Any] = []
+
+    class Device:
+        """All that may be asked of MLX."""
+
+        @staticmethod
+        def array(values: Any) -> Any:
+            handed.append(values)
+            return values
+
+    monkeypatch.setattr(thinking, "mx", Device)
+    monkeypatch.setattr(matcher, "mx", Device)
+    constraint, tokens = make("Hi"), spell(reply)
+    for at, token in enumerate(tokens):
+        rows: Any = constraint.allowed(tokens[at:])
+        constraint.forced(4)
+        if not rows[0, token]:
+            break
+        constraint.accept(token)
+    assert len(handed) == (1 if reply == "Hm" else len(tokens))
+    assert all(isinstance(values, np.ndarray) and values.dtype == bool for values in handed)

@@ -76,12 +76,20 @@ def changed(stored: Path, target: Path, value: float, *, everywhere: bool = Fals
 )
 @pytest.mark.parametrize("kind", ["stored", "packed"])
 def test_m1_and_m2_run_in_float16(
-    kind: str, chip: str, expected: mx.Dtype, on: object, request: pytest.FixtureRequest
-) -> None:
+    kind: str, chip: str, expected: mx.Dtype, on: object, request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     on(chip)  # type: ignore[operator]
     directory = request.getfixturevalue(kind)
-    assert dtypes(directory) == {expected}
-    assert load(directory).dtype == str(expected).rpartition(".")[2]
+    with caplog.at_level(logging.WARNING, logger="edgelm"):
+        assert dtypes(directory) == {expected}
+        assert load(directory).dtype == str(expected).rpartition(".")[2]
+    sentence = (
+        f"{directory.name} is stored in bfloat16 and runs in float16, which is faster on this chip"
+        " (--dtype bfloat16 keeps it)"
+    )
+    said = [record.getMessage() for record in caplog.records if record.name == "edgelm"]
+    assert said == ([sentence] if expected == mx.float16 else [])  # once, though it was loaded twice
 
 
 def test_values_are_the_same_numbers_and_the_cache_follows(stored: Path, on: object) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from edgelm.cli.commands import doctor
@@ -38,10 +39,27 @@ def test_every_check_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
         "memory",
         "EDGELM_HOME",
         "library",
+        "matmul",
+        "round trip",
     } <= checks.keys()
     for check in checks.values():
         assert check["value"]
         assert (check["status"] == "ok") == (check["remedy"] is None)
+
+
+def test_what_was_measured_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "measure_matmul_flops_per_s", lambda: 2.5e12)
+    monkeypatch.setattr(
+        probe, "measure_half_flops_per_s", lambda dtype: {mx.float16: 4.25e12, mx.bfloat16: 3e9}[dtype]
+    )
+    monkeypatch.setattr(probe, "measure_round_trip_s", lambda: 0.00123)
+    monkeypatch.setattr(probe, "measure_read_bytes_per_s", lambda: 1.5e11)
+    checks = {check.name: check for check in doctor.run_checks()}
+    assert {name: checks[name].value for name in ("matmul", "round trip", "memory reads")} == {
+        "matmul": "2,500 GFLOP/s in float32, 4,250 GFLOP/s in float16, 3 GFLOP/s in bfloat16",
+        "round trip": "1,230 µs from asking for a number to having it",
+        "memory reads": "150 GB/s measured",
+    }
 
 
 def test_the_text_shows_status_value_and_remedy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,11 +25,19 @@ Shaped = Mapping[str, Any]
 _PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {
     "gemma3n": (("language_model.model.", "model.language_model."),),
     "gpt2": (("transformer.", ""),),
-    "kimi_k25": (("language_model.model.blocks.", "language_model.model.layers."),),
+    "kimi_k25": (
+        ("language_model.model.blocks.", "language_model.model.layers."),
+        ("model.mm_projector.", "mm_projector."),
+    ),
     "lfm2-vl": (
         ("model.language_model.", "language_model.model."),
         ("model.vision_tower.", "vision_tower."),
         ("model.multi_modal_projector.", "multi_modal_projector."),
+    ),
+    "muse_glimmer": (
+        ("model.vision_tower.", "vision_tower."),
+        ("model.vision_adapter.", "vision_adapter."),
+        ("model.vision_projection.", "vision_projection."),
     ),
     "pixtral": (
         ("model.language_model.", "language_model.model."),

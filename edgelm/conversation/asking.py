@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from edgelm.conversation.question import Question
 from edgelm.conversation.settings import ChatSettings
+from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import Attachment, Message
 from edgelm.store.chats import Chats
 from edgelm.store.saved_to_messages import turns
@@ -79,10 +80,25 @@ class Asker:
         return ChatSettings.over(self._defaults(), self._chats.session(session_id).settings)
 
     def say(
-        self, session_id: int, parent_id: int | None, text: str, attachments: Iterable[Attachment] = ()
+        self,
+        session_id: int,
+        parent_id: int | None,
+        text: str,
+        attachments: Iterable[Attachment] = (),
+        *,
+        queued_id: int | None = None,
     ) -> Message:
-        """Write a prompt down below `parent_id`; a chat without a title is named after it."""
-        prompt = self._chats.add(session_id, parent_id, "user", text, attachments=attachments)
+        """Write a prompt down below `parent_id`; a chat without a title is named after it.
+
+        Args:
+            queued_id: the waiting prompt that this is, which waits no more then.
+
+        Raises:
+            NotFoundError: that prompt waits no more.
+        """
+        prompt = self._chats.add(
+            session_id, parent_id, "user", text, attachments=attachments, queued_id=queued_id
+        )
         self._chats.name_after(session_id, text or next((file.name for file in prompt.attachments), ""))
         return prompt
 
@@ -123,10 +139,13 @@ class Asker:
     def next_queued(self, session_id: int) -> Asked | None:
         """Take the next prompt that waits in a chat and begin its answer; None if none does."""
         for waiting in self._chats.queued(session_id):
-            if self._chats.unqueue(waiting.id):
-                path = self._chats.path(session_id)
-                parent = path[-1].id if path else None
-                return self.ask(self.say(session_id, parent, waiting.text, waiting.attachments))
+            path = self._chats.path(session_id)
+            parent = path[-1].id if path else None
+            try:
+                prompt = self.say(session_id, parent, waiting.text, waiting.attachments, queued_id=waiting.id)
+            except NotFoundError:  # another process was faster
+                continue
+            return self.ask(prompt)
         return None
 
     def _in_use(self) -> tuple[str | None, str | None, bool]:

@@ -23,7 +23,7 @@ from edgelm import paths
 from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import SCHEMA, Attachment, ChatHead, Queued
 from edgelm.store.database import BUSY_TIMEOUT_S, Database
-from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages
+from edgelm.store.messages import MessageTree, adopt_attachments, copy_messages, take_queued
 from edgelm.store.titles import title_of
 
 IN_MEMORY = Path(":memory:")
@@ -233,9 +233,9 @@ class Chats(MessageTree):
         return [Queued(row["id"], row["text"], self._attachments("queued_id", row["id"])) for row in rows]
 
     def unqueue(self, queued_id: int) -> bool:
-        """Take a prompt out, to send or to drop it; False if another process was faster."""
+        """Take a prompt out, to drop it; False if another process was faster. `add` takes one out to send it."""
         with self._database.transaction() as rows:
-            return rows.execute("DELETE FROM chat_queue WHERE id = ?", (queued_id,)).rowcount == 1
+            return take_queued(rows, queued_id)
 
     def _hits(self, query: str) -> dict[int, str]:
         """ChatHead → snippet of its best message."""

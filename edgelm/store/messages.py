@@ -44,14 +44,23 @@ class MessageTree:
         thinking: str = "",
         tool_calls: Sequence[Mapping[str, Any]] = (),
         made_under: Mapping[str, Any] | None = None,
+        queued_id: int | None = None,
     ) -> Message:
         """Add a last child to `parent_id` (None: to the chat itself), which becomes the one that is shown.
 
         An answer is made under the chat's present system prompt, unless `made_under` says otherwise.
+
+        Args:
+            queued_id: the waiting prompt that this is; the same transaction takes it out of the queue.
+
+        Raises:
+            NotFoundError: that prompt waits no more: another process was faster.
         """
         now = time.time()
         content = unix_newlines(content) if role == "user" else content
         with self._database.transaction() as rows:
+            if queued_id is not None and not take_queued(rows, queued_id):
+                raise NotFoundError(f"there is no waiting prompt {queued_id}")
             new_id = rows.execute(
                 "INSERT INTO chat_messages (session_id, parent_id, role, content, state, writer, model, adapter,"
                 " edited_from, thinking, tool_calls, created, made_under)"
@@ -261,6 +270,11 @@ def adopt_attachments(
         "INSERT INTO chat_attachments (session_id, message_id, queued_id, name, text) VALUES (?, ?, ?, ?, ?)",
         [(session_id, message_id, queued_id, file.name, unix_newlines(file.text)) for file in attachments],
     )
+
+
+def take_queued(rows: sqlite3.Connection, queued_id: int) -> bool:
+    """Take a prompt out of the queue; False if it is not there."""
+    return rows.execute("DELETE FROM chat_queue WHERE id = ?", (queued_id,)).rowcount == 1
 
 
 def copy_messages(rows: sqlite3.Connection, source: int, target: int) -> None:

@@ -137,7 +137,9 @@ class Asker:
         )
 
     def next_queued(self, session_id: int) -> Asked | None:
-        """Take the next prompt that waits in a chat and begin its answer; None if none does."""
+        """Take the next prompt that waits in a chat and begin its answer; None if none does, or the chat is deleted."""
+        if not self._chats.is_there(session_id):
+            return None
         for waiting in self._chats.queued(session_id):
             path = self._chats.path(session_id)
             parent = path[-1].id if path else None

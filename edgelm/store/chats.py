@@ -89,6 +89,13 @@ class Chats(MessageTree):
             raise NotFoundError(f"there is no chat {session_id}", hint="edgelm chats lists them")
         return _session(row)
 
+    def is_there(self, session_id: int) -> bool:
+        """Tell whether a chat is neither deleted nor gone."""
+        return (
+            self._database.row("SELECT 1 FROM chat_sessions WHERE id = ? AND deleted IS NULL", session_id)
+            is not None
+        )
+
     def sessions(self, query: str = "", *, limit: int = 1000, deleted: bool = False) -> list[ChatHead]:
         """List chats by date, newest first; with a `query`, those whose title or messages hold all its words."""
         where = "s.deleted IS NOT NULL" if deleted else "s.deleted IS NULL"

@@ -58,3 +58,16 @@ def test_a_waiting_prompt_is_sent_by_one_process_only(chats: Chats, monkeypatch:
     said = [message.content for message in chats.path(session) if message.role == "user"]
     assert said == ["tea?", "milk?"]
     assert asker_in(chats).next_queued(session) is None
+
+
+def test_what_waits_in_a_deleted_chat_comes_back_with_it(chats: Chats) -> None:
+    session = chats.create().id
+    chats.queue(session, "tea?", [NOTE])
+    chats.delete(session)
+    assert asker_in(chats).next_queued(session) is None
+    assert len(chats.queued(session)) == 1
+    chats.restore(session)
+    assert asker_in(chats).next_queued(session) is not None
+    chats.delete(session)
+    chats.purge(older_than_s=-9.0)
+    assert asker_in(chats).next_queued(session) is None

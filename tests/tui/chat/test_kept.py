@@ -67,6 +67,26 @@ async def test_what_waits_in_another_chat_stays_after_esc() -> None:
         await it.until(lambda: it.said == ["second", "You said: second"], "sent")
 
 
+async def test_what_waits_in_a_deleted_chat_is_not_sent_unseen() -> None:
+    engine = slow_engine()
+    async with running(engine=engine) as it:
+        engine.gate.clear()
+        await it.send("first")
+        await it.until(lambda: it.app.services.desk.busy, "answering")
+        await it.press("ctrl+n")
+        await it.send("second")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "waiting")
+        await it.send("/delete")
+        await it.until(lambda: not it.chat.query(WaitingChip), "gone with its chat")
+        await it.send("/undo")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "back with it")
+        engine.gate.set()
+        await it.idle()
+        assert [asked["text"] for asked in engine.asked] == ["first"]
+        await it.press("enter")
+        await it.until(lambda: it.said == ["second", "You said: second"], "sent when asked for")
+
+
 async def test_an_edit_is_not_lost_while_an_answer_is_under_way() -> None:
     engine = slow_engine()
     async with running(engine=engine) as it:

@@ -29,7 +29,11 @@ class WaitingPrompts:
             if (asked := self._asker.next_queued(session_id)) is not None:
                 self._desk.ask(asked)
                 return
-            self._chats = [other for other in self._chats if other != session_id]
+            self.forget(session_id)
+
+    def forget(self, session_id: int) -> None:
+        """Send nothing more of a chat without being asked for it: it was deleted."""
+        self._chats = [other for other in self._chats if other != session_id]
 
     def hold(self) -> None:
         """Let what waits stay until Enter on an empty prompt."""

@@ -132,6 +132,7 @@ class ChatActions:
             chat.services.waiting.stop_answer()
         title = chat.chats.session(session_id).title
         chat.conversation.deletions.chat(session_id)
+        chat.services.waiting.forget(session_id)
         if session_id == chat.session_id:
             chat.conversation.save_attachments()
             chat.prompt.say("")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from edgelm.conversation.session import Conversation
 from edgelm.conversation.settings import ChatSettings
-from edgelm.errors import NotFoundError
 from edgelm.store.chat_schema import Message
 from edgelm_tui.screens.chat.meter_line import MeterLine
 from edgelm_tui.screens.chat.opening import ChatOpening
@@ -158,19 +157,13 @@ class OpenChat:
 
     async def leave_if_deleted(self) -> None:
         """Go on in a new chat with what is typed and attached, if another process has deleted the open one."""
-        if self.session_id is None or self._is_there(self.session_id):
+        if self.session_id is None or self.chats.is_there(self.session_id):
             return
         self.conversation.leave_deleted()
         await self.reload()
         self.screen.notify(
             "this chat was deleted elsewhere; what is typed is for a new one now", severity="warning"
         )
-
-    def _is_there(self, session_id: int) -> bool:
-        try:
-            return self.chats.session(session_id).deleted is None
-        except NotFoundError:
-            return False
 
     async def reload(self, focus: int | None = None) -> None:
         """Show the chat as it is saved, with the focus on the message `focus` if one is named."""

@@ -125,6 +125,10 @@ class Conversation:
         """Let files go with the next prompt."""
         self.attachments = [*self.attachments, *files]
 
+    def detach(self, file: Attachment) -> None:
+        """Let this very attachment not go with the next prompt; one that is gone already is ignored."""
+        self.attachments = [other for other in self.attachments if other is not file]
+
     def attach_text(self, text: str) -> None:
         """Let a long text go with the next prompt."""
         number = sum(file.name.startswith("paste ") for file in self.attachments) + 1

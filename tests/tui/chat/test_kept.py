@@ -11,6 +11,7 @@ from scripted_engine import ScriptedEngine
 from textual import events
 from textual.widgets import Input, TextArea
 
+from edgelm.store.chat_schema import Attachment
 from edgelm.store.chats import Chats
 from edgelm_tui.screens.chat.prompt.completion import Completions
 from edgelm_tui.screens.chat.prompt.waiting import WaitingChip
@@ -117,7 +118,7 @@ async def test_attachments_stay_with_their_chat() -> None:
         assert not it.chat.query(WaitingChip)
         await paste_lines(it)
         await it.app.open_chat(first)
-        assert [chip.at for chip in it.chat.query(WaitingChip)] == [0]
+        assert [chip.file for chip in it.chat.query(WaitingChip)] == [Attachment("paste 1", "x\n" * 40)]
         await it.ask("what is this?")
         assert it.views[-2].message.attachments[0].text.startswith("x\nx")
         await it.send("/delete")
@@ -142,6 +143,41 @@ async def test_what_is_attached_and_not_sent_is_there_after_a_restart() -> None:
     async with running() as it:
         await it.until(lambda: it.said[-2:-1] == ["what is this?"], "opened")
         assert not it.chat.query(WaitingChip)
+
+
+async def test_two_clicks_on_an_attachment_take_that_one_away() -> None:
+    async with running() as it:
+        for _ in range(3):
+            await paste_lines(it)
+        first, middle, last = it.chat.query(WaitingChip)
+        for chip in (first, first, last, last):
+            it.chat.post_message(WaitingChip.Dropped(chip))
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "two are taken away")
+        assert [file.name for file in it.chat.open_chat.conversation.attachments] == ["paste 2"]
+        assert it.chat.query_one(WaitingChip).file == middle.file
+        await it.press("ctrl+n")
+        await it.until(lambda: not it.chat.query(WaitingChip), "another chat")
+        await it.app.open_chat(1)
+        it.chat.post_message(WaitingChip.Dropped(it.chat.query_one(WaitingChip)))
+        await it.until(lambda: not it.chat.query(WaitingChip), "taken away in the chat opened again")
+
+
+async def test_a_waiting_prompt_comes_back_below_what_is_typed() -> None:
+    engine = slow_engine()
+    async with running(engine=engine) as it:
+        engine.gate.clear()
+        await it.send("first")
+        await it.until(lambda: it.app.services.desk.busy, "answering")
+        await paste_lines(it)
+        await it.send("second")
+        await it.until(lambda: len(it.chat.query(WaitingChip)) == 1, "waiting")
+        await it.write("third")
+        await it.pilot.click(WaitingChip)
+        await it.until(lambda: it.prompt.text == "third\n\nsecond", "both")
+        files = it.chat.open_chat.conversation.attachments
+        assert [file.name for file in files] == ["paste 1"]
+        engine.gate.set()
+        await it.idle()
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -117,18 +117,17 @@ class Composer:
         await self._chat.show_waiting()
 
     async def drop(self, chip: WaitingChip) -> None:
-        """Take away an attachment or a waiting prompt, which comes back into the prompt."""
+        """Take away an attachment, or a waiting prompt, which comes back below what is typed."""
         chat = self._chat
         with chat.services.notices.reporting():
-            if chip.at is not None:
-                del chat.conversation.attachments[chip.at]
+            if chip.file is not None:
+                chat.conversation.detach(chip.file)
             elif chip.queued_id is not None and chat.session_id is not None:
                 waiting = {queued.id: queued for queued in chat.chats.queued(chat.session_id)}
                 queued = waiting.get(chip.queued_id)
                 if queued is not None and chat.chats.unqueue(queued.id):
                     chat.conversation.attach(queued.attachments)
-                    if not chat.prompt.text.strip():
-                        chat.prompt.say(queued.text)
+                    chat.prompt.say("\n\n".join(filter(str.strip, (chat.prompt.text, queued.text))))
             await self._attached()
 
     def edit(self) -> None:

@@ -28,10 +28,10 @@ class WaitingChip(Static):
     WaitingChip:hover { background: $boost; }
     """
 
-    def __init__(self, text: str, *, queued_id: int | None = None, at: int | None = None) -> None:
+    def __init__(self, text: str, *, queued_id: int | None = None, file: Attachment | None = None) -> None:
         super().__init__(text, markup=False)
         self.queued_id = queued_id
-        self.at = at
+        self.file = file
 
     def on_click(self, event: Click) -> None:
         """Ask the screen to take the chip away."""
@@ -54,7 +54,8 @@ class Waiting(Vertical):
 
     async def show(self, queued: Sequence[Queued], attachments: Sequence[Attachment]) -> None:
         """Show queued prompts and attachments."""
-        now = (tuple(queued), tuple(attachments))
+        files = tuple(attachments)
+        now = (tuple(queued), tuple(map(id, files)))  # the chips hold the files, so no id is used again
         if now == self._shown:
             return
         self._shown = now
@@ -62,10 +63,7 @@ class Waiting(Vertical):
         await self.mount_all(
             [
                 *(WaitingChip(f"⧗ {_short(item.text)}  ×", queued_id=item.id) for item in queued),
-                *(
-                    WaitingChip(f"⊕ {file.name} · {_size(file.text)}  ×", at=at)
-                    for at, file in enumerate(attachments)
-                ),
+                *(WaitingChip(f"⊕ {file.name} · {_size(file.text)}  ×", file=file) for file in files),
             ]
         )
 

@@ -30,7 +30,9 @@ class AdapterStack:
         self._network = network
         self._weights: dict[str, float] = {}
         self._fingerprints: dict[str, str] = {}
-        """Name of every adapter, those that are full fine-tunes included → fingerprint of its weights."""
+        """Name of every adapter → fingerprint of its weights."""
+        self._full: set[str] = set()
+        """Names of the full fine-tunes, whose weight is 1."""
         self._stacked: dict[str, Stacked] = {}
 
     @property
@@ -41,13 +43,10 @@ class AdapterStack:
     @property
     def variant(self) -> str:
         """Tells what the network computes now from what it computes with other adapters or weights."""
-        acting = (
-            (print_, self._weights.get(name, 1.0))
-            for name, print_ in self._fingerprints.items()
-            if self._weights.get(name, 1.0)
+        acting = sorted(
+            (self._fingerprints[name], weight) for name, weight in self._weights.items() if weight
         )
-        said = sorted(acting)
-        return json.dumps(said) if said else ""
+        return json.dumps(acting) if acting else ""
 
     def add(self, adapter: Adapter, *, name: str | None = None, weight: float = 1.0) -> str:
         """Put an adapter on the network; returns its name.
@@ -57,18 +56,20 @@ class AdapterStack:
             FormatError: it does not fit this network, or would change nothing.
         """
         own_name = name or adapter.name
-        if own_name in self._fingerprints:
+        if own_name in self._weights:
             raise OptionError(f"there is an adapter {own_name!r} on the model already")
         check_fits(adapter, self._network, self._stacked)
         _check_weight(own_name, weight)
         fingerprint = adapter_fingerprint(adapter.directory)
         if adapter.config.kind == "full":
-            _replace(self._network, adapter, weight)
+            _check_full_weight(own_name, weight)
+            _replace(self._network, adapter)
+            self._full.add(own_name)
         else:
             self._put(own_name, adapter)
-            self._weights[own_name] = 0.0
-            self.set(own_name, weight)
         self._fingerprints[own_name] = fingerprint
+        self._weights[own_name] = 0.0
+        self.set(own_name, weight)
         return own_name
 
     def set(self, name: str, weight: float) -> None:
@@ -76,12 +77,14 @@ class AdapterStack:
 
         Raises:
             NotFoundError: there is none of that name.
-            OptionError: a weight that is not a finite number.
+            OptionError: a weight that is not a finite number, or of a full fine-tune another than 1.
         """
         if name not in self._weights:
             known = ", ".join(self._weights) or "none"
             raise NotFoundError(f"there is no adapter {name!r} on the model, expected one of: {known}")
         _check_weight(name, weight)
+        if name in self._full:
+            _check_full_weight(name, weight)
         self._weights[name] = float(weight)
         for stacked in self._stacked.values():
             stacked.weights[name] = float(weight)
@@ -132,6 +135,14 @@ class Stacked(nn.Module):
 def _check_weight(name: str, weight: float) -> None:
     if not -1e6 < weight < 1e6:
         raise OptionError(f"the weight of adapter {name} is {weight}, expected a finite number")
+
+
+def _check_full_weight(name: str, weight: float) -> None:
+    if weight != 1.0:
+        raise OptionError(
+            f"{name} is a full fine-tune, whose weight is 1, given {weight}",
+            hint="load the model again to have it without the fine-tune",
+        )
 
 
 def _difference(layer: Any, plain: mx.array, x: mx.array, args: Any, kwargs: Any) -> mx.array:
@@ -204,9 +215,7 @@ def _check_full(adapter: Adapter, network: Any) -> None:
             raise FormatError(f"{adapter.directory}: {name} has shape {value.shape}, the model's is {found}")
 
 
-def _replace(network: Any, adapter: Adapter, weight: float) -> None:
-    if weight != 1.0:
-        raise OptionError(f"{adapter.name} is a full fine-tune, whose weight is 1, given {weight}")
+def _replace(network: Any, adapter: Adapter) -> None:
     parameters = flat_parameters(network)
     cast = [(name, value.astype(parameters[name].dtype)) for name, value in adapter.tensors.items()]
     network.load_weights(cast, strict=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from scripted_engine import ScriptedEngine
@@ -76,3 +78,19 @@ def test_a_failure_is_heard(client: EngineClient) -> None:
     client.load("missing")
     settled(client)
     assert [type(event) for event in heard(client)] == [Loading, Failed]
+
+
+def test_a_model_is_loaded_again_where_a_full_fine_tune_comes_or_goes(
+    client: EngineClient, engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    for kind in ("full", "lora"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "adapter_config.json").write_text(json.dumps({"fine_tune_type": kind}))
+    full, lora = str(tmp_path / "full"), str(tmp_path / "lora")
+    for adapter in (None, lora, full, full, lora, None, full, None):
+        client.load("tiny", adapter)
+        settled(client)
+        assert [event.adapter for event in heard(client) if isinstance(event, Loaded)] == [adapter]
+        assert engine.models[-1].adapter == adapter
+    # base and lora; full, twice; lora and base; full; base
+    assert [model.closed for model in engine.models] == [True, True, True, True, False]

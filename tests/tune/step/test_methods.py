@@ -181,6 +181,18 @@ def test_an_adapter_that_is_refused_is_not_in_the_variant(
     assert stack.variant
 
 
+def test_a_full_fine_tune_is_listed_with_the_only_weight_that_it_can_have(tmp_path: Path) -> None:
+    (full,) = adapters(tmp_path, "full")
+    stack = AdapterStack(make_network())
+    stack.add(read_adapter(full))
+    stack.set("full", 1.0)
+    variant = stack.variant
+    with pytest.raises(OptionError, match="whose weight is 1"):
+        stack.set("full", 0.0)
+    assert (stack.weights, stack.variant) == ({"full": 1.0}, variant)
+    assert variant
+
+
 def test_the_name_of_a_full_fine_tune_is_taken(tmp_path: Path) -> None:
     full, lora = adapters(tmp_path, "full", "lora")
     stack = AdapterStack(make_network())

@@ -215,8 +215,14 @@ class EngineClient:
 
     def _changed(self, name: str, adapter: str | None) -> ChatModel:
         """Change to a model and an adapter; nothing is let go for a model that is not there."""
-        if self._model is not None and self._adapters is not None and self._is_loaded(name):
-            self._adapters.use(adapter)
+        switch = self._adapters
+        if (
+            self._model is not None
+            and switch is not None
+            and self._is_loaded(name)
+            and switch.can_use(adapter)
+        ):
+            switch.use(adapter)
             return self._model
         self._find(name)
         self._drop()

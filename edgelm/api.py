@@ -244,9 +244,11 @@ class Model:
     def add_adapter(self, adapter: str | Path, weight: float = 1.0) -> str:
         """Put one more adapter on the model, a name of the library of adapters or a path; returns its name.
 
+        That is its directory's name, or one like it where the adapter of another directory has that.
+
         Raises:
             NotFoundError, FormatError, UnsupportedError: there is none, it does not fit, or has another base.
-            OptionError: a weight that is not a finite number.
+            OptionError: it is on the model already, or a weight that is not a finite number.
         """
         check_name("adapter", adapter)
         check_weight(weight)
@@ -259,10 +261,10 @@ class Model:
         return self._thread.call(work)
 
     def set_adapter(self, name: str, weight: float) -> None:
-        """Let an adapter act with another weight from the next reply on; 0 turns it off, and nothing is loaded again.
+        """Let an adapter, named by its name or its directory, act with another weight from the next reply on; 0 turns it off.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is none of that name or directory on the model.
             OptionError: a weight that is not a finite number.
         """
         check_type("name", name, str)

@@ -11,6 +11,9 @@ magnitude is not scaled by its `scale`. KV caches of one `variant` are not those
 from __future__ import annotations
 
 import json
+import os
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -31,6 +34,8 @@ class AdapterStack:
         self._weights: dict[str, float] = {}
         self._fingerprints: dict[str, str] = {}
         """Name of every adapter → fingerprint of its weights."""
+        self._directories: dict[str, str] = {}
+        """Name of every adapter → the real path of its directory."""
         self._full: set[str] = set()
         """Names of the full fine-tunes, whose weight is 1."""
         self._stacked: dict[str, Stacked] = {}
@@ -51,11 +56,14 @@ class AdapterStack:
     def add(self, adapter: Adapter, *, name: str | None = None, weight: float = 1.0) -> str:
         """Put an adapter on the network; returns its name.
 
+        Args:
+            name: what to call it; None is its directory's name, or where another directory's adapter has that, one like it.
+
         Raises:
-            OptionError: there is one of that name, or a full fine-tune with another weight than 1.
+            OptionError: there is one of that name or directory, or a full fine-tune with another weight than 1.
             FormatError: it does not fit this network, or would change nothing.
         """
-        own_name = name or adapter.name
+        own_name = name or self._free_name(adapter)
         if own_name in self._weights:
             raise OptionError(f"there is an adapter {own_name!r} on the model already")
         check_fits(adapter, self._network, self._stacked)
@@ -68,6 +76,7 @@ class AdapterStack:
         else:
             self._put(own_name, adapter)
         self._fingerprints[own_name] = fingerprint
+        self._directories[own_name] = os.path.realpath(adapter.directory)
         self._weights[own_name] = 0.0
         self.set(own_name, weight)
         return own_name
@@ -75,10 +84,15 @@ class AdapterStack:
     def set(self, name: str, weight: float) -> None:
         """Let the adapter act with `weight`: 1 as it was trained, 0 not at all.
 
+        Args:
+            name: its name, or its directory.
+
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is none of that name or directory.
             OptionError: a weight that is not a finite number, or of a full fine-tune another than 1.
         """
+        if name not in self._weights:
+            name = self._name_at(os.path.expanduser(name)) or name  # noqa: PTH111  # Path's raises for ~nobody
         if name not in self._weights:
             known = ", ".join(self._weights) or "none"
             raise NotFoundError(f"there is no adapter {name!r} on the model, expected one of: {known}")
@@ -88,6 +102,23 @@ class AdapterStack:
         self._weights[name] = float(weight)
         for stacked in self._stacked.values():
             stacked.weights[name] = float(weight)
+
+    def _name_at(self, directory: str | Path) -> str | None:
+        """Return the name of the adapter in `directory`, if it is on the network."""
+        try:
+            path = os.path.realpath(directory)
+        except ValueError:  # a NUL: no path at all
+            return None
+        return next((name for name, known in self._directories.items() if known == path), None)
+
+    def _free_name(self, adapter: Adapter) -> str:
+        """Return the name that the adapter has on the network, or can have; results of runs all bear the names of steps."""
+        if (known := self._name_at(adapter.directory)) is not None:
+            return known
+        parent = adapter.directory.absolute().parent
+        run = [parent.parent.name] if parent.name == "adapters" and adapter.name.startswith("step-") else []
+        names = chain([adapter.name, *run], (f"{adapter.name}-{number}" for number in count(2)))
+        return next(name for name in names if name and name not in self._weights)
 
     def _put(self, name: str, adapter: Adapter) -> None:
         """Put the layers of `adapter` on the network, all of them or, where one cannot be made, none."""

@@ -105,7 +105,7 @@ class ChatModel(Protocol):
         """Put one more adapter on the model; returns its name."""
 
     def set_adapter(self, name: str, weight: float) -> None:
-        """Let an adapter act with another weight from the next reply on."""
+        """Let an adapter, named by its name or its directory, act with another weight from the next reply on."""
 
     def stop(self) -> None:
         """End the reply under way, from any thread."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.show.output import warn
 from edgelm.conversation.model import ChatModel, ModelChat
 from edgelm.conversation.question import Question, answer_events, longest_answer
-from edgelm.errors import EdgeLMError
+from edgelm.errors import EdgeLMError, NotFoundError
 
 if TYPE_CHECKING:
     from edgelm.runtime.chat.tool_loop import Approve, ToolEvent
@@ -129,10 +128,9 @@ class ChatSession:
         Raises:
             NotFoundError, FormatError, UnsupportedError: there is none, or it does not fit.
         """
-        known = Path(name).name
-        if known in self.model.adapters:
-            self.model.set_adapter(known, weight)
-        else:
+        try:
+            self.model.set_adapter(name, weight)
+        except NotFoundError:
             self.model.add_adapter(name, weight)
 
     def _begin(self, system: str | None, thinking: bool | None, messages: Messages) -> ModelChat:

@@ -282,6 +282,20 @@ def test_adapters_are_weighted_between_two_answers(api: FakeApi, capsys: Capture
     assert api.models[0].adapters == {"style": 0.0, "other": 0.5}
 
 
+def test_an_adapter_of_another_directory_is_not_the_one_of_its_name(api: FakeApi, capsys: Capture) -> None:
+    """Results of runs are all called step-…."""
+    added: list[tuple[str, float]] = []
+
+    def with_step(model: Any) -> Any:
+        with_adapter(model)
+        model.add_adapter = lambda *use: added.append(use)
+        return model
+
+    talk(api, ["/adapter style 0", "/adapter runs/b/adapters/style 0.5"], prepare=with_step)
+    assert added == [("runs/b/adapters/style", 0.5)]
+    assert api.models[0].adapters == {"style": 0.0}
+
+
 def test_without_adapters_it_says_how_to_get_one(api: FakeApi, capsys: Capture) -> None:
     talk(api, ["/adapter"])
     assert "edgelm chat --adapter NAME, puts one on" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tune_networks import make_batch, make_network
 import edgelm.adapters.stack as stack_module
 from edgelm.adapters.files import AdapterConfig, read_adapter, write_adapter
 from edgelm.adapters.stack import AdapterStack
-from edgelm.errors import EdgeLMError, FormatError, OptionError, UnsupportedError
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.library.manifest import Manifest
 from edgelm.tune.settings import MethodSettings, OptimizerSettings
 from edgelm.tune.step.methods import make_trainable
@@ -191,6 +192,26 @@ def test_a_full_fine_tune_is_listed_with_the_only_weight_that_it_can_have(tmp_pa
         stack.set("full", 0.0)
     assert (stack.weights, stack.variant) == ({"full": 1.0}, variant)
     assert variant
+
+
+def test_adapters_of_one_directory_name_are_known_by_their_directories(tmp_path: Path) -> None:
+    """The results of all runs are called step-…: a second one is known by its run's name."""
+    stack, directories = AdapterStack(make_network()), []
+    for run, source in zip("abc", adapters(tmp_path, "lora", "dora", "rslora"), strict=True):
+        folder = tmp_path / "runs" / run / "adapters"
+        folder.mkdir(parents=True)
+        directories.append(source.rename(folder / "step-00000100"))
+    other = Path(shutil.copytree(directories[0], tmp_path / "copies" / "step-00000100"))
+    names = [stack.add(read_adapter(directory)) for directory in [*directories, other]]
+    assert names == ["step-00000100", "b", "c", "step-00000100-2"]
+    stack.set(str(directories[1]), 0.5)
+    stack.set(str(other), 0.0)
+    assert list(stack.weights.values()) == [1.0, 0.5, 1.0, 0.0]
+    with pytest.raises(OptionError, match="there is an adapter 'b'"):
+        stack.add(read_adapter(directories[1]))
+    for unknown in (str(tmp_path / "step-00000100"), "~nobody/x", "a\0b", "c/../a"):
+        with pytest.raises(NotFoundError, match="no adapter"):
+            stack.set(unknown, 1.0)
 
 
 def test_the_name_of_a_full_fine_tune_is_taken(tmp_path: Path) -> None:

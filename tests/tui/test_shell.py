@@ -357,6 +357,17 @@ async def test_the_palette_runs_actions() -> None:
         await it.until(lambda: it.app.theme == "high-contrast", "changed")
 
 
+@pytest.mark.parametrize("columns", [60, 200])
+async def test_the_palette_is_80_columns_wide_at_most(columns: int) -> None:
+    async with running(size=(columns, 24)) as it:
+        await it.press("ctrl+p")
+        await it.until(lambda: first_hit(it) != "", "listed")
+        for part in (it.app.screen.query_one("#--input"), it.app.screen.query_one(CommandList)):
+            await it.until(lambda part=part: part.region.width > 0, "shown")  # type: ignore[misc]
+            assert part.region.width == min(columns, 80)
+            assert abs(part.region.x - (columns - part.region.right)) <= 1  # in the middle
+
+
 async def test_an_empty_library_offers_the_demo_and_the_hub() -> None:
     async with running([]) as it:
         await it.until(lambda: it.chat.query_one(Welcome).display, "offered")

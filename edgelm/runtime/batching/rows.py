@@ -229,7 +229,8 @@ class Rows:
         return mx.concatenate([drawn.ids, last]) if drawn else last
 
     def _has_room(self) -> bool:
-        longest = max(len(active.ids) for active in self.active) + 2  # one under way, one to come
+        """Whether the next step fits; where it does not, `_make_room` asks for no less, and so sends somebody away."""
+        longest = max(_length_in(active, 2) for active in self.active)  # one under way, one to come
         return self._budget.holds(len(self.active), longest)
 
     def _deal(
@@ -314,7 +315,12 @@ def _before_a_loner(queue: deque[ActiveRequest]) -> list[ActiveRequest]:
 
 def _length_ahead(active: ActiveRequest) -> int:
     """How long a sequence will soon be, its end at most."""
-    length = len(active.ids) + _HEADROOM_TOKENS
+    return _length_in(active, _HEADROOM_TOKENS)
+
+
+def _length_in(active: ActiveRequest, tokens: int) -> int:
+    """How long a sequence will be `tokens` later, its end at most."""
+    length = len(active.ids) + tokens
     return length if active.most_tokens is None else min(length, active.most_tokens)
 
 

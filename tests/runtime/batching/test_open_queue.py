@@ -23,6 +23,7 @@ from edgelm.runtime.sequence import ActiveRequest
 from edgelm.runtime.speculation.draft import Grade
 from edgelm.runtime.speculation.governor import Governor
 from edgelm.zoo.caches.maker import layer_maker
+from edgelm.zoo.caches.shape import trace_cache
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +101,20 @@ def test_one_that_was_alone_in_between_is_drawn_by_all_that_it_has_said(
     until(engine, lambda: first.is_over)
     assert third.is_over
     assert finished(first).tokens == alone(any_network, long)
+
+
+def test_who_ends_where_memory_does_shares_the_last_step(network: Any, bench: Callable[..., Any]) -> None:
+    """Two fit as long as they may become, not two tokens longer."""
+    shape = trace_cache(network)
+    assert shape is not None
+    requests = [Request(draw(255, seed), max_tokens=1) for seed in (1, 2)]
+    tried = bench(network, context_length=None)
+    engine = tried.engine(vocab_size=300, size_bytes=2 * shape.elements_at(256) * 4)
+    actives = [add(engine, request) for request in requests]
+    until(engine, lambda: all(active.is_over for active in actives))
+    for active, request in zip(actives, requests, strict=True):
+        assert finished(active).tokens == alone(network, request)
+    assert (2, 1) in tried.network.shapes
 
 
 class Eager(Governor):

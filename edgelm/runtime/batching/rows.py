@@ -80,6 +80,8 @@ class Rows:
 
     def adopt(self, active: ActiveRequest, layers: Layers) -> None:
         """Let a request go on here that was served alone; its caches, which hold all but its last token, are copied."""
+        if not self.active:
+            self._renew_budget()
         self._cache.join([[]], [layers], _never)
         self.active.append(active)
 
@@ -142,8 +144,7 @@ class Rows:
     def _admit(self, queue: deque[ActiveRequest]) -> None:
         """Let requests join, once so many places are free that it is worth a pause of those that run."""
         if not self.active:
-            self._budget = self._ask_budget()
-            self._most_rows = min(self._most_rows, self._budget.rows)
+            self._renew_budget()
             mx.reset_peak_memory()
         while queue and queue[0].most_rows != 1:
             waiting = _before_a_loner(queue)
@@ -163,6 +164,11 @@ class Rows:
                 del self.active[at:]
                 for active in group:
                     active.finish()
+
+    def _renew_budget(self) -> None:
+        """Ask what may be taken, before the first joins."""
+        self._budget = self._ask_budget()
+        self._most_rows = min(self._most_rows, self._budget.rows)
 
     def _join(self, group: list[ActiveRequest], waiting: list[ActiveRequest]) -> bool:
         """Compute the prompts of `group` behind those that run; False where nobody of it is waited for any more."""

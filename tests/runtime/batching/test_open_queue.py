@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import mlx.core as mx
 import pytest
@@ -115,6 +116,21 @@ def test_who_ends_where_memory_does_shares_the_last_step(network: Any, bench: Ca
     for active, request in zip(actives, requests, strict=True):
         assert finished(active).tokens == alone(network, request)
     assert (2, 1) in tried.network.shapes
+
+
+def test_memory_is_asked_for_anew_where_one_alone_goes_on_beside_others(
+    network: Any, bench: Callable[..., Any]
+) -> None:
+    """When the rows are made, and when the first joins them."""
+    engine = bench(network).engine()
+    budget = engine._sharing.budget = Mock(wraps=engine._sharing.budget)
+    first = add(engine, REQUESTS[0])
+    until(engine, lambda: len(first.tokens) == 5)
+    second = add(engine, REQUESTS[1])
+    until(engine, lambda: first.is_over and second.is_over)
+    assert budget.call_count == 2
+    assert finished(first).tokens == alone(network, REQUESTS[0])
+    assert finished(second).tokens == alone(network, REQUESTS[1])
 
 
 class Eager(Governor):

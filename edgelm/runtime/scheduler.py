@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from edgelm import log
 from edgelm.errors import EdgeLMError, EngineError, OptionError
 from edgelm.runtime.batching.rows import Rows
 from edgelm.runtime.cache.live import LiveCache
@@ -52,6 +53,7 @@ class Scheduler:
         self._make_rows = make_rows
         self._rows: Rows | None = None
         """Those who share steps; made when the first two might."""
+        self._may_share = True
         self._queue: deque[ActiveRequest] = deque()
         self._solo: _Solo | None = None
 
@@ -157,9 +159,20 @@ class Scheduler:
         """Whether these may share steps."""
         if any(active.most_rows == 1 for active in candidates):
             return False
-        if self._rows is None:
-            self._rows = self._make_rows()
+        if self._rows is None and self._may_share:
+            self._rows = self._rows_if_any()
+            self._may_share = self._rows is not None
         return self._rows is not None and self._rows.fits(candidates)
+
+    def _rows_if_any(self) -> Rows | None:
+        """What serves several; None where it cannot be made: nobody's answer depends on it."""
+        try:
+            return self._make_rows()
+        except (RuntimeError, ValueError, MemoryError, EdgeLMError) as error:  # what MLX raises, and edgelm
+            log.logger.warning(
+                "requests are answered one after the other, since none can share steps: %s", error
+            )
+            return None
 
     def _rows_now(self) -> Rows:
         assert self._rows is not None

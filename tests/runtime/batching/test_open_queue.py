@@ -133,6 +133,28 @@ def test_memory_is_asked_for_anew_where_one_alone_goes_on_beside_others(
     assert finished(second).tokens == alone(network, REQUESTS[1])
 
 
+@pytest.mark.parametrize("failing", ["batching", "budget"])
+@pytest.mark.parametrize("steps", [0, 5])
+def test_where_sharing_fails_requests_are_answered_in_turn(
+    network: Any, bench: Callable[..., Any], caplog: pytest.LogCaptureFixture, failing: str, steps: int
+) -> None:
+    """Whether all wait, or one runs already; it is tried once."""
+    tried = bench(network)
+    engine = tried.engine()
+    fails = Mock(side_effect=RuntimeError("[metal::malloc] out of luck"))
+    setattr(engine._sharing, failing, fails)
+    actives = [add(engine, REQUESTS[0])]
+    for _ in range(steps):
+        engine.scheduler.step()
+    actives += [add(engine, request) for request in REQUESTS[1:]]
+    until(engine, lambda: all(active.is_over for active in actives))
+    for active, request in zip(actives, REQUESTS, strict=True):
+        assert finished(active).tokens == alone(network, request)
+    assert {rows for rows, _ in tried.network.shapes} == {1}
+    assert fails.call_count == 1
+    assert [record.levelname for record in caplog.records if "out of luck" in record.message] == ["WARNING"]
+
+
 class Eager(Governor):
     """Always guesses."""
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
+from llama_cpp_converter import llama_cpp
 from published_models import published, published_shards
 
-__all__ = ["published", "published_shards"]
+__all__ = ["llama_cpp", "published", "published_shards"]
 
 from edgelm.blas import preload_blas
 from edgelm.machine.precision import full_float32

@@ -1,0 +1,109 @@
+"""A family of models through llama.cpp's converter: transformers → GGUF → edgelm, held against the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import torch
+import transformers
+from checkpoints import COMMON, VOCAB, write_tokenizer
+from llama_cpp_converter import LlamaCppConverter
+
+from edgelm.model.load import load
+from edgelm_converters.convert import convert
+
+PROMPT = np.random.default_rng(1).integers(4, VOCAB, 48).tolist()
+TEXT = (
+    "The water on the mountain boils at 95.5 degrees,  isn't it?\n\n  def f(x): return x**2  # Äh, 水が沸く"
+)
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class FamilyCase:
+    """One model of a family."""
+
+    name: str
+    """transformers' class, without "Config" and "ForCausalLM"."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What its config has beside COMMON."""
+    network: str = ""
+    """transformers' class of the network; "`name`ForCausalLM" if not said."""
+    common: Mapping[str, Any] = field(default_factory=lambda: COMMON)
+    pre: str = "gpt-2"
+    tokenizer: Callable[[Path], None] = write_tokenizer
+    original: Callable[[Any, Path], None] | None = None
+    """Changes what is published: renames tensors, say, or rewrites the config."""
+
+    def build(self) -> Any:
+        """A seeded network in float32 in which nothing is as it was initialised."""
+        config = getattr(transformers, f"{self.name}Config")(**{**self.common, **self.settings})
+        torch.manual_seed(11)
+        kind = getattr(transformers, self.network or f"{self.name}ForCausalLM")
+        network = kind._from_config(config, attn_implementation="eager").float().eval()
+        enliven(network)
+        return network
+
+    def publish(self, directory: Path) -> Any:
+        """Save such a network and a tokenizer as transformers does; returns the network."""
+        network = self.build()
+        network.save_pretrained(directory)
+        self.tokenizer(directory)
+        if self.original is not None:
+            self.original(network, directory)
+        return network
+
+
+def enliven(network: Any) -> None:
+    """Norms, biases, gates, decays and time steps move away from what they were made with; matrices are drawn anew."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1 and "A_log" not in name:
+                parameter.normal_(0, 0.4 if "conv" in name else 0.1)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+        for name, buffer in network.named_buffers():
+            if buffer.is_floating_point() and name.endswith("bias"):
+                buffer.add_(torch.randn_like(buffer) * 0.1)
+
+
+def logits_of(network: Any, prompt: list[int] = PROMPT) -> np.ndarray:
+    """transformers' logits, [tokens, vocabulary]."""
+    with torch.no_grad():
+        return network(torch.tensor([prompt]), use_cache=False).logits[0].numpy()
+
+
+def converted_logits(directory: Path, prompt: list[int] = PROMPT) -> np.ndarray:
+    """edgelm's logits for a converted model, [tokens, vocabulary]."""
+    return np.array(load(directory, check_fit=False).network(mx.array([prompt]))[0])
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to the largest of the original."""
+    width = min(found.shape[-1], expected.shape[-1])  # llama.cpp pads some vocabularies
+    return float(np.abs(found[..., :width] - expected[..., :width]).max() / np.abs(expected).max())
+
+
+def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path, *options: str) -> Path:
+    """Hold logits and tokens of a converted GGUF against the original's; returns the converted model."""
+    network = case.publish(tmp_path / "source")
+    gguf = llama_cpp.convert(tmp_path / "source", *options, pre=case.pre, out=tmp_path / "model.gguf")
+    out = convert(gguf, tmp_path / "out", mode="none", dtype="float32", verify=False).directory
+    expected = logits_of(network)
+    assert expected.std() > 0.05, "logits too flat to mean anything"
+    worst = difference(converted_logits(out), expected)
+    assert worst < TOLERANCE, f"logits differ by {worst:.2g}"
+    check_tokens(tmp_path / "source", out)
+    return out
+
+
+def check_tokens(source: Path, out: Path) -> None:
+    """Hold the tokens of a text against the original tokenizer's."""
+    theirs = transformers.AutoTokenizer.from_pretrained(source)
+    ours = transformers.AutoTokenizer.from_pretrained(out)
+    assert ours.encode(TEXT, add_special_tokens=False) == theirs.encode(TEXT, add_special_tokens=False)

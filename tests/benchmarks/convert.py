@@ -1,16 +1,16 @@
 """Peak memory and time of converting a synthetic 1.9 GB bfloat16 llama, beside mlx_lm.convert.
 
-    python tests/benchmarks/convert.py [--layers 19] [--keep DIR]
+    python tests/benchmarks/convert.py [--layers 19] [--vocab 49152] [--repeats 3]
 
-Each side converts the same directory to 4 bits, group 64, in a process of its own, alternating, three
-times; prints the medians, the ratios, and whether the output tensors are the same bytes. Run it where
-torch is not installed: transformers imports torch when it can, and that weighs on both sides.
+Each side converts the same directory to 4 bits, group 64, by its command line in a process of its own, alternating, three
+times; edgelm tries the tokenizer, too. Prints the medians, the ratios, and whether the output tensors are the same bytes.
+torch is hidden from both sides: transformers imports it when it can, and users have none.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -22,18 +22,22 @@ from pathlib import Path
 
 import numpy as np
 
-HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, VOCAB = 2048, 5632, 32, 4, 32000
+HIDDEN, INTERMEDIATE, HEADS, KV_HEADS = 2048, 5632, 32, 4
 
 EDGELM = """
 import sys
-from edgelm_converters.convert import convert
-convert(sys.argv[1], sys.argv[2], quality="rtn", bits=4, group_size=64, dtype="bfloat16", verify=False)
+sys.modules["torch"] = None
+from edgelm.cli.main import main
+sys.exit(main(["convert", sys.argv[1], "-o", sys.argv[2], "--quality", "rtn", "--bits", "4", "--group-size", "64",
+    "--dtype", "bfloat16", "--no-verify"]))
 """
 
 MLX_LM = """
 import sys
-from mlx_lm.convert import convert
-convert(sys.argv[1], sys.argv[2], quantize=True, q_bits=4, q_group_size=64)
+sys.modules["torch"] = None
+sys.argv[1:] = ["--hf-path", sys.argv[1], "--mlx-path", sys.argv[2], "-q", "--q-bits", "4", "--q-group-size", "64"]
+from mlx_lm.convert import main
+main()
 """
 
 MEASURE = """
@@ -46,11 +50,11 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, time.monoto
 """
 
 
-def tensors(layers: int) -> dict[str, tuple[int, ...]]:
+def tensors(layers: int, vocab: int) -> dict[str, tuple[int, ...]]:
     head_dim = HIDDEN // HEADS
     shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (VOCAB, HIDDEN),
-        "lm_head.weight": (VOCAB, HIDDEN),
+        "model.embed_tokens.weight": (vocab, HIDDEN),
+        "lm_head.weight": (vocab, HIDDEN),
     }
     shapes["model.norm.weight"] = (HIDDEN,)
     for index in range(layers):
@@ -69,20 +73,20 @@ def tensors(layers: int) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def write_model(directory: Path, layers: int) -> int:
+def write_model(directory: Path, layers: int, vocab: int) -> int:
     """A random llama written with numpy alone; returns its size in bytes."""
     directory.mkdir()
     config = {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE,
-        "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "num_hidden_layers": layers, "vocab_size": VOCAB,
+        "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "num_hidden_layers": layers, "vocab_size": vocab,
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 2048, "tie_word_embeddings": False,
         "torch_dtype": "bfloat16",
     }  # fmt: skip
     (directory / "config.json").write_text(json.dumps(config))
-    write_tokenizer(directory)
+    write_tokenizer(directory, vocab)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for name, shape in tensors(layers).items():
+    for name, shape in tensors(layers, vocab).items():
         end = offset + 2 * int(np.prod(shape))
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
         offset = end
@@ -91,17 +95,20 @@ def write_model(directory: Path, layers: int) -> int:
     rng = np.random.default_rng(0)
     with (directory / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for shape in tensors(layers).values():
+        for shape in tensors(layers, vocab).values():
             values = rng.standard_normal(int(np.prod(shape)), dtype=np.float32) * 0.02
             file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
     return offset
 
 
-def write_tokenizer(directory: Path) -> None:
+def write_tokenizer(directory: Path, vocab: int) -> None:
+    """A tokenizer of as many tokens as the network has, since reading one takes time and memory."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    alphabet = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(alphabet, []))
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = list(itertools.islice(itertools.product(letters, letters), vocab - len(letters)))
+    words = [*letters, *map("".join, merges)]
+    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(directory / "tokenizer.json"))
@@ -139,19 +146,20 @@ def same_tensors(one: Path, other: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--layers", type=int, default=19)
+    parser.add_argument("--vocab", type=int, default=49152)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        size = write_model(root / "source", arguments.layers)
+        size = write_model(root / "source", arguments.layers, arguments.vocab)
         results: dict[str, list[tuple[float, float]]] = {"edgelm": [], "mlx-lm": []}
         for _ in range(arguments.repeats):
             results["mlx-lm"].append(measure(MLX_LM, root / "source", root / "peer"))
             results["edgelm"].append(measure(EDGELM, root / "source", root / "ours"))
         same = same_tensors(root / "ours", root / "peer")
-    torch = "installed" if importlib.util.find_spec("torch") else "not installed"
     print(
-        f"source {size / 1e9:.2f} GB bfloat16, {arguments.layers} layers; torch {torch}; median of {arguments.repeats}"
+        f"source {size / 1e9:.2f} GB bfloat16, {arguments.layers} layers, {arguments.vocab} tokens;"
+        f" median of {arguments.repeats}"
     )
     medians = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)]

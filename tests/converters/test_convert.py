@@ -158,7 +158,7 @@ def test_slices_of_rows_quantize_to_the_same_codes(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = convert(source, tmp_path / "whole", quality="rtn", bits=4, group_size=32, verify=False)
-    monkeypatch.setattr("edgelm_converters.methods.quantizers.LARGE_BYTES", 5_000)
+    monkeypatch.setattr("edgelm_converters.targets.mlx.weights.SLICE_BYTES", 5_000)
     sliced = convert(source, tmp_path / "sliced", quality="rtn", bits=4, group_size=32, verify=False)
     assert_same(tensors(whole.directory), tensors(sliced.directory))
 

@@ -1,8 +1,14 @@
-"""Quantizers of one module that look at its weight alone, in slices of rows so that no second copy of it is made."""
+"""Quantizers of one module that look at its weight alone, in slices of rows so that no second copy of it is made.
+
+MLX computes what is put on one stream in order, on a CPU by one thread: slices take turns on a few streams there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import itertools
+import os
+from collections.abc import Iterator
 
 import mlx.core as mx
 
@@ -10,44 +16,36 @@ from edgelm.quant.matrix.formats import Packed, searched
 from edgelm.quant.matrix.search import QUICK
 from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.targets.mlx.plan import OutputPlan
-from edgelm_converters.targets.mlx.weights import read_input
+from edgelm_converters.targets.mlx.weights import SLICES_AHEAD, input_rows
 
-LARGE_BYTES = 64 << 20
-"""Tensors above this are quantized in slices of rows."""
+_KINDS = ("weight", "scales", "biases")
 
 
-def round_to_nearest(plan: OutputPlan, path: str) -> Packed:
+def round_to_nearest(plan: OutputPlan, path: str) -> Iterator[Packed]:
     """Quantize the module at `path` by its own `to_quantized`, as mlx-lm does it."""
     module, settings = plan.modules[path], plan.quantize[path]
+    for stream, rows in zip(itertools.cycle(_streams()), input_rows(plan, f"{path}.weight"), strict=False):
+        with mx.stream(stream):
+            module.weight = rows
+            parameters = flat_parameters(module.to_quantized(**settings))
+            packed = {kind: parameters[kind] for kind in _KINDS if kind in parameters}
+            module.weight = mx.zeros((0, 0))
+            mx.async_eval(packed)  # type: ignore[no-untyped-call]
+        yield packed
 
-    def quantize(weight: mx.array) -> Packed:
-        module.weight = weight
-        parameters = flat_parameters(module.to_quantized(**settings))
-        return {kind: value for kind, value in parameters.items() if kind in ("weight", "scales", "biases")}
 
-    packed = _by_slices(read_input(plan, f"{path}.weight"), quantize)
-    module.weight = mx.zeros((0, 0))
-    return packed
-
-
-def search_scales(plan: OutputPlan, path: str) -> Packed:
+def search_scales(plan: OutputPlan, path: str) -> Iterator[Packed]:
     """Search the scales and biases of the module at `path` for the smallest squared error of the weights."""
-    settings = plan.quantize[path]
-    weight = read_input(plan, f"{path}.weight")
-    return _by_slices(weight, lambda rows: searched(rows, settings, effort=QUICK))
+    for rows in input_rows(plan, f"{path}.weight"):
+        yield searched(rows, plan.quantize[path], effort=QUICK)
 
 
-def _by_slices(weight: mx.array, quantize: Callable[[mx.array], Packed]) -> Packed:
-    """`quantize` applied to slices along the first axis (groups lie along the last), joined."""
-    count = max(1, min(weight.shape[0], -(-weight.nbytes // LARGE_BYTES)))
-    step = -(-weight.shape[0] // count)
-    parts: list[Packed] = []
-    for start in range(0, weight.shape[0], step):
-        parts.append(quantize(weight[start : start + step]))
-        mx.eval(parts[-1])
-    packed: Packed = {}
-    for kind in list(parts[0]):
-        columns = [part.pop(kind) for part in parts]
-        packed[kind] = columns[0] if len(columns) == 1 else mx.concatenate(columns)
-        mx.eval(packed[kind])
-    return packed
+def _streams() -> tuple[mx.Stream | mx.ThreadLocalStream, ...]:
+    """The streams that slices take turns on."""
+    device = mx.default_device()
+    return _cpu_streams() if device == mx.Device(mx.cpu) else (mx.default_stream(device),)
+
+
+@functools.cache
+def _cpu_streams() -> tuple[mx.ThreadLocalStream, ...]:
+    return tuple(mx.new_thread_local_stream(mx.cpu) for _ in range(min(os.cpu_count() or 1, SLICES_AHEAD)))

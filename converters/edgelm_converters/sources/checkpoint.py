@@ -33,6 +33,8 @@ class LazyTensor:
     """How the source stores it, as the source calls it: "BF16", "Q4_1", "torch.float16"."""
     is_lazy_array: bool = False
     """`read()` itself returns an unevaluated array over a file, which costs nothing until it is evaluated."""
+    read_rows: Callable[[int, int], mx.array] | None = None
+    """`read_rows(start, stop)` returns these of the first axis alone; None where a source cannot but read all of them."""
 
     @property
     def nbytes(self) -> int:

@@ -40,7 +40,7 @@ def run_calibration(task: QuantizationTask, method: CalibratedMethod) -> Quantiz
     files, plan = calibrated.files, task.plan
     if calibrated.distilled is not None:
         plan = with_trained(plan, files)
-    return Quantized(plan, lambda _, path: files.packed(path), calibrated)
+    return Quantized(plan, lambda _, path: [files.packed(path)], calibrated)
 
 
 def _calibrate(task: QuantizationTask, method: CalibratedMethod, text: CalibrationText) -> Calibrated:

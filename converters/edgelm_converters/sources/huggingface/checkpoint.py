@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from edgelm.errors import UnsupportedError
+from edgelm.errors import FormatError, UnsupportedError
 from edgelm.json_files import read_json
 from edgelm.library.licence import licence_of
 from edgelm.zoo.configs import normalise as configs
@@ -33,6 +33,12 @@ _NUMPY = {
     "F8_E8M0": "|u1",
 }  # fmt: skip
 """Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16."""
+
+_REFUSED = ("F64", "F8_E5M2")
+"""What `mx.load` refuses a file for."""
+
+KEPT_BYTES = 32 << 20
+"""The largest buffer that is kept for the next read."""
 
 
 def open_huggingface(directory: Path) -> SourceCheckpoint:
@@ -59,38 +65,62 @@ def open_huggingface(directory: Path) -> SourceCheckpoint:
     )
 
 
-def _read(path: Path, info: TensorInfo) -> mx.array:
-    """One tensor of a file that `mx.load` refuses as a whole, since some other tensor in it is float64."""
-    stored = np.fromfile(path, np.dtype(_NUMPY[info.dtype]), math.prod(info.shape), offset=info.begin)
-    stored = stored.reshape(info.shape)
-    if info.dtype == "F64":
-        stored = stored.astype(np.float32)
-    array = mx.array(stored)
-    return array.view(mx.bfloat16) if info.dtype == "BF16" else array
-
-
 class _Shard:
-    """Hands out unevaluated arrays over one file, parsing its header once per pass over the names."""
+    """Hands out unevaluated arrays over one file, parsing its header once per pass over the names, or rows that it reads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_refused = any(info.dtype == "F64" for info in read_header(path).values())
+        self.is_refused = any(info.dtype in _REFUSED for info in read_header(path).values())
+        """By `mx.load`, as a whole, for one tensor in it."""
         self._arrays: dict[str, mx.array] = {}
+        self._buffer = np.empty(0, np.uint8)
 
     def take(self, name: str) -> mx.array:
         if name not in self._arrays:
             self._arrays = mx.load(str(self.path), format="safetensors")  # type: ignore[assignment]
         return self._arrays.pop(name)
 
+    def read(self, info: TensorInfo) -> mx.array:
+        return self._read(info, info.shape, info.begin)
+
+    def read_rows(self, info: TensorInfo, start: int, stop: int) -> mx.array:
+        """Rows of a tensor; `mx.load` has no part of one."""
+        row_bytes = info.size_bytes // info.shape[0]
+        return self._read(info, (stop - start, *info.shape[1:]), info.begin + start * row_bytes)
+
+    def _read(self, info: TensorInfo, shape: tuple[int, ...], begin: int) -> mx.array:
+        """Read into one buffer for all slices: the first touch of fresh memory takes longer than reading does."""
+        kind = np.dtype(_NUMPY[info.dtype])
+        size = math.prod(shape) * kind.itemsize
+        if self._buffer.size < size <= KEPT_BYTES:
+            self._buffer = np.empty(size, np.uint8)
+        raw = self._buffer[:size] if size <= KEPT_BYTES else np.empty(size, np.uint8)
+        self._fill(raw.data, begin)
+        stored = raw.view(kind).reshape(shape)
+        if info.dtype == "F64":
+            stored = stored.astype(np.float32)
+        array = mx.array(stored)
+        return array.view(mx.bfloat16) if info.dtype == "BF16" else array
+
+    def _fill(self, view: memoryview, begin: int) -> None:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            while view:
+                count = file.readinto(view)
+                if not count:
+                    raise FormatError(f"{self.path} has become shorter while it was read")
+                view = view[count:]
+
 
 def _lazy(shard: _Shard, name: str, info: TensorInfo) -> LazyTensor:
     if info.dtype not in DTYPES:
         raise UnsupportedError(f"tensor {name!r} in {shard.path} is {info.dtype}, which MLX does not hold")
+    rows = functools.partial(shard.read_rows, info) if info.shape and info.shape[0] else None
     if shard.is_refused:
-        read = functools.partial(_read, shard.path, info)
-        return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype)
+        read = functools.partial(shard.read, info)
+        return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, read_rows=rows)
     read = functools.partial(shard.take, name)
-    return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, is_lazy_array=True)
+    return LazyTensor(info.shape, DTYPES[info.dtype], read, info.dtype, is_lazy_array=True, read_rows=rows)
 
 
 def _quantization(config: dict[str, Any], tensors: dict[str, LazyTensor]) -> dict[str, dict[str, Any]]:

@@ -98,7 +98,10 @@ class Options:
             kind = next(k for k in kinds[item.name] if k is not type(None))
             flag = "--" + item.name.replace("_", "-")
             text = _help_text(bounds, item.default)
-            if kind is bool:
+            if kind is bool and str in kinds[item.name]:
+                words = [choice for choice in bounds.choices or () if isinstance(choice, str)]
+                parser.add_argument(flag, action=OnOffOrWord, words=words, default=None, help=text)
+            elif kind is bool:
                 parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
             elif bounds.choices is not None:
                 parser.add_argument(flag, type=kind, default=None, choices=bounds.choices, help=text)
@@ -111,6 +114,35 @@ class Options:
         names = {item.name for item in dataclasses.fields(cls)}
         values = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
         return cls(**{**values, **given})
+
+
+class OnOffOrWord(argparse.BooleanOptionalAction):
+    """`--flag`, `--no-flag`, `--flag-WORD`, and `--flag WORD` where a parser asks `joined` first.
+
+    argparse's optional value would take whatever follows the flag, a positional argument too.
+    """
+
+    def __init__(self, option_strings: Any, dest: str, words: Iterable[str] = (), **named: Any) -> None:
+        super().__init__(option_strings, dest, **named)
+        self._words = {f"{flag}-{word}": word for flag in option_strings for word in words}
+        self.option_strings = [*self.option_strings, *self._words]
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if option_string in self._words:
+            setattr(namespace, self.dest, self._words[option_string])
+        else:
+            super().__call__(parser, namespace, values, option_string)
+
+    def joined(self, arguments: Iterable[str]) -> list[str]:
+        """Return `arguments` with `--flag WORD` and `--flag=WORD` as one flag where it is one of the words."""
+        found: list[str] = []
+        for argument in arguments:
+            if found and f"{found[-1]}-{argument}" in self._words:
+                found[-1] = f"{found[-1]}-{argument}"
+            else:
+                one = argument.replace("=", "-", 1)
+                found.append(one if one in self._words else argument)
+        return found
 
 
 def check_type(name: str, value: Any, *kinds: type, wanted: str | None = None) -> None:

@@ -23,6 +23,9 @@ CALIBRATED_BITS = 4
 
 LOSS_TOKENS = 4096
 
+JUDGE = "transformers"
+"""Who verifies besides edgelm itself."""
+
 CALIBRATION_TOKENS = 16_384
 
 
@@ -70,7 +73,11 @@ class Conversion(Options):
         f"held-out tokens to measure the loss on, 0 for none (default {LOSS_TOKENS}, and none for rtn)",
         ge=0,
     )
-    verify: bool = option(True, "compare logits with the source's on a short text")
+    verify: bool | str = option(
+        True,
+        "compare logits with the source's on a short text; transformers also asks that library, with torch, for the source's",
+        choices=(True, False, JUDGE),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,6 +159,11 @@ class Conversion(Options):
         # Measuring for a budget draws its text by the seed, whatever the quality.
         names = ("calibration_tokens", *(() if self.has_budget else ("seed",)))
         return () if calibrated else tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether transformers is to compute the source as well."""
+        return self.verify == JUDGE
 
     @property
     def measured_tokens(self) -> int:

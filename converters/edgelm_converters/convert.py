@@ -35,6 +35,7 @@ from edgelm_converters.pipeline.planning import plan_of, plan_within_budget
 from edgelm_converters.pipeline.settle import settled
 from edgelm_converters.result.conversion_receipt import hash_files, peak_memory_bytes
 from edgelm_converters.result.existing import refuse_there
+from edgelm_converters.result.judge.ask import check_judge
 from edgelm_converters.result.naming import library_name
 from edgelm_converters.result.report import make_manifest, make_receipt
 from edgelm_converters.result.verify import check_tokenizer
@@ -100,6 +101,8 @@ def convert(
         refuse_there(named, force=force)
     with watch.step("opening the source"):
         checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
+        if wanted.asks_judge:  # before an hour's work
+            check_judge(checkpoint.origin.kind, checkpoint.config)
         checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
     notes += wide_notes(checkpoint)
     target = named or place(paths.models(), default=library_name(checkpoint, config, wanted))

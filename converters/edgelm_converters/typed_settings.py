@@ -26,4 +26,4 @@ class ConversionSettings(TypedDict, total=False):
     dtype: str
     allow_mixed: bool
     loss_tokens: int | None
-    verify: bool
+    verify: bool | Literal["transformers"]

@@ -8,12 +8,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgelm.quant.apply import Decision
 from edgelm.quant.scheme import Settings, mode_of
-from edgelm_converters.result.verify import LogitsComparison, RoundTrip
+from edgelm.zoo.proofs.verdict import Proof
+from edgelm_converters.result.judge.ask import Judgement
+from edgelm_converters.result.logits import LogitsComparison
+from edgelm_converters.result.verify import RoundTrip
 from edgelm_converters.sources.checkpoint import SourceCheckpoint
 from edgelm_converters.targets.mlx.plan import OutputPlan
 
@@ -35,8 +39,13 @@ class ConversionReceipt:
     """Layer → the row width no group divides."""
     tokenizer: RoundTrip
     comparison: LogitsComparison | None
+    """The result against the source, both as edgelm reads them: what quantization cost, not whether the network is right."""
     skipped: str | None
     """Why there is no comparison."""
+    proof: Proof
+    """What the table that ships with edgelm says of this architecture with these settings."""
+    judgement: Judgement | None = None
+    """What transformers computes of the source, beside edgelm's reading of it and beside the result."""
     calibration: dict[str, Any] | None = None
     """Text, tokens and seed of a calibrated quality, and what became of every module."""
 
@@ -57,7 +66,12 @@ class ConversionReceipt:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for the manifest."""
-        return asdict(self)
+        said = asdict(self)
+        if self.comparison is not None:
+            said["compared"] = (
+                f"the result with the source, both as edgelm reads them (mlx-lm {version('mlx-lm')})"
+            )
+        return said
 
 
 def describe_tensors(checkpoint: SourceCheckpoint, plan: OutputPlan, decision: Decision) -> dict[str, int]:

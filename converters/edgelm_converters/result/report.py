@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlx.core as mx
+
+from edgelm import log
+from edgelm.errors import UnsupportedError
 from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm.quant.apply import Decision
 from edgelm.zoo.guards import mlx_lm_errors
+from edgelm.zoo.proofs.verdict import proof_of
 from edgelm_converters.methods.quantized import Quantized
 from edgelm_converters.pipeline.job import ConversionJob
 from edgelm_converters.pipeline.sanitize import grouped
 from edgelm_converters.result.conversion_receipt import ConversionReceipt, describe_tensors
 from edgelm_converters.result.existing import recorded
+from edgelm_converters.result.judge.ask import Judgement, ask, judged
+from edgelm_converters.result.logits import LogitsComparison, compare_logits
 from edgelm_converters.result.loss import measure_loss
-from edgelm_converters.result.verify import LogitsComparison, TokenizerCheck, compare
+from edgelm_converters.result.verify import TokenizerCheck, converted_logits, source_logits
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.weights.packed import unpacked
 
 _COMPARING = "Comparing with the source"
+_ASKING = "Asking transformers"
 
 
 def make_receipt(
@@ -34,11 +42,7 @@ def make_receipt(
     """
     plan, calibrated = quantized.plan, quantized.calibrated
     quality = _measured_quality(job, quantized, decision, config, peak_bytes)
-    comparison: LogitsComparison | None = None
-    if quality is not None:
-        comparison = LogitsComparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
-    elif job.wanted.verify:
-        comparison = _compared(job, config, tokenizer)
+    comparison, judgement = _compared(job, config, tokenizer, quality)
     with job.watch.step("hashing the source"):
         job.source_hashes.result()
     return ConversionReceipt(
@@ -51,6 +55,8 @@ def make_receipt(
         tokenizer=tokenizer.round_trip,
         comparison=comparison,
         skipped="not asked for" if comparison is None else None,
+        judgement=judgement,
+        proof=proof_of(job.checkpoint.config),
         calibration=calibrated.as_json() if calibrated is not None else None,
         quality=quality.as_json() if quality is not None else None,
         rounded_because=job.rounded_because,
@@ -60,15 +66,46 @@ def make_receipt(
     )
 
 
-def _compared(job: ConversionJob, config: dict[str, Any], tokenizer: TokenizerCheck) -> LogitsComparison:
-    """Source and result on one short text."""
+def _compared(
+    job: ConversionJob, config: dict[str, Any], tokenizer: TokenizerCheck, quality: QualityReceipt | None
+) -> tuple[LogitsComparison | None, Judgement | None]:
+    """What quantization cost, by edgelm's reading of both, and what transformers computes of the source, if it is asked."""
+    comparison = None
+    if quality is not None:
+        comparison = LogitsComparison(quality.tokens, quality.mean_kl.value, quality.top1_agreement.value)
+    if not job.wanted.verify or (comparison is not None and not job.wanted.asks_judge):
+        return comparison, None
+    source, result = _both(job, config, tokenizer.ids)
+    comparison = comparison or compare_logits(source, result)
+    return comparison, _judged(job, tokenizer.ids, source, result) if job.wanted.asks_judge else None
+
+
+def _both(job: ConversionJob, config: dict[str, Any], ids: list[int]) -> tuple[mx.array, mx.array]:
+    """Logits of source and result on one short text."""
     job.on_progress(Progress(_COMPARING, 0, None, "steps"))
     network, inputs, held = job.fresh()
     source = job.checkpoint.origin.source
     with mlx_lm_errors(job.directory, shown=source), job.watch.step("comparing with the source"):
-        comparison = compare(network, unpacked(inputs, held), job.directory, config, tokenizer.ids)
+        logits = (
+            source_logits(network, unpacked(inputs, held), ids),
+            converted_logits(job.directory, config, ids),
+        )
     job.on_progress(Progress(_COMPARING, 1, 1, "steps"))
-    return comparison
+    return logits
+
+
+def _judged(job: ConversionJob, ids: list[int], source: mx.array, result: mx.array) -> Judgement | None:
+    """Ask transformers; that it cannot read the source is a note, and no reason to lose the conversion."""
+    job.on_progress(Progress(_ASKING, 0, None, "steps"))
+    try:
+        with job.watch.step("asking transformers"):
+            logits, report = ask(job.checkpoint.origin, ids, job.stage / "judge")
+    except UnsupportedError as error:
+        job.notes.append(error.message)
+        log.logger.warning("%s", error.message)
+        return None
+    job.on_progress(Progress(_ASKING, 1, 1, "steps"))
+    return judged(logits, report, source, result)
 
 
 def _measured_quality(

@@ -26,17 +26,6 @@ MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
-class LogitsComparison:
-    """Converted against source over `tokens` positions of one text."""
-
-    tokens: int
-    mean_kl: float
-    """Mean over positions of KL(source ‖ converted), in nats."""
-    top1_agreement: float
-    """Share of positions where both rank the same token first."""
-
-
-@dataclass(frozen=True)
 class RoundTrip:
     """decode(encode(line)) == line, line by line of the fixed sample."""
 
@@ -72,38 +61,31 @@ def check_tokenizer(directory: Path, config: dict[str, Any], source: str) -> Tok
     return TokenizerCheck(round_trip, ids)
 
 
-def compare(
-    network: Any, tensors: Mapping[str, LazyTensor], directory: Path, config: dict[str, Any], ids: list[int]
-) -> LogitsComparison:
-    """Run the source and the converted model on `ids`.
+def source_logits(network: Any, tensors: Mapping[str, LazyTensor], ids: list[int]) -> mx.array:
+    """Run the source on `ids`, and return its logits [T, V] in float32.
 
     Args:
         network: a fresh network that the source's names have been sanitized for.
         tensors: the source's tensors under its names, unpacked.
-        directory: the converted model, with its `config`.
     """
-    reference = _log_probabilities(network, lazy_weights(tensors), ids)
+    return _logits(network, lazy_weights(tensors), ids)
+
+
+def converted_logits(directory: Path, config: dict[str, Any], ids: list[int]) -> mx.array:
+    """Run the converted model in `directory`, with its `config`, on `ids`, and return its logits [T, V] in float32."""
     checkpoint = open_huggingface(directory)
-    again = build_network(config, directory)
+    network = build_network(config, directory)
     weights = lazy_weights(unpacked(checkpoint.tensors, checkpoint.quantization))
-    weights = sanitized_weights(again, weights)
-    converted = _log_probabilities(again, weights, ids)
-    kl = (mx.exp(reference) * (reference - converted)).sum(axis=-1)
-    same = mx.argmax(reference, axis=-1) == mx.argmax(converted, axis=-1)
-    mean_kl: Any = mx.mean(kl).item()
-    top1: Any = mx.mean(same.astype(mx.float32)).item()
-    # Rounding in the last place can take the divergence of equal distributions below zero.
-    return LogitsComparison(len(ids), max(0.0, mean_kl), top1)
+    return _logits(network, sanitized_weights(network, weights), ids)
 
 
-def _log_probabilities(network: Any, weights: dict[str, mx.array], ids: list[int]) -> mx.array:
-    """Natural-log probabilities [T, V] in float32, computed in float32 whatever the storage.
+def _logits(network: Any, weights: dict[str, mx.array], ids: list[int]) -> mx.array:
+    """Logits [T, V] in float32, computed in float32 whatever the storage.
 
     Takes `weights` over: the network's references are dropped layer by layer, and must be the last ones.
     """
     load_lazily(network, weights)
     forget_layers(network)
-    logits = network(mx.array([ids]))[0].astype(mx.float32)
-    log_probabilities: mx.array = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    mx.eval(log_probabilities)
-    return log_probabilities
+    logits: mx.array = network(mx.array([ids]))[0].astype(mx.float32)
+    mx.eval(logits)
+    return logits

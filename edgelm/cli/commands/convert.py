@@ -123,6 +123,12 @@ def _show(made: Converted) -> None:
     if changed:
         warn(f"the tokenizer does not give these lines back unchanged: {', '.join(map(repr, changed))}")
 
+    judgement = receipt.get("judgement")
+    if judgement is not None and not judgement["alike"]:
+        warn("edgelm reads this source otherwise than transformers does: do not trust this model")
+    if receipt["proof"]["verdict"] == "known to differ":
+        warn(f"this network is {receipt['proof']['words']}")
+
 
 def _rows(made: Converted) -> list[tuple[str, str]]:
     manifest, receipt = made.manifest, made.manifest.receipt
@@ -144,6 +150,8 @@ def _rows(made: Converted) -> list[tuple[str, str]]:
     rows += [
         ("tokenizer", f"{tokenizer['exact']} of {tokenizer['lines']} sample lines come back exactly"),
         *_against_source(receipt),
+        *_judged(receipt),
+        ("network", receipt["proof"]["words"]),
         (
             "cost",
             f"{format_seconds(receipt['elapsed_s'])}{_steps(receipt)},"
@@ -195,9 +203,30 @@ def _against_source(receipt: dict[str, Any]) -> list[tuple[str, str]]:
         return [("against source", f"not compared ({receipt['skipped']})")]
     says = (
         f"mean KL {found['mean_kl']:.2g} nats, same first choice on {found['top1_agreement']:.1%}"
-        f" of {count(found['tokens'], 'token')}"
+        f" of {count(found['tokens'], 'token')}, as edgelm reads both"
     )
     return [("against source", says)]
+
+
+def _judged(receipt: dict[str, Any]) -> list[tuple[str, str]]:
+    """What transformers computes, where it was asked: of the source as edgelm reads it, then of the result."""
+    found = receipt.get("judgement")
+    if found is None:
+        return []
+    return [
+        (
+            f"transformers {found['transformers']}",
+            f"edgelm's reading of the source {_apart(found['source'])} from its own on {count(found['tokens'], 'token')};"
+            f" the result {_apart(found['result'])}",
+        )
+    ]
+
+
+def _apart(found: dict[str, Any]) -> str:
+    return (
+        f"is mean KL {found['mean_kl']:.2g} nats away, at most {found['max_relative']:.1g} of the largest logit,"
+        f" same first choice on {found['top1_agreement']:.1%}"
+    )
 
 
 def _listed(layers: dict[str, int]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from edgelm.cli.parsing.nearest import did_you_mean
 from edgelm.cli.show.output import show_error
+from edgelm.options import OnOffOrWord
 
 USAGE_EXIT_CODE = 2
 
@@ -35,6 +36,9 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does. The namespace has `flags_given`, by setting, and `parser`, the one of the chosen action."""
         self._words = list(sys.argv[1:] if args is None else args)
+        for action in self._actions:
+            if isinstance(action, OnOffOrWord):
+                self._words = action.joined(self._words)
         self._refuse_single_dash()
         found, rest = super().parse_known_args(self._words, namespace)
         # The innermost parser ends first: what an outer one adds stays beside it.

@@ -104,7 +104,7 @@ def convert(
         if wanted.asks_judge:  # before an hour's work
             check_judge(checkpoint.origin.kind, checkpoint.config)
         checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
-    notes += wide_notes(checkpoint)
+    notes += [*wide_notes(checkpoint), *checkpoint.notes]
     target = named or place(paths.models(), default=library_name(checkpoint, config, wanted))
     refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
     with buffer_cache(devices.current_pace().reused_bytes), long_job("the conversion", "a lower --quality"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, cast
 
 import mlx.core as mx
@@ -11,6 +11,7 @@ import mlx.core as mx
 from edgelm import device
 from edgelm.quant.apply import Decision, decide, quantizable
 from edgelm.quant.recipes import mixed_predicate
+from edgelm.quant.scheme import Settings, fit_group
 from edgelm.zoo.precision.families import needs_bfloat16
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
@@ -21,17 +22,18 @@ FLOATS = (*HALVES, mx.float32)
 
 
 def decide_layers(
-    network: Any, checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any]
+    network: Any, requantized: Mapping[str, Settings], wanted: Conversion, packed: Mapping[str, Any]
 ) -> Decision:
     """Decide how each layer of the unquantized `network` is quantized now; `packed` ones are left as they are.
 
     A source that is quantized in whole or in part, even in types that MLX cannot hold, keeps its precision
     unless another is asked for.
+
+    Args:
+        requantized: what modules of the network that had such types are quantized to instead.
     """
-    if wanted.keeps_packed and (packed or checkpoint.requantized):
-        modules = quantizable(network)
-        layers = {path: settings for path, settings in checkpoint.requantized.items() if path in modules}
-        return Decision(layers=layers, asked=dict(layers))
+    if wanted.keeps_packed and (packed or requantized):
+        return _as_precise(network, requantized)
     if wanted.mode == "none":
         return Decision()
     scheme = wanted.scheme()
@@ -44,8 +46,27 @@ def decide_layers(
     )
 
 
+def _as_precise(network: Any, requantized: Mapping[str, Settings]) -> Decision:
+    """Quantize what was quantized in the source, and no more; how large that comes out is the source's doing."""
+    decision = Decision()
+    for path, module in quantizable(network).items():
+        if path in requantized:
+            fitting = fit_group(requantized[path], module.weight.shape[-1])
+            if fitting is None:
+                decision.left[path] = module.weight.shape[-1]
+                continue
+            if fitting != requantized[path]:
+                decision.regrouped[path] = fitting["group_size"]
+            decision.layers[path] = fitting
+    return decision
+
+
 def choose_dtypes(
-    checkpoint: SourceCheckpoint, wanted: Conversion, packed: Mapping[str, Any], decision: Decision
+    checkpoint: SourceCheckpoint,
+    wanted: Conversion,
+    packed: Mapping[str, Any],
+    decision: Decision,
+    inputs: Mapping[str, LazyTensor],
 ) -> TargetDtype:
     """Choose the dtype that each floating tensor is cast to.
 
@@ -54,10 +75,12 @@ def choose_dtypes(
 
     Args:
         packed: the modules of the source that are packed and may stay so.
+        inputs: the source's tensors under the network's names.
     """
     usual, is_gguf = usual_dtype(checkpoint, wanted), checkpoint.origin.kind == "gguf"
     if packed and not is_gguf and wanted.dtype in ("auto", "source"):
-        return _stored_dtypes(_most_common(checkpoint, FLOATS) or usual, packed)
+        scales = _most_common(checkpoint, FLOATS) or usual
+        return _stored_dtypes(scales, {*packed, *decision.layers}, inputs)
     if wanted.dtype == "source":
         return lambda _, tensor: tensor.dtype
     keeps = wanted.keeps_packed or (wanted.may_keep_packed and bool(packed or checkpoint.requantized))
@@ -66,11 +89,16 @@ def choose_dtypes(
     return lambda _, tensor: usual
 
 
-def _stored_dtypes(scales: mx.Dtype, packed: Mapping[str, Any]) -> TargetDtype:
-    """Keep what is stored; a packed weight that was unpacked, to be quantized anew, gets the dtype of its `scales`."""
+def _stored_dtypes(scales: mx.Dtype, packed: Set[str], inputs: Mapping[str, LazyTensor]) -> TargetDtype:
+    """Keep what is stored; a `packed` weight that was unpacked, to be quantized anew, gets the dtype of the `scales`.
+
+    Biases that a source has as zero points come exact, in float32, and are rounded to the dtype of their scales.
+    """
 
     def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
         path, _, kind = name.rpartition(".")
+        if kind == "biases" and f"{path}.scales" in inputs:
+            return inputs[f"{path}.scales"].dtype
         return scales if kind == "weight" and path in packed else tensor.dtype
 
     return choose
@@ -97,7 +125,11 @@ def _half_precision(checkpoint: SourceCheckpoint) -> mx.Dtype | None:
 
 
 def _most_common(checkpoint: SourceCheckpoint, among: tuple[mx.Dtype, ...]) -> mx.Dtype | None:
-    counts = Counter(tensor.dtype for tensor in checkpoint.tensors.values() if tensor.dtype in among)
+    counts = Counter(
+        tensor.dtype
+        for name, tensor in checkpoint.tensors.items()
+        if tensor.dtype in among and name.removesuffix(".weight") not in checkpoint.requantized
+    )
     return counts.most_common(1)[0][0] if counts else None
 
 

@@ -21,7 +21,6 @@ from edgelm_converters.pipeline.sanitize import sanitized
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 from edgelm_converters.stopwatch import Stopwatch
 from edgelm_converters.targets.mlx.plan import OutputPlan
-from edgelm_converters.weights.packed import imported
 
 PackedModules = Mapping[str, Settings]
 """Module path → how the source has it packed."""
@@ -48,6 +47,8 @@ class ConversionJob:
     """What was found in the source that the receipt is to say."""
     dropped: dict[str, None] = field(default_factory=dict)
     """The source's tensors that the architecture leaves out, in order."""
+    requantized: dict[str, Settings] = field(default_factory=dict)
+    """The network's modules that the source has in a form MLX cannot hold, and what they are quantized to instead."""
     watch: Stopwatch = field(default_factory=Stopwatch)
     """Runs since the conversion was asked for."""
     rounded_because: str | None = None
@@ -99,20 +100,20 @@ class ConversionJob:
 
         `network` must be fresh: some architectures' `sanitize` changes it (drops an unused head).
         """
-        foreign = "quantization_config" in self.config and "quantization" not in self.config
-        if foreign and self.checkpoint.origin.kind == "huggingface":
-            return imported(self.checkpoint.origin.files[0].parent, self.config)
+        source, is_native = self.checkpoint, "quantization" in self.config
+        foreign = {} if is_native else source.quantization
         # An architecture stacks experts by name: one that is missing, or of another shape, fails in there.
-        with mlx_lm_errors(self.stage, shown=self.checkpoint.origin.source):
-            renamed = sanitized(network, self.checkpoint.tensors, self.stage, self.network)
-            packed = self._packed(network, renamed.tensors)
+        with mlx_lm_errors(self.stage, shown=source.origin.source):
+            renamed = sanitized(
+                network, source.tensors, self.stage, self.network, foreign, source.requantized
+            )
+            packed = self._packed(network, renamed.tensors) if is_native else renamed.packed
         self.dropped.update(dict.fromkeys(renamed.dropped))
+        self.requantized.update(renamed.requantized)
         return renamed.tensors, packed
 
     def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> PackedModules:
         """How modules are packed: as the config says of each, else as their shapes do, which is how they are loaded."""
-        if self.checkpoint.origin.kind != "huggingface":
-            return self.checkpoint.quantization
         named, modules = self.config.get("quantization") or {}, dict(network.named_modules())
         return {
             path: settings

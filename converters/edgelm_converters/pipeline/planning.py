@@ -38,8 +38,9 @@ def plan_of(
     anew = {path: settings for path, settings in held.items() if path not in kept}
     if anew:
         inputs = unpacked(inputs, anew)
-    decision = decision or decide_layers(network, job.checkpoint, job.wanted, kept)
-    dtypes = choose_dtypes(job.checkpoint, job.wanted, held if job.wanted.may_keep_packed else kept, decision)
+    decision = decision or decide_layers(network, job.requantized, job.wanted, kept)
+    packed = held if job.wanted.may_keep_packed else kept
+    dtypes = choose_dtypes(job.checkpoint, job.wanted, packed, decision, inputs)
     return decision, make_plan(network, inputs, kept, decision, dtypes)
 
 

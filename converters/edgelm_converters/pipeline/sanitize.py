@@ -2,7 +2,8 @@
 
 Each architecture's `sanitize` renames, drops, stacks or rewrites tensors, and some change the network as well. It is first
 tried on a network of its own, with placeholders that cost nothing; a tensor that comes out as the very object that went
-in was only renamed, and is later read straight from its source. Only what `sanitize` computes with is given as real, still
+in was only renamed, and is later read straight from its source. Weights that are packed, or unpacked when they are read,
+are followed by their rows (`rows.py`) and put together then. Only what else `sanitize` computes with is given as real, still
 lazy, arrays: from the source's own files where MLX can map them, else from a staged copy. What it leaves out is told.
 """
 
@@ -17,7 +18,11 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.quant.apply import quantizable
+from edgelm.quant.scheme import Settings
 from edgelm.tune.plan.trace.graph import trace
+from edgelm_converters.pipeline.origins import Origins
+from edgelm_converters.pipeline.rows import RowSources, follow_rows
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import ShardWriter
 
@@ -31,6 +36,10 @@ class Sanitized:
     tensors: dict[str, LazyTensor]
     dropped: tuple[str, ...] = ()
     """Names of the source's tensors that the network has no use for."""
+    packed: dict[str, Settings] = field(default_factory=dict)
+    """Module path → how its triple is packed."""
+    requantized: dict[str, Settings] = field(default_factory=dict)
+    """Module path → what it may be quantized to, since its source was packed in a way that could not be kept."""
 
 
 @dataclass
@@ -50,7 +59,12 @@ class _Trial:
 
 
 def sanitized(
-    network: Any, tensors: Mapping[str, LazyTensor], stage: Path, make_network: MakeNetwork
+    network: Any,
+    tensors: Mapping[str, LazyTensor],
+    stage: Path,
+    make_network: MakeNetwork,
+    packed: Mapping[str, Settings] | None = None,
+    requantized: Mapping[str, Settings] | None = None,
 ) -> Sanitized:
     """Give the tensors for `network`, which is sanitized with them.
 
@@ -59,30 +73,45 @@ def sanitized(
         tensors: the source's tensors.
         stage: a directory to keep copies of tensors in that `sanitize` computes with.
         make_network: another one like `network`, to try on.
+        packed: the source's modules that are triples, under its own names.
+        requantized: its modules that were unpacked, and what they may be quantized to.
     """
+    origins = Origins(tensors, dict(packed or {}), dict(requantized or {}))
     if not hasattr(network, "sanitize"):
-        return Sanitized(dict(tensors))
-    trial = _try(make_network(), tensors)
-    used = _used(trial, make_network) if trial.computed else set[str]()
-    real = _staged({name: tensors[name] for name in sorted(used)}, stage)
+        return Sanitized(dict(tensors), (), origins.packed, origins.requantized)
+    dense, layers = origins.dense, quantizable(make_network())
+    rows = follow_rows(make_network, dense, origins.followed) if origins.followed else {}
+    trial = _try(make_network(), dense, rows)
+    sources = _sources(trial, make_network) if trial.computed else {}
+    used = set[str]().union(*sources.values())
+    real = _staged({name: dense[name] for name in sorted(used)}, stage)
     outputs = network.sanitize({**trial.placeholders, **real})
-    renamed = _passed_through(outputs, trial.placeholders)
-    computed = {name: array for name, array in outputs.items() if name not in renamed}
-    # The outputs dictionary is what keeps the lazy arrays alive; each is let go when it is read.
-    result = {name: tensors[renamed[name]] if name in renamed else _once(computed, name) for name in outputs}
-    return Sanitized(result, tuple(name for name in trial.others if name not in used))
+    renamed = {**_passed_through(outputs, trial.placeholders)}
+    computed = {name: array for name, array in outputs.items() if name not in renamed and name not in rows}
+    result = Sanitized(
+        {},
+        tuple(name for name in trial.others if name not in used.union(*(r.sources for r in rows.values()))),
+    )
+    for name in outputs:
+        if name in rows:
+            origins.put(name, rows[name], layers, result.tensors, result.packed, result.requantized)
+            continue
+        # The outputs dictionary is what keeps the lazy arrays alive; each is let go when it is read.
+        result.tensors[name] = dense[renamed[name]] if name in renamed else _once(computed, name)
+        origins.mark(name, sources.get(name, {renamed.get(name, "")}), layers, result.requantized)
+    return result
 
 
-def _try(network: Any, tensors: Mapping[str, LazyTensor]) -> _Trial:
+def _try(network: Any, tensors: Mapping[str, LazyTensor], rows: Mapping[str, RowSources]) -> _Trial:
     trial = _Trial({name: mx.zeros(tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
     outputs = network.sanitize(dict(trial.placeholders))
     trial.renamed = _passed_through(outputs, trial.placeholders)
-    trial.computed = [name for name in outputs if name not in trial.renamed]
+    trial.computed = [name for name in outputs if name not in trial.renamed and name not in rows]
     return trial
 
 
-def _used(trial: _Trial, make_network: MakeNetwork) -> set[str]:
-    """Those of the names that did not come out that something is computed from; all where that cannot be traced."""
+def _sources(trial: _Trial, make_network: MakeNetwork) -> dict[str, set[str]]:
+    """The tensors, of those that did not come out, that each computed one is made of; all where that cannot be traced."""
     others, network = trial.others, make_network()
 
     def compute(*arrays: mx.array) -> Sequence[mx.array]:
@@ -92,9 +121,14 @@ def _used(trial: _Trial, make_network: MakeNetwork) -> set[str]:
     try:
         graph = trace(compute, [trial.placeholders[name] for name in others])
     except (ValueError, RuntimeError):
-        return set(others)
-    read = {name for node in graph.nodes for name in node.inputs} | set(graph.results)
-    return {name for name, given in zip(others, graph.given, strict=False) if given in read}
+        return {name: set(others) for name in trial.computed}
+    made_of = {name: {given} for given, name in zip(others, graph.given, strict=False)}
+    for node in graph.nodes:
+        sources = set[str]().union(*(made_of.get(name, ()) for name in node.inputs))
+        made_of.update(dict.fromkeys(node.outputs, sources))
+    return {
+        name: made_of.get(given, set()) for name, given in zip(trial.computed, graph.results, strict=True)
+    }
 
 
 def _passed_through(outputs: Mapping[str, mx.array], inputs: Mapping[str, mx.array]) -> dict[str, str]:

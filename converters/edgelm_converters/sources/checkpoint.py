@@ -80,6 +80,8 @@ class SourceCheckpoint:
     requantized: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Modules whose stored type MLX cannot hold, to be quantized to these settings instead."""
     generation_config: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    """What the receipt is to say of what was found."""
 
 
 def wide_notes(checkpoint: SourceCheckpoint) -> list[str]:

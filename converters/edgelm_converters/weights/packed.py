@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from edgelm.quant.scheme import Settings, mode_of
-from edgelm.zoo.tree import flat_parameters
-from edgelm.zoo.weights.network import load_network
 from edgelm_converters.sources.checkpoint import LazyTensor
 
 
@@ -41,28 +37,3 @@ def _dequantize(
     return mx.dequantize(
         weight.read(), scale, bias, settings["group_size"], settings["bits"], mode, dtype=mx.float32
     )
-
-
-def imported(directory: Path, config: dict[str, Any]) -> tuple[dict[str, LazyTensor], dict[str, Settings]]:
-    """Import weights quantized by other tools (GPTQ, AWQ, FP8, compressed-tensors, …) as mlx-lm does.
-
-    Returns:
-        Lazy tensors under the network's names, and the settings of the packed modules.
-
-    Raises:
-        FormatError: mlx-lm does not know the packing.
-    """
-    network, _ = load_network(directory, config)
-    arrays = flat_parameters(network)
-    packed = {
-        path: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
-        for path, module in network.named_modules()
-        if hasattr(module, "bits") and f"{path}.scales" in arrays
-    }
-    # The dictionary is now all that keeps the lazy arrays alive; each is let go when it is read.
-    network.update({})
-    tensors = {
-        name: LazyTensor(tuple(array.shape), array.dtype, functools.partial(arrays.pop, name), "imported")
-        for name, array in arrays.items()
-    }
-    return tensors, packed

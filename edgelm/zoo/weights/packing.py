@@ -1,8 +1,9 @@
-"""Weights that other tools packed: which formats can be read, and one line that names any other.
+"""Weights that other tools packed: which can be run as they are, which are converted first, and one line for any other.
 
 What counts is what the tensors are called and stored as; the config only says which tool did it. A config that speaks of a
-packing beside plain weights is left over, and harmless. What "can be read" means is mlx-lm's own import, under the
-architectures whose `sanitize` knows the names; see `edgelm.zoo.weights.network`.
+packing beside plain weights is left over, and harmless. What runs as it is goes through mlx-lm's own import, under the
+architectures whose `sanitize` knows the names (see `edgelm.zoo.weights.network`); what is converted is read by
+`edgelm_converters.sources.packings`, for any architecture.
 Formats: transformers 5.24, `utils/quantization_config.py` and `quantizers/`; compressed-tensors, `config/format.py`;
 ModelOpt, `hf_quant_config.json`.
 """
@@ -10,6 +11,7 @@ ModelOpt, `hf_quant_config.json`.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,11 @@ LABELS = {
     "spqr": "SpQR", "vptq": "VPTQ",
 }  # fmt: skip
 """`quant_method` → what the format is called, where that is another word."""
+
+CONVERTED = frozenset(
+    {"compressed-tensors", "fbgemm_fp8", "fp8", "modelopt", "modelopt_fp4", "mxfp4", "mxfp8", "nvfp4"}
+)
+"""`quant_method` of what `edgelm_converters.sources.packings` reads."""
 
 _EVIDENCE: tuple[tuple[str, str], ...] = (
     (r"\.(absmax|quant_map|nested_absmax)$|\.quant_state\.bitsandbytes__\w+$|\.(SCB|weight_format)$", "bitsandbytes"),
@@ -77,31 +84,36 @@ def with_packing(config: dict[str, Any], directory: Path) -> dict[str, Any]:
         return config
     text = config.get("text_config")
     nested = text.get("quantization_config") if isinstance(text, dict) else None
-    said = nested or config.get("compression_config") or _modelopt(directory)
+    said = nested or config.get("compression_config") or _beside(directory)
     return {**config, "quantization_config": said} if isinstance(said, dict) else config
 
 
-def _modelopt(directory: Path) -> dict[str, Any] | None:
-    path = directory / "hf_quant_config.json"
-    if not path.is_file():
-        return None
-    said = read_json(path)
-    return {"quant_method": "modelopt", **said}
+_FILES = {
+    "hf_quant_config.json": "modelopt",
+    "quantization_config.json": "auto-round",
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+}
+"""Files in which a tool keeps its settings → the tool, where they do not say it."""
 
 
-def check_packing(
-    config: Config, tensors: Mapping[str, TensorInfo], where: object, *, imports: bool = True
-) -> None:
-    """Refuse weights that are packed in a way that edgelm does not read.
+def _beside(directory: Path) -> dict[str, Any] | None:
+    for name, method in _FILES.items():
+        if (directory / name).is_file():
+            return {"quant_method": method, **read_json(directory / name)}
+    return None
+
+
+def check_packing(config: Config, tensors: Mapping[str, TensorInfo], where: object) -> None:
+    """Refuse to run weights that are packed in a way that mlx-lm does not import.
 
     Args:
         config: as `with_packing` gives it.
         tensors: the model's, by name.
         where: what the message calls the model.
-        imports: whether the reader goes through mlx-lm's import of other tools' formats.
 
     Raises:
-        UnsupportedError: in one line, by the format's name.
+        UnsupportedError: in one line, by the format's name, with the command that converts it if one does.
     """
     if "quantization" in config:
         return
@@ -110,28 +122,53 @@ def check_packing(
         return
     said = _settings(config)
     method = _method(said) or evidence
-    reason = _unread(method, said, tensors, config) if imports else ""
-    if reason is not None:
+    reason = _unread(method, said, tensors, config)
+    if reason is None:
+        return
+    if method in CONVERTED or evidence in CONVERTED:
         raise UnsupportedError(
-            f"{where} is packed as {_name(method, said)}{reason}, which edgelm does not read", hint=_HINT
+            f"{where} is packed as {_name(method, said)}{reason}, which edgelm does not run, but converts",
+            hint=f"edgelm convert {shlex.quote(str(where))}",
         )
+    raise _refusal(method, said, where, reason)
 
 
 def check_announced_packing(config: Config, where: object) -> None:
-    """Refuse, from the config alone and before weights are downloaded, formats that are never read.
+    """Refuse, from the config alone and before weights are downloaded, formats that are neither run nor converted.
 
     Raises:
         UnsupportedError: in one line, by the format's name.
     """
     said = _settings(config)
     method = _method(said)
-    if "quantization" in config or method is None:
+    if "quantization" in config or method is None or method in CONVERTED:
         return
     reason = _unread(method, said, {}, config)
     if reason is not None:
-        raise UnsupportedError(
-            f"{where} is packed as {_name(method, said)}{reason}, which edgelm does not read", hint=_HINT
-        )
+        raise _refusal(method, said, where, reason)
+
+
+def refuse_packed(config: Config, tensors: Mapping[str, TensorInfo], where: object) -> None:
+    """Refuse `tensors` that are packed, by the name of their format.
+
+    Args:
+        config: as `with_packing` gives it.
+        tensors: those that no reader of packings has made plain.
+        where: what the message calls the model.
+
+    Raises:
+        UnsupportedError: in one line.
+    """
+    evidence = _evidence(tensors)
+    if evidence is not None:
+        said = _settings(config)
+        raise _refusal(_method(said) or evidence, said, where)
+
+
+def _refusal(method: str, said: Mapping[str, Any], where: object, reason: str = "") -> UnsupportedError:
+    return UnsupportedError(
+        f"{where} is packed as {_name(method, said)}{reason}, which edgelm does not read", hint=_HINT
+    )
 
 
 def _settings(config: Config) -> Mapping[str, Any]:

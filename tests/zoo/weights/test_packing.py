@@ -21,6 +21,23 @@ U8, I32, F32 = mx.uint8, mx.int32, mx.float32
 Tensors = dict[str, tuple[tuple[int, ...], mx.Dtype]]
 
 CASES: dict[str, tuple[dict[str, Any] | None, Tensors, str]] = {
+    "bnb nf4": (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, r"bitsandbytes \(nf4\)",
+    ),
+    "bnb int8": ({"load_in_8bit": True}, {"weight": ((128, 64), mx.int8), "SCB": ((128,), F32)}, "bitsandbytes"),
+    "no config": (None, {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, "bitsandbytes"),
+    "torchao": ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, {"weight": ((128, 64), mx.int8)}, "torchao"),
+    "aqlm": ({"quant_method": "aqlm"}, {"codes": ((128, 8, 1), mx.int16), "codebooks": ((1, 256, 1, 8), F32)}, "AQLM"),
+    "hqq": ({"quant_method": "hqq"}, {"W_q": ((4096, 1), U8)}, "HQQ"),
+    "quanto": ({"quant_method": "quanto", "weights": "int4"}, {"weight._data": ((128, 64), U8)}, r"Quanto \(int4\)"),
+    "eetq": ({"quant_method": "eetq"}, {"weight": ((64, 128), mx.int8), "weight_scales": ((128,), F32)}, "EETQ"),
+    "spqr": ({"quant_method": "spqr"}, {"dense_weights": ((99,), mx.int32)}, "SpQR"),
+    "vptq": ({"quant_method": "vptq"}, {"centroids.weight": ((1, 256), F32)}, "VPTQ"),
+    "unheard of": ({"quant_method": "foo9"}, {"weight": ((128, 8), I32)}, "foo9"),
+}  # fmt: skip
+
+CONVERTED: dict[str, tuple[dict[str, Any] | None, Tensors, str]] = {
     "fp8": (
         {"quant_method": "fp8", "weight_block_size": [128, 128]},
         {"weight": ((128, 64), U8), "weight_scale_inv": ((1, 1), F32)}, r"FP8 in blocks of 128 x 128",
@@ -34,35 +51,11 @@ CASES: dict[str, tuple[dict[str, Any] | None, Tensors, str]] = {
         {"quant_method": "compressed-tensors", "format": "pack-quantized"},
         {"weight_packed": ((128, 8), I32), "weight_scale": ((128, 2), F32)}, r"compressed-tensors \(pack-quantized\)",
     ),
-    "bnb nf4": (
-        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-        {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, r"bitsandbytes \(nf4\)",
-    ),
-    "bnb int8": ({"load_in_8bit": True}, {"weight": ((128, 64), mx.int8), "SCB": ((128,), F32)}, "bitsandbytes"),
-    "no config": (None, {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, "bitsandbytes"),
     "fp8 alone": (None, {"weight": ((128, 64), U8), "weight_scale_inv": ((1, 1), F32)}, "FP8"),
-    "torchao": ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, {"weight": ((128, 64), mx.int8)}, "torchao"),
-    "gptq": (
-        {"quant_method": "gptq", "bits": 4}, {"qweight": ((8, 128), I32), "scales": ((1, 128), F32)},
-        r"GPTQ \(4-bit\) with codes along the input",
-    ),
-    "gptq 8": (
-        {"quant_method": "gptq", "bits": 8}, {"qweight": ((16, 128), I32), "scales": ((1, 128), F32)}, r"GPTQ \(8-bit\)",
-    ),
-    "awq gemv": (
-        {"quant_method": "awq", "bits": 4, "version": "gemv"}, {"qweight": ((128, 8), I32), "scales": ((128, 1), F32)},
-        r"AWQ \(4-bit\) of version gemv",
-    ),
-    "aqlm": ({"quant_method": "aqlm"}, {"codes": ((128, 8, 1), mx.int16), "codebooks": ((1, 256, 1, 8), F32)}, "AQLM"),
-    "hqq": ({"quant_method": "hqq"}, {"W_q": ((4096, 1), U8)}, "HQQ"),
-    "quanto": ({"quant_method": "quanto", "weights": "int4"}, {"weight._data": ((128, 64), U8)}, r"Quanto \(int4\)"),
-    "eetq": ({"quant_method": "eetq"}, {"weight": ((64, 128), mx.int8), "weight_scales": ((128,), F32)}, "EETQ"),
-    "spqr": ({"quant_method": "spqr"}, {"dense_weights": ((99,), mx.int32)}, "SpQR"),
-    "vptq": ({"quant_method": "vptq"}, {"centroids.weight": ((1, 256), F32)}, "VPTQ"),
     "mxfp4": ({"quant_method": "mxfp4"}, {"weight_blocks": ((128, 2, 16), U8), "weight_scales": ((128, 2), U8)}, "MXFP4"),
-    "unheard of": ({"quant_method": "foo9"}, {"weight": ((128, 8), I32)}, "foo9"),
-    "in the text config": (None, {"weight": ((128, 64), U8), "weight_scale": ((1,), F32)}, "FP8"),
+    "scale alone": (None, {"weight": ((128, 64), U8), "weight_scale": ((1,), F32)}, "FP8"),
 }  # fmt: skip
+"""What is converted for any architecture, and not run as it is."""
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +93,26 @@ def test_the_format_is_named_at_every_door(case: str, plain: Path, tmp_path: Pat
         assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("case", CONVERTED)
+def test_what_is_only_converted_is_not_run_and_the_command_is_named(
+    case: str, plain: Path, tmp_path: Path, home: Path
+) -> None:
+    said, own, name = CONVERTED[case]
+    source = packed(plain, tmp_path / "a source", said, own)
+    for door in (load, lambda path: describe_model(str(path))):
+        with pytest.raises(
+            UnsupportedError, match=f"a source is packed as {name}.*, which edgelm does not run, but converts"
+        ) as caught:
+            door(source)
+        assert caught.value.hint == f"edgelm convert '{source}'"
+
+
 def test_modelopt_says_it_in_a_file_of_its_own(plain: Path, tmp_path: Path, home: Path) -> None:
     own: Tensors = {"weight": ((128, 32), U8), "weight_scale": ((128, 4), U8), "weight_scale_2": ((), F32)}
     source = packed(plain, tmp_path / "source", None, own)
     (source / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "NVFP4"}}))
     with pytest.raises(UnsupportedError, match=r"packed as NVIDIA ModelOpt \(NVFP4\)"):
-        convert(source)
+        load(source)
 
 
 def test_pytorch_files_are_asked_too(plain: Path, tmp_path: Path, home: Path) -> None:

@@ -15,10 +15,11 @@ from edgelm.json_files import read_json
 from edgelm.library.licence import licence_of
 from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.weights.files import stored_tensors, weight_files
-from edgelm.zoo.weights.packing import check_packing, with_packing
+from edgelm.zoo.weights.packing import with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.huggingface.tokenizer_files import write_tokenizer_files
+from edgelm_converters.sources.packings.registry import unpacked_checkpoint
 
 DTYPES = {
     "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
@@ -46,16 +47,15 @@ def open_huggingface(directory: Path) -> SourceCheckpoint:
 
     Raises:
         NotFoundError, FormatError: files are missing or broken.
-        UnsupportedError: packed in a way that mlx-lm does not import.
+        UnsupportedError: packed in a way that is not read.
     """
     config = with_packing(configs.read_config(directory), directory)
     generation = directory / "generation_config.json"
     stored = stored_tensors(directory)
-    check_packing(config, {name: tensor.info for name, tensor in stored.items()}, directory)
     shards = {path: _Shard(path) for path in {tensor.path for tensor in stored.values()}}
     tensors = {name: _lazy(shards[tensor.path], name, tensor.info) for name, tensor in stored.items()}
     files = weight_files(directory)
-    return SourceCheckpoint(
+    checkpoint = SourceCheckpoint(
         origin=SourceOrigin(str(directory), "huggingface", tuple(files), licence=licence_of(directory)),
         config=config,
         tensors=tensors,
@@ -63,6 +63,7 @@ def open_huggingface(directory: Path) -> SourceCheckpoint:
         quantization=_quantization(config, tensors),
         generation_config=read_json(generation) if generation.exists() else None,
     )
+    return unpacked_checkpoint(checkpoint, directory)
 
 
 class _Shard:

@@ -11,9 +11,9 @@ from edgelm.json_files import read_json
 from edgelm.zoo.configs.normalise import read_config
 from edgelm.zoo.weights.choice import NAMING
 from edgelm.zoo.weights.files import choose_files
-from edgelm.zoo.weights.packing import check_packing, with_packing
-from edgelm.zoo.weights.safetensors_header import TensorInfo
+from edgelm.zoo.weights.packing import with_packing
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
+from edgelm_converters.sources.packings.registry import unpacked_checkpoint
 from edgelm_converters.sources.pytorch.state_dict import describe_names, open_state_dict
 
 INDEX = NAMING["pytorch"].index
@@ -37,15 +37,14 @@ def open_pytorch(directory: Path) -> SourceCheckpoint:
         raise NotFoundError(f"{directory} holds no pytorch_model.bin, no {INDEX} and no shards")
     files = [directory / name for name in choice.files]
     tensors = _merge(files, choice.places, directory)
-    stored = {name: TensorInfo(tensor.stored_as, tensor.shape, 0, 0) for name, tensor in tensors.items()}
-    check_packing(with_packing(config, directory), stored, directory, imports=False)
-    return SourceCheckpoint(
+    checkpoint = SourceCheckpoint(
         origin=SourceOrigin(str(directory), "pytorch", tuple(files)),
-        config=config,
+        config=with_packing(config, directory),
         tensors=tensors,
         write_tokenizer=partial(copy_tokenizer, directory),
         generation_config=read_json(generation) if generation.exists() else None,
     )
+    return unpacked_checkpoint(checkpoint, directory)
 
 
 def copy_tokenizer(source: Path, directory: Path) -> None:

@@ -68,7 +68,7 @@ def _absolute(path: Path) -> str:
 
 
 def _open_hub(repo_id: str, revision: str | None, on_progress: OnProgress) -> SourceCheckpoint:
-    from edgelm_converters.sources.gguf.names import ARCHITECTURES
+    from edgelm_converters.sources.gguf.families.registry import ARCHITECTURES
 
     fetched = hub.fetch(repo_id, revision=revision, gguf_architectures=ARCHITECTURES, on_progress=on_progress)
     path = fetched.gguf or fetched.directory

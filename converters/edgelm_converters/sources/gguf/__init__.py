@@ -3,13 +3,15 @@
     cursor.py      one bounded step through a header
     reader.py      header → metadata (plain Python values) and where each tensor lies
     parts.py       one file, or all the files of a split one
-    names.py       tensor names and shapes per architecture
+    families/      what each family of models calls its tensors, does to their values and says of itself
+    names.py       stored tensors → the network's, by the rules of its family
     rope.py        position settings, recovered from metadata and factor tensors
     metadata.py    typed reads of metadata
-    config.py      metadata → a transformers config.json; variants.py what each architecture adds
+    config.py      metadata → a transformers config.json
     generation.py  tokens that begin and end an answer
     blocks.py      ggml's quantized blocks → codes, scales and biases
-    tensors.py     stored tensor → lazy tensors, a slice of rows at a time
+    gathered.py    rows of stored tensors in an order, read a slice at a time
+    tensors.py     those rows → lazy tensors
     checkpoint.py  open_gguf: all of it together
 
 `gguf` supplies constants and the dequantizer of the types MLX cannot hold. Its GGUFReader is not used:

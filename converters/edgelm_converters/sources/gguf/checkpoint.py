@@ -9,10 +9,11 @@ from typing import Any
 
 from edgelm.errors import FormatError
 from edgelm_converters.sources.checkpoint import SourceCheckpoint, SourceOrigin
-from edgelm_converters.sources.gguf.config import build_config, read_dimensions, read_keys
+from edgelm_converters.sources.gguf.config import build_config, read_keys
+from edgelm_converters.sources.gguf.families.family import Reading
 from edgelm_converters.sources.gguf.generation import generation_config
 from edgelm_converters.sources.gguf.metadata import Keys
-from edgelm_converters.sources.gguf.names import BLOCK_NAME, IGNORED, Architecture, Dimensions, target_of
+from edgelm_converters.sources.gguf.names import BLOCK_NAME, targets
 from edgelm_converters.sources.gguf.parts import GGUFModel, read_parts
 from edgelm_converters.sources.gguf.tensors import TensorSource
 
@@ -23,16 +24,18 @@ def open_gguf(path: Path) -> SourceCheckpoint:
     Raises:
         NotFoundError: the file or another part of it is missing.
         FormatError: not a GGUF file, truncated, or it contradicts itself; the tensor or key is named.
-        UnsupportedError: an architecture, tensor type, version or rope scaling that edgelm cannot convert.
+        UnsupportedError: an architecture, tensor type, version, key or rope scaling that edgelm cannot convert.
     """
     model = read_parts(path)
-    keys, architecture = read_keys(model)
-    dimensions = read_dimensions(keys, model.tensors)
-    _check_layers(keys, dimensions, model)
-    source = _present(model, keys, architecture, dimensions)
+    keys, family = read_keys(model)
+    _check_layers(keys, model)
+    lengths = family.lengths(keys, model.tensors)
+    source = TensorSource()
+    for target in targets(family, lengths, model.tensors):
+        source.add(target)
     return SourceCheckpoint(
         origin=SourceOrigin(str(path), "gguf", model.files, licence=keys.text("general.license")),
-        config=build_config(keys, architecture, dimensions, model),
+        config=build_config(family, Reading(keys, lengths, model.tensors)),
         tensors=source.tensors,
         write_tokenizer=functools.partial(_write_tokenizer, model.metadata, path),
         quantization=source.quantization,
@@ -41,39 +44,16 @@ def open_gguf(path: Path) -> SourceCheckpoint:
     )
 
 
-def _check_layers(keys: Keys, dimensions: Dimensions, model: GGUFModel) -> None:
+def _check_layers(keys: Keys, model: GGUFModel) -> None:
     """A count of layers that lies would have a network of any size built before a tensor is missed."""
     matches = (BLOCK_NAME.fullmatch(name) for name in model.tensors)
     found = len({int(match["layer"]) for match in matches if match})
-    if found != dimensions.layers:
+    said = keys.size("block_count")
+    # Layers that predict further tokens are counted, and may have been left out.
+    if not said - keys.count("nextn_predict_layers") <= found <= said:
         raise FormatError(
-            f"{keys.path} has tensors of {found} layers, expected {dimensions.layers} "
-            f"({keys.architecture}.block_count)"
+            f"{keys.path} has tensors of {found} layers, expected {said} ({keys.architecture}.block_count)"
         )
-
-
-def _present(
-    model: GGUFModel, keys: Keys, architecture: Architecture, dimensions: Dimensions
-) -> TensorSource:
-    source = TensorSource()
-    for name, stored in model.tensors.items():
-        if IGNORED.fullmatch(name):
-            continue
-        target = target_of(name, architecture, dimensions)
-        if target is None:
-            raise FormatError(
-                f"{stored.path} has a tensor {name!r}, which a {keys.architecture} model has not"
-            )
-        if stored.shape != target.shape:
-            raise FormatError(
-                f"{stored.path}: tensor {name!r} has shape {stored.shape}, expected {target.shape}"
-            )
-        if target.heads and dimensions.head % 2:
-            raise FormatError(
-                f"{stored.path} has heads of {dimensions.head} dimensions, expected an even number"
-            )
-        source.add(stored, target)
-    return source
 
 
 def _write_tokenizer(metadata: Mapping[str, Any], path: Path, directory: Path) -> None:

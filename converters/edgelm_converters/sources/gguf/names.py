@@ -1,153 +1,142 @@
-"""GGUF tensor names → transformers names, shapes and what llama.cpp did to the values.
+"""Stored tensors → the tensors of a network, by the rules of its family; none is left over, and none has another shape.
 
-One table per architecture; a name that is in no table is refused. Knows no metadata and reads no data.
-Names: llama.cpp gguf-py/gguf/tensor_mapping.py; changes to values: convert_hf_to_gguf.py, modify_tensors.
+Reads no data and knows no family.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
-Shape = tuple[str, ...]
-Table = Mapping[str, tuple[str, Shape]]
+from edgelm.errors import FormatError
+from edgelm_converters.sources.gguf.families.family import GGUFFamily
+from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors
+from edgelm_converters.sources.gguf.families.rows import Indices, Sizes
+from edgelm_converters.sources.gguf.families.rule import Rule
+from edgelm_converters.sources.gguf.families.values import Values
+from edgelm_converters.sources.gguf.gathered import Compute, Gathered, Target
+from edgelm_converters.sources.gguf.reader import StoredTensor
 
 BLOCK_NAME = re.compile(r"blk\.(?P<layer>0|[1-9][0-9]{0,4})\.(?P<rest>.+)")
 IGNORED = re.compile(
-    r"rope_freqs\.weight|rope_factors_(long|short)\.weight|blk\.\d+\.(rope_freqs|attn_rot_embd)\.weight"
+    r"rope_freqs\.weight|rope_factors_(long|short)\.weight"
+    r"|blk\.\d+\.(rope_freqs|rope_factors_long|rope_factors_short|attn_rot_embd)\.weight"
 )
 """Tables that a model computes for itself; the ones that change its values are read with the config."""
 
-OUTER: Table = {
-    "token_embd.weight": ("model.embed_tokens.weight", ("vocab", "hidden")),
-    "output_norm.weight": ("model.norm.weight", ("hidden",)),
-}
-HEAD: Table = {"output.weight": ("lm_head.weight", ("vocab", "hidden"))}
-ATTENTION: Table = {
-    "attn_q.weight": ("self_attn.q_proj.weight", ("q", "hidden")),
-    "attn_k.weight": ("self_attn.k_proj.weight", ("kv", "hidden")),
-    "attn_v.weight": ("self_attn.v_proj.weight", ("kv", "hidden")),
-}
-ATTENTION_BIAS: Table = {
-    "attn_q.bias": ("self_attn.q_proj.bias", ("q",)),
-    "attn_k.bias": ("self_attn.k_proj.bias", ("kv",)),
-    "attn_v.bias": ("self_attn.v_proj.bias", ("kv",)),
-}
-LLAMA_BIAS: Table = {
-    **ATTENTION_BIAS,
-    "attn_output.bias": ("self_attn.o_proj.bias", ("hidden",)),
-    "ffn_gate.bias": ("mlp.gate_proj.bias", ("feed_forward",)),
-    "ffn_up.bias": ("mlp.up_proj.bias", ("feed_forward",)),
-    "ffn_down.bias": ("mlp.down_proj.bias", ("hidden",)),
-}
-ATTENTION_NORMS: Table = {
-    "attn_q_norm.weight": ("self_attn.q_norm.weight", ("head",)),
-    "attn_k_norm.weight": ("self_attn.k_norm.weight", ("head",)),
-}
-COMMON: Table = {
-    "attn_norm.weight": ("input_layernorm.weight", ("hidden",)),
-    "attn_output.weight": ("self_attn.o_proj.weight", ("hidden", "q")),
-    "ffn_down.weight": ("mlp.down_proj.weight", ("hidden", "feed_forward")),
-}
-FEED_FORWARD: Table = {
-    "ffn_gate.weight": ("mlp.gate_proj.weight", ("feed_forward", "hidden")),
-    "ffn_up.weight": ("mlp.up_proj.weight", ("feed_forward", "hidden")),
-}
-TWO_NORMS: Table = {"ffn_norm.weight": ("post_attention_layernorm.weight", ("hidden",))}
-FOUR_NORMS: Table = {
-    "post_attention_norm.weight": ("post_attention_layernorm.weight", ("hidden",)),
-    "ffn_norm.weight": ("pre_feedforward_layernorm.weight", ("hidden",)),
-    "post_ffw_norm.weight": ("post_feedforward_layernorm.weight", ("hidden",)),
-}
-FUSED: Table = {
-    "attn_qkv.weight": ("self_attn.qkv_proj.weight", ("qkv", "hidden")),
-    "ffn_up.weight": ("mlp.gate_up_proj.weight", ("gate_up", "hidden")),
-}
-LLAMA_BLOCK: Table = {**COMMON, **ATTENTION, **LLAMA_BIAS, **FEED_FORWARD, **TWO_NORMS}
-QWEN2_BLOCK: Table = {**COMMON, **ATTENTION, **ATTENTION_BIAS, **FEED_FORWARD, **TWO_NORMS}
-QWEN3_BLOCK: Table = {**COMMON, **ATTENTION, **ATTENTION_NORMS, **FEED_FORWARD, **TWO_NORMS}
-GEMMA2_BLOCK: Table = {**COMMON, **ATTENTION, **FEED_FORWARD, **FOUR_NORMS}
+
+def targets(family: GGUFFamily, lengths: Lengths, tensors: Tensors) -> Iterator[Target]:
+    """Yield every tensor that a network of `lengths` gets of the stored `tensors`.
+
+    Raises:
+        FormatError: a tensor that the family has not, or of another shape, or of a rule whose other tensors are missing; a
+            length that no tensor has.
+    """
+    left = {name for name in tensors if not IGNORED.fullmatch(name)}
+    left -= {name for name in left if _is_left_out(name, family, lengths)}
+    seen: set[str] = set()
+    for layer in (None, *range(lengths.layers)):
+        sizes = lengths.at(layer)
+        stored_prefix, prefix = ("", "") if layer is None else (f"blk.{layer}.", f"{family.prefix}{layer}.")
+        for rule in family.outer if layer is None else family.block:
+            stored = [
+                tensors[name] for tensor in rule.stored if (name := stored_prefix + tensor.name) in tensors
+            ]
+            if not stored:
+                continue
+            _check_complete(rule, stored, stored_prefix)
+            _check_shapes(rule, stored, sizes)
+            seen |= {length for tensor in rule.stored for length in tensor.shape if isinstance(length, str)}
+            left -= {tensor.name for tensor in stored}
+            yield from targets_of(rule, stored, sizes, prefix)
+    if left:
+        name = min(left)
+        raise FormatError(
+            f"{tensors[name].path} has a tensor {name!r}, which a {family.architecture} model has not"
+        )
+    _check_seen(family, lengths, seen, tensors)
 
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """What transformers calls it, what its tensors are called, and how llama.cpp changed them."""
-
-    model_type: str
-    class_name: str
-    outer: Table
-    block: Table
-    permuted: bool = False
-    """Rows of q and k are interleaved for llama.cpp's pairwise rotation."""
-    norm_offset: float = 0.0
-    """What llama.cpp added to the norms (Gemma's norms multiply by 1 + weight)."""
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "llama": Architecture("llama", "LlamaForCausalLM", {**OUTER, **HEAD}, LLAMA_BLOCK, permuted=True),
-    "smollm3": Architecture("smollm3", "SmolLM3ForCausalLM", {**OUTER, **HEAD}, LLAMA_BLOCK, permuted=True),
-    "mistral3": Architecture(
-        "ministral3", "Ministral3ForCausalLM", {**OUTER, **HEAD}, LLAMA_BLOCK, permuted=True
-    ),
-    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM", {**OUTER, **HEAD}, QWEN2_BLOCK),
-    "qwen3": Architecture("qwen3", "Qwen3ForCausalLM", {**OUTER, **HEAD}, QWEN3_BLOCK),
-    "gemma2": Architecture("gemma2", "Gemma2ForCausalLM", OUTER, GEMMA2_BLOCK, norm_offset=1.0),
-    "gemma3": Architecture(
-        "gemma3_text",
-        "Gemma3ForCausalLM",
-        {**OUTER, **HEAD},
-        {**GEMMA2_BLOCK, **ATTENTION_NORMS},
-        norm_offset=1.0,
-    ),
-    "phi3": Architecture("phi3", "Phi3ForCausalLM", {**OUTER, **HEAD}, {**COMMON, **FUSED, **TWO_NORMS}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Dimensions:
-    """Sizes of a network, from the metadata."""
-
-    layers: int
-    hidden: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    head: int
-    vocab: int
-
-    def length(self, name: str) -> int:
-        """Return the length that a table calls `name`."""
-        q, kv = self.heads * self.head, self.kv_heads * self.head
-        derived = {"q": q, "kv": kv, "qkv": q + 2 * kv, "gate_up": 2 * self.feed_forward}
-        return derived[name] if name in derived else int(getattr(self, name))
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a stored tensor goes."""
-
-    name: str
-    shape: tuple[int, ...]
-    heads: int = 0
-    """Heads whose rows are to be un-permuted; 0 for none."""
-    offset: float = 0.0
-    """To be subtracted from every value."""
-
-
-def target_of(name: str, architecture: Architecture, dimensions: Dimensions) -> Target | None:
-    """Find where the GGUF tensor `name` goes; None if the architecture has no such tensor."""
+def _is_left_out(name: str, family: GGUFFamily, lengths: Lengths) -> bool:
     match = BLOCK_NAME.fullmatch(name)
-    table, key = (architecture.block, match["rest"]) if match else (architecture.outer, name)
-    if key not in table or (match and int(match["layer"]) >= dimensions.layers):
-        return None
-    inner, lengths = table[key]
-    prefix = f"model.layers.{int(match['layer'])}." if match else ""
-    shape = tuple(dimensions.length(length) for length in lengths)
-    offset = architecture.norm_offset if key.endswith("norm.weight") else 0.0
-    return Target(prefix + inner, shape, _permuted_heads(key, architecture, dimensions), offset)
+    return match is not None and (
+        int(match["layer"]) >= lengths.layers or match["rest"] in family.ignored_tensors
+    )
 
 
-def _permuted_heads(key: str, architecture: Architecture, dimensions: Dimensions) -> int:
-    by_module = {"attn_q": dimensions.heads, "attn_k": dimensions.kv_heads}
-    return by_module.get(key.rpartition(".")[0], 0) if architecture.permuted else 0
+def _check_complete(rule: Rule, stored: Sequence[StoredTensor], prefix: str) -> None:
+    if len(stored) < len(rule.stored):
+        found = {tensor.name for tensor in stored}
+        missing = next(tensor.name for tensor in rule.stored if prefix + tensor.name not in found)
+        raise FormatError(
+            f"{stored[0].path} has a tensor {stored[0].name!r} and no {prefix + missing!r}, expected both"
+        )
+
+
+def _check_shapes(rule: Rule, stored: Sequence[StoredTensor], sizes: Sizes) -> None:
+    for tensor, expected in zip(stored, rule.stored, strict=True):
+        shape = expected.shape_for(sizes)
+        if _without_ones(tensor.shape) != _without_ones(shape):
+            raise FormatError(
+                f"{tensor.path}: tensor {tensor.name!r} has shape {tensor.shape}, expected {shape}"
+            )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape as ggml has it, which does not know of leading dimensions of 1."""
+    start = next((index for index, length in enumerate(shape[:-1]) if length != 1), len(shape) - 1)
+    return shape[start:]
+
+
+def _check_seen(family: GGUFFamily, lengths: Lengths, seen: set[str], tensors: Tensors) -> None:
+    """A length that no tensor has could be any number, and a network would be made of it.
+
+    Where every layer has experts, the width of a dense block is one that nothing is made of.
+    """
+    seen = seen | {"feed_forward"} if "experts" in seen else seen
+    known = {
+        length for rule in (*family.outer, *family.block) for tensor in rule.stored for length in tensor.shape
+    }
+    sizes = [lengths.at(layer) for layer in range(lengths.layers)]
+    for name in sorted(length for length in known if isinstance(length, str) and length not in seen):
+        largest = max(each.get(name, 0) for each in sizes)
+        if largest > 0 and name in {*lengths.fixed, *lengths.by_layer}:
+            path = next(iter(tensors.values())).path
+            raise FormatError(f"{path} says that {name} is {largest}, and has no tensor of that length")
+
+
+def targets_of(
+    rule: Rule, stored: Sequence[StoredTensor], sizes: Sizes, prefix: str = ""
+) -> Iterator[Target]:
+    """Yield what one rule makes of the `stored` tensors, which have the shapes that it says, under names with `prefix`."""
+    sources = tuple(stored)
+    if rule.values is not None:
+        for index, tensor in enumerate(rule.network):
+            whole = Gathered(sources)
+            yield Target(prefix + tensor.name, tensor.shape_for(sizes), whole, _computed(rule, index, sizes))
+        return
+    start = 0
+    for tensor in rule.network:
+        rows = tensor.rows_for(sizes)
+        order = None if rule.rows is None and len(rule.network) == 1 else _order(rule, sizes, start, rows)
+        yield Target(
+            prefix + tensor.name, tensor.shape_for(sizes), Gathered(sources, rows if order else 0, order)
+        )
+        start += rows
+
+
+def _order(rule: Rule, sizes: Sizes, start: int, rows: int) -> Callable[[], Indices]:
+    def order() -> Indices:
+        import numpy as np
+
+        span = slice(start, start + rows)
+        return np.arange(span.start, span.stop) if rule.rows is None else rule.rows.indices(sizes)[span]
+
+    return order
+
+
+def _computed(rule: Rule, index: int, sizes: Sizes) -> Compute:
+    def compute(stored: Sequence[Values]) -> Values:
+        return rule.from_gguf(stored, sizes)[index]
+
+    return compute

@@ -8,7 +8,7 @@ dequantized to float32 and named for requantization. Does not know architectures
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +20,13 @@ from gguf.constants import GGMLQuantizationType as Kind
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.gguf.blocks import GROUP_SIZE, PACKINGS, Packing, pack_codes
-from edgelm_converters.sources.gguf.cursor import truncated
-from edgelm_converters.sources.gguf.names import Target
+from edgelm_converters.sources.gguf.gathered import Gathered, Target
 from edgelm_converters.sources.gguf.reader import StoredTensor
 
 Array = npt.NDArray[Any]
 Decode = Callable[[Array], tuple[Array, ...]]
 """Rows of bytes [R, row bytes] → arrays of R rows."""
 
-SLICE_VALUES = 1 << 22
-"""16 MB of float32."""
 FLOATS = {
     Kind.F32: (mx.float32, np.float32),
     Kind.F16: (mx.float16, np.float16),
@@ -68,63 +65,62 @@ class TensorSource:
     requantized: dict[str, dict[str, Any]] = field(default_factory=dict)
     _kept: dict[str, mx.array] = field(default_factory=dict, repr=False)
 
-    def add(self, stored: StoredTensor, target: Target) -> None:
-        """Present `stored` under the name, row order and offset of `target`.
+    def add(self, target: Target) -> None:
+        """Present what the rows of `target` hold under its name.
 
         Raises:
             UnsupportedError: a type that nothing here can decode.
         """
         module, _, last = target.name.rpartition(".")
-        is_matrix = len(stored.shape) == 2 and last == "weight"
-        if is_matrix and stored.kind in PACKINGS:
-            self._add_packed(stored, target, module, PACKINGS[stored.kind])
-        elif stored.kind in FLOATS and not target.offset:
-            self._add_plain(stored, target, FLOATS[stored.kind][0], _kept_float(stored))
-        elif stored.kind in FLOATS or stored.kind in PACKINGS or stored.kind in REQUANTIZED_BITS:
-            self._add_plain(stored, target, mx.float32, _to_float32(stored))
-            if is_matrix and stored.kind in REQUANTIZED_BITS:
-                self.requantized[module] = settings_of(REQUANTIZED_BITS[stored.kind])
+        is_matrix = len(target.shape) > 1 and last == "weight"
+        stored, kinds = target.source.first, target.source.kinds
+        _check_known(target.source)
+        if target.compute is not None or len(kinds) > 1:
+            self._add_plain(target, mx.float32, None)
+        elif is_matrix and stored.kind in PACKINGS:
+            self._add_packed(target, module, PACKINGS[stored.kind])
+            return
+        elif stored.kind in FLOATS:
+            self._add_plain(target, FLOATS[stored.kind][0], _kept_float(stored))
         else:
-            raise UnsupportedError(
-                f"{stored.path}: tensor {stored.name!r} is stored as {stored.kind.name}, "
-                f"expected a float type or one of {', '.join(DECODED)}"
-            )
+            self._add_plain(target, mx.float32, _to_float32(stored))
+        if is_matrix and not kinds <= set(FLOATS):
+            self.requantized[module] = settings_of(max(_bits_of(kind) for kind in kinds))
 
-    def _add_plain(self, stored: StoredTensor, target: Target, dtype: mx.Dtype, decode: Decode) -> None:
-        read = functools.partial(self._read_plain, stored, target, dtype, decode)
-        self.tensors[target.name] = LazyTensor(stored.shape, dtype, read, stored.kind.name)
+    def _add_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> None:
+        read = functools.partial(self._read_plain, target, dtype, decode)
+        self.tensors[target.name] = LazyTensor(target.shape, dtype, read, target.source.first.kind.name)
 
-    def _add_packed(self, stored: StoredTensor, target: Target, module: str, packing: Packing) -> None:
-        rows, width = stored.shape
-        groups = (rows, width // GROUP_SIZE)
+    def _add_packed(self, target: Target, module: str, packing: Packing) -> None:
+        *outer, width = target.shape
+        groups = (*outer, width // GROUP_SIZE)
         parts = {
-            "weight": ((rows, width * packing.bits // 32), mx.uint32),
+            "weight": ((*outer, width * packing.bits // 32), mx.uint32),
             "scales": (groups, mx.float16),
             "biases": (groups, mx.float16),
         }
         for part, (shape, dtype) in parts.items():
-            read = functools.partial(self._read_part, stored, target, module, part)
-            self.tensors[f"{module}.{part}"] = LazyTensor(shape, dtype, read, stored.kind.name)
+            read = functools.partial(self._read_part, target, module, part)
+            self.tensors[f"{module}.{part}"] = LazyTensor(shape, dtype, read, target.source.first.kind.name)
         self.quantization[module] = settings_of(packing.bits)
 
-    def _read_plain(self, stored: StoredTensor, target: Target, dtype: mx.Dtype, decode: Decode) -> mx.array:
+    def _read_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> mx.array:
         self._kept.clear()
-        is_vector = len(stored.shape) == 1
-        (values,) = read_rows(stored, decode, 0 if is_vector else target.heads)
+        if decode is None:
+            return _computed(target)
+        (values,) = read_rows(target.source, decode)
         # numpy has no bfloat16; its bits come as uint16.
         values = values.view(dtype) if values.dtype != dtype else values
-        if is_vector and target.heads:
-            values = values.reshape(target.heads, -1, 2).swapaxes(1, 2)
-        return (values - target.offset if target.offset else values).reshape(stored.shape)
+        return values.reshape(target.shape)
 
-    def _read_part(self, stored: StoredTensor, target: Target, module: str, part: str) -> mx.array:
+    def _read_part(self, target: Target, module: str, part: str) -> mx.array:
         name = f"{module}.{part}"
         if name not in self._kept:
             self._kept.clear()
-            parts = read_rows(stored, _to_triple(stored), target.heads)
-            self._kept.update(
-                zip((f"{module}.{each}" for each in ("weight", "scales", "biases")), parts, strict=True)
-            )
+            parts = read_rows(target.source, _to_triple(target.source.first))
+            shaped = (array.reshape(*target.shape[:-1], -1) for array in parts)
+            names = (f"{module}.{each}" for each in ("weight", "scales", "biases"))
+            self._kept.update(zip(names, shaped, strict=True))
         return self._kept.pop(name)
 
 
@@ -138,31 +134,26 @@ def read_vector(stored: StoredTensor) -> npt.NDArray[np.float32]:
         raise FormatError(
             f"{stored.path}: tensor {stored.name!r} is stored as {stored.kind.name}, expected floats"
         )
-    (values,) = _to_float32(stored)(next(_slices(stored, 1)))
-    return np.asarray(values.reshape(-1), dtype=np.float32)
+    return _whole(Gathered((stored,))).reshape(-1)
 
 
-def read_rows(stored: StoredTensor, decode: Decode, heads: int = 0) -> tuple[mx.array, ...]:
-    """Read and decode all rows of a tensor, a slice at a time.
+def read_rows(source: Gathered, decode: Decode) -> tuple[mx.array, ...]:
+    """Read and decode rows, a slice at a time.
 
     Args:
         decode: what to make of a slice's bytes.
-        heads: un-permute the rows of this many heads; 0 leaves them where they are.
 
     Raises:
         FormatError: the file has become shorter, or holds values that float16 scales cannot.
     """
-    head_rows = stored.rows // heads if heads else 1
     results: list[mx.array] = []
-    at = 0
-    for raw in _slices(stored, head_rows):
-        arrays = decode(_unpermute(raw, head_rows) if heads else raw)
-        if raw.shape[0] == stored.rows:
+    at, count = 0, source.row_count
+    for raw in source.slices():
+        arrays = decode(raw)
+        if raw.shape[0] == count:
             return tuple(mx.array(array) for array in arrays)
         if not results:
-            results = [
-                mx.zeros((stored.rows, *array.shape[1:]), mx.array(array[:0]).dtype) for array in arrays
-            ]
+            results = [mx.zeros((count, *array.shape[1:]), mx.array(array[:0]).dtype) for array in arrays]
         for result, array in zip(results, arrays, strict=True):
             result[at : at + raw.shape[0]] = mx.array(array)
         # Evaluated here, the update happens in place.
@@ -171,36 +162,37 @@ def read_rows(stored: StoredTensor, decode: Decode, heads: int = 0) -> tuple[mx.
     return tuple(results)
 
 
-def _slices(stored: StoredTensor, head_rows: int) -> Iterator[Array]:
-    """The tensor's bytes as [R, row bytes], whole heads at a time, about SLICE_VALUES values each."""
-    step = max(1, SLICE_VALUES // (stored.shape[-1] * head_rows)) * head_rows
-    for start in range(0, stored.rows, step):
-        rows = min(step, stored.rows - start)
-        length = rows * stored.row_bytes
-        yield _read_bytes(stored, start * stored.row_bytes, length).reshape(rows, stored.row_bytes)
+def _computed(target: Target) -> mx.array:
+    """A tensor that is computed from others, or made of others of several types, in float32."""
+    source = target.source
+    stored = [_whole(Gathered((each,))).reshape(each.shape) for each in source.sources]
+    if target.compute is not None:
+        values = target.compute(stored)
+    else:
+        width = () if source.by_item else (source.first.shape[-1],)
+        rows = np.concatenate([each.reshape(-1, *width) for each in stored])
+        values = rows[source.order()] if source.order else rows
+    _check_finite(source.first, values, "values")
+    return mx.array(np.ascontiguousarray(values, dtype=np.float32).reshape(target.shape))
 
 
-def _read_bytes(stored: StoredTensor, start: int, length: int) -> Array:
-    """Read, not mapped: a map counts as this process's memory, and a file that shrank would crash it."""
-    path = stored.path
-    try:
-        raw = np.fromfile(path, np.uint8, length, offset=stored.begin + start)
-    except OSError as error:
-        raise FormatError(f"{path} can no longer be read: {error}") from error
-    if raw.size < length:
-        what = f"tensor {stored.name!r}"
-        raise truncated(path, what, stored.begin, stored.size_bytes, path.stat().st_size)
-    return raw
+def _whole(source: Gathered) -> npt.NDArray[np.float32]:
+    (values,) = read_rows(source, _to_float32(source.first))
+    return np.asarray(values, dtype=np.float32)
 
 
-def _unpermute(raw: Array, head_rows: int) -> Array:
-    """Undo convert_hf_to_gguf's permute: in each head, rows (0, h/2, 1, h/2 + 1, …) → (0, 1, 2, …).
+def _check_known(source: Gathered) -> None:
+    for stored in source.sources:
+        if stored.kind not in FLOATS and stored.kind not in PACKINGS and stored.kind not in REQUANTIZED_BITS:
+            raise UnsupportedError(
+                f"{stored.path}: tensor {stored.name!r} is stored as {stored.kind.name}, "
+                f"expected a float type or one of {', '.join(DECODED)}"
+            )
 
-    Args:
-        raw: [heads * head_rows, row bytes].
-    """
-    pairs = raw.reshape(-1, head_rows // 2, 2, raw.shape[-1])
-    return pairs.swapaxes(1, 2).reshape(raw.shape)
+
+def _bits_of(kind: Kind) -> int:
+    """The bits that a type is requantized to; none for floats."""
+    return PACKINGS[kind].bits if kind in PACKINGS else REQUANTIZED_BITS.get(kind, 0)
 
 
 def _kept_float(stored: StoredTensor) -> Decode:

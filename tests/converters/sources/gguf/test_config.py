@@ -11,9 +11,10 @@ from edgelm.errors import FormatError, UnsupportedError
 from edgelm.runtime.generation.recommended import read_recommended
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm_converters.sources.gguf.checkpoint import open_gguf
+from edgelm_converters.sources.gguf.families.dense.gemma import query_scalar, sliding_period
+from edgelm_converters.sources.gguf.families.family import Reading
+from edgelm_converters.sources.gguf.families.lengths import Lengths
 from edgelm_converters.sources.gguf.metadata import Keys
-from edgelm_converters.sources.gguf.names import ARCHITECTURES, Dimensions
-from edgelm_converters.sources.gguf.variants import query_scalar, sliding_pattern
 
 
 @pytest.fixture
@@ -79,10 +80,12 @@ def test_a_missing_key_is_named(key, tiny):
         ("feed_forward_length", [96, 64], "expected a number"),
         ("attention.head_count", 0, "expected a number from 1"),
         ("attention.head_count_kv", 3, "4 attention heads, expected a multiple of 3"),
-        ("attention.key_length", 15, r"shape \(64, 64\), expected \(60, 64\)"),
+        ("attention.key_length", 14, r"shape \(64, 64\), expected \(56, 64\)"),
+        ("attention.key_length", 15, "heads of 15 dimensions, expected an even number"),
         ("attention.layer_norm_rms_epsilon", 0.0, "expected a number above 0"),
         ("rope.freq_base", 0.5, "rope.freq_base of 0.5"),
         ("tokenizer.ggml.eos_token_id", "x", "expected a number from 0"),
+        ("expert_count", 8, "no metadata key 'llama.expert_used_count'"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(key, value, message, tiny):
@@ -95,7 +98,9 @@ def test_a_value_that_cannot_be_is_named(key, value, message, tiny):
     [
         ({"architecture": "rwkv7"}, "architecture 'rwkv7', expected a model of .*llama.*qwen3"),
         ({"general__type": "adapter"}, "type 'adapter' and architecture 'llama'"),
-        ({"expert_count": 8}, "mixture of 8 experts"),
+        ({"architecture": "qwen2", "expert_count": 8}, "mixture of 8 experts"),
+        ({"attention.causal": False}, "attention in both directions"),
+        ({"logit_scale": 0.5}, r"llama\.logit_scale '0\.5', which edgelm does not know"),
         ({"attention.value_length": 8}, "values of another width"),
         ({"attention.key_length": 16, "rope.dimension_count": 8}, "rotates 8 of 16 dimensions"),
     ],
@@ -159,33 +164,29 @@ def test_recommended_sampling_is_what_the_model_answers_by(said, meant, tiny):
     assert read_recommended(made.generation_config).sampling == meant
 
 
+def reading_of(flags):
+    keys = Keys({"gemma3.attention.sliding_window_pattern": flags}, "gemma3", Path("m.gguf"))
+    return Reading(keys, Lengths(len(flags), {}), {})
+
+
 @pytest.mark.parametrize(
     ("flags", "pattern"), [([True] * 5 + [False, True], 6), ([True, False, True, False], 2)]
 )
 def test_windows_given_layer_by_layer_become_a_period(flags, pattern):
-    keys = Keys({"gemma3.attention.sliding_window_pattern": flags}, "gemma3", Path("m.gguf"))
-    assert sliding_pattern(keys, len(flags)) == pattern
+    assert sliding_period(reading_of(flags)) == pattern
 
 
 @pytest.mark.parametrize("flags", [[True, True], [True, False, False, True]])
 def test_windows_without_a_period_are_refused(flags):
-    keys = Keys({"gemma3.attention.sliding_window_pattern": flags}, "gemma3", Path("m.gguf"))
     with pytest.raises(UnsupportedError, match="expected all but every n-th"):
-        sliding_pattern(keys, len(flags))
+        sliding_period(reading_of(flags))
 
 
 @pytest.mark.parametrize(("layers", "scalar"), [(26, 256), (42, 256), (46, 144)])
 def test_the_largest_gemma_has_an_attention_scale_of_its_own(layers, scalar):
     """Published: 256 for Gemma 2 2B, 144 for 27B (4608 / 32)."""
-    sizes = Dimensions(layers=layers, hidden=4608, feed_forward=1, heads=32, kv_heads=16, head=256, vocab=1)
-    assert query_scalar(sizes, largest_layers=46) == scalar
-
-
-def test_every_architecture_is_one_that_mlx_lm_has():
-    from edgelm.zoo.configs.check import check_architecture
-
-    for architecture in ARCHITECTURES.values():
-        check_architecture({"model_type": architecture.model_type})
+    lengths = Lengths(layers, {"hidden": 4608, "heads": 32, "head": 256})
+    assert query_scalar(lengths, largest_layers=46) == scalar
 
 
 def test_the_tokenizer_is_asked_of_the_metadata(tiny, tmp_path, monkeypatch):

@@ -9,8 +9,11 @@ import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 
 from edgelm.errors import FormatError, UnsupportedError
-from edgelm_converters.sources.gguf import tensors
-from edgelm_converters.sources.gguf.names import Target
+from edgelm_converters.sources.gguf import gathered, tensors
+from edgelm_converters.sources.gguf.families.rows import permuted
+from edgelm_converters.sources.gguf.families.rule import same
+from edgelm_converters.sources.gguf.families.values import Shifted
+from edgelm_converters.sources.gguf.names import targets_of
 from edgelm_converters.sources.gguf.reader import read_gguf
 from edgelm_converters.sources.gguf.tensors import REQUANTIZED_BITS, TensorSource
 
@@ -23,10 +26,20 @@ def source_of(tmp_path, write_gguf):
         path = write_gguf(tmp_path / "one.gguf", "llama", {}, {"x": data if kind is None else (data, kind)})
         stored = read_gguf(path).tensors["x"]
         source = TensorSource()
-        source.add(stored, Target(name, stored.shape, heads, offset))
+        add(source, stored, name, heads, offset)
         return source
 
     return make
+
+
+def add(source, stored, name, heads=0, offset=0.0):
+    """One tensor that is one tensor, its rows permuted in heads, or its values shifted."""
+    sizes = {"heads": heads, "head": stored.shape[0] // heads if heads else 0}
+    rows, values = permuted("heads") if heads else None, Shifted(offset) if offset else None
+    for target in targets_of(
+        same(stored.name, name, *stored.shape, rows=rows, values=values), [stored], sizes
+    ):
+        source.add(target)
 
 
 def triple(source):
@@ -63,7 +76,7 @@ def test_a_triple_is_decoded_once_and_let_go(source_of, blocks, monkeypatch):
     source = source_of(blocks(Kind.Q4_1, 8, 64), Kind.Q4_1)
     calls = []
     monkeypatch.setattr(
-        tensors, "read_rows", lambda *args: calls.append(args) or tuple(mx.zeros(1) for _ in "wsb")
+        tensors, "read_rows", lambda *args: calls.append(args) or tuple(mx.zeros((8, 1)) for _ in "wsb")
     )
     triple(source)
     assert len(calls) == 1
@@ -81,7 +94,7 @@ def test_reading_another_tensor_lets_go_of_the_last(tmp_path, write_gguf, blocks
     )
     source = TensorSource()
     for name, stored in read_gguf(path).tensors.items():
-        source.add(stored, Target(f"model.{name}.weight", stored.shape))
+        add(source, stored, f"model.{name}.weight")
     source.tensors["model.x.scales"].read()
     assert source._kept
     source.tensors["model.y.weight"].read()
@@ -98,7 +111,7 @@ def test_slices_of_rows_join_to_the_whole(kind, heads, source_of, blocks, monkey
     )
     source = source_of(data, None if kind is Kind.F16 else kind, heads)
     whole = {name: np.array(tensor.read()) for name, tensor in source.tensors.items()}
-    monkeypatch.setattr(tensors, "SLICE_VALUES", 512 * 20)
+    monkeypatch.setattr(gathered, "SLICE_VALUES", 512 * 20)
     for name, tensor in source.tensors.items():
         read = tensor.read()
         assert (read.shape, read.dtype) == (tensor.shape, tensor.dtype)
@@ -107,7 +120,7 @@ def test_slices_of_rows_join_to_the_whole(kind, heads, source_of, blocks, monkey
 
 def test_a_read_takes_little_more_than_its_result(source_of, blocks, monkeypatch):
     tensor = source_of(blocks(Kind.Q8_0, 2048, 512), Kind.Q8_0).tensors["model.x.weight"]
-    monkeypatch.setattr(tensors, "SLICE_VALUES", 512 * 64)
+    monkeypatch.setattr(gathered, "SLICE_VALUES", 512 * 64)
     mx.clear_cache()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
@@ -226,7 +239,7 @@ def test_a_file_that_shrinks_after_opening(tmp_path, write_gguf):
     path = write_gguf(tmp_path / "one.gguf", "llama", {}, {"x": np.ones((8, 8), np.float32)})
     stored = read_gguf(path).tensors["x"]
     source = TensorSource()
-    source.add(stored, Target("x.weight", stored.shape))
+    add(source, stored, "x.weight")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(FormatError, match="40 bytes short: tensor 'x'"):
         source.tensors["x.weight"].read()

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf.constants import GGMLQuantizationType
 
 from edgelm.errors import FormatError
 from edgelm_converters.sources.gguf.cursor import truncated
+from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.reader import StoredTensor
 
 Array = npt.NDArray[Any]
@@ -46,7 +46,7 @@ class Gathered:
         return self.sources[0]
 
     @property
-    def kinds(self) -> set[GGMLQuantizationType]:
+    def kinds(self) -> set[Kind]:
         """The types that its rows are stored as."""
         return {source.kind for source in self.sources}
 

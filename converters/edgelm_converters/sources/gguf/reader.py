@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC, GGMLQuantizationType
+from gguf.constants import GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm_converters.sources.gguf.cursor import Cursor, truncated
+from edgelm_converters.sources.gguf.kinds import Kind, block_bytes, values_per_block
 
 VERSIONS = (2, 3)
 MAX_TENSORS = 100_000
@@ -33,7 +34,7 @@ class StoredTensor:
 
     name: str
     shape: tuple[int, ...]
-    kind: GGMLQuantizationType
+    kind: Kind
     path: Path
     begin: int
     """Byte offset in the file."""
@@ -41,12 +42,12 @@ class StoredTensor:
     @property
     def block_bytes(self) -> int:
         """Size of one block of the type in the file."""
-        return int(GGML_QUANT_SIZES[self.kind][1])
+        return block_bytes(self.kind)
 
     @property
     def row_bytes(self) -> int:
         """Size of one row (the last dimension) in the file."""
-        return self.shape[-1] // int(GGML_QUANT_SIZES[self.kind][0]) * self.block_bytes
+        return self.shape[-1] // values_per_block(self.kind) * self.block_bytes
 
     @property
     def rows(self) -> int:
@@ -142,7 +143,7 @@ def _alignment(metadata: dict[str, Any], path: Path) -> int:
     return alignment
 
 
-def _entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGMLQuantizationType, int]:
+def _entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], Kind, int]:
     name = cursor.text(f"the name of tensor {index}")
     what = f"tensor {name!r}"
     count = cursor.number("<I", f"the dimensions of {what}")
@@ -152,7 +153,7 @@ def _entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGMLQuanti
     kind = _kind(cursor.number("<I", f"the type of {what}"), what, cursor.path)
     if not all(1 <= length <= MAX_LENGTH for length in shape):
         raise FormatError(f"{cursor.path}: {what} has shape {shape}, expected lengths from 1 to {MAX_LENGTH}")
-    block, _ = GGML_QUANT_SIZES[kind]
+    block = values_per_block(kind)
     if shape[-1] % block:
         raise FormatError(
             f"{cursor.path}: {what} is {shape[-1]} wide, expected a multiple of {block} for {kind.name}"
@@ -160,9 +161,9 @@ def _entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGMLQuanti
     return name, shape, kind, cursor.number("<Q", f"the offset of {what}")
 
 
-def _kind(number: int, what: str, path: Path) -> GGMLQuantizationType:
+def _kind(number: int, what: str, path: Path) -> Kind:
     try:
-        return GGMLQuantizationType(number)
+        return Kind(number)
     except ValueError as error:
         raise FormatError(
             f"{path}: {what} has tensor type {number}, which no version of GGUF known here has"

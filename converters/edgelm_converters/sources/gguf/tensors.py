@@ -1,8 +1,8 @@
 """Stored tensors → lazy MLX arrays, a few million values at a time.
 
-Peak memory of a read is the result plus one slice, never a second copy of the result. Types that MLX's
-affine quantization can hold become packed triples; float types stay what they are; every other type is
-dequantized to float32 and named for requantization. Does not know architectures.
+Peak memory of a read is the result plus one slice, never a second copy of the result. Types that one of MLX's
+formats can hold become packed tensors; float types stay what they are (float64 becomes float32, which is the widest that
+MLX computes); every other type is dequantized to float32 and named for requantization. Does not know architectures.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from gguf.constants import GGMLQuantizationType as Kind
 
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.sources.checkpoint import LazyTensor
-from edgelm_converters.sources.gguf.blocks import GROUP_SIZE, PACKINGS, Packing, pack_codes
+from edgelm_converters.sources.gguf.blocks import PACKINGS, Packing, pack_codes
 from edgelm_converters.sources.gguf.gathered import Gathered, Target
+from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.reader import StoredTensor
 
 Array = npt.NDArray[Any]
@@ -31,25 +31,25 @@ FLOATS = {
     Kind.F32: (mx.float32, np.float32),
     Kind.F16: (mx.float16, np.float16),
     Kind.BF16: (mx.bfloat16, np.uint16),
+    Kind.F64: (mx.float32, np.float64),
 }
 
 REQUANTIZED_BITS = {
     Kind.Q6_K: 8,
-    Kind.IQ4_NL: 8, Kind.IQ4_XS: 8, Kind.MXFP4: 8, Kind.NVFP4: 8,
+    Kind.IQ4_NL: 8, Kind.IQ4_XS: 8,
     Kind.Q3_K: 6, Kind.IQ3_S: 6, Kind.IQ3_XXS: 6, Kind.IQ2_S: 6,
     Kind.Q2_K: 5, Kind.IQ2_XS: 5, Kind.IQ2_XXS: 5,
     Kind.IQ1_S: 4, Kind.IQ1_M: 4,
-    Kind.TQ1_0: 8, Kind.TQ2_0: 8,
 }  # fmt: skip
 """Bits that add no measurable loss: the fewest whose error is below a quarter of the least that the type
 itself can have on Gaussian weights (2^-bits per weight, Shannon), so that the total grows by 3% at most.
-Q6_K at 8 bits: 0.47% beside its own 1.7%, total 3.8% up; ternary weights are often native, hence 8."""
+Q6_K at 8 bits: 0.47% beside its own 1.7%, total 3.8% up."""
 DECODED = tuple(kind.name for kind in (*PACKINGS, *REQUANTIZED_BITS))
 
 
 def settings_of(bits: int) -> dict[str, Any]:
     """Return the affine settings that blocks of `bits` become."""
-    return {"group_size": GROUP_SIZE, "bits": bits, "mode": "affine"}
+    return {"group_size": 32, "bits": bits, "mode": "affine"}
 
 
 @dataclass
@@ -93,16 +93,15 @@ class TensorSource:
 
     def _add_packed(self, target: Target, module: str, packing: Packing) -> None:
         *outer, width = target.shape
-        groups = (*outer, width // GROUP_SIZE)
-        parts = {
-            "weight": ((*outer, width * packing.bits // 32), mx.uint32),
-            "scales": (groups, mx.float16),
-            "biases": (groups, mx.float16),
-        }
-        for part, (shape, dtype) in parts.items():
+        factor = mx.float16 if packing.mode == "affine" else mx.uint8
+        for part in packing.parts:
+            columns, dtype = width // packing.group_size, factor
+            if part == "weight":
+                columns, dtype = width * packing.bits // 32, mx.uint32
             read = functools.partial(self._read_part, target, module, part)
-            self.tensors[f"{module}.{part}"] = LazyTensor(shape, dtype, read, target.source.first.kind.name)
-        self.quantization[module] = settings_of(packing.bits)
+            stored_as = target.source.first.kind.name
+            self.tensors[f"{module}.{part}"] = LazyTensor((*outer, columns), dtype, read, stored_as)
+        self.quantization[module] = packing.settings
 
     def _read_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> mx.array:
         self._kept.clear()
@@ -117,9 +116,10 @@ class TensorSource:
         name = f"{module}.{part}"
         if name not in self._kept:
             self._kept.clear()
-            parts = read_rows(target.source, _to_triple(target.source.first))
+            stored = target.source.first
+            parts = read_rows(target.source, _to_packed(stored))
             shaped = (array.reshape(*target.shape[:-1], -1) for array in parts)
-            names = (f"{module}.{each}" for each in ("weight", "scales", "biases"))
+            names = (f"{module}.{each}" for each in PACKINGS[stored.kind].parts)
             self._kept.update(zip(names, shaped, strict=True))
         return self._kept.pop(name)
 
@@ -191,41 +191,74 @@ def _check_known(source: Gathered) -> None:
 
 
 def _bits_of(kind: Kind) -> int:
-    """The bits that a type is requantized to; none for floats."""
-    return PACKINGS[kind].bits if kind in PACKINGS else REQUANTIZED_BITS.get(kind, 0)
+    """The bits that a type is requantized to beside others; none for floats, and many for codes that are on no even grid."""
+    packing = PACKINGS.get(kind)
+    if packing is None:
+        return REQUANTIZED_BITS.get(kind, 0)
+    return packing.bits if packing.mode == "affine" and packing.bits > 2 else 8
 
 
 def _kept_float(stored: StoredTensor) -> Decode:
     dtype = FLOATS[stored.kind][1]
+    if stored.kind is Kind.F64:
+        return _to_float32(stored)
     return lambda raw: (raw.view(dtype),)
 
 
 def _to_float32(stored: StoredTensor) -> Decode:
     def decode(raw: Array) -> tuple[Array, ...]:
-        from gguf.quants import dequantize
-
         with np.errstate(all="ignore"):
-            values = dequantize(raw, stored.kind)
+            values = _dequantized(raw, stored)
         _check_finite(stored, values, "values")
         return (values,)
 
     return decode
 
 
-def _to_triple(stored: StoredTensor) -> Decode:
+def _dequantized(raw: Array, stored: StoredTensor) -> Array:
+    """What ggml computes of rows of bytes, in float32."""
+    from gguf.constants import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    if stored.kind is Kind.F64:
+        return raw.view(np.float64).astype(np.float32)
+    if stored.kind in (Kind.Q1_0, Kind.Q2_0):  # which gguf 0.19 cannot unpack
+        codes, scales, biases = PACKINGS[stored.kind].split(raw.reshape(-1, stored.block_bytes))
+        return (codes * scales + biases).reshape(raw.shape[0], -1)
+    return np.asarray(dequantize(raw, GGMLQuantizationType(stored.kind)))
+
+
+def _to_packed(stored: StoredTensor) -> Decode:
     packing = PACKINGS[stored.kind]
 
     def decode(raw: Array) -> tuple[Array, ...]:
         rows = raw.shape[0]
         blocks = raw.reshape(-1, stored.block_bytes)
         with np.errstate(all="ignore"):
-            codes, scales, biases = packing.split(blocks)
-            halves = [part.astype(np.float16).reshape(rows, -1) for part in (scales, biases)]
-        for half in halves:
-            _check_finite(stored, half, "scales")
-        return (pack_codes(codes.reshape(rows, -1), packing.bits), *halves)
+            codes, *factors = packing.split(blocks)
+            if packing.mode == "affine":
+                factors = [part.astype(np.float16) for part in factors]
+        for factor in factors:
+            _check_scales(stored, factor)
+        codes = pack_codes(codes.reshape(rows, -1), packing.bits)
+        return (codes, *(factor.reshape(rows, -1) for factor in factors))
 
     return decode
+
+
+LARGEST_SCALE = {Kind.MXFP4: 252, Kind.NVFP4: 0x7E}
+"""The largest scale (2^125, 448) whose block has no value beyond float32; the last codes are not numbers."""
+
+
+def _check_scales(stored: StoredTensor, factor: Array) -> None:
+    if factor.dtype != np.uint8:
+        _check_finite(stored, factor, "scales")
+    elif (factor > LARGEST_SCALE[stored.kind]).any():
+        raise FormatError(
+            f"{stored.path}: tensor {stored.name!r} ({stored.kind.name}) has a scale of code {int(factor.max())},"
+            f" expected at most {LARGEST_SCALE[stored.kind]}",
+            hint="the file is damaged",
+        )
 
 
 def _check_finite(stored: StoredTensor, values: Array, what: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from gguf.constants import GGMLQuantizationType as Kind
+
+from edgelm_converters.sources.gguf.kinds import Kind, block_bytes, values_per_block
 
 WriteGGUF = Callable[..., Path]
 
@@ -68,7 +69,7 @@ def _write_gguf(
         _add(writer, name, value)
     for name, tensor in tensors.items():
         data, kind = tensor if isinstance(tensor, tuple) else (tensor, None)
-        writer.add_tensor(name, data, raw_dtype=kind)
+        writer.add_tensor(name, data, raw_dtype=kind and gguf.GGMLQuantizationType(kind))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -112,7 +113,9 @@ def _tiny_tensors(kind: Kind | None = None) -> dict[str, Any]:
 
     def matrix(rows: int, width: int) -> Any:
         values = (rng.standard_normal((rows, width)) * 0.02).astype(np.float32)
-        return values if kind is None else (gguf.quants.quantize(values, kind), kind)
+        return (
+            values if kind is None else (gguf.quants.quantize(values, gguf.GGMLQuantizationType(kind)), kind)
+        )
 
     tensors: dict[str, Any] = {
         "token_embd.weight": matrix(50, 64),
@@ -153,7 +156,7 @@ def tiny_gguf(tmp_path: Path) -> Path:
 def _blocks(kind: Kind, rows: int, width: int, seed: int = 3) -> np.ndarray:
     """Random blocks [rows, row bytes] whose float16 scales are of the size that real weights have."""
     rng = np.random.default_rng(seed)
-    block, size_bytes = gguf.GGML_QUANT_SIZES[kind]
+    block, size_bytes = values_per_block(kind), block_bytes(kind)
     raw = rng.integers(0, 256, (rows * width // block, size_bytes), dtype=np.uint8)
     for start in HALVES.get(kind, ()):
         half = rng.uniform(1e-4, 2e-2, (len(raw), 1)).astype(np.float16)
@@ -161,6 +164,8 @@ def _blocks(kind: Kind, rows: int, width: int, seed: int = 3) -> np.ndarray:
         raw[:, start : start + 2] = half.view(np.uint8)
     if kind is Kind.MXFP4:
         raw[:, 0] = rng.integers(118, 124, len(raw))
+    if kind is Kind.NVFP4:
+        raw[:, :4] = rng.integers(0, 128, (len(raw), 4))
     return raw.reshape(rows, -1)
 
 
@@ -169,6 +174,7 @@ HALVES = {
     Kind.Q4_K: (0, 2), Kind.Q5_K: (0, 2), Kind.Q2_K: (80, 82), Kind.Q3_K: (108,), Kind.Q6_K: (208,),
     Kind.IQ2_XXS: (0,), Kind.IQ2_XS: (0,), Kind.IQ2_S: (0,), Kind.IQ3_XXS: (0,), Kind.IQ3_S: (0,),
     Kind.IQ1_S: (0,), Kind.IQ4_NL: (0,), Kind.IQ4_XS: (0,), Kind.TQ1_0: (52,), Kind.TQ2_0: (64,),
+    Kind.Q1_0: (0,), Kind.Q2_0: (0,),
 }  # fmt: skip
 """Where in a block the float16 scales lie."""
 

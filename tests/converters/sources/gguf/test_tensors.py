@@ -6,13 +6,13 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
-from gguf.constants import GGMLQuantizationType as Kind
 
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.sources.gguf import gathered, tensors
 from edgelm_converters.sources.gguf.families.rows import permuted
 from edgelm_converters.sources.gguf.families.rule import same
 from edgelm_converters.sources.gguf.families.values import Shifted
+from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.names import targets_of
 from edgelm_converters.sources.gguf.reader import read_gguf
 from edgelm_converters.sources.gguf.tensors import REQUANTIZED_BITS, TensorSource
@@ -243,3 +243,40 @@ def test_a_file_that_shrinks_after_opening(tmp_path, write_gguf):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(FormatError, match="40 bytes short: tensor 'x'"):
         source.tensors["x.weight"].read()
+
+
+@pytest.mark.parametrize(("kind", "code"), [(Kind.MXFP4, 253), (Kind.NVFP4, 0xFF)])
+def test_scales_that_stand_for_no_number_are_refused(kind, code, source_of, blocks):
+    raw = blocks(kind, 2, 64)
+    raw[1, 0] = code
+    with pytest.raises(FormatError, match=rf"'x' \({kind.name}\) has a scale of code"):
+        source_of(raw, kind).tensors["model.x.scales"].read()
+
+
+def test_stacked_experts_stay_packed(tmp_path, raw_gguf, blocks):
+    raw = blocks(Kind.TQ2_0, 6, 256)
+    file = raw_gguf(data=raw.tobytes()).tensor("x", (256, 3, 2), Kind.TQ2_0)
+    stored = read_gguf(file.write(tmp_path / "experts.gguf")).tensors["x"]
+    source = TensorSource()
+    add(source, stored, "model.x.weight")
+    assert [tensor.shape for tensor in source.tensors.values()] == [(2, 3, 16), (2, 3, 2), (2, 3, 2)]
+    weight, *factors = triple(source)
+    found = mx.dequantize(weight, *[f.astype(mx.float32) for f in factors], group_size=128, bits=2)
+    expected = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.TQ2_0).reshape(2, 3, 256)
+    np.testing.assert_array_equal(np.array(found), expected)
+
+
+def test_float64_is_read_as_float32(source_of):
+    values = np.random.default_rng(0).standard_normal((3, 4))
+    tensor = source_of(values).tensors["model.x.weight"]
+    assert (tensor.dtype, tensor.stored_as) == (mx.float32, "F64")
+    np.testing.assert_array_equal(np.array(tensor.read()), values.astype(np.float32))
+
+
+def test_a_type_that_gguf_cannot_unpack_is_read_where_it_is_no_matrix(tmp_path, raw_gguf):
+    half = np.array([0.5], np.float16).tobytes()
+    file = raw_gguf(data=half + bytes([0b11100100] * 16)).tensor("x", (64,), Kind.Q2_0)
+    stored = read_gguf(file.write(tmp_path / "vector.gguf")).tensors["x"]
+    source = TensorSource()
+    add(source, stored, "model.x.weight")
+    assert source.tensors["model.x.weight"].read()[:4].tolist() == [-0.5, 0.0, 0.5, 1.0]

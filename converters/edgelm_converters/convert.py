@@ -33,6 +33,7 @@ from edgelm_converters.pipeline.check import check_disk, check_size
 from edgelm_converters.pipeline.job import ConversionJob
 from edgelm_converters.pipeline.planning import plan_of, plan_within_budget
 from edgelm_converters.pipeline.settle import settled
+from edgelm_converters.pipeline.underflow import without_underflow
 from edgelm_converters.result.conversion_receipt import hash_files, peak_memory_bytes
 from edgelm_converters.result.existing import refuse_there
 from edgelm_converters.result.judge.ask import check_judge
@@ -134,6 +135,9 @@ def _convert(job: ConversionJob) -> tuple[Manifest, Quantized]:
     wanted, directory = job.wanted, job.directory
     _write_tokenizer(job)
     decision, plan = plan_of(job)
+    changed = without_underflow(job, decision, plan)
+    if changed is not None:
+        decision, plan = plan_of(job, changed)
     if wanted.has_budget:
         job, decision, plan = plan_within_budget(job, decision, plan)
     elif not wanted.allow_mixed:

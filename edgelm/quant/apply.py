@@ -52,7 +52,7 @@ def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> 
         chosen = choose(path, module)
         if chosen is False:
             continue
-        settings = {**scheme.settings, **chosen} if isinstance(chosen, dict) else scheme.settings
+        settings = completed(chosen, scheme) if isinstance(chosen, dict) else scheme.settings
         decision.asked[path] = settings
         fitting = fit_group(settings, module.weight.shape[-1])
         if fitting is None:
@@ -62,6 +62,18 @@ def decide(network: Any, scheme: Scheme, predicate: Predicate | None = None) -> 
             decision.regrouped[path] = fitting["group_size"]
         decision.layers[path] = fitting
     return decision
+
+
+def completed(chosen: Settings, scheme: Scheme) -> Settings:
+    """Give what an architecture or recipe chose for one layer the settings that it leaves out.
+
+    The pairs of group and bits that mlx-lm's architectures ask for (64 and 8 for routers, say) are affine ones: a
+    block format has only its own, so beside one their mode is said.
+    """
+    mode = chosen.get("mode", "affine")
+    if mode == scheme.mode:
+        return {**scheme.settings, **chosen}
+    return {**Scheme(mode, bits=chosen.get("bits"), group_size=chosen.get("group_size")).settings, **chosen}
 
 
 def apply_settings(network: Any, layers: dict[str, Settings]) -> None:

@@ -83,6 +83,15 @@ def pack(codes: mx.array, bits: int) -> mx.array:
     return mx.stack(words, axis=-1).reshape(*codes.shape[:-1], -1)
 
 
+def unpack(words: mx.array, bits: int) -> mx.array:
+    """Return the codes [..., C] that `pack` made `words` of."""
+    if 32 % bits:
+        raise ValueError(f"codes of {bits} bits do not fill words of 32")
+    shifts = mx.arange(0, 32, bits, dtype=mx.uint32)
+    codes = (words[..., None] >> shifts) & mx.array((1 << bits) - 1, mx.uint32)
+    return codes.reshape(*words.shape[:-1], -1)
+
+
 def _word(blocks: mx.array, word: int, bits: int) -> mx.array:
     """Word `word` of each block: the codes that begin in it, and the rest of one that began before."""
     packed = mx.zeros(blocks.shape[:-1], dtype=mx.uint32)

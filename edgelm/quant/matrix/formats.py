@@ -1,8 +1,9 @@
 """One matrix into any of MLX's formats, by rounding or by search: what a layer's quantized parameters become.
 
 Affine widths have free scales and biases (`search.py`). mxfp4 and nvfp4 have one scale per block from a coarse
-ladder (powers of two, 8-bit floats): the neighbours of MLX's own choice are tried. mxfp8 is left to MLX: its
-blocks lose so little that the next scale never wins.
+ladder (powers of two, 8-bit floats): the neighbours of MLX's own choice are tried, and the codes that MLX chose
+itself stay where none has a smaller error. mxfp8 is left to MLX: codes with exponents lose as much at the next
+power of two.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from edgelm import device
-from edgelm.quant.matrix.affine import pack
+from edgelm.quant.matrix.affine import pack, unpack
 from edgelm.quant.matrix.search import CHUNK_WEIGHTS, THOROUGH, Effort, column_weights, search
 from edgelm.quant.scheme import Settings, mode_of
 
@@ -105,47 +106,49 @@ def _in_chunks(values: mx.array, make: Callable[[int, int], Packed]) -> Packed:
 
 
 def _block_searched(weight: mx.array, settings: Settings, importance: mx.array | None) -> Packed:
-    values, weights = weight.astype(mx.float32), column_weights(importance, weight.shape[1])
-    return _in_chunks(values, lambda start, stop: _best_blocks(values[start:stop], weights, settings))
+    weights = column_weights(importance, weight.shape[1])
+    return _in_chunks(weight, lambda start, stop: _best_blocks(weight[start:stop], weights, settings))
 
 
-def _best_blocks(values: mx.array, weights: mx.array, settings: Settings) -> Packed:
+def _best_blocks(weight: mx.array, weights: mx.array, settings: Settings) -> Packed:
     """The best step of the ladder for every block of one chunk of rows."""
     mode, size = settings["mode"], settings["group_size"]
-    own = rounded(values, settings)
-    best_scales, best_codes, best_error = own["scales"], None, None
-    for step in sorted(LADDER[mode], key=abs):  # MLX's own first: it wins where they are equal
-        scales = mx.clip(own["scales"].astype(mx.int32) + step, 0, 126 if mode == "nvfp4" else 254)
-        scales = scales.astype(mx.uint8)
-        codes, error = _fp4(values, weights, _scale_values(scales, mode), size)
-        if best_error is None or best_codes is None:
-            best_scales, best_codes, best_error = scales, codes, error
-            continue
+    own, values = rounded(weight, settings), weight.astype(mx.float32)
+    first = own["scales"].astype(mx.int32)
+    best_scales, best_codes = own["scales"], unpack(own["weight"], 4)
+    best_error = _block_errors(values, dequantized(own, settings), weights, size)
+    for step in sorted(LADDER[mode], key=abs):
+        scales = mx.clip(first + step, 0, 126 if mode == "nvfp4" else 254).astype(mx.uint8)
+        spread = mx.repeat(_scale_values(scales, mode), size, axis=-1)
+        codes, decoded = _fp4(values / mx.where(spread == 0, 1, spread))
+        error = _block_errors(values, decoded * spread, weights, size)
         wins = error < best_error
         best_scales, best_error = mx.where(wins, scales, best_scales), mx.where(wins, error, best_error)
         best_codes = mx.where(mx.repeat(wins, size, axis=-1), codes, best_codes)
         if device.current_pace().candidates == 1:
             mx.eval(best_scales, best_codes, best_error)
-    assert best_codes is not None
     return {"weight": pack(best_codes, 4), "scales": best_scales}
 
 
-def _fp4(values: mx.array, weights: mx.array, scales: mx.array, size: int) -> tuple[mx.array, mx.array]:
-    """The nearest E2M1 codes [R, C], and the weighted squared error of every block [R, G]."""
-    spread = mx.repeat(scales, size, axis=-1)
-    ratio = mx.abs(values) / mx.where(spread == 0, 1, spread)
+def _block_errors(values: mx.array, decoded: mx.array, weights: mx.array, size: int) -> mx.array:
+    """The weighted squared error of every block [R, G]."""
+    error = weights * mx.square(values - decoded)
+    error = error.reshape(values.shape[0], -1, size).sum(axis=-1)
+    return mx.where(mx.isfinite(error), error, mx.inf)
+
+
+def _fp4(ratio: mx.array) -> tuple[mx.array, mx.array]:
+    """The nearest E2M1 codes of `ratio` [R, C], and what they stand for."""
     middles = [(low + high) / 2 for low, high in itertools.pairwise(FP4_VALUES)]
     magnitude = sum(
-        ((ratio > middle).astype(mx.uint32) for middle in middles), mx.zeros(ratio.shape, mx.uint32)
+        ((mx.abs(ratio) > middle).astype(mx.uint32) for middle in middles), mx.zeros(ratio.shape, mx.uint32)
     )
-    decoded = mx.array(FP4_VALUES)[magnitude] * spread
-    error = weights * mx.square(mx.abs(values) - decoded)
-    codes = magnitude | ((values < 0).astype(mx.uint32) << 3)
-    return codes, error.reshape(*scales.shape, size).sum(axis=-1)
+    sign = (ratio < 0).astype(mx.uint32)
+    return magnitude | (sign << 3), mx.array(FP4_VALUES)[magnitude] * (1 - 2 * sign.astype(mx.float32))
 
 
 def _scale_values(scales: mx.array, mode: str) -> mx.array:
     """What stored scales stand for: powers of two (E8M0) or 8-bit floats (E4M3)."""
-    if mode == "mxfp4":
-        return mx.power(2.0, scales.astype(mx.float32) - 127)
-    return mx.from_fp8(scales, mx.float32)
+    if mode == "nvfp4":
+        return mx.from_fp8(scales, mx.float32)
+    return mx.power(2.0, scales.astype(mx.float32) - 127)

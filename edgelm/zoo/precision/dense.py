@@ -11,6 +11,9 @@ from mlx.utils import tree_unflatten
 
 from edgelm.zoo.stop import check_stop
 
+LARGEST_NVFP4 = 448.0 * 6.0
+"""The largest scale times the largest code: what the largest weight under a global scale becomes (MLX, `quantize`)."""
+
 
 def dequantize(network: Any, dtype: mx.Dtype, stop: threading.Event | None = None) -> None:
     """Replace quantized linear, embedding and expert layers by dense ones of the same values, in place.
@@ -46,7 +49,11 @@ def _dense_kinds() -> dict[type, Any]:
 
 def _dense(module: Any, kind: Any, dtype: mx.Dtype) -> Any:
     packed = (module.weight, module.scales, module.get("biases"))
-    weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=dtype)
+    per_expert = module.get("global_scale")  # which MLX multiplies by on a GPU alone
+    exact = dtype if per_expert is None else mx.float32
+    weight = mx.dequantize(*packed, module.group_size, module.bits, module.mode, dtype=exact)
+    if per_expert is not None:
+        weight = (weight * (per_expert.astype(mx.float32) / LARGEST_NVFP4)[:, None, None]).astype(dtype)
     mx.eval(weight)
     return _with_weight(module, kind, weight)
 

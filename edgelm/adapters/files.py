@@ -23,7 +23,7 @@ from edgelm.json_files import read_json
 from edgelm.library.identity import file_sha256
 from edgelm.library.manifest import Manifest
 from edgelm.zoo.lora import LEAVES
-from edgelm.zoo.weights.safetensors_header import read_header
+from edgelm.zoo.weights.stored_array import load_safetensors
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
@@ -100,9 +100,8 @@ def read_adapter(directory: Path) -> Adapter:
         UnsupportedError: it is in PEFT's format.
     """
     checked_directory(directory)
-    read_header(directory / WEIGHTS)
     config = _parse(read_json(directory / CONFIG), directory / CONFIG)
-    tensors = _load(directory / WEIGHTS)
+    tensors = load_safetensors(directory / WEIGHTS)
     if config.kind != "full":
         strange = [name for name in tensors if name.rpartition(".")[2] not in LEAVES]
         if strange:
@@ -112,14 +111,6 @@ def read_adapter(directory: Path) -> Adapter:
     if not tensors:
         raise FormatError(f"{directory / WEIGHTS} holds no tensor")
     return Adapter(directory, config, tensors)
-
-
-def _load(path: Path) -> dict[str, mx.array]:
-    try:
-        loaded: Any = mx.load(str(path))
-    except (RuntimeError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read: {error}") from error
-    return dict(loaded)
 
 
 def _parse(said: Mapping[str, Any], path: Path) -> AdapterConfig:

@@ -2,7 +2,8 @@
 
 PEFT keeps `lora_A.weight` `[R, I]`, `lora_B.weight` `[O, R]` and `lora_magnitude_vector` `[O]` under transformers' module
 paths; mlx-lm keeps their transposes under its own. Paths are the same for the architectures whose modules mlx-lm does not
-rename; an adapter on a module that the network does not have under that name is refused.
+rename; an adapter on a module that the network does not have under that name is refused. An embedding that is the head too
+has one adapter here, which acts in both places: PEFT's `ensure_weight_tying`, under which it writes the adapter twice.
 
 Source: peft 0.21, tuners/lora (`layer.py`, `dora.py`) and utils/save_and_load.py.
 """
@@ -31,10 +32,11 @@ from edgelm.library.manifest import Manifest
 from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.lora import adaptable
 from edgelm.zoo.network import build_network
-from edgelm.zoo.weights.safetensors_header import read_header
+from edgelm.zoo.weights.stored_array import load_safetensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
+_HEAD = "lm_head"
 
 _REFUSED = (
     "modules_to_save", "lora_bias", "fan_in_fan_out", "use_qalora", "use_bdlora", "target_parameters",
@@ -114,8 +116,7 @@ def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> P
         if not (source / name).exists():
             raise NotFoundError(f"{source / name} does not exist, so {source} is no PEFT adapter")
     said = PeftConfig.read(source / CONFIG)
-    read_header(source / WEIGHTS)
-    loaded: Any = mx.load(str(source / WEIGHTS))
+    loaded = load_safetensors(source / WEIGHTS)
     config = configs.normalise_config(configs.read_config(model))
     tensors = _renamed(loaded, source, build_network(config, model), config)
     ranks = {
@@ -151,17 +152,23 @@ def _renamed(
 ) -> dict[str, mx.array]:
     known = adaptable(network)
     tensors: dict[str, mx.array] = {}
+    heads: dict[str, mx.array] = {}
     for name, value in loaded.items():
         path, leaf = _split(name.removeprefix(_PREFIX).replace(".default", ""))
         if leaf.startswith("base_layer"):
             continue  # a copy of the base's own weights, which PEFT writes for embeddings
         if leaf not in _LEAVES:
             raise FormatError(f"{source / WEIGHTS} holds {name}, which is no part of a LoRA or DoRA adapter")
+        if path == _HEAD and config.get("tie_word_embeddings"):
+            heads[leaf] = value
+            continue
         if path not in known:
             raise UnsupportedError(f"{source} adapts {path}, which this model does not have under that name")
-        _refuse_embedding(path, known[path], leaf, config)
+        _refuse_magnitude(path, known[path], leaf)
         own, is_transposed = _LEAVES[leaf]
         tensors[f"{path}.{own}"] = value.T if is_transposed else value.reshape(-1)
+    if config.get("tie_word_embeddings"):
+        _check_tied(source, tensors, heads, _token_embedding(known))
     if not tensors:
         raise FormatError(f"{source / WEIGHTS} holds no adapter")
     return {name: mx.contiguous(value.astype(mx.float32)) for name, value in tensors.items()}
@@ -176,18 +183,47 @@ def _split(name: str) -> tuple[str, str]:
     return name.rpartition(".")[0], name.rpartition(".")[2]
 
 
-def _refuse_embedding(path: str, module: Any, leaf: str, config: Mapping[str, Any]) -> None:
-    if not isinstance(module, nn.Embedding | nn.QuantizedEmbedding):
-        return
-    if leaf.startswith("lora_magnitude"):
+def _is_embedding(module: Any) -> bool:
+    return isinstance(module, nn.Embedding | nn.QuantizedEmbedding)
+
+
+def _token_embedding(known: Mapping[str, Any]) -> str | None:
+    """The embedding that may be the head as well: the first, before those of positions or layers."""
+    return next((path for path, module in known.items() if _is_embedding(module)), None)
+
+
+def _refuse_magnitude(path: str, module: Any, leaf: str) -> None:
+    if _is_embedding(module) and leaf.startswith("lora_magnitude"):
         raise UnsupportedError(
             f"{path} has a DoRA, whose magnitude PEFT and mlx-lm take along different axes of an embedding"
         )
-    if config.get("tie_word_embeddings"):
-        raise UnsupportedError(
-            f"{path} is embedding and head at once: PEFT adapts one of them, mlx-lm both",
-            hint="adapt linear layers only",
-        )
+
+
+def _check_tied(
+    source: Path, tensors: Mapping[str, mx.array], heads: Mapping[str, mx.array], embedding: str | None
+) -> None:
+    """Refuse an adapter of the one matrix that is embedding and head, unless it is the same in both places.
+
+    Args:
+        tensors: under mlx-lm's names.
+        heads: by PEFT's leaf, those of the head, which acts by the embedding here.
+    """
+    is_adapted = f"{embedding}.lora_a" in tensors
+    if not is_adapted and not heads:
+        return
+    # Of the head [V, D], lora_A is the embedding's lora_B and lora_B its lora_A.
+    pairs = {"lora_A.weight": "lora_b", "lora_B.weight": "lora_a"}
+    own = {leaf: tensors[f"{embedding}.{name}"] for leaf, name in pairs.items()} if is_adapted else {}
+    if heads.keys() == own.keys() and all(
+        bool(mx.array_equal(heads[leaf], own[leaf]).item()) for leaf in own
+    ):
+        return
+    where = " and ".join([*([str(embedding)] if is_adapted else []), *([_HEAD] if heads else [])])
+    raise UnsupportedError(
+        f"{source} adapts {where} {'apart' if is_adapted and heads else 'alone'}, and in this model embedding and head"
+        " are one matrix, which mlx-lm adapts in both places",
+        hint="train it with PEFT's ensure_weight_tying=True, or adapt linear layers only",
+    )
 
 
 def export_peft(adapter: Adapter, target: Path, model: Path) -> Path:
@@ -203,19 +239,23 @@ def export_peft(adapter: Adapter, target: Path, model: Path) -> Path:
         )
     config = configs.normalise_config(configs.read_config(model))
     known = adaptable(build_network(config, model))
+    embedding = _token_embedding(known) if config.get("tie_word_embeddings") else None
     tensors: dict[str, mx.array] = {}
     for path in adapter.modules:
         module = known.get(path)
         for own, value in adapter.tensors_of(path).items():
             if value.ndim == 3:
                 raise UnsupportedError(f"{path} is a layer of experts, which PEFT adapts one by one")
-            leaf = _peft_leaf(own, isinstance(module, nn.Embedding | nn.QuantizedEmbedding))
-            _refuse_embedding(path, module, leaf, config)
+            leaf = _peft_leaf(own, _is_embedding(module))
+            _refuse_magnitude(path, module, leaf)
             tensors[f"{_PREFIX}{path}.{leaf}"] = mx.contiguous(value.T) if value.ndim == 2 else value
+            if path == embedding:
+                other = "B" if own == "lora_a" else "A"
+                tensors[f"{_PREFIX}{_HEAD}.lora_{other}.weight"] = value
     with atomic_directory(target) as directory:
         save_tensors(directory / WEIGHTS, tensors)
         with disk_errors(directory):
-            text = json.dumps(_peft_config(adapter), indent=2)
+            text = json.dumps(_peft_config(adapter, ties=embedding in adapter.modules), indent=2)
             (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
         _manifest_of(adapter, directory).write(directory)
     return target
@@ -228,7 +268,7 @@ def _peft_leaf(own: str, is_embedding: bool) -> str:
     return f"lora_embedding_{side}" if is_embedding else f"lora_{side}.weight"
 
 
-def _peft_config(adapter: Adapter) -> dict[str, Any]:
+def _peft_config(adapter: Adapter, *, ties: bool) -> dict[str, Any]:
     config, rank = adapter.config, rank_of(adapter.tensors)
     is_rslora = config.method == "rslora"
     return {
@@ -247,6 +287,7 @@ def _peft_config(adapter: Adapter) -> dict[str, Any]:
         "inference_mode": True,
         "init_lora_weights": True,
         "modules_to_save": None,
+        "ensure_weight_tying": ties,
     }
 
 

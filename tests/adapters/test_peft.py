@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import VOCAB, write_checkpoint
+from safetensors.torch import load_file, save_file
 
 from edgelm.adapters.base import AdapterBase
 from edgelm.adapters.export import export_adapter
@@ -143,10 +144,39 @@ def test_what_cannot_be_carried_over_is_refused_by_name(
     assert words in str(caught.value)
 
 
-def test_a_tied_embedding_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["llama3", "gemma3_text"])
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head", "q_proj"]], ids=str)
+def test_a_tied_embedding_is_adapted_in_both_places_as_peft_ties_them(
+    architecture: str, targets: list[str], tmp_path: Path
+) -> None:
+    network = write_checkpoint(tmp_path / "model", architecture)
+    directory = tmp_path / "model"
+    expected = peft_adapter(network, tmp_path / "peft", target_modules=targets, ensure_weight_tying=True)
+    assert np.abs(expected - edgelm_logits(directory)).max() > 0.05
+    own = import_peft(tmp_path / "peft", tmp_path / "own", directory, _base(directory))
+    assert np.abs(edgelm_logits(directory, own) - expected).max() < 1e-4
+
+    export_peft(read_adapter(own), tmp_path / "again", directory)
+    wrapped = peft.PeftModel.from_pretrained(network, tmp_path / "again")
+    with torch.no_grad():
+        got = wrapped(torch.tensor(IDS)).logits.numpy()
+    assert np.abs(got - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (["embed_tokens"], "adapts model.embed_tokens alone"),
+        (["lm_head"], "adapts lm_head alone"),
+        (["embed_tokens", "lm_head"], "adapts model.embed_tokens and lm_head apart"),
+    ],
+)
+def test_an_adapter_of_one_of_two_tied_matrices_is_refused(
+    targets: list[str], words: str, tmp_path: Path
+) -> None:
     network = write_checkpoint(tmp_path / "model", "llama3")
-    peft_adapter(network, tmp_path / "peft", target_modules=["embed_tokens"])
-    with pytest.raises(EdgeLMError, match="embedding and head at once"):
+    peft_adapter(network, tmp_path / "peft", target_modules=targets)
+    with pytest.raises(EdgeLMError, match=f"{words}, and in this model embedding and head are one matrix"):
         import_peft(tmp_path / "peft", tmp_path / "own", tmp_path / "model", BASE)
 
 
@@ -172,3 +202,17 @@ def test_an_adapter_in_shards_is_refused_by_its_index(
     ):
         with pytest.raises(EdgeLMError, match=rf"adapter in shards \({index}\)"):
             read()
+
+
+def in_float64(file: Path) -> None:
+    save_file({name: value.double() for name, value in load_file(file).items()}, file)
+
+
+def test_adapters_in_float64_are_read_as_float32(model: tuple[Path, Any], tmp_path: Path) -> None:
+    """`mx.load` refuses a file with one tensor of float64."""
+    directory, network = model
+    expected = peft_adapter(network, tmp_path / "peft", target_modules=["q_proj", "down_proj"])
+    in_float64(tmp_path / "peft" / "adapter_model.safetensors")
+    own = import_peft(tmp_path / "peft", tmp_path / "own", directory, _base(directory))
+    in_float64(own / "adapters.safetensors")
+    assert np.abs(edgelm_logits(directory, own) - expected).max() < 1e-4

@@ -61,11 +61,9 @@ def _error(weight: mx.array, settings: Settings) -> float:
     lost = total = 0.0
     for start in range(0, weight.shape[0], step):
         rows = weight[start : start + step].astype(mx.float32)
-        squares = (
-            mx.square(rows).sum(),
-            mx.square(dequantized(rounded(rows, settings), settings) - rows).sum(),
-        )
-        total, lost = total + squares[0].item(), lost + squares[1].item()  # type: ignore[operator]
+        error = dequantized(rounded(rows, settings), settings) - rows
+        total += float(mx.square(rows).sum().item())  # type: ignore[arg-type]
+        lost += float(mx.square(error).sum().item())  # type: ignore[arg-type]
     return lost / total if total else 0.0
 
 

@@ -17,6 +17,7 @@ from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.weights.files import stored_tensors, weight_files
 from edgelm.zoo.weights.packing import with_packing
 from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
+from edgelm.zoo.weights.stored_array import NUMPY_TYPES, UNLOADED
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.huggingface.tokenizer_files import write_tokenizer_files
 from edgelm_converters.sources.packings.registry import unpacked_checkpoint
@@ -27,16 +28,6 @@ DTYPES = {
     "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8, "F64": mx.float32,
 }  # fmt: skip
 """Header name → what is read (8-bit floats come as bytes); float64, which no GPU has in MLX, as float32."""
-
-_NUMPY = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U64": "<u8", "I64": "<i8", "U32": "<u4", "I32": "<i4",
-    "U16": "<u2", "I16": "<i2", "U8": "|u1", "I8": "|i1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
-    "F8_E8M0": "|u1",
-}  # fmt: skip
-"""Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16."""
-
-_REFUSED = ("F64", "F8_E5M2")
-"""What `mx.load` refuses a file for."""
 
 KEPT_BYTES = 32 << 20
 """The largest buffer that is kept for the next read."""
@@ -71,7 +62,7 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_refused = any(info.dtype in _REFUSED for info in read_header(path).values())
+        self.is_refused = any(info.dtype in UNLOADED for info in read_header(path).values())
         """By `mx.load`, as a whole, for one tensor in it."""
         self._arrays: dict[str, mx.array] = {}
         self._buffer = np.empty(0, np.uint8)
@@ -91,7 +82,7 @@ class _Shard:
 
     def _read(self, info: TensorInfo, shape: tuple[int, ...], begin: int) -> mx.array:
         """Read into one buffer for all slices: the first touch of fresh memory takes longer than reading does."""
-        kind = np.dtype(_NUMPY[info.dtype])
+        kind = np.dtype(NUMPY_TYPES[info.dtype])
         size = math.prod(shape) * kind.itemsize
         if self._buffer.size < size <= KEPT_BYTES:
             self._buffer = np.empty(size, np.uint8)

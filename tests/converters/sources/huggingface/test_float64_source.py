@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from edgelm.errors import UnsupportedError
 from edgelm.model.load import load
 from edgelm.zoo.weights.safetensors_header import read_header
+from edgelm.zoo.weights.stored_array import NUMPY_TYPES
 from edgelm_converters.convert import convert
-from edgelm_converters.sources.huggingface.checkpoint import _NUMPY, DTYPES, _lazy, _Shard
+from edgelm_converters.sources.huggingface.checkpoint import DTYPES, _lazy, _Shard
 
 WIDE = ("model.norm.weight", "model.layers.1.mlp.down_proj.weight", "model.embed_tokens.weight")
 
@@ -65,7 +66,7 @@ def test_every_type_beside_a_float64_is_read_as_it_is_stored(tmp_path: Path) -> 
         {name: values.to(kind) for name, kind in kinds.items()} | {"one": torch.tensor(2.5).double()}, file
     )
     shard, header = _Shard(file), read_header(file)
-    assert set(_NUMPY) == set(DTYPES)
+    assert set(NUMPY_TYPES) == set(DTYPES)
     with safe_open(file, "pt") as stored:
         for name, info in header.items():
             tensor = _lazy(shard, name, info)

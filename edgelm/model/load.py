@@ -188,13 +188,16 @@ def load_tokenizer(directory: Path, config: dict[str, Any], *, shown: Path | str
 
 
 def _stop_ids(directory: Path, config: dict[str, Any]) -> list[int]:
-    """End-of-sequence ids: generation_config.json's where given, else config.json's."""
-    said = config.get("eos_token_id")
+    """End-of-sequence ids: generation_config.json's where given, else config.json's, else its text model's. 0 is one."""
     path = directory / "generation_config.json"
-    if path.exists():
-        said = read_json(path).get("eos_token_id") or said
-    ids = said if isinstance(said, list) else [said]
-    return [token for token in ids if isinstance(token, int)]
+    generation = read_json(path) if path.exists() else {}
+    text = config.get("text_config")
+    for part in (generation, config, text if isinstance(text, dict) else {}):
+        said = part.get("eos_token_id")
+        if said is not None and said != []:
+            ids = said if isinstance(said, list) else [said]
+            return [token for token in ids if isinstance(token, int) and not isinstance(token, bool)]
+    return []
 
 
 def _describe(

@@ -6,10 +6,10 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
-from gguf.constants import GGMLQuantizationType as Kind
 
 from edgelm.errors import FormatError
 from edgelm_converters.convert import convert
+from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.tensors import REQUANTIZED_BITS
 
 SIZES = {"embedding_length": 256, "feed_forward_length": 256, "attention.head_count": 4, "block_count": 1}

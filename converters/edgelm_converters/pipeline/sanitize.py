@@ -2,9 +2,10 @@
 
 Each architecture's `sanitize` renames, drops, stacks or rewrites tensors, and some change the network as well. It is first
 tried on a network of its own, with placeholders that cost nothing; a tensor that comes out as the very object that went
-in was only renamed, and is later read straight from its source. Weights that are packed, or unpacked when they are read,
-are followed by their rows (`rows.py`) and put together then. Only what else `sanitize` computes with is given as real, still
-lazy, arrays: from the source's own files where MLX can map them, else from a staged copy. What it leaves out is told.
+in, and is still what it was, was only renamed, and is later read straight from its source. An object that was multiplied in
+place (`falcon_h1`: `param *= …`) is told by what MLX would have to compute for it. Weights that are packed, or unpacked when
+they are read, are followed by their rows (`rows.py`) and put together then. Only what else `sanitize` computes with is given as
+real, still lazy, arrays: from the source's own files where MLX can map them, else from a staged copy. What it leaves out is told.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Trial:
     renamed: dict[str, str] = field(default_factory=dict)
     """Network's name → source's."""
     computed: list[str] = field(default_factory=list)
-    """Names that came out anew."""
+    """Names that came out anew, or changed in place."""
 
     @property
     def others(self) -> list[str]:
@@ -103,11 +104,29 @@ def sanitized(
 
 
 def _try(network: Any, tensors: Mapping[str, LazyTensor], rows: Mapping[str, RowSources]) -> _Trial:
-    trial = _Trial({name: mx.zeros(tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    trial = _Trial({name: _placeholder(tensor) for name, tensor in tensors.items()})
+    mx.eval(list(trial.placeholders.values()))
     outputs = network.sanitize(dict(trial.placeholders))
-    trial.renamed = _passed_through(outputs, trial.placeholders)
+    changed = changed_in_place(trial.placeholders)
+    untouched = {name: array for name, array in trial.placeholders.items() if name not in changed}
+    trial.renamed = _passed_through(outputs, untouched)
     trial.computed = [name for name in outputs if name not in trial.renamed and name not in rows]
     return trial
+
+
+def _placeholder(tensor: LazyTensor) -> mx.array:
+    """An array of the tensor's shape whose elements are one and the same: once evaluated it takes a few bytes."""
+    return mx.broadcast_to(mx.zeros((), tensor.dtype), tensor.shape)
+
+
+def changed_in_place(arrays: Mapping[str, mx.array]) -> set[str]:
+    """Return the names of `arrays`, all evaluated once, that something was done to since; all where that cannot be traced."""
+    try:
+        graph = trace(lambda: list(arrays.values()), [])
+    except (ValueError, RuntimeError):
+        return set(arrays)
+    made = {name for node in graph.nodes for name in node.outputs}
+    return {name for name, result in zip(arrays, graph.results, strict=True) if result in made}
 
 
 def _sources(trial: _Trial, make_network: MakeNetwork) -> dict[str, set[str]]:

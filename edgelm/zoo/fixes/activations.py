@@ -1,48 +1,138 @@
-"""GELU as the config names it, where mlx-lm's architecture has one variant wired in.
+"""The activation that the config names, where mlx-lm's architecture has one wired in.
 
-GPT-NeoX in mlx-lm always uses the tanh approximation, StarCoder2 and GPTBigCode always the exact form, whatever
-`hidden_act` says: logits are off by 1e-3 without a word. Only the modules of the network at hand are
-changed: each gets a subclass whose `__call__` looks up the right function.
+Upstream: mlx_lm 0.32.2. Every model file calls its own activation whatever `hidden_act` says: Llama and its kin `swiglu`,
+GPT-NeoX the tanh form of GELU, Gemma, StarCoder2 and GPTBigCode the exact one. Logits are off by 1e-3 (one GELU for the
+other) or have nothing to do with the model's. Which key counts is what transformers' own modeling file looks up
+(`ACT2FN[config.…]`), and what it says is what the config class makes of it: Gemma's published `"hidden_act": "gelu"` means
+the tanh form. Only modules of the network at hand are changed: each gets a subclass whose `__call__` looks up the right
+function. Source of the functions: transformers 5.24, activations.py.
 """
 
 from __future__ import annotations
 
 import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
 
-EXACT = ("gelu",)
-TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
-"""transformers' names (transformers/activations.py)."""
+from edgelm.errors import UnsupportedError
+from edgelm.zoo.configs.defaults import completed
+from edgelm.zoo.fixes.classes import derived
+from edgelm.zoo.fixes.peers import activation_keys
+
+Activation = Callable[[mx.array], mx.array]
+
+_NAMES: dict[str, str] = {
+    "swish": "silu", "gelu_python": "gelu", "gelu_new": "gelu_approx", "gelu_fast": "gelu_approx",
+    "gelu_pytorch_tanh": "gelu_approx", "gelu_python_tanh": "gelu_approx", "gelu_accurate": "gelu_approx",
+    "quick_gelu": "gelu_fast_approx",
+}  # fmt: skip
+"""transformers' name → the one in `mlx.nn`, where they differ."""
+
+_FUNCTIONS: dict[str, Activation] = {
+    "silu": nn.silu, "gelu": nn.gelu, "gelu_approx": nn.gelu_approx, "gelu_fast_approx": nn.gelu_fast_approx,
+    "relu": nn.relu, "relu2": nn.relu2, "relu6": nn.relu6, "leaky_relu": nn.leaky_relu, "sigmoid": nn.sigmoid,
+    "tanh": nn.tanh, "mish": nn.mish, "hardswish": nn.hardswish, "linear": lambda x: x,
+}  # fmt: skip
+
+_WIRED = ("silu", "gelu_approx", "gelu", "relu2", "relu")
+"""What model files call as `nn.NAME`."""
+
+_GATED = {"swiglu": "silu", "geglu": "gelu_approx"}
+"""Functions of (gate, x) that model files call → the activation in them."""
+
+_EXPERTS = {"SwiGLU": "silu", "GeGLU": "gelu_approx", "ReLU2": "relu2"}
+"""Class of the `activation` of a layer of experts → what it computes."""
+
+_ANY_KEY = ("hidden_activation", "hidden_act", "activation_function")
+
+_MIXERS = ("conv1d", "conv", "conv_1d", "A_log")
+"""Children and parameters of recurrent blocks, whose activations are another setting, or none."""
 
 
-def use_named_gelu(network: Any, config: dict[str, Any]) -> None:
-    """Make the modules of `network` that call a GELU call the one that `config` names, if it names one."""
-    named = config.get("hidden_activation") or config.get("hidden_act") or config.get("activation_function")
-    if named in EXACT:
-        wired, wanted = "gelu_approx", nn.gelu
-    elif named in TANH:
-        wired, wanted = "gelu", nn.gelu_approx
-    else:
+def use_named_activation(network: Any, config: Mapping[str, Any]) -> None:
+    """Make the feed-forward modules of `network`, in place, call what a normalised `config` names, if it names something.
+
+    Raises:
+        UnsupportedError: it names an activation that edgelm does not have, or the architecture's cannot be changed.
+    """
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    found = _named(str(part.get("model_type") or config.get("model_type")), part)
+    if found is None:
         return
-    for _, module in network.named_modules():
-        call = type(module).__call__
-        if (
-            isinstance(call, types.FunctionType)
-            and wired in call.__code__.co_names
-            and "nn" in call.__globals__
-        ):
-            module.__class__ = _with_gelu(type(module), call, wired, wanted)
+    key, said, usual = found
+    wanted = _NAMES.get(said, said)
+    seen = [_put_right(module, wanted) for _, module in network.named_modules()]
+    if not any(seen) and wanted != _NAMES.get(usual, usual):
+        raise UnsupportedError(
+            f"the config says {key} {said!r}, and mlx-lm's {config.get('model_type')} computes {usual!r} whatever it says",
+            hint="run the model with transformers",
+        )
 
 
-def _with_gelu(kind: type, call: types.FunctionType, wired: str, wanted: Any) -> type:
-    functions = types.SimpleNamespace(**{**vars(nn), wired: wanted})
+def _named(kind: str, part: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The key that transformers goes by, what it says, and what it says usually; None if nothing is said."""
+    keys = activation_keys(kind)
+    if not keys:  # an architecture that only mlx-lm has, or one without a setting
+        name = next((name for name in _ANY_KEY if isinstance(part.get(name), str)), None)
+        return None if name is None else (name, part[name], part[name])
+    full = completed({**part, "model_type": kind}) or part
+    for key in keys:
+        said = full.get(key)
+        if isinstance(said, str) and said != "xielu":
+            usual = completed({"model_type": kind}).get(key)
+            return key, said, usual if isinstance(usual, str) else "silu"
+    return None
+
+
+def _put_right(module: Any, wanted: str) -> bool:
+    """Whether `module` calls an activation, which is `wanted` then."""
+    call = type(module).__call__
+    if not isinstance(call, types.FunctionType) or any(name in module for name in _MIXERS):
+        return False
+    if not any(isinstance(child, nn.Module) and "weight" in child for child in module.children().values()):
+        return False  # a gated norm has an activation, too, that no setting changes
+    experts = _EXPERTS.get(type(getattr(module, "activation", None)).__name__)
+    if experts is not None:
+        if experts != wanted:
+            module.activation = _plain(wanted) if experts == "relu2" else _gated(wanted, gate_first=False)
+        return True
+    names, known = call.__code__.co_names, call.__globals__
+    for name, wired in _GATED.items():
+        if name in names and name in known:
+            if wired != wanted:
+                _replace(module, call, {name: _gated(wanted, gate_first=True)})
+            return True
+    wired_here = next((name for name in _WIRED if name in names), None) if "nn" in known else None
+    if wired_here is None or "gelu_topk" in names:
+        return False
+    if wired_here != wanted:
+        _replace(module, call, {"nn": types.SimpleNamespace(**{**vars(nn), wired_here: _plain(wanted)})})
+    return True
+
+
+def _plain(name: str) -> Activation:
+    if name not in _FUNCTIONS:
+        raise UnsupportedError(
+            f"the config asks for the activation {name!r}, which edgelm does not have",
+            hint=f"known: {', '.join(sorted({*_NAMES, 'silu', 'relu', 'relu2', 'sigmoid', 'tanh', 'mish'}))}",
+        )
+    return _FUNCTIONS[name]
+
+
+def _gated(name: str, *, gate_first: bool) -> Callable[[mx.array, mx.array], mx.array]:
+    """`activation(gate) · x`, in the order of arguments that is called for."""
+    function = _plain(name)
+    if gate_first:
+        return lambda gate, x: function(gate) * x
+    return lambda x, gate: function(gate) * x
+
+
+def _replace(module: Any, call: types.FunctionType, functions: Mapping[str, Any]) -> None:
     changed = types.FunctionType(
-        call.__code__,
-        {**call.__globals__, "nn": functions},
-        call.__name__,
-        call.__defaults__,
-        call.__closure__,
+        call.__code__, {**call.__globals__, **functions}, call.__name__, call.__defaults__, call.__closure__
     )
-    return type(kind.__name__, (kind,), {"__call__": changed, "__module__": kind.__module__})
+    module.__class__ = derived(type(module), __call__=changed)

@@ -1,9 +1,9 @@
 """LongRoPE as transformers computes it: short factors up to the original context, long ones for sequences beyond it.
 
 mlx-lm's `SuScaledRoPE` knows long factors only, and phi3 takes the original context for 4096 unless the outer config says
-otherwise: logits of Phi-3, 3.5 and 4-mini are far off below it, and equal their own reading. Which factors a key was turned by
-stays in a cache, so a sequence that is computed in pieces has to say at its start how long it will be (`Regime`).
-Source: transformers 5.24, modeling_rope_utils.py, `_compute_longrope_parameters`, `longrope_frequency_update`.
+otherwise: logits of Phi-3, 3.5 and 4-mini are far off below it, and equal their own reading. Which factors a key was turned
+by stays in a cache, so a sequence that is computed in pieces has to say at its start how long it will be (`Regime`). Source:
+transformers 5.24, modeling_rope_utils.py, `_compute_longrope_parameters`, `longrope_frequency_update`.
 
 Shapes: B sequences, H heads, T positions, D head dim.
 """

@@ -1,18 +1,21 @@
 """How much of each head RoPE turns, as the config names it, where mlx-lm's architecture turns all of it.
 
-mlx-lm's glm never reads `partial_rotary_factor`: its logits are half wrong without a word. Only the modules of
-the network at hand are changed. See `edgelm.zoo.configs.normalise.check_rope_is_read` for scalings.
+Upstream: mlx_lm 0.32.2, models/glm.py, which never reads `partial_rotary_factor`: its logits are half wrong without a word.
+Only the modules of the network at hand are changed, and only those that turn whole heads: MiniMax says by `rotary_dim` what
+others say by a share, and its modules have it already. See `edgelm.zoo.configs.normalise.check_rope_is_read` for scalings.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
 
-READERS = ("partial_rotary", "rotary_pct", "rope_parameters", "rope_pct", "qk_rope_head_dim", "text_config")
+from edgelm.zoo.fixes.peers import modeling_source
+
+READERS = (
+    "partial_rotary", "rotary_pct", "rotary_dim", "rope_parameters", "rope_pct", "qk_rope_head_dim", "text_config",
+)  # fmt: skip
 """What a module's source mentions if it decides for itself how much is turned."""
 
 
@@ -28,21 +31,13 @@ def use_named_rotation(network: Any, config: dict[str, Any], source: str) -> Non
         return
     if not _is_heeded(str(config.get("model_type"))):
         return
+    whole = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     for _, module in network.named_modules():
-        if type(module) is nn.RoPE:
-            module.dims = int(module.dims * share)
+        if type(module) is nn.RoPE and module.dims == whole:
+            module.dims = int(whole * share)
 
 
 def _is_heeded(kind: str) -> bool:
     """Whether transformers' own code for a type looks at the share: its Llama turns whole heads whatever the config says."""
-    from transformers.models.auto.configuration_auto import model_type_to_module_name
-
-    folder = model_type_to_module_name(kind)
-    if not folder.isidentifier() or importlib.util.find_spec(f"transformers.models.{folder}") is None:
-        return True
-    spec = importlib.util.find_spec(f"transformers.models.{folder}.modeling_{folder}")
-    return (
-        spec is None
-        or spec.origin is None
-        or "partial_rotary" in Path(spec.origin).read_text(encoding="utf-8")
-    )
+    source = modeling_source(kind)
+    return not source or "partial_rotary" in source

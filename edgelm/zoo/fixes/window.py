@@ -8,15 +8,17 @@ masking_utils.py `sliding_window_overlay` (a token sees itself and the window - 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from edgelm.zoo.configs.defaults import completed
 from edgelm.zoo.configs.sources import module_source
+from edgelm.zoo.fixes.classes import derived
 
 Config = Mapping[str, Any]
 
-EVERY_LAYER = frozenset({"mistral", "mixtral", "phi3", "phimoe", "qwen3_moe", "starcoder2"})
+EVERY_LAYER = frozenset({"ministral3", "mistral", "mixtral", "phi3", "phimoe", "qwen3_moe", "starcoder2"})
 """Types of text models whose `forward` in transformers gives all layers the window, if there is one."""
 
 BY_LAYER = frozenset(
@@ -74,11 +76,7 @@ def use_named_windows(network: Any, config: Config) -> None:
         return
     for layer, window in zip(network.layers, windows, strict=True):
         layer.__class__ = _with_window(type(layer), window)
-    kind = type(network)
-    changed = type(
-        kind.__name__, (kind,), {"make_cache": lambda _: _caches(windows), "__module__": kind.__module__}
-    )
-    network.__class__ = changed
+    network.__class__ = derived(type(network), make_cache=lambda _: _caches(windows))
 
 
 def _caches(windows: list[int | None]) -> list[Any]:
@@ -88,14 +86,17 @@ def _caches(windows: list[int | None]) -> list[Any]:
 
 
 def _with_window(kind: type, window: int | None) -> type:
-    """`kind`, a decoder layer called with (x, mask, cache), which makes the mask of its own window."""
+    """`kind`, a decoder layer called with x and, among others, `mask` and `cache`, which makes the mask of its own window."""
     from mlx_lm.models.base import create_attention_mask
 
     call: Any = kind.__call__
+    names = list(inspect.signature(call).parameters)[2:]
 
-    def windowed(self: Any, x: Any, mask: Any = None, cache: Any = None) -> Any:
+    def windowed(self: Any, x: Any, *others: Any, **named: Any) -> Any:
+        given = {**dict(zip(names, others, strict=False)), **named}
+        mask, cache = given.get("mask"), given.get("cache")
         is_array = mask is not None and not isinstance(mask, str)
-        own = create_attention_mask(x, cache, window_size=window, return_array=is_array)
-        return call(self, x, own, cache)
+        given["mask"] = create_attention_mask(x, cache, window_size=window, return_array=is_array)
+        return call(self, x, **given)
 
-    return type(kind.__name__, (kind,), {"__call__": windowed, "__module__": kind.__module__})
+    return derived(kind, __call__=windowed)

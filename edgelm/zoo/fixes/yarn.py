@@ -1,7 +1,8 @@
 """YaRN as transformers computes it, with what mlx-lm passes over: `truncate`, `attention_factor`, a lone `mscale`.
 
-gpt-oss says `"truncate": false`; mlx-lm rounds the bounds of the ramp all the same, and every angle between them is off.
-Source: transformers 5.24, modeling_rope_utils.py, `_compute_yarn_parameters`.
+Upstream: mlx_lm 0.32.2, models/rope_utils.py, `YarnRoPE`. gpt-oss says `"truncate": false`; mlx-lm rounds the bounds of the
+ramp all the same, and every angle between them is off. Source: transformers 5.24, modeling_rope_utils.py,
+`_compute_yarn_parameters`.
 """
 
 from __future__ import annotations
@@ -17,31 +18,39 @@ def use_named_yarn(network: Any, config: Mapping[str, Any]) -> None:
     """Set, in place, angles and scale of every YaRN of `network` as a normalised `config` says.
 
     Args:
-        config: one whose `rope_scaling` is of another kind changes nothing.
+        config: one whose `rope_scaling` is of another kind changes nothing; `rope_parameters` may be by type of layer.
     """
     text = config.get("text_config")
     part = text if isinstance(text, dict) else config
-    said = part.get("rope_scaling") or part.get("rope_parameters")
+    nested, kinds = part.get("rope_parameters"), part.get("layer_types")
+    if isinstance(nested, dict) and isinstance(kinds, list) and any(kind in nested for kind in kinds):
+        for layer, kind in zip(network.layers, kinds, strict=False):
+            _put_right(layer, nested.get(kind), part)
+    else:
+        _put_right(network, part.get("rope_scaling") or nested, part)
+
+
+def _put_right(module: Any, said: Any, part: Mapping[str, Any]) -> None:
+    """Set every YaRN inside `module` as `said`."""
     if (
         not isinstance(said, dict)
         or said.get("rope_type", said.get("type")) != "yarn"
         or not said.get("factor")
     ):
         return
-    if not {"truncate", "attention_factor", "mscale"} & said.keys():
-        return
     from mlx_lm.models.rope_utils import YarnRoPE
 
     base = float(said.get("rope_theta") or part.get("rope_theta") or 10_000.0)
-    for _, module in network.named_modules():
-        if type(module) is YarnRoPE:
-            module.mscale = _attention_factor(said)
-            module._freqs = _wavelengths(module.dims, base, said, part)
+    for _, found in module.named_modules():
+        if type(found) is YarnRoPE:
+            found.mscale = _attention_factor(said)
+            found._freqs = _wavelengths(found.dims, base, said, part)
 
 
 def _wavelengths(dims: int, base: float, said: Mapping[str, Any], part: Mapping[str, Any]) -> mx.array:
     """[dims / 2]: a position divided by these is the angle."""
-    limit = said.get("original_max_position_embeddings") or part.get("max_position_embeddings") or 4096
+    name = "original_max_position_embeddings"
+    limit = said.get(name) or part.get(name) or part.get("max_position_embeddings") or 4096
     low = _dimension(said.get("beta_fast") or 32, dims, base, limit)
     high = _dimension(said.get("beta_slow") or 1, dims, base, limit)
     if said.get("truncate", True):

@@ -1,0 +1,1 @@
+"""Experts: which layers have them, which of them answer, and with what weight."""

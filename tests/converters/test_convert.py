@@ -404,7 +404,7 @@ def test_an_architecture_that_leaves_python_is_an_error(source: Path, tmp_path: 
 
 
 def test_a_rope_scaling_that_the_architecture_ignores_is_refused(tmp_path: Path) -> None:
-    rope = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
+    rope = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
     write_checkpoint(tmp_path / "source", "starcoder2", rope_parameters=rope)
     with pytest.raises(UnsupportedError, match=r"scales RoPE.*starcoder2 ignores"):
         convert(tmp_path / "source", tmp_path / "out")

@@ -1,11 +1,12 @@
 """mlx-lm's `sanitize`, applied to tensors that have not been read.
 
 Each architecture's `sanitize` renames, drops, stacks or rewrites tensors, and some change the network as well. It is first
-tried on a network of its own, with placeholders that cost nothing; a tensor that comes out as the very object that went
-in, and is still what it was, was only renamed, and is later read straight from its source. An object that was multiplied in
-place (`falcon_h1`: `param *= …`) is told by what MLX would have to compute for it. Weights that are packed, or unpacked when
-they are read, are followed by their rows (`rows.py`) and put together then. Only what else `sanitize` computes with is given as
-real, still lazy, arrays: from the source's own files where MLX can map them, else from a staged copy. What it leaves out is told.
+tried on a network of its own, with placeholders that cost nothing; a tensor that comes out as the very object that went in,
+and is still what it was, was only renamed, and is later read straight from its source. An object that was multiplied in place
+(`falcon_h1`: `param *= …`) is told by what MLX would have to compute for it. Weights that are packed, or unpacked when they
+are read, are followed by their rows (`rows.py`) and put together then. Only what else `sanitize` computes with is given as
+real, still lazy, arrays: from the source's own files where MLX can map them, else from a staged copy. What it leaves out is
+told.
 """
 
 from __future__ import annotations

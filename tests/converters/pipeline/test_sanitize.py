@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -42,10 +43,11 @@ def renamed(weights: dict[str, mx.array]) -> dict[str, mx.array]:
     return {f"model.{name}": array for name, array in weights.items()}
 
 
-class Network:
+class Network(nn.Module):
     """A network of which only `sanitize` counts."""
 
     def __init__(self, sanitize: Any) -> None:
+        super().__init__()
         self.sanitize = sanitize
 
 
@@ -71,5 +73,5 @@ def test_placeholders_of_huge_tensors_take_no_memory(tmp_path: Path) -> None:
     huge = LazyTensor((1 << 16, 1 << 20), mx.float32, lambda: mx.zeros(SHAPE), "F32")
     before = mx.get_active_memory()
     found = sanitized(Network(renamed), {"a": huge}, tmp_path, lambda: Network(renamed))
-    assert found.tensors["model.a"] is huge
+    assert found.tensors["model.a"].read is huge.read
     assert mx.get_active_memory() - before < 1 << 20

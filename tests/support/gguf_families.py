@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 import transformers
 from checkpoints import COMMON, VOCAB, write_tokenizer
 from llama_cpp_converter import LlamaCppConverter
+from safetensors.torch import load_file, save_file
 
 from edgelm.model.load import load
 from edgelm_converters.convert import convert
@@ -37,6 +39,10 @@ class FamilyCase:
     common: Mapping[str, Any] = field(default_factory=lambda: COMMON)
     pre: str = "gpt-2"
     tokenizer: Callable[[Path], None] = write_tokenizer
+    options: tuple[str, ...] = ()
+    """Flags of the converter."""
+    adjust: Callable[[Any], None] | None = None
+    """Changes the network before it is published and judges: where transformers computes other than the model's authors."""
     original: Callable[[Any, Path], None] | None = None
     """Changes what is published: renames tensors, say, or rewrites the config."""
 
@@ -45,8 +51,11 @@ class FamilyCase:
         config = getattr(transformers, f"{self.name}Config")(**{**self.common, **self.settings})
         torch.manual_seed(11)
         kind = getattr(transformers, self.network or f"{self.name}ForCausalLM")
-        network = kind._from_config(config, attn_implementation="eager").float().eval()
+        make = kind.from_config if kind is transformers.AutoModelForCausalLM else kind._from_config
+        network = make(config, attn_implementation="eager").float().eval()
         enliven(network)
+        if self.adjust is not None:
+            self.adjust(network)
         return network
 
     def publish(self, directory: Path) -> Any:
@@ -57,6 +66,40 @@ class FamilyCase:
         if self.original is not None:
             self.original(network, directory)
         return network
+
+
+def with_settings(*without: str, **settings: Any) -> Callable[[Any, Path], None]:
+    """Publish settings as they were before transformers 5, for which llama.cpp's converter asks, and some not at all."""
+
+    def change(_: Any, directory: Path) -> None:
+        path = directory / "config.json"
+        config = {**json.loads(path.read_text()), **settings}
+        path.write_text(json.dumps({name: value for name, value in config.items() if name not in without}))
+
+    return change
+
+
+def with_tensors(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+) -> Callable[[Any, Path], None]:
+    """Publish other tensors than transformers saves."""
+
+    def rewrite(_: Any, directory: Path) -> None:
+        path = directory / "model.safetensors"
+        tensors = {name: tensor.contiguous().clone() for name, tensor in change(load_file(path)).items()}
+        save_file(tensors, path, {"format": "pt"})
+
+    return rewrite
+
+
+def chained(*changes: Callable[[Any, Path], None]) -> Callable[[Any, Path], None]:
+    """Make one change to what is published after another."""
+
+    def change(network: Any, directory: Path) -> None:
+        for each in changes:
+            each(network, directory)
+
+    return change
 
 
 def enliven(network: Any) -> None:
@@ -92,7 +135,14 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path, *options: str) -> Path:
     """Hold logits and tokens of a converted GGUF against the original's; returns the converted model."""
     network = case.publish(tmp_path / "source")
-    gguf = llama_cpp.convert(tmp_path / "source", *options, pre=case.pre, out=tmp_path / "model.gguf")
+    gguf = llama_cpp.convert(
+        tmp_path / "source",
+        *case.options,
+        *options,
+        pre=case.pre,
+        out=tmp_path / "model.gguf",
+        as_published=case.original is not None,
+    )
     out = convert(gguf, tmp_path / "out", mode="none", dtype="float32", verify=False).directory
     expected = logits_of(network)
     assert expected.std() > 0.05, "logits too flat to mean anything"
@@ -104,6 +154,11 @@ def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path,
 
 def check_tokens(source: Path, out: Path) -> None:
     """Hold the tokens of a text against the original tokenizer's."""
-    theirs = transformers.AutoTokenizer.from_pretrained(source)
-    ours = transformers.AutoTokenizer.from_pretrained(out)
-    assert ours.encode(TEXT, add_special_tokens=False) == theirs.encode(TEXT, add_special_tokens=False)
+    ours = transformers.AutoTokenizer.from_pretrained(out).encode(TEXT, add_special_tokens=False)
+    if (source / "tokenizer.model").exists():
+        import sentencepiece
+
+        theirs = sentencepiece.SentencePieceProcessor(model_file=str(source / "tokenizer.model")).encode(TEXT)
+    else:
+        theirs = transformers.AutoTokenizer.from_pretrained(source).encode(TEXT, add_special_tokens=False)
+    assert ours == theirs

@@ -58,3 +58,21 @@ def _save(
     tokenizer.add_special_tokens(list(special))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
     fast.save_pretrained(directory)
+
+
+def write_sentencepiece_tokenizer(directory: Path) -> None:
+    """A SentencePiece model of BPE with byte fallback, as Llama 2's, of VOCAB entries."""
+    import sentencepiece
+
+    text = "the water on the mountain boils at a lower temperature, and isn't it so? every height has its own degrees"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([text] * 4),
+        model_prefix=str(directory / "tokenizer"),
+        vocab_size=VOCAB,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    (directory / "tokenizer.vocab").unlink()

@@ -93,6 +93,7 @@ class LlamaCppConverter:
         out: Path | None = None,
         outtype: str = "f32",
         pre: str = "gpt-2",
+        as_published: bool = False,
     ) -> Path:
         """Convert the checkpoint in `directory`; returns the GGUF file.
 
@@ -101,6 +102,7 @@ class LlamaCppConverter:
             out: where to; "model.gguf" beside the weights if not said.
             outtype: f32, f16, bf16, q8_0, tq1_0 or tq2_0.
             pre: what `tokenizer.ggml.pre` is to be: the converter knows published tokenizers by a hash alone.
+            as_published: config.json is read as it is, and not by transformers 5, which renames keys.
 
         Raises:
             ConverterFailedError: it refuses the checkpoint.
@@ -110,7 +112,9 @@ class LlamaCppConverter:
         child = self._running()
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps({"arguments": arguments, "pre": pre}) + "\n")
+        child.stdin.write(
+            json.dumps({"arguments": arguments, "pre": pre, "as_published": as_published}) + "\n"
+        )
         child.stdin.flush()
         line = child.stdout.readline()
         reply = json.loads(line) if line else {"error": f"the child ended with {child.wait()}"}

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from edgelm_converters.sources.gguf.families.dense import gemma, gemma3n, granite, llama, olmo2, phi, qwen
+from edgelm_converters.sources.gguf.families.dense import (
+    exaone,
+    gemma,
+    gemma3n,
+    granite,
+    llama,
+    minicpm,
+    olmo2,
+    phi,
+    qwen,
+)
 from edgelm_converters.sources.gguf.families.experts import deepseek, gemma4, glm, gpt_oss, llama4
 from edgelm_converters.sources.gguf.families.experts import qwen as qwen_experts
 from edgelm_converters.sources.gguf.families.family import GGUFFamily
+from edgelm_converters.sources.gguf.families.fused import bailing, gpt, internlm2
+from edgelm_converters.sources.gguf.families.hybrid import (
+    falcon_h1,
+    jamba,
+    kimi,
+    lfm2,
+    mamba,
+    nemotron_h,
+)
+from edgelm_converters.sources.gguf.families.hybrid import granite as granite_hybrid
+from edgelm_converters.sources.gguf.families.hybrid import qwen as qwen_hybrid
+from edgelm_converters.sources.gguf.families.wrapped import qwen_vl
 
 _MODULES: tuple[tuple[GGUFFamily, ...], ...] = (
     llama.FAMILIES,
@@ -21,6 +43,20 @@ _MODULES: tuple[tuple[GGUFFamily, ...], ...] = (
     glm.FAMILIES,
     llama4.FAMILIES,
     deepseek.FAMILIES,
+    exaone.FAMILIES,
+    minicpm.FAMILIES,
+    gpt.FAMILIES,
+    internlm2.FAMILIES,
+    bailing.FAMILIES,
+    mamba.FAMILIES,
+    jamba.FAMILIES,
+    falcon_h1.FAMILIES,
+    granite_hybrid.FAMILIES,
+    nemotron_h.FAMILIES,
+    lfm2.FAMILIES,
+    kimi.FAMILIES,
+    qwen_hybrid.FAMILIES,
+    qwen_vl.FAMILIES,
 )
 
 ARCHITECTURES: dict[str, GGUFFamily] = {

@@ -51,6 +51,17 @@ def _scaling(family: GGUFFamily, reading: Reading) -> Config | None:
     dims = keys.size("rope.dimension_count", head)
     if dims != head and family.rotates_all:
         raise UnsupportedError(f"{keys.path} rotates {dims} of {head} dimensions, expected all of them")
+    return scaling_of(reading, dims)
+
+
+def scaling_of(reading: Reading, dims: int) -> Config | None:
+    """Read how positions of `dims` rotated dimensions are scaled; None where they are not.
+
+    Raises:
+        FormatError: a key is missing or holds nonsense, or factors are of another number of dimensions.
+        UnsupportedError: rope scaling that edgelm does not know.
+    """
+    keys = reading.keys
 
     def read_factors(name: str) -> Factors | None:
         tensor = reading.tensors.get(name)

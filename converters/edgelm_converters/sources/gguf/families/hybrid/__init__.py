@@ -1,0 +1,1 @@
+"""Hybrids: recurrent layers (state spaces, linear attention, short convolutions) among or beside attention."""

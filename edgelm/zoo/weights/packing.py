@@ -34,9 +34,10 @@ LABELS = {
 }  # fmt: skip
 """`quant_method` → what the format is called, where that is another word."""
 
-CONVERTED = frozenset(
-    {"compressed-tensors", "fbgemm_fp8", "fp8", "modelopt", "modelopt_fp4", "mxfp4", "mxfp8", "nvfp4"}
-)
+CONVERTED = (
+    "auto-round", "awq", "bitnet", "bitsandbytes", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "hqq", "modelopt",
+    "modelopt_fp4", "mxfp4", "mxfp8", "nvfp4", "quark", "torchao",
+)  # fmt: skip
 """`quant_method` of what `edgelm_converters.sources.packings` reads."""
 
 _EVIDENCE: tuple[tuple[str, str], ...] = (

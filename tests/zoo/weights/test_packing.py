@@ -21,15 +21,7 @@ U8, I32, F32 = mx.uint8, mx.int32, mx.float32
 Tensors = dict[str, tuple[tuple[int, ...], mx.Dtype]]
 
 CASES: dict[str, tuple[dict[str, Any] | None, Tensors, str]] = {
-    "bnb nf4": (
-        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-        {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, r"bitsandbytes \(nf4\)",
-    ),
-    "bnb int8": ({"load_in_8bit": True}, {"weight": ((128, 64), mx.int8), "SCB": ((128,), F32)}, "bitsandbytes"),
-    "no config": (None, {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, "bitsandbytes"),
-    "torchao": ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, {"weight": ((128, 64), mx.int8)}, "torchao"),
     "aqlm": ({"quant_method": "aqlm"}, {"codes": ((128, 8, 1), mx.int16), "codebooks": ((1, 256, 1, 8), F32)}, "AQLM"),
-    "hqq": ({"quant_method": "hqq"}, {"W_q": ((4096, 1), U8)}, "HQQ"),
     "quanto": ({"quant_method": "quanto", "weights": "int4"}, {"weight._data": ((128, 64), U8)}, r"Quanto \(int4\)"),
     "eetq": ({"quant_method": "eetq"}, {"weight": ((64, 128), mx.int8), "weight_scales": ((128,), F32)}, "EETQ"),
     "spqr": ({"quant_method": "spqr"}, {"dense_weights": ((99,), mx.int32)}, "SpQR"),
@@ -52,6 +44,17 @@ CONVERTED: dict[str, tuple[dict[str, Any] | None, Tensors, str]] = {
         {"weight_packed": ((128, 8), I32), "weight_scale": ((128, 2), F32)}, r"compressed-tensors \(pack-quantized\)",
     ),
     "fp8 alone": (None, {"weight": ((128, 64), U8), "weight_scale_inv": ((1, 1), F32)}, "FP8"),
+    "bnb nf4": (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, r"bitsandbytes \(nf4\)",
+    ),
+    "bnb int8": ({"load_in_8bit": True}, {"weight": ((128, 64), mx.int8), "SCB": ((128,), F32)}, "bitsandbytes"),
+    "no config": (None, {"weight": ((4096, 1), U8), "weight.absmax": ((128,), F32)}, "bitsandbytes"),
+    "torchao": (
+        {"quant_method": "torchao", "quant_type": "int4_weight_only"}, {"_weight_qdata": ((128, 64), mx.int8)},
+        "torchao",
+    ),
+    "hqq": ({"quant_method": "hqq"}, {"W_q": ((4096, 1), U8)}, "HQQ"),
     "mxfp4": ({"quant_method": "mxfp4"}, {"weight_blocks": ((128, 2, 16), U8), "weight_scales": ((128, 2), U8)}, "MXFP4"),
     "scale alone": (None, {"weight": ((128, 64), U8), "weight_scale": ((1,), F32)}, "FP8"),
 }  # fmt: skip

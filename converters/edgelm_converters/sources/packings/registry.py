@@ -12,10 +12,32 @@ from edgelm.zoo.weights.safetensors_header import TensorInfo
 from edgelm_converters.sources.checkpoint import SourceCheckpoint
 from edgelm_converters.sources.packings.compressed_tensors.checkpoint import CompressedTensorsFormat
 from edgelm_converters.sources.packings.float8.formats import SmallFloatFormat
+from edgelm_converters.sources.packings.lookup.bitsandbytes import BitsAndBytes4Bit
 from edgelm_converters.sources.packings.modelopt import ModelOptFormat
 from edgelm_converters.sources.packings.packed_format import PackedFormat, PackedSource, Presented
+from edgelm_converters.sources.packings.uniform.auto_round import AutoRound
+from edgelm_converters.sources.packings.uniform.awq import AWQ
+from edgelm_converters.sources.packings.uniform.bitnet import BitNet
+from edgelm_converters.sources.packings.uniform.gptq import GPTQ
+from edgelm_converters.sources.packings.uniform.hqq import HQQ
+from edgelm_converters.sources.packings.uniform.llm_int8 import LLMInt8
+from edgelm_converters.sources.packings.uniform.quark import QuarkIntegers
+from edgelm_converters.sources.packings.uniform.torchao import TorchAO
 
-FORMATS: tuple[PackedFormat, ...] = (CompressedTensorsFormat(), ModelOptFormat(), SmallFloatFormat())
+FORMATS: tuple[PackedFormat, ...] = (
+    CompressedTensorsFormat(),
+    ModelOptFormat(),
+    AutoRound(),
+    AWQ(),
+    BitNet(),
+    QuarkIntegers(),
+    BitsAndBytes4Bit(),
+    LLMInt8(),
+    TorchAO(),
+    HQQ(),
+    GPTQ(),
+    SmallFloatFormat(),
+)
 """A format is a line here. Those that settings name come before those that only tensors tell."""
 
 

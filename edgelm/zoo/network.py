@@ -19,6 +19,7 @@ from edgelm.zoo.fixes.biases import use_named_biases
 from edgelm.zoo.fixes.experts.feed_forward import use_named_layers
 from edgelm.zoo.fixes.experts.groups import use_groups_of_experts
 from edgelm.zoo.fixes.experts.routing import use_routers
+from edgelm.zoo.fixes.honoured import is_honoured
 from edgelm.zoo.fixes.longrope import use_both_factors
 from edgelm.zoo.fixes.mixers.falcon_h1 import use_all_multipliers
 from edgelm.zoo.fixes.mixers.gated_norm import use_groups_of_mamba2
@@ -43,7 +44,7 @@ def build_network(config: dict[str, Any], directory: Path) -> Any:
     check_architecture(config)
     with mlx_lm_errors(directory):
         network_class, arguments_class = _get_classes(config)
-        check_settings_are_read(config)
+        check_settings_are_read(config, is_honoured)
         check_text_type(config)
         network = network_class(arguments_class.from_dict(constructible(config)))
     use_named_settings(network, config)

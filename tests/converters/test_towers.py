@@ -18,7 +18,6 @@ from edgelm.errors import UnsupportedError
 from edgelm.model.load import load
 from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.network import build_network
-from edgelm.zoo.weights.layout import arranged_arrays
 from edgelm_converters.convert import convert
 
 TEXT = {**COMMON, "num_hidden_layers": 2, "head_dim": 16}
@@ -185,25 +184,6 @@ def test_logits_of_text_equal_transformers(family: str, tmp_path: Path) -> None:
         return
     assert dropped
     assert all(any(part in name for part in LEFT_OUT) for name in dropped)
-
-
-def test_experts_are_read_as_published_too(tmp_path: Path) -> None:
-    """Qwen3-VL's are turned, and Qwen3.5's stacked, in the releases; transformers 5 writes them otherwise."""
-    rng = np.random.default_rng(0)
-    down = {str(at): mx.array(rng.normal(size=(64, 32)).astype(np.float32)) for at in range(3)}
-    stacked = mx.stack(list(down.values()))
-    gate_up = mx.array(rng.normal(size=(3, 64, 64)).astype(np.float32))
-    vl = {"model_type": "qwen3_vl_moe", "text_config": {"hidden_size": 64, "moe_intermediate_size": 32}}
-    written = arranged_arrays(vl, {"m.experts.down_proj": stacked, "m.experts.gate_up_proj": gate_up})
-    turned = mx.swapaxes(stacked, 1, 2)
-    published = arranged_arrays(vl, {"m.experts.down_proj": turned, "m.experts.gate_up_proj": gate_up})
-    assert mx.array_equal(written["m.experts.down_proj"], published["m.experts.down_proj"])
-    assert mx.array_equal(published["m.experts.gate_up_proj"], gate_up), "a square one goes by the other"
-    assert mx.array_equal(written["m.experts.gate_up_proj"], mx.swapaxes(gate_up, 1, 2))
-    apart = {f"m.experts.{at}.down_proj.weight": value for at, value in reversed(down.items())}
-    found = arranged_arrays({"model_type": "qwen3_5_moe"}, apart)
-    assert list(found) == ["m.switch_mlp.down_proj.weight"]
-    assert mx.array_equal(found["m.switch_mlp.down_proj.weight"], stacked)
 
 
 @pytest.mark.parametrize(

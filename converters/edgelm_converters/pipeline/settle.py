@@ -9,7 +9,8 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm.zoo.weights import head
-from edgelm.zoo.weights.layout import Compute, arranged
+from edgelm.zoo.weights.derive import Compute
+from edgelm.zoo.weights.layout import arranged
 from edgelm_converters.sources.checkpoint import LazyTensor, SourceCheckpoint
 
 
@@ -21,7 +22,7 @@ def settled(
     See `edgelm.zoo.weights.layout` and `head`. Reads the head and the embedding only where both are there and the config
     ties them.
     """
-    tensors = arranged(config, checkpoint.tensors, _derived)
+    tensors = arranged(config, checkpoint.tensors, _derived, checkpoint.origin.files[0].parent)
 
     def are_equal(one: str, other: str) -> bool:
         first, second = tensors[one], tensors[other]

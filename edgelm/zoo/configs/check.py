@@ -29,6 +29,12 @@ def check_architecture(config: Config) -> None:
             f"architecture {name!r} is not supported by mlx-lm {_mlx_lm_version()}",
             hint="supported: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, mixtral and about 110 more",
         )
+    if name == "minimax" and not {"attn_type_list", "full_attn_alpha_factor", "block_size"}.isdisjoint(
+        config
+    ):
+        raise UnsupportedError(
+            "MiniMax-Text-01, with its lightning attention, is not supported by mlx-lm, whose minimax is MiniMax-M2"
+        )
     _check_depth(config)
 
 

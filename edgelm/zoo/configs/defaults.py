@@ -7,12 +7,14 @@ transformers would compute with is filled in. Knows no architecture: both sides 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from edgelm import log
-from edgelm.zoo.configs.sources import module_source, module_spec, siblings
+from edgelm.zoo.configs.sources import has_own_module, module_source, module_spec, siblings
 from edgelm.zoo.guards import keep_file_limit
 
 Config = dict[str, Any]
@@ -38,17 +40,35 @@ _ALWAYS: dict[str, Config] = {
 """What transformers does without having a setting for it."""
 
 
-def fill_defaults(part: Config, outer_type: str) -> None:
-    """Add to `part`, a config or its text config, in place, what it leaves out and mlx-lm would take otherwise.
+def wanted_settings(part: Config, outer_type: str) -> dict[str, Any]:
+    """Return the settings that mlx-lm's architecture has for `part`, a config or its text config, and their defaults.
 
     Args:
         outer_type: `model_type` of the whole, whose module of mlx-lm may read `part` itself.
+
+    Returns:
+        `dataclasses.MISSING` for one that has to be given.
     """
     own = str(part.get("model_type") or outer_type)
-    wanted = _fields(own) | ({} if own == outer_type else _fields(outer_type, _TEXT_KINDS))
-    if not wanted:  # the outer module hands its text model to another one
-        names = siblings(module_source(outer_type))
-        wanted = {field: default for name in names for field, default in _fields(name).items()}
+    if own == outer_type or has_own_module(own):
+        wanted = _fields(own) | ({} if own == outer_type else _fields(outer_type, _TEXT_KINDS))
+    else:
+        wanted = _fields(own, _TEXT_KINDS)
+    if wanted:
+        return wanted
+    # The outer module hands its text model to another one.
+    names = siblings(module_source(outer_type))
+    return {field: default for name in names for field, default in _fields(name).items()}
+
+
+def fill_defaults(part: Config, wanted: Mapping[str, Any], outer_type: str) -> None:
+    """Add to `part`, a config or its text config, in place, what it leaves out and mlx-lm would take otherwise.
+
+    Args:
+        wanted: see `wanted_settings`.
+        outer_type: `model_type` of the whole.
+    """
+    own = str(part.get("model_type") or outer_type)
     if wanted.get("rope_scaling") is dataclasses.MISSING:
         part.setdefault("rope_scaling", None)  # mlx-lm's llama4 asks for the key
     if wanted.get("head_dim") is dataclasses.MISSING and "head_dim" not in part:
@@ -63,8 +83,8 @@ def fill_defaults(part: Config, outer_type: str) -> None:
     full |= _ALWAYS.get(own, {})
     for name, default in missing.items():
         value = full.get(name)
-        is_asked_for = default is dataclasses.MISSING and name in full
-        if (is_asked_for and value is None) or (value is not None and value != default and _is_plain(value)):
+        is_none = name in full and value is None and default is not None
+        if is_none or (value is not None and value != default and _is_plain(value)):
             part[name] = value
 
 
@@ -85,7 +105,9 @@ def completed(part: Config) -> Config:
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         return {}
     given = {
-        name: value for name, value in part.items() if name not in ("quantization", "quantization_config")
+        name: copy.deepcopy(value)  # the classes complete what they are given
+        for name, value in part.items()
+        if name not in ("quantization", "quantization_config")
     }
     try:
         completed: Config = CONFIG_MAPPING[kind](**given).to_dict()

@@ -25,7 +25,18 @@ def module_spec(model_type: str) -> ModuleSpec | None:
 
     model_type = ALIASES.get(model_type, model_type)
     name = _TEXTS.get(model_type, MODEL_REMAPPING.get(model_type, model_type))
-    return importlib.util.find_spec(f"mlx_lm.models.{name}")
+    found = importlib.util.find_spec(f"mlx_lm.models.{name}")
+    if found is None and name.endswith("_text"):  # within its wrapper's
+        return module_spec(name.removesuffix("_text"))
+    return found
+
+
+def has_own_module(model_type: str) -> bool:
+    """Return whether mlx-lm runs an architecture by its own name, and not as the text model of another one."""
+    from mlx_lm.utils import MODEL_REMAPPING
+
+    name = _TEXTS.get(model_type, MODEL_REMAPPING.get(model_type, model_type))
+    return importlib.util.find_spec(f"mlx_lm.models.{name}") is not None
 
 
 def module_source(model_type: object) -> str:

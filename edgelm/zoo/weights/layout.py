@@ -1,102 +1,68 @@
-"""Tensors under the names and in the layout that mlx-lm's `sanitize` of a wrapper knows.
+"""Tensors under the names and in the layout that mlx-lm's `sanitize` of an architecture knows.
 
 Some architectures know their checkpoint as it was first published and not as transformers 5 writes it, or the other way
-round: experts one by one or stacked, turned or not; the text model under another prefix. Here a checkpoint is brought
-into the form that is read, before `sanitize` sees it. Source: transformers 5.24, conversion_mapping.py, and its
+round: names (`names.py`), experts one by one or together, turned or not (`experts.py`), and what is left out. Here a checkpoint
+is brought into the form that is read, before `sanitize` sees it. Source: transformers 5.24, conversion_mapping.py, and its
 `save_pretrained`.
 
-Shapes: E experts, H hidden, I width of an expert.
+Shapes: E experts, H hidden, I width of an expert, C channels, K width of a convolution.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
-T = TypeVar("T")
-Compute = Callable[[list[mx.array]], mx.array]
-Derive = Callable[[Sequence[T], Compute], T]
-"""Makes one tensor of others."""
-Shaped = Mapping[str, Any]
+from edgelm.zoo.configs.sources import family_source
+from edgelm.zoo.network import build_network
+from edgelm.zoo.tree import flat_parameters
+from edgelm.zoo.weights.derive import Derive, T, same, shape_of, turned
+from edgelm.zoo.weights.experts import with_experts
+from edgelm.zoo.weights.names import renamed
 
-_PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {
-    "gemma3n": (("language_model.model.", "model.language_model."),),
-    "gpt2": (("transformer.", ""),),
-    "kimi_k25": (
-        ("language_model.model.blocks.", "language_model.model.layers."),
-        ("model.mm_projector.", "mm_projector."),
-    ),
-    "lfm2-vl": (
-        ("model.language_model.", "language_model.model."),
-        ("model.vision_tower.", "vision_tower."),
-        ("model.multi_modal_projector.", "multi_modal_projector."),
-    ),
-    "muse_glimmer": (
-        ("model.vision_tower.", "vision_tower."),
-        ("model.vision_adapter.", "vision_adapter."),
-        ("model.vision_projection.", "vision_projection."),
-    ),
-    "pixtral": (
-        ("model.language_model.", "language_model.model."),
-        ("model.vision_tower.", "vision_tower."),
-        ("model.multi_modal_projector.", "multi_modal_projector."),
-        ("lm_head.", "language_model.lm_head."),
-    ),
-}
-"""mlx-lm's architecture → (prefix in the checkpoint, the one that is read)."""
+Config = Mapping[str, Any]
 
-_EXPERT = re.compile(r"(?P<block>.+)\.experts\.(?P<at>\d+)\.(?P<part>(?:gate|up|down)_proj)\.weight")
-_FUSED = re.compile(r".+\.experts\.(?P<part>gate_up_proj|down_proj)")
+_FUSED = re.compile(r".+\.experts\.(?:gate_up_proj|down_proj)")
+_CONVOLUTION = re.compile(r"(?P<stem>.+\.linear_attn\.)(?:[qkv]_)?conv1d\.weight")
+_LAYER = re.compile(
+    r"(?P<stem>.*\blayers\.)(?P<at>\d+)\.self_attn\.(?P<part>q_proj|k_proj|v_proj|k_norm)\.weight"
+)
 
 
-def arranged(config: Mapping[str, Any], tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
+def arranged(config: Config, tensors: Mapping[str, T], derive: Derive[T], directory: Path) -> dict[str, T]:
     """Arrange `tensors`, with `shape`, as the architecture of a normalised config reads them.
 
     Args:
         derive: makes a tensor of others by a function of arrays.
+        directory: for messages.
     """
     kind = str(config.get("model_type"))
-    found = {_renamed(name, _PREFIXES.get(kind, ())): tensor for name, tensor in tensors.items()}
-    if kind == "qwen3_5_moe":
-        return _stacked(found, derive)
+    found = renamed(kind, tensors)
     if kind == "gpt_oss":
         return _unpacked_experts(found, derive)
-    if kind == "lfm2-vl":
-        return _with_rows_last(found, derive)
-    if kind == "qwen3_vl_moe":
-        return _turned(found, config, derive)
+
+    def shapes() -> dict[str, tuple[int, ...]]:
+        return {
+            name: shape_of(array)
+            for name, array in flat_parameters(build_network(dict(config), directory)).items()
+        }
+
+    had_one_by_one = any(".experts.0.up_proj." in name for name in found)
+    found = with_experts(found, family_source(config), shapes, derive)
+    if kind in _OWN:
+        found = _OWN[kind](found, config, derive)
+    if kind == "qwen3_next" and not had_one_by_one:
+        return _as_qwen3_next_sanitizes(found, derive)
     return found
 
 
-def arranged_arrays(config: Mapping[str, Any], arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
+def arranged_arrays(config: Config, arrays: Mapping[str, mx.array], directory: Path) -> dict[str, mx.array]:
     """Arrange arrays as the architecture of a normalised config reads them."""
-    return arranged(config, arrays, lambda given, compute: compute(list(given)))
-
-
-def _renamed(name: str, prefixes: tuple[tuple[str, str], ...]) -> str:
-    for old, new in prefixes:
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
-
-
-def _stacked(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
-    """Experts that lie one by one, each [I, H] or [H, I], under one name."""
-    found: dict[str, T] = {}
-    groups: dict[str, dict[int, T]] = {}
-    for name, tensor in tensors.items():
-        match = _EXPERT.fullmatch(name)
-        if match:
-            group = f"{match['block']}.switch_mlp.{match['part']}.weight"
-            groups.setdefault(group, {})[int(match["at"])] = tensor
-        else:
-            found[name] = tensor
-    for name, experts in groups.items():
-        found[name] = derive([experts[at] for at in sorted(experts)], mx.stack)
-    return found
+    return arranged(config, arrays, lambda given, compute: compute(list(given)), directory)
 
 
 def _unpacked_experts(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
@@ -104,38 +70,104 @@ def _unpacked_experts(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, 
     found: dict[str, T] = {}
     for name, tensor in tensors.items():
         is_fused = _FUSED.fullmatch(name) is not None
-        found[f"{name}.weight" if is_fused else name] = derive([tensor], _turn) if is_fused else tensor
+        found[f"{name}.weight" if is_fused else name] = derive([tensor], turned) if is_fused else tensor
     return found
 
 
-def _with_rows_last(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
+def _with_rows_last(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
     """Depthwise convolutions, [C, 1, K] in PyTorch and [C, K, 1] in MLX."""
     return {
-        name: derive([tensor], _turn) if name.endswith(".conv.weight") and _shape(tensor)[-1] > 1 else tensor
+        name: derive([tensor], turned)
+        if name.endswith(".conv.weight") and shape_of(tensor)[-1] > 1
+        else tensor
         for name, tensor in tensors.items()
     }
 
 
-def _turned(tensors: Mapping[str, T], config: Mapping[str, Any], derive: Derive[T]) -> dict[str, T]:
-    """Qwen3-VL's experts were published as [E, H, 2I] and [E, I, H]; transformers 5 writes [E, 2I, H] and [E, H, I]."""
-    text = config.get("text_config")
-    hidden, width = ((text or {}).get(name) for name in ("hidden_size", "moe_intermediate_size"))
-    as_written = {"gate_up_proj": (2 * (width or 0), hidden), "down_proj": (hidden, width)}
-    fused = {name: match["part"] for name in tensors if (match := _FUSED.fullmatch(name))}
-    telling = [
-        (as_written[part], tuple(_shape(tensors[name])[1:]))
-        for name, part in fused.items()
-        if len(set(as_written[part])) > 1  # a square one tells nothing
-    ]
-    if not telling or any(expected != there for expected, there in telling):
+def _with_shared_keys(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
+    """Gemma 3n's last layers use keys and values of earlier ones; mlx-lm asks for weights of theirs, and never uses them.
+
+    The releases have some; transformers 5 leaves them out. Those of the layer that is shared stand in.
+    """
+    text = config.get("text_config") or {}
+    kinds, shared = text.get("layer_types"), text.get("num_kv_shared_layers") or 0
+    if not isinstance(kinds, list) or not 0 < shared < len(kinds):
         return dict(tensors)
-    turned = {name: derive([tensors[name]], _turn) for name in fused}
-    return {**tensors, **turned}
+    found, own = dict(tensors), kinds[: len(kinds) - shared]
+    for name in tensors:
+        match = _LAYER.fullmatch(name)
+        if match is None or match["part"] != "q_proj" or not len(own) <= int(match["at"]) < len(kinds):
+            continue
+        kind = kinds[int(match["at"])]
+        if kind not in own:
+            continue
+        source = len(own) - 1 - own[::-1].index(kind)
+        for part in ("k_proj", "v_proj", "k_norm"):
+            missing = f"{match['stem']}{match['at']}.self_attn.{part}.weight"
+            stands_in = f"{match['stem']}{source}.self_attn.{part}.weight"
+            if missing not in found and stands_in in tensors:
+                found[missing] = derive([tensors[stands_in]], same)
+    return found
 
 
-def _turn(given: list[mx.array]) -> mx.array:
-    return mx.swapaxes(given[0], -1, -2)
+def _with_three_convolutions(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
+    """OLMo Hybrid's of queries, keys and values, [C, 1, K], which transformers 5 keeps as one.
+
+    When it saves, it cuts that one into three of a size, whatever their channels are: put together again they are the one.
+    """
+    keys = int(config.get("linear_num_key_heads", 0)) * int(config.get("linear_key_head_dim", 0))
+    found = dict(tensors)
+    for stem in {match["stem"] for name in tensors if (match := _CONVOLUTION.fullmatch(name))}:
+        names = [
+            f"{stem}{name}"
+            for name in ("conv1d.weight", "q_conv1d.weight", "k_conv1d.weight", "v_conv1d.weight")
+        ]
+        held = [tensors[name] for name in names if name in tensors]
+        if len(held) == 3 and shape_of(held[1])[0] == keys:
+            continue
+        width = sum(shape_of(tensor)[0] for tensor in held)
+        for name in names:
+            found.pop(name, None)
+        for name, start, end in zip(names[1:], (0, keys, 2 * keys), (keys, 2 * keys, width), strict=True):
+            found[name] = derive(held, _rows(start, end))
+    return found
 
 
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+def _rows(start: int, end: int) -> Callable[[list[mx.array]], mx.array]:
+    return lambda given: mx.concatenate(given)[start:end]
+
+
+def _as_qwen3_next_sanitizes(tensors: Mapping[str, T], derive: Derive[T]) -> dict[str, T]:
+    """mlx-lm's `sanitize` of Qwen3-Next does nothing where no expert lies by itself: neither turns nor shifts, nor drops."""
+    if not any(
+        name.endswith("conv1d.weight") and shape_of(tensor)[-1] != 1 for name, tensor in tensors.items()
+    ):
+        return dict(tensors)
+    found: dict[str, T] = {}
+    for name, tensor in tensors.items():
+        if "mtp." in name:
+            continue
+        if name.endswith("conv1d.weight"):
+            tensor = derive([tensor], turned)
+        elif name.endswith(_SHIFTED) and len(shape_of(tensor)) == 1:
+            tensor = derive([tensor], _plus_one)
+        found[name] = tensor
+    return found
+
+
+_SHIFTED = (
+    ".input_layernorm.weight", ".post_attention_layernorm.weight", "model.norm.weight", ".q_norm.weight", ".k_norm.weight",
+)  # fmt: skip
+"""Norms whose weights are stored as what they add to one."""
+
+
+def _plus_one(given: list[mx.array]) -> mx.array:
+    return given[0] + 1.0
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Any], Config, Any], dict[str, Any]]] = {
+    "gemma3n": _with_shared_keys,
+    "lfm2-vl": _with_rows_last,
+    "olmo_hybrid": _with_three_convolutions,
+}
+"""mlx-lm's architecture → what else it needs."""

@@ -42,7 +42,9 @@ def load_network(directory: Path, config: dict[str, Any]) -> tuple[Any, dict[str
         FormatError: a tensor is missing, extra or misshapen.
         UnsupportedError: mlx-lm does not have the architecture, or does not import the packing.
     """
-    config, arrays = settle_arrays(config, arranged_arrays(config, load_arrays(directory)), directory)
+    config, arrays = settle_arrays(
+        config, arranged_arrays(config, load_arrays(directory), directory), directory
+    )
     network = build_network(config, directory)
     with keep_file_limit(), mlx_lm_errors(directory):
         settings = fill(network, arrays, config)

@@ -38,7 +38,7 @@ def test_parameters_by_layer_type_become_the_flat_pair() -> None:
         "full_attention": {"rope_type": "default", "rope_theta": 1e6},
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     }
-    made = flat(rope_parameters=rope, layer_types=kinds)
+    made = flat(model_type="gemma3_text", rope_parameters=rope, layer_types=kinds, num_hidden_layers=12)
     assert (made["rope_theta"], made["rope_local_base_freq"], made["sliding_window_pattern"]) == (1e6, 1e4, 6)
 
 
@@ -49,9 +49,9 @@ def test_parameters_by_layer_type_stay_alone_where_mlx_lm_reads_them() -> None:
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     }
     config = {"model_type": "gemma4_text", "rope_parameters": rope}
-    assert normalise_config(config) == config
-    made = flat(model_type="gemma4", text_config=config)
-    assert made["text_config"] == config
+    made = normalise_config(config)
+    assert made == {**config, "sliding_window_pattern": 6}, "transformers' period; mlx-lm's is 5"
+    assert flat(model_type="gemma4", text_config=config)["text_config"] == made
 
 
 def test_heads_of_full_attention_said_by_layer_are_said_once() -> None:
@@ -85,6 +85,7 @@ def test_infinities_of_transformers_5_are_numbers() -> None:
 
 
 def test_a_width_that_is_left_out_is_four_times_the_hidden_size() -> None:
-    assert flat(n_embd=64, n_inner=None)["n_inner"] == 256
-    assert flat(n_embd=64, n_inner=100)["n_inner"] == 100
-    assert "n_inner" not in flat(n_embd=64)
+    old = {"model_type": "gpt_bigcode", "n_embd": 64}
+    assert normalise_config({**old, "n_inner": None})["n_inner"] == 256
+    assert normalise_config({**old, "n_inner": 100})["n_inner"] == 100
+    assert normalise_config({"model_type": "gpt2", "n_embd": 64, "n_inner": None})["n_inner"] is None

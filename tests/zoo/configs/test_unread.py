@@ -10,6 +10,7 @@ import transformers
 from edgelm.errors import UnsupportedError
 from edgelm.zoo.configs.normalise import normalise_config
 from edgelm.zoo.configs.unread import check_settings_are_read
+from edgelm.zoo.fixes.honoured import is_honoured
 
 PASSED_OVER: list[tuple[str, dict[str, Any]]] = [
     ("olmoe", {"clip_qkv": 8.0}),
@@ -20,27 +21,31 @@ PASSED_OVER: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+def checked(config: dict[str, Any]) -> None:
+    check_settings_are_read(config, is_honoured)
+
+
 def config_of(kind: str, **changes: Any) -> dict[str, Any]:
     return normalise_config({**transformers.CONFIG_MAPPING[kind](**changes).to_dict(), "model_type": kind})
 
 
 @pytest.mark.parametrize(("kind", "changes"), PASSED_OVER)
 def test_a_setting_that_would_be_passed_over_is_refused(kind: str, changes: dict[str, Any]) -> None:
-    check_settings_are_read(config_of(kind))
+    checked(config_of(kind))
     (name,) = changes
     with pytest.raises(
         UnsupportedError, match=f"the config says {name} .*, which mlx-lm's {kind} never reads"
     ):
-        check_settings_are_read(config_of(kind, **changes))
+        checked(config_of(kind, **changes))
 
 
 def test_settings_that_are_read_pass() -> None:
-    check_settings_are_read(config_of("granite", logits_scaling=7.0, embedding_multiplier=3.0))
-    check_settings_are_read(config_of("gemma2", final_logit_softcapping=20.0))
+    checked(config_of("granite", logits_scaling=7.0, embedding_multiplier=3.0))
+    checked(config_of("gemma2", final_logit_softcapping=20.0))
 
 
 def test_a_key_that_no_config_class_has_says_nothing() -> None:
-    check_settings_are_read({**config_of("llama"), "clip_qkv": 8.0})
+    checked({**config_of("llama"), "clip_qkv": 8.0})
 
 
 @pytest.mark.parametrize(

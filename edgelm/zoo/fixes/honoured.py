@@ -1,0 +1,52 @@
+"""Settings that mlx-lm's code passes over and a fix of edgelm's puts right: asked of the fixes' own source.
+
+A fix for some architectures names them and the settings it goes by; those that go by a setting whatever the architecture are
+known here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgelm.zoo.configs.sources import module_source
+from edgelm.zoo.fixes.peers import activation_keys
+from edgelm.zoo.fixes.window import windows_of
+
+Config = Mapping[str, Any]
+
+_WINDOWS = frozenset({"layer_types", "max_window_layers", "sliding_window", "use_sliding_window"})
+_YARN = frozenset({"attention_factor", "mscale", "mscale_all_dim", "truncate"})
+
+
+def is_honoured(config: Config, path: tuple[str, ...], value: Any) -> bool:
+    """Return whether a fix computes by the setting at `path` of a normalised config, which has `value`."""
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    kind, leaf = str(part.get("model_type") or config.get("model_type")), path[-1]
+    if leaf in _WINDOWS and windows_of(config) is not None:
+        return True
+    if leaf in activation_keys(kind) or leaf in _YARN or leaf == "partial_rotary_factor":
+        return True
+    if "rope_parameters" in path and (
+        _is_scaled_or_refused(config) or (leaf == "rope_theta" and len(path) > 2)
+    ):
+        return True
+    return any(f'"{kind}"' in source and re.search(rf'"{leaf}"|\.{leaf}\b', source) for source in _sources())
+
+
+def _is_scaled_or_refused(config: Config) -> bool:
+    """Whether `use_unread_scaling` sees to it."""
+    source = module_source(config.get("model_type"))
+    return not any(name in source for name in (".rope_scaling", "rope_parameters", "text_config"))
+
+
+@functools.cache
+def _sources() -> tuple[str, ...]:
+    here = Path(__file__).parent
+    return tuple(
+        path.read_text(encoding="utf-8") for path in here.rglob("*.py") if path.name != "honoured.py"
+    )

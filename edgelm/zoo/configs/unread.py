@@ -122,7 +122,8 @@ def _is_usual(full: Config, leaf: str, value: Any) -> bool:
     if leaf == "head_dim":
         heads = full.get("num_attention_heads") or 1
         return value in (full.get("qk_rope_head_dim"), (full.get("hidden_size") or 0) // heads)
-    return leaf == "sliding_window" and value is None
+    context = full.get("max_position_embeddings")
+    return leaf == "sliding_window" and (value is None or (isinstance(context, int) and context <= value))
 
 
 def _is_said(part: Config, name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgelm.zoo.configs.sources import module_source
 from edgelm.zoo.fixes.peers import activation_keys
-from edgelm.zoo.fixes.window import windows_of
+from edgelm.zoo.fixes.window import BY_LAYER, EVERY_LAYER
 
 Config = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def is_honoured(config: Config, path: tuple[str, ...], value: Any) -> bool:
     text = config.get("text_config")
     part = text if isinstance(text, dict) else config
     kind, leaf = str(part.get("model_type") or config.get("model_type")), path[-1]
-    if leaf in _WINDOWS and windows_of(config) is not None:
+    if leaf in _WINDOWS and kind in EVERY_LAYER | BY_LAYER:
         return True
     if leaf in activation_keys(kind) or leaf in _YARN or leaf == "partial_rotary_factor":
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 from checkpoints import VOCAB
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 SPECIAL = ("<s>", "</s>", "<|user|>", "<|assistant|>")
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -39,6 +39,29 @@ def write_byte_fallback_tokenizer(directory: Path) -> None:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     _save(tokenizer, ("<s>", "</s>", "<unk>"), [], directory, [f"<0x{byte:02X}>" for byte in range(256)])
+
+
+def write_sentencepiece_tokenizer(directory: Path, prefix: bool = False) -> None:
+    """A sentencepiece model with byte fallback, and transformers' own reading of it; `prefix` is a space before a text."""
+    from sentencepiece import SentencePieceTrainer
+
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["the water on the mountain boils at a lower temperature, 95.5 degrees"] * 9),
+        model_prefix=str(directory / "tokenizer"),
+        vocab_size=VOCAB,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=prefix,
+        hard_vocab_limit=False,
+        minloglevel=3,
+        num_threads=1,
+    )
+    (directory / "tokenizer.vocab").unlink()
+    LlamaTokenizer.from_pretrained(directory, legacy=False, add_prefix_space=prefix).save_pretrained(
+        directory
+    )
 
 
 def _byte_level() -> Any:

@@ -33,9 +33,12 @@ def open_gguf(path: Path) -> SourceCheckpoint:
     source = TensorSource()
     for target in targets(family, lengths, model.tensors):
         source.add(target)
+    reading = Reading(keys, lengths, model.tensors)
+    if family.scalars:
+        source.add_scalars(family.scalars(reading))
     return SourceCheckpoint(
         origin=SourceOrigin(str(path), "gguf", model.files, licence=keys.text("general.license")),
-        config=build_config(family, Reading(keys, lengths, model.tensors)),
+        config=build_config(family, reading),
         tensors=source.tensors,
         write_tokenizer=functools.partial(_write_tokenizer, model.metadata, path),
         quantization=source.quantization,

@@ -21,6 +21,8 @@ INFORMATION = frozenset(
     {
         "vocab_size", "tensor_data_layout", "pooling_type", "rope.scaling.type", "rope.scaling.finetuned",
         "rope.scaling.original_context_length", "embedding_length_out", "nextn_predict_layers",
+        # A family's norms have one or the other.
+        "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon",
     }
 )  # fmt: skip
 """Keys that change no number, or say what the tensors say too."""

@@ -12,7 +12,7 @@ from edgelm.errors import FormatError
 from edgelm_converters.sources.gguf.families.family import GGUFFamily
 from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors
 from edgelm_converters.sources.gguf.families.rows import Indices, Sizes
-from edgelm_converters.sources.gguf.families.rule import Rule
+from edgelm_converters.sources.gguf.families.rule import Named, Rule
 from edgelm_converters.sources.gguf.families.values import Values
 from edgelm_converters.sources.gguf.gathered import Compute, Gathered, Target
 from edgelm_converters.sources.gguf.reader import StoredTensor
@@ -93,7 +93,10 @@ def _check_seen(family: GGUFFamily, lengths: Lengths, seen: set[str], tensors: T
 
     Where every layer has experts, the width of a dense block is one that nothing is made of.
     """
-    seen = seen | {"feed_forward"} if "experts" in seen else seen
+    if "experts" in seen:
+        seen = seen | {"feed_forward"}
+    if seen & {"q", "qkv"}:
+        seen = seen | {"heads", "kv_heads", "head"}
     known = {
         length for rule in (*family.outer, *family.block) for tensor in rule.stored for length in tensor.shape
     }
@@ -116,13 +119,24 @@ def targets_of(
             yield Target(prefix + tensor.name, tensor.shape_for(sizes), whole, _computed(rule, index, sizes))
         return
     start = 0
-    for tensor in rule.network:
+    for tensor in _one_by_one(rule.network, sizes):
         rows = tensor.rows_for(sizes)
-        order = None if rule.rows is None and len(rule.network) == 1 else _order(rule, sizes, start, rows)
+        is_whole = rule.rows is None and tensor in rule.network and len(rule.network) == 1
+        order = None if is_whole else _order(rule, sizes, start, rows)
         yield Target(
             prefix + tensor.name, tensor.shape_for(sizes), Gathered(sources, rows if order else 0, order)
         )
         start += rows
+
+
+def _one_by_one(tensors: Sequence[Named], sizes: Sizes) -> Iterator[Named]:
+    """Tensors, those with a star in their name one for each item of the first dimension."""
+    for tensor in tensors:
+        if "*" not in tensor.name:
+            yield tensor
+            continue
+        for index in range(tensor.shape_for(sizes)[0]):
+            yield Named(tensor.name.replace("*", str(index)), tensor.shape[1:])
 
 
 def _order(rule: Rule, sizes: Sizes, start: int, rows: int) -> Callable[[], Indices]:

@@ -8,7 +8,7 @@ MLX computes); every other type is dequantized to float32 and named for requanti
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,12 @@ class TensorSource:
             self._add_plain(target, mx.float32, _to_float32(stored))
         if is_matrix and not kinds <= set(FLOATS):
             self.requantized[module] = settings_of(max(_bits_of(kind) for kind in kinds))
+
+    def add_scalars(self, values: Mapping[str, float]) -> None:
+        """Present `values` as tensors of one value each."""
+        for name, value in values.items():
+            read = functools.partial(mx.array, value, mx.float32)
+            self.tensors[name] = LazyTensor((), mx.float32, read, Kind.F32.name)
 
     def _add_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> None:
         read = functools.partial(self._read_plain, target, dtype, decode)

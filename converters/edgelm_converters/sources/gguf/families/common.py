@@ -111,3 +111,13 @@ def shared_expert(network: str) -> tuple[Rule, ...]:
 
 
 SHARED_EXPERT_GATE = same("ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", 1, "hidden")
+
+
+def with_biases(*rules: Rule) -> tuple[Rule, ...]:
+    """Return rules of weights, each with that of its bias, which has the length of the rows."""
+    found: list[Rule] = []
+    for rule in rules:
+        (stored,), (network,) = rule.stored, rule.network
+        names = (stored.name.replace(".weight", ".bias"), network.name.replace(".weight", ".bias"))
+        found += [rule, same(*names, stored.shape[0], rows=rule.rows)]
+    return tuple(found)

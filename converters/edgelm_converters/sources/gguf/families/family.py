@@ -66,6 +66,8 @@ class GGUFFamily:
     """Keys that say what is known anyway, beside those that every family may have."""
     ignored_tensors: frozenset[str] = frozenset()
     """Tensors of a layer that the network has no use for, without "blk.N."."""
+    scalars: Callable[[Reading], dict[str, float]] | None = None
+    """Tensors of one value that the file has in its metadata, by the network's name."""
     variant: Callable[[Keys], GGUFFamily] | None = None
     """Tells which of several families of this architecture a file is of: this one, or one of `others`."""
     others: tuple[GGUFFamily, ...] = ()

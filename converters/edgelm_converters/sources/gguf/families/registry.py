@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from edgelm_converters.sources.gguf.families.dense import (
+    cohere,
     exaone,
+    exaone4,
     gemma,
     gemma3n,
     granite,
+    hunyuan,
+    layer_norm,
     llama,
+    llama_like,
     minicpm,
     olmo2,
     phi,
     qwen,
 )
-from edgelm_converters.sources.gguf.families.experts import deepseek, gemma4, glm, gpt_oss, llama4
+from edgelm_converters.sources.gguf.families.experts import (
+    deepseek,
+    ernie,
+    gemma4,
+    glm,
+    gpt_oss,
+    llama4,
+    sigmoid,
+)
 from edgelm_converters.sources.gguf.families.experts import qwen as qwen_experts
 from edgelm_converters.sources.gguf.families.family import GGUFFamily
 from edgelm_converters.sources.gguf.families.fused import bailing, gpt, internlm2
@@ -57,6 +70,13 @@ _MODULES: tuple[tuple[GGUFFamily, ...], ...] = (
     kimi.FAMILIES,
     qwen_hybrid.FAMILIES,
     qwen_vl.FAMILIES,
+    cohere.FAMILIES,
+    exaone4.FAMILIES,
+    hunyuan.FAMILIES,
+    llama_like.FAMILIES,
+    layer_norm.FAMILIES,
+    sigmoid.FAMILIES,
+    ernie.FAMILIES,
 )
 
 ARCHITECTURES: dict[str, GGUFFamily] = {

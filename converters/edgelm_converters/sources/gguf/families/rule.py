@@ -21,7 +21,10 @@ Shape = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A tensor by its name in a layer (or in the model) and its shape in named lengths."""
+    """A tensor by its name in a layer (or in the model) and its shape in named lengths.
+
+    A star in the network's name stands for the index of its first dimension: that many tensors, without that dimension.
+    """
 
     name: str
     shape: Shape

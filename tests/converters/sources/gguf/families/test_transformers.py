@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkpoints import VOCAB
 from gguf_families import FamilyCase, check_family
-from gguf_tokenizers import write_byte_fallback_tokenizer, write_glm_tokenizer, write_qwen2_tokenizer
+from gguf_tokenizers import (
+    write_byte_fallback_tokenizer,
+    write_glm_tokenizer,
+    write_qwen2_tokenizer,
+    write_sentencepiece_tokenizer,
+)
 from llama_cpp_converter import LlamaCppConverter
 
 WINDOW = 16
@@ -40,6 +48,22 @@ def alternating(layers: int, period: int = 2) -> list[str]:
 
 def rope(theta: float = 33_000.0, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **more}}
+
+
+HALF = rope(10_000.0, partial_rotary_factor=0.5)
+"""llama.cpp's converter of Phi 2 and StableLM writes no base, and means this one."""
+
+write_prefixing_tokenizer = functools.partial(write_sentencepiece_tokenizer, prefix=True)
+
+
+def with_keys(**keys: Any) -> Callable[[Any, Path], None]:
+    """Keys that published configs have, llama.cpp's converter asks for, and transformers 5 does not write."""
+
+    def add(network: Any, directory: Path) -> None:
+        path = directory / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+    return add
 
 
 CASES: dict[str, FamilyCase] = {
@@ -142,10 +166,71 @@ CASES: dict[str, FamilyCase] = {
             "floor_scale": 8192, "attn_scale": 0.1, "rope_parameters": LLAMA3,
         },
     ),
+    "gemma": FamilyCase("Gemma", {"head_dim": 32}, tokenizer=write_sentencepiece_tokenizer),
+    "phi2": FamilyCase("Phi", {"num_key_value_heads": 4, "intermediate_size": 256, **HALF}),
+    "phi2-fused": FamilyCase(
+        "Phi", {"num_key_value_heads": 4, "intermediate_size": 256, **HALF}
+    ),
+    "command-r": FamilyCase("Cohere", {"logit_scale": 0.5, **rope()}),
+    "cohere2": FamilyCase(
+        "Cohere2",
+        {
+            "num_hidden_layers": 4, "logit_scale": 0.5, "sliding_window": WINDOW, "layer_types": alternating(4, 4),
+            "head_dim": 16, **rope(),
+        },
+        original=with_keys(rotary_pct=1.0),
+    ),
+    "exaone4": FamilyCase(
+        "Exaone4",
+        {
+            "num_hidden_layers": 4, "sliding_window": WINDOW, "layer_types": alternating(4, 4), "head_dim": 16,
+            "rope_parameters": LLAMA3,
+        },
+    ),
+    "exaone4-whole": FamilyCase("Exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 3, **rope()}),
+    "ernie4_5": FamilyCase("Ernie4_5", {"head_dim": 16, **rope()}, tokenizer=write_sentencepiece_tokenizer),
+    "ernie4_5-moe": FamilyCase(
+        "Ernie4_5_Moe",
+        {
+            "moe_num_experts": 6, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 1, **rope(),
+        },
+        tokenizer=write_sentencepiece_tokenizer,
+    ),
+    "hunyuan-dense": FamilyCase("HunYuanDenseV1", {"head_dim": 16, **rope()}),
+    "seed_oss": FamilyCase("SeedOss", {"head_dim": 32, "attention_bias": True, **rope()}),
+    "starcoder2": FamilyCase("Starcoder2", {"use_bias": True, "sliding_window": None, **rope()}),
+    "stablelm": FamilyCase(
+        "StableLm", {"use_qkv_bias": True, **rope(10_000.0, partial_rotary_factor=0.25)}
+    ),
+    "stablelm-parallel": FamilyCase(
+        "StableLm",
+        {"use_parallel_residual": True, **rope(10_000.0, partial_rotary_factor=0.25)},
+    ),
+    "nemotron": FamilyCase(
+        "Nemotron", {"head_dim": 16, **rope(partial_rotary_factor=0.5)}, tokenizer=write_prefixing_tokenizer
+    ),
+    "apertus": FamilyCase("Apertus", {"rope_parameters": LLAMA3}),
+    "dots1": FamilyCase(
+        "Dots1", {**GROUPED, "norm_topk_prob": True, "layer_types": ["full_attention"] * 3, "head_dim": 16, **rope()}
+    ),
+    "minimax-m2": FamilyCase(
+        "MiniMaxM2",
+        {**LOCAL_EXPERTS, "intermediate_size": 32, "head_dim": 16, **rope(partial_rotary_factor=0.5)},
+        original=with_keys(rotary_dim=8, scoring_func="sigmoid"),
+    ),
+    "afmoe": FamilyCase(
+        "Afmoe",
+        {
+            "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "num_shared_experts": 1,
+            "num_hidden_layers": 4, "num_dense_layers": 1, "head_dim": 16, "sliding_window": WINDOW,
+            "route_scale": 1.7, "mup_enabled": True, **rope(),
+        },
+        original=with_keys(route_norm=True, score_func="sigmoid"),
+    ),
 }  # fmt: skip
 
-
-OPTIONS = {"llama-fused": ("--fuse-qkv",), "qwen3moe-fused": ("--fuse-qkv",)}
+OPTIONS = {"llama-fused": ("--fuse-qkv",), "qwen3moe-fused": ("--fuse-qkv",), "phi2-fused": ("--fuse-qkv",)}
 """Flags of the converter."""
 
 

@@ -18,6 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from edgelm.model.load import load
 from edgelm_converters.convert import convert
+from edgelm_converters.sources.gguf.config import read_keys
+from edgelm_converters.sources.gguf.parts import read_parts
+from edgelm_converters.sources.gguf.reader import StoredTensor
 
 PROMPT = np.random.default_rng(1).integers(4, VOCAB, 48).tolist()
 TEXT = (
@@ -143,6 +146,7 @@ def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path,
         out=tmp_path / "model.gguf",
         as_published=case.original is not None,
     )
+    check_two_way(gguf)
     out = convert(gguf, tmp_path / "out", mode="none", dtype="float32", verify=False).directory
     expected = logits_of(network)
     assert expected.std() > 0.05, "logits too flat to mean anything"
@@ -150,6 +154,31 @@ def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path,
     assert worst < TOLERANCE, f"logits differ by {worst:.2g}"
     check_tokens(tmp_path / "source", out)
     return out
+
+
+def check_two_way(path: Path) -> None:
+    """Hold what the rules write of what they read against the file, whose tensors are float32."""
+    model = read_parts(path)
+    keys, family = read_keys(model)
+    lengths = family.lengths(keys, model.tensors)
+    for layer in (None, *range(lengths.layers)):
+        prefix = "" if layer is None else f"blk.{layer}."
+        for rule in family.outer if layer is None else family.block:
+            names = [prefix + tensor.name for tensor in rule.stored]
+            if all(name in model.tensors for name in names):
+                stored = [values_of(model.tensors[name]) for name in names]
+                sizes = lengths.at(layer)
+                written = rule.to_gguf(rule.from_gguf(stored, sizes), sizes)
+                for name, first, second in zip(names, stored, written, strict=True):
+                    np.testing.assert_allclose(
+                        second.ravel(), first.ravel(), rtol=1e-6, atol=1e-6, err_msg=name
+                    )
+
+
+def values_of(stored: StoredTensor) -> np.ndarray:
+    """The values of a tensor that is stored in float32."""
+    count = stored.size_bytes // 4
+    return np.fromfile(stored.path, np.float32, count, offset=stored.begin).reshape(stored.shape)
 
 
 def check_tokens(source: Path, out: Path) -> None:

@@ -41,7 +41,7 @@ def write_byte_fallback_tokenizer(directory: Path) -> None:
     _save(tokenizer, ("<s>", "</s>", "<unk>"), [], directory, [f"<0x{byte:02X}>" for byte in range(256)])
 
 
-def write_sentencepiece_tokenizer(directory: Path, prefix: bool = False) -> None:
+def write_gemma_tokenizer(directory: Path, prefix: bool = False) -> None:
     """A sentencepiece model with byte fallback, and transformers' own reading of it; `prefix` is a space before a text."""
     from sentencepiece import SentencePieceTrainer
 

@@ -13,9 +13,9 @@ from checkpoints import VOCAB
 from gguf_families import FamilyCase, check_family
 from gguf_tokenizers import (
     write_byte_fallback_tokenizer,
+    write_gemma_tokenizer,
     write_glm_tokenizer,
     write_qwen2_tokenizer,
-    write_sentencepiece_tokenizer,
 )
 from llama_cpp_converter import LlamaCppConverter
 
@@ -53,7 +53,7 @@ def rope(theta: float = 33_000.0, **more: Any) -> dict[str, Any]:
 HALF = rope(10_000.0, partial_rotary_factor=0.5)
 """llama.cpp's converter of Phi 2 and StableLM writes no base, and means this one."""
 
-write_prefixing_tokenizer = functools.partial(write_sentencepiece_tokenizer, prefix=True)
+write_prefixing_tokenizer = functools.partial(write_gemma_tokenizer, prefix=True)
 
 
 def with_keys(**keys: Any) -> Callable[[Any, Path], None]:
@@ -166,7 +166,7 @@ CASES: dict[str, FamilyCase] = {
             "floor_scale": 8192, "attn_scale": 0.1, "rope_parameters": LLAMA3,
         },
     ),
-    "gemma": FamilyCase("Gemma", {"head_dim": 32}, tokenizer=write_sentencepiece_tokenizer),
+    "gemma": FamilyCase("Gemma", {"head_dim": 32}, tokenizer=write_gemma_tokenizer),
     "phi2": FamilyCase("Phi", {"num_key_value_heads": 4, "intermediate_size": 256, **HALF}),
     "phi2-fused": FamilyCase(
         "Phi", {"num_key_value_heads": 4, "intermediate_size": 256, **HALF}
@@ -188,14 +188,14 @@ CASES: dict[str, FamilyCase] = {
         },
     ),
     "exaone4-whole": FamilyCase("Exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 3, **rope()}),
-    "ernie4_5": FamilyCase("Ernie4_5", {"head_dim": 16, **rope()}, tokenizer=write_sentencepiece_tokenizer),
+    "ernie4_5": FamilyCase("Ernie4_5", {"head_dim": 16, **rope()}, tokenizer=write_gemma_tokenizer),
     "ernie4_5-moe": FamilyCase(
         "Ernie4_5_Moe",
         {
             "moe_num_experts": 6, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2,
             "moe_layer_start_index": 1, **rope(),
         },
-        tokenizer=write_sentencepiece_tokenizer,
+        tokenizer=write_gemma_tokenizer,
     ),
     "hunyuan-dense": FamilyCase("HunYuanDenseV1", {"head_dim": 16, **rope()}),
     "seed_oss": FamilyCase("SeedOss", {"head_dim": 32, "attention_bias": True, **rope()}),

@@ -10,9 +10,15 @@ from edgelm_converters.sources.gguf.families.registry import ARCHITECTURES
 from edgelm_converters.sources.gguf.families.rule import Rule
 from edgelm_converters.sources.gguf.families.values import NegatedExponential
 
+TIED = {
+    "gptneox", "mamba2", "falcon-h1", "granitehybrid", "nemotron_h", "nemotron_h_moe", "qwen3next", "qwen35", "qwen35moe",
+}  # fmt: skip
+"""Families with lengths that are sums of others: held against files alone (`gguf_families.check_two_way`)."""
+
 FAMILIES = [
     (name, variant)
     for name, family in ARCHITECTURES.items()
+    if name not in TIED
     for variant in {id(each): each for each in (family, *family.others)}.values()
 ]
 GIVEN = {"heads": 4, "kv_heads": 2, "head": 8, "feed_forward": 12, "expert": 6, "experts": 3}

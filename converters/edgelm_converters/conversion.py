@@ -15,11 +15,15 @@ from edgelm_converters.methods.registry import (
     METHODS,
     NARROW_DEFAULT,
     ROUNDING,
+    SEARCHED,
     calibrated_methods,
 )
 
 CALIBRATED_BITS = 4
 """Up to this width the default quality is good: measured at 2, 3 and 4 bits it never lost more than rounding."""
+
+WIDEST = 8
+"""The width at which searching scales gains nothing that could be measured."""
 
 LOSS_TOKENS = 4096
 
@@ -147,6 +151,17 @@ class Conversion(Options):
         if not self.is_left_to_us or any(is_narrow(settings) for settings in layers):
             return self
         return self.rounding()
+
+    def settled_as_precise(self, layers: Iterable[Settings]) -> Conversion:
+        """Choose how `layers` that the source has quantized come near to what it says, if the quality was left to us.
+
+        Nothing is calibrated, and no loss measured: what the source lost of its own source is many times what is added.
+        """
+        if not self.is_left_to_us:
+            return self
+        if not any(is_affine(settings) and int(settings["bits"]) < WIDEST for settings in layers):
+            return self.rounding()
+        return replace(self, quality=SEARCHED.name, loss_tokens=self.loss_tokens or 0)
 
     def rounding(self) -> Conversion:
         """Ask for weights rounded to nearest instead, with no text to calibrate on."""

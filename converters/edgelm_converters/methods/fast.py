@@ -25,7 +25,7 @@ class ScaleSearch:
     def run(self, task: QuantizationTask) -> Quantized:
         """Have every module searched while it is written."""
         from edgelm_converters.methods.quantized import Quantized
-        from edgelm_converters.methods.quantizers import search_scales
+        from edgelm_converters.methods.quantizers import search_grids, search_scales
 
         task.announce_loss()
-        return Quantized(task.plan, search_scales)
+        return Quantized(task.plan, search_grids if task.was_quantized else search_scales)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 
 from edgelm.quant.matrix.formats import Packed, searched
-from edgelm.quant.matrix.search import QUICK
+from edgelm.quant.matrix.search import DISCRETE, QUICK
 from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.targets.mlx.weights import SLICES_AHEAD, input_rows
@@ -38,6 +38,12 @@ def search_scales(plan: OutputPlan, path: str) -> Iterator[Packed]:
     """Search the scales and biases of the module at `path` for the smallest squared error of the weights."""
     for rows in input_rows(plan, f"{path}.weight"):
         yield searched(rows, plan.quantize[path], effort=QUICK)
+
+
+def search_grids(plan: OutputPlan, path: str) -> Iterator[Packed]:
+    """Search as well for the grids that weights lie on which the source has quantized."""
+    for rows in input_rows(plan, f"{path}.weight"):
+        yield searched(rows, plan.quantize[path], effort=DISCRETE)
 
 
 def _streams() -> tuple[mx.Stream | mx.ThreadLocalStream, ...]:

@@ -10,12 +10,14 @@ from edgelm_converters.methods.rtn import RoundToNearest
 
 ROUNDING: QuantizationMethod = RoundToNearest()
 """The default for wide codes."""
+SEARCHED: QuantizationMethod = ScaleSearch()
+"""The default for weights that stay as precise as the source has them."""
 NARROW_DEFAULT: QuantizationMethod = WeightedSearch()
 """The default for codes of few bits."""
 BUDGET_DEFAULT: QuantizationMethod = SequentialGptq()
 """The default with a budget, whose measuring takes time anyway."""
 
-METHODS = {method.name: method for method in (ROUNDING, ScaleSearch(), NARROW_DEFAULT, BUDGET_DEFAULT)}
+METHODS = {method.name: method for method in (ROUNDING, SEARCHED, NARROW_DEFAULT, BUDGET_DEFAULT)}
 
 
 def calibrated_methods(joined_by: str) -> str:

@@ -47,6 +47,8 @@ class QuantizationTask:
     text: TextRequest
     distill_steps: int | None
     """Steps of training after calibration; None is none."""
+    was_quantized: bool
+    """The source has what the plan quantizes in codes of its own: few values in each group."""
     loss_tokens: int
     """Held-out tokens that the loss will be measured on; 0 is no measuring."""
     on_progress: OnProgress

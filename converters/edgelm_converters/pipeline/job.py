@@ -61,7 +61,10 @@ class ConversionJob:
 
     def settled(self, plan: OutputPlan) -> ConversionJob:
         """Settle on the quality that the layers of `plan` get."""
-        return replace(self, wanted=self.wanted.settled(plan.quantize.values()))
+        layers = plan.quantize.values()
+        if self.requantized and self.wanted.keeps_packed:
+            return replace(self, wanted=self.wanted.settled_as_precise(layers))
+        return replace(self, wanted=self.wanted.settled(layers))
 
     def rounding(self, because: str) -> ConversionJob:
         """Round weights to nearest after all, and remember why."""
@@ -85,6 +88,7 @@ class ConversionJob:
                 seed=0 if seed is None else seed,
             ),
             distill_steps=wanted.distill,
+            was_quantized=bool(self.requantized) and wanted.keeps_packed,
             loss_tokens=wanted.measured_tokens,
             on_progress=self.on_progress,
             on_estimate=self.on_estimate,

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from edgelm.errors import FormatError
 from edgelm_converters.sources.gguf.cursor import truncated
-from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.reader import StoredTensor
+from edgelm_converters.sources.gguf.types.kinds import Kind
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]

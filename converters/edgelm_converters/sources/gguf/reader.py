@@ -18,7 +18,7 @@ from gguf.constants import GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC
 
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
 from edgelm_converters.sources.gguf.cursor import Cursor, truncated
-from edgelm_converters.sources.gguf.kinds import Kind, block_bytes, values_per_block
+from edgelm_converters.sources.gguf.types.kinds import Kind, block_bytes, values_per_block
 
 VERSIONS = (2, 3)
 MAX_TENSORS = 100_000

@@ -8,6 +8,8 @@ MLX computes); every other type is dequantized to float32 and named for requanti
 from __future__ import annotations
 
 import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +20,11 @@ import numpy.typing as npt
 
 from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.sources.checkpoint import LazyTensor
-from edgelm_converters.sources.gguf.blocks import PACKINGS, Packing, pack_codes
 from edgelm_converters.sources.gguf.gathered import Gathered, Target
-from edgelm_converters.sources.gguf.kinds import Kind
 from edgelm_converters.sources.gguf.reader import StoredTensor
+from edgelm_converters.sources.gguf.types.blocks import PACKINGS, Packing, pack_codes
+from edgelm_converters.sources.gguf.types.kinds import Kind
+from edgelm_converters.sources.gguf.types.widths import STEPS, chosen_widths, settings_of
 
 Array = npt.NDArray[Any]
 Decode = Callable[[Array], tuple[Array, ...]]
@@ -34,22 +37,7 @@ FLOATS = {
     Kind.F64: (mx.float32, np.float64),
 }
 
-REQUANTIZED_BITS = {
-    Kind.Q6_K: 8,
-    Kind.IQ4_NL: 8, Kind.IQ4_XS: 8,
-    Kind.Q3_K: 6, Kind.IQ3_S: 6, Kind.IQ3_XXS: 6, Kind.IQ2_S: 6,
-    Kind.Q2_K: 5, Kind.IQ2_XS: 5, Kind.IQ2_XXS: 5,
-    Kind.IQ1_S: 4, Kind.IQ1_M: 4,
-}  # fmt: skip
-"""Bits that add no measurable loss: the fewest whose error is below a quarter of the least that the type
-itself can have on Gaussian weights (2^-bits per weight, Shannon), so that the total grows by 3% at most.
-Q6_K at 8 bits: 0.47% beside its own 1.7%, total 3.8% up."""
-DECODED = tuple(kind.name for kind in (*PACKINGS, *REQUANTIZED_BITS))
-
-
-def settings_of(bits: int) -> dict[str, Any]:
-    """Return the affine settings that blocks of `bits` become."""
-    return {"group_size": 32, "bits": bits, "mode": "affine"}
+DECODED = tuple(kind.name for kind in (*PACKINGS, *STEPS))
 
 
 @dataclass
@@ -62,7 +50,9 @@ class TensorSource:
 
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     quantization: dict[str, dict[str, Any]] = field(default_factory=dict)
-    requantized: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _foreign: dict[str, set[Kind]] = field(default_factory=dict, repr=False)
+    """Modules of types that MLX cannot hold."""
+    _stored: dict[str, StoredTensor] = field(default_factory=dict, repr=False)
     _kept: dict[str, mx.array] = field(default_factory=dict, repr=False)
 
     def add(self, target: Target) -> None:
@@ -75,6 +65,7 @@ class TensorSource:
         is_matrix = len(target.shape) > 1 and last == "weight"
         stored, kinds = target.source.first, target.source.kinds
         _check_known(target.source)
+        self._stored.update((source.name, source) for source in target.source.sources)
         if target.compute is not None or len(kinds) > 1:
             self._add_plain(target, mx.float32, None)
         elif is_matrix and stored.kind in PACKINGS:
@@ -85,7 +76,26 @@ class TensorSource:
         else:
             self._add_plain(target, mx.float32, _to_float32(stored))
         if is_matrix and not kinds <= set(FLOATS):
-            self.requantized[module] = settings_of(max(_bits_of(kind) for kind in kinds))
+            self._foreign[module] = kinds if target.compute is None else {*kinds, Kind.F32}
+
+    @property
+    def requantized(self) -> dict[str, dict[str, Any]]:
+        """What modules of types that MLX cannot hold become: known once all tensors were added."""
+        weights: Counter[Kind] = Counter()
+        for module, kinds in self._foreign.items():
+            if len(kinds) == 1:
+                weights.update(dict.fromkeys(kinds, math.prod(self.tensors[f"{module}.weight"].shape)))
+        outside = (name for name in self.tensors if name.removesuffix(".weight") not in self._foreign)
+        mixed = [module for module, kinds in self._foreign.items() if len(kinds) > 1]
+        other_bytes = sum(self.tensors[name].nbytes for name in outside)
+        other_bytes += sum(self.tensors[f"{module}.weight"].nbytes * 9 // 32 for module in mixed)
+        file_bytes = sum(stored.size_bytes for stored in self._stored.values())
+        chosen = chosen_widths(weights, other_bytes, file_bytes)
+        one_kind = {module: kinds for module, kinds in self._foreign.items() if len(kinds) == 1}
+        return {
+            **{module: dict(chosen[kind]) for module, (kind,) in one_kind.items()},
+            **{module: settings_of(max(map(_bits_of, self._foreign[module])), 32) for module in mixed},
+        }
 
     def add_scalars(self, values: Mapping[str, float]) -> None:
         """Present `values` as tensors of one value each."""
@@ -189,7 +199,7 @@ def _whole(source: Gathered) -> npt.NDArray[np.float32]:
 
 def _check_known(source: Gathered) -> None:
     for stored in source.sources:
-        if stored.kind not in FLOATS and stored.kind not in PACKINGS and stored.kind not in REQUANTIZED_BITS:
+        if stored.kind not in FLOATS and stored.kind not in PACKINGS and stored.kind not in STEPS:
             raise UnsupportedError(
                 f"{stored.path}: tensor {stored.name!r} is stored as {stored.kind.name}, "
                 f"expected a float type or one of {', '.join(DECODED)}"
@@ -197,11 +207,11 @@ def _check_known(source: Gathered) -> None:
 
 
 def _bits_of(kind: Kind) -> int:
-    """The bits that a type is requantized to beside others; none for floats, and many for codes that are on no even grid."""
+    """The bits of a matrix with rows of this type that are computed, or stand beside rows of others."""
+    if kind in FLOATS:
+        return 0
     packing = PACKINGS.get(kind)
-    if packing is None:
-        return REQUANTIZED_BITS.get(kind, 0)
-    return packing.bits if packing.mode == "affine" and packing.bits > 2 else 8
+    return packing.bits if packing is not None and packing.mode == "affine" and packing.bits > 2 else 8
 
 
 def _kept_float(stored: StoredTensor) -> Decode:

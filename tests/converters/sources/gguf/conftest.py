@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import pytest
 
-from edgelm_converters.sources.gguf.kinds import Kind, block_bytes, values_per_block
+from edgelm_converters.sources.gguf.types.kinds import Kind, block_bytes, values_per_block
 
 WriteGGUF = Callable[..., Path]
 

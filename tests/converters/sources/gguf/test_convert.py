@@ -9,8 +9,7 @@ import pytest
 
 from edgelm.errors import FormatError
 from edgelm_converters.convert import convert
-from edgelm_converters.sources.gguf.kinds import Kind
-from edgelm_converters.sources.gguf.tensors import REQUANTIZED_BITS
+from edgelm_converters.sources.gguf.types.kinds import Kind
 
 SIZES = {"embedding_length": 256, "feed_forward_length": 256, "attention.head_count": 4, "block_count": 1}
 LETTERS = [chr(code) for code in range(33, 127)]
@@ -40,8 +39,8 @@ def write_model(tmp_path, write_gguf, tiny_metadata, blocks):
         if kind is Kind.F16:
             return values.astype(np.float16)
         try:
-            return gguf.quants.quantize(values, kind), kind
-        except NotImplementedError:
+            return gguf.quants.quantize(values, gguf.GGMLQuantizationType(kind)), kind
+        except (NotImplementedError, ValueError):
             return blocks(kind, rows, 256), kind
 
     def write(kind, **others):
@@ -57,16 +56,52 @@ def write_model(tmp_path, write_gguf, tiny_metadata, blocks):
     return write
 
 
-@pytest.mark.parametrize("kind", [Kind.Q6_K, Kind.Q2_K, Kind.IQ4_XS], ids=lambda kind: kind.name)
-def test_a_file_of_types_that_mlx_lacks_alone_keeps_its_precision(kind, write_model, home):
-    """Q6_K files hold nothing that can be repacked: they must not become 4 bits for it."""
-    made = convert(write_model(kind), verify=False)
-    bits = REQUANTIZED_BITS[kind]
+@pytest.mark.parametrize(
+    ("kind", "becomes", "quality"),
+    [
+        (Kind.Q6_K, (8, 64), "rtn"), (Kind.Q2_K, (3, 128), "fast"), (Kind.IQ4_XS, (5, 64), "fast"),
+        (Kind.Q3_K, (4, 128), "fast"), (Kind.IQ1_S, (2, 128), "fast"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_file_of_types_that_mlx_lacks_keeps_near_it_and_calibrates_nothing(
+    kind, becomes, quality, write_model, home
+):
+    """They must become neither 4 bits of an own choice nor twice as large, and nobody asked for an hour of calibration."""
+    estimated = []
+    made = convert(write_model(kind), verify=False, on_estimate=estimated.append)
+    bits, group = becomes
     assert made.directory.name == f"tiny-{bits}bit"
     assert made.manifest.receipt["tensors"] == {
         "F32 → float16": 3,
-        f"{kind.name} → {bits}-bit group 32": len(MATRICES),
+        f"{kind.name} → {bits}-bit group {group}": len(MATRICES),
     }
+    assert made.manifest.recipe["quality"] == quality
+    receipt = made.manifest.receipt
+    assert (estimated, receipt["calibration"], receipt["quality"]) == ([], None, None)
+
+
+def test_what_calibrates_is_still_to_be_had(write_model, home):
+    made = convert(
+        write_model(Kind.Q2_K), quality="good", calibration_tokens=512, loss_tokens=0, verify=False
+    )
+    assert made.manifest.recipe["quality"] == "good"
+    assert made.manifest.receipt["tensors"]["Q2_K → 3-bit group 128"] == len(MATRICES)
+
+
+EXACT = [(Kind.MXFP4, "mxfp4 group 32"), (Kind.NVFP4, "nvfp4 group 16"), (Kind.TQ1_0, "2-bit group 128"),
+         (Kind.TQ2_0, "2-bit group 128"), (Kind.Q1_0, "1-bit group 128")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "form"), EXACT, ids=str)
+def test_types_that_mlx_has_are_kept_and_run(kind, form, write_model, home):
+    from mlx_lm import load as mlx_lm_load
+
+    made = convert(write_model(kind))
+    assert made.manifest.receipt["tensors"][f"{kind.name} → {form} (kept)"] == len(MATRICES)
+    assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-6
+    network, *_ = mlx_lm_load(str(made.directory))
+    assert mx.isfinite(network(mx.array([[1, 2, 3]]))).all().item()
 
 
 @pytest.mark.slow

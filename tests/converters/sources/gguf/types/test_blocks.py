@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelm_converters.sources.gguf.blocks import PACKINGS, pack_codes
-from edgelm_converters.sources.gguf.kinds import Kind, block_bytes, values_per_block
+from edgelm_converters.sources.gguf.types.blocks import PACKINGS, pack_codes
+from edgelm_converters.sources.gguf.types.kinds import Kind, block_bytes, values_per_block
 
 ROWS, WIDTH = 24, 512
 ROUNDED = (Kind.Q4_K, Kind.Q5_K)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelm_converters.sources.gguf.kinds import Kind
+from edgelm_converters.sources.gguf.types.kinds import Kind
 
 Bytes = npt.NDArray[np.uint8]  # [N, block bytes]
 Floats = npt.NDArray[np.float32]  # [N, G]

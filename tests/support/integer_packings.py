@@ -189,15 +189,16 @@ def hqq(
 
 
 def torchao_int8(
-    group: int | None = None, *, dtype: torch.dtype = torch.float32, symmetric: bool = True
+    group: int | None = None, *, bits: int = 8, dtype: torch.dtype = torch.float32, symmetric: bool = True
 ) -> Packing:
-    """torchao's `Int8Tensor`, flattened; `group` None is a whole row."""
+    """torchao's `Int8Tensor`, flattened, or its `IntxUnpackedToInt8Tensor` of fewer bits; `group` None is a whole row."""
 
     def packing(weight: torch.Tensor) -> tuple[Parts, torch.Tensor]:
         groups = torch.arange(weight.shape[1]) // (group or weight.shape[1])
-        codes, scales, zeros, meant = quantized(weight, 8, groups, dtype, symmetric=symmetric)
-        parts = {"_weight_qdata": (codes - 128).to(torch.int8), "_weight_scale": scales.to(dtype)}
-        return parts | {"_weight_zero_point": (zeros - 128).to(torch.int8)}, meant
+        codes, scales, zeros, meant = quantized(weight, bits, groups, dtype, symmetric=symmetric)
+        middle = 1 << (bits - 1)
+        parts = {"_weight_qdata": (codes - middle).to(torch.int8), "_weight_scale": scales.to(dtype)}
+        return parts | {"_weight_zero_point": (zeros - middle).to(torch.int8)}, meant
 
     return packing
 

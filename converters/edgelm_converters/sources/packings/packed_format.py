@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
 
 from edgelm.errors import FormatError
 from edgelm.quant.scheme import Settings, mode_of
+from edgelm.zoo.weights.safetensors_header import read_metadata
 from edgelm_converters.sources.checkpoint import LazyTensor
 
 LOSSLESS: Settings = {"group_size": 64, "bits": 8, "mode": "affine"}
@@ -33,6 +35,16 @@ class PackedSource:
     """The whole config, as published."""
     where: str
     """What messages call the checkpoint."""
+    files: tuple[Path, ...] = ()
+    """The weight files, for what their headers say beside tensors."""
+
+    def metadata(self) -> dict[str, str]:
+        """Read what the headers of the safetensors files say of themselves; nobody vouches for that either."""
+        said: dict[str, str] = {}
+        for path in self.files:
+            if path.suffix == ".safetensors":
+                said.update(read_metadata(path))
+        return said
 
     @property
     def method(self) -> str:

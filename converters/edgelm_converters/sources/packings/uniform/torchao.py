@@ -1,7 +1,7 @@
 """torchao's integer weights as transformers 5 saves them: a tensor subclass taken apart into `_weight_qdata`,
 `_weight_scale`, ….
 
-What a module is follows from its parts, so the JSON in a file's header needs no trust:
+What a module is follows from its parts; of the JSON in a file's header only the width of codes is asked, and checked:
 
 - int8 `qdata` [R, C] with `scale` [R, C / g], [R, 1] or [1, 1] and perhaps a `zero_point` of that shape (`Int8Tensor`,
   `IntxUnpackedToInt8Tensor`, which keeps 1 to 8 bits in bytes): w = (q - zero) * scale;
@@ -17,6 +17,7 @@ and `pack_int4` of mslk `quantize/shuffle.py`.
 from __future__ import annotations
 
 import functools
+import json
 
 import mlx.core as mx
 
@@ -32,6 +33,7 @@ QDATA = f"{PREFIX}qdata"
 ZERO_DTYPES = (mx.int8, *SCALE_DTYPES)
 LAYOUTS = (f"{PREFIX}scale_and_zero", f"{PREFIX}per_tensor_scale", f"{PREFIX}act_pre_scale")
 """Parts that only layouts have which are not read."""
+WIDTHS = {f"int{bits}": bits for bits in range(1, 9)}
 
 
 class TorchAO:
@@ -48,12 +50,12 @@ class TorchAO:
 
     def present(self, source: PackedSource, result: Presented) -> None:
         """Put every module of the format into `result`; see `PackedFormat`."""
-        dtype = scale_dtype(source)
+        dtype, said = scale_dtype(source), source.metadata()
         for path, tensors in source.of_modules(QDATA).items():
             parts = ModuleParts(source, path, tensors)
             _refuse_layouts(parts)
             if parts.tensors[QDATA].dtype == mx.int8:
-                _present_int8(parts, result, dtype)
+                _present_int8(parts, result, dtype, _bits(said.get(f"{path}.weight", "")))
             else:
                 _present_int4(parts, result)
             result.used |= parts.names(*(name for name in tensors if name.startswith(PREFIX)))
@@ -72,7 +74,17 @@ def _refuse_layouts(parts: ModuleParts) -> None:
         )
 
 
-def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype) -> None:
+def _bits(said: str) -> int:
+    """Return how many bits of a byte are used, as the header says of a weight; 8 where it says nothing."""
+    try:
+        weight = json.loads(said or "{}")
+        target = weight["_data"]["target_dtype"]["_data"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return 8
+    return WIDTHS.get(str(target), 8)
+
+
+def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype, bits: int) -> None:
     qdata = parts.take(QDATA, (mx.int8,), 2)
     scale = parts.floats(f"{PREFIX}scale")
     rows, columns = qdata.shape
@@ -85,26 +97,31 @@ def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype) -> Non
 
     def grid() -> StoredGrid:
         scales = mx.broadcast_to(scale.read().reshape(-1, per_row).astype(mx.float32), (rows, per_row))
-        offsets = 128 if zero is None else zero.read().reshape(-1, per_row).astype(mx.float32) + 128
-        return grid_of(scales, offsets)
+        middle = 1 << (bits - 1)
+        return grid_of(
+            scales, middle if zero is None else zero.read().reshape(-1, per_row).astype(mx.float32) + middle
+        )
 
     is_narrowed = scale.dtype == mx.float32 and dtype != mx.float32
     AffineWeight(
         rows,
         columns,
-        8,
-        "torchao int8",
+        bits,
+        f"torchao int{bits}",
         dtype if is_narrowed else scale.dtype,
-        functools.partial(_signed_bytes, qdata),
+        functools.partial(_signed_codes, parts, qdata, bits),
         grid,
         columns // per_row,
         is_narrowed=is_narrowed,
     ).present(parts.path, result, is_transposed=is_transposed(parts.source, parts.path))
 
 
-def _signed_bytes(qdata: LazyTensor, start: int, stop: int) -> mx.array:
-    """Codes of signed bytes: -128 … 127 become 0 … 255."""
-    return qdata.read()[start:stop].view(mx.uint8) ^ 128
+def _signed_codes(parts: ModuleParts, qdata: LazyTensor, bits: int, start: int, stop: int) -> mx.array:
+    """Codes of signed bytes: -2^(bits - 1) … 2^(bits - 1) - 1 become 0 … 2^bits - 1."""
+    codes = qdata.read()[start:stop].view(mx.uint8) + (1 << (bits - 1))
+    if bits < 8 and (codes >> bits).any().item():
+        raise parts.refuse(f"have codes that do not fit the {bits} bits which the file's header gives them")
+    return codes
 
 
 def _present_int4(parts: ModuleParts, result: Presented) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,9 @@ from integer_packings import (
 )
 from packed_checkpoints import Packing
 from packed_sources import present, source_of, values_of
+from safetensors.torch import save_file
 
+from edgelm.errors import FormatError
 from edgelm_converters.sources.packings.packed_format import PackedFormat
 from edgelm_converters.sources.packings.uniform.auto_round import AutoRound
 from edgelm_converters.sources.packings.uniform.awq import AWQ
@@ -206,3 +211,28 @@ def test_scales_below_the_normal_range_of_half_precision_are_not_kept() -> None:
     result = present(LLMInt8(), source)
     assert not result.quantization
     assert np.abs(values_of(result) - meant.numpy()).max() < 1e-9
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 7])
+def test_torchaos_narrow_codes_are_as_wide_as_the_header_says(bits: int, tmp_path: Path) -> None:
+    """torchao keeps 1 to 8 bits in bytes (`IntxUnpackedToInt8Tensor`), and the width in the file's own metadata."""
+    parts, meant = torchao_int8(32, bits=bits, dtype=HALF, symmetric=False)(torch.randn(ROWS, COLUMNS))
+    said = {"_type": "IntxUnpackedToInt8Tensor", "_data": {"target_dtype": {"_data": f"int{bits}"}}}
+    save_file(
+        {"m._weight_qdata": parts["_weight_qdata"]},
+        tmp_path / "a.safetensors",
+        {"m.weight": json.dumps(said)},
+    )
+    source = source_of(parts, {"quant_method": "torchao"})
+    result = present(TorchAO(), dataclasses.replace(source, files=(tmp_path / "a.safetensors",)))
+    assert result.quantization["m"] == {"bits": 8 if bits == 7 else bits, "group_size": 32, "mode": "affine"}
+    assert (
+        np.abs(values_of(result) - meant.numpy()).max() <= ROUNDING[HALF] * np.abs(meant.numpy()).max() * 1.5
+    )
+
+    parts["_weight_qdata"][3, 5] = 1 << (bits - 1)
+    result = present(
+        TorchAO(), dataclasses.replace(source_of(parts, {}), files=(tmp_path / "a.safetensors",))
+    )
+    with pytest.raises(FormatError, match=f"do not fit the {bits} bits"):
+        values_of(result)

@@ -1,15 +1,18 @@
 """torchao's integer weights as transformers 5 saves them: a tensor subclass taken apart into `_weight_qdata`,
 `_weight_scale`, ….
 
-What a module is follows from its parts; of the JSON in a file's header only the width of codes is asked, and checked:
+What a module is follows from its parts; the JSON in a file's header is asked for the width of codes and the shape of padded
+weights, and both are checked:
 
 - int8 `qdata` [R, C] with `scale` [R, C / g], [R, 1] or [1, 1] and perhaps a `zero_point` of that shape (`Int8Tensor`,
   `IntxUnpackedToInt8Tensor`, which keeps 1 to 8 bits in bytes): w = (q - zero) * scale;
 - uint8 `qdata` [R, C / 2], the even inputs in the low halves as signed 4-bit codes, `scale` and `zero_point` [C / g, R]
   (`Int4Tensor`): w = q * scale + zero.
 
-`Int4TilePackedTo4dTensor` and `Int4PlainInt32Tensor` are layouts for one kind of GPU and refused, as is anything that scales
-activations first (`act_pre_scale`).
+- int32 `qdata` of four dimensions with `scale_and_zero` (`Int4TilePackedTo4dTensor`): see `tinygemm.py`.
+
+`Int4PlainInt32Tensor` is a layout for one kind of GPU and refused, as is anything that scales activations first
+(`act_pre_scale`).
 Source: torchao 0.18 `prototype/safetensors/safetensors_support.py`, `quantization/quantize_/workflows/`; `int4_row_quantize_zp`
 and `pack_int4` of mslk `quantize/shuffle.py`.
 """
@@ -18,6 +21,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import mlx.core as mx
 
@@ -27,11 +32,13 @@ from edgelm_converters.sources.packings.packed_format import SCALE_DTYPES, Packe
 from edgelm_converters.sources.packings.uniform.affine_weight import AffineWeight, StoredGrid, grid_of
 from edgelm_converters.sources.packings.uniform.describe import describe
 from edgelm_converters.sources.packings.uniform.module_parts import ModuleParts, is_transposed, scale_dtype
+from edgelm_converters.sources.packings.uniform.tinygemm import present_tiles
 
 PREFIX = "_weight_"
 QDATA = f"{PREFIX}qdata"
 ZERO_DTYPES = (mx.int8, *SCALE_DTYPES)
-LAYOUTS = (f"{PREFIX}scale_and_zero", f"{PREFIX}per_tensor_scale", f"{PREFIX}act_pre_scale")
+PAIRS = f"{PREFIX}scale_and_zero"
+LAYOUTS = (f"{PREFIX}per_tensor_scale", f"{PREFIX}act_pre_scale")
 """Parts that only layouts have which are not read."""
 WIDTHS = {f"int{bits}": bits for bits in range(1, 9)}
 
@@ -54,8 +61,11 @@ class TorchAO:
         for path, tensors in source.of_modules(QDATA).items():
             parts = ModuleParts(source, path, tensors)
             _refuse_layouts(parts)
-            if parts.tensors[QDATA].dtype == mx.int8:
-                _present_int8(parts, result, dtype, _bits(said.get(f"{path}.weight", "")))
+            about = _described(said.get(f"{path}.weight"))
+            if PAIRS in parts:
+                present_tiles(parts, QDATA, PAIRS, about.get("shape"), result)
+            elif parts.tensors[QDATA].dtype == mx.int8:
+                _present_int8(parts, result, dtype, _bits(about))
             else:
                 _present_int4(parts, result)
             result.used |= parts.names(*(name for name in tensors if name.startswith(PREFIX)))
@@ -64,7 +74,7 @@ class TorchAO:
 
 def _refuse_layouts(parts: ModuleParts) -> None:
     qdata = parts.tensors[QDATA]
-    is_known = qdata.dtype == mx.int8 or qdata.stored_as == "U8"
+    is_known = qdata.dtype == mx.int8 or qdata.stored_as == "U8" or PAIRS in parts
     named = next((name for name in LAYOUTS if name in parts), None)
     if named or not is_known:
         what = f"with {named}" if named else f"of {qdata.stored_as} codes in {len(qdata.shape)} dimensions"
@@ -74,14 +84,20 @@ def _refuse_layouts(parts: ModuleParts) -> None:
         )
 
 
-def _bits(said: str) -> int:
-    """Return how many bits of a byte are used, as the header says of a weight; 8 where it says nothing."""
+def _described(said: str | None) -> Mapping[str, Any]:
+    """What the header says of a weight; empty where that is nothing."""
     try:
         weight = json.loads(said or "{}")
-        target = weight["_data"]["target_dtype"]["_data"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return 8
-    return WIDTHS.get(str(target), 8)
+    except (ValueError, RecursionError):
+        return {}
+    about = weight.get("_data") if isinstance(weight, dict) else None
+    return about if isinstance(about, dict) else {}
+
+
+def _bits(about: Mapping[str, Any]) -> int:
+    """Return how many bits of a byte are used; 8 where nothing is said."""
+    target = about.get("target_dtype")
+    return WIDTHS.get(str(target.get("_data")), 8) if isinstance(target, dict) else 8
 
 
 def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype, bits: int) -> None:

@@ -21,6 +21,7 @@ from integer_packings import (
     quark,
     torchao_int4,
     torchao_int8,
+    torchao_tiles,
 )
 from packed_checkpoints import Packing
 from packed_sources import present, source_of, values_of
@@ -236,3 +237,24 @@ def test_torchaos_narrow_codes_are_as_wide_as_the_header_says(bits: int, tmp_pat
     )
     with pytest.raises(FormatError, match=f"do not fit the {bits} bits"):
         values_of(result)
+
+
+@pytest.mark.parametrize("shape", [(64, 256), (20, 1024), (8, 1056)])
+def test_torchaos_tiles_of_a_tensor_core_are_put_in_order(shape: tuple[int, int], tmp_path: Path) -> None:
+    parts, meant = torchao_tiles(32)(torch.randn(shape))
+    said = {"_type": "Int4TilePackedTo4dTensor", "_data": {"block_size": [1, 32], "shape": list(shape)}}
+    save_file(
+        {"m._weight_qdata": parts["_weight_qdata"]},
+        tmp_path / "a.safetensors",
+        {"m.weight": json.dumps(said)},
+    )
+    source = dataclasses.replace(
+        source_of(parts, {"quant_method": "torchao"}), files=(tmp_path / "a.safetensors",)
+    )
+    result = present(TorchAO(), source)
+    assert result.quantization["m"] == {"bits": 4, "group_size": 32, "mode": "affine"}
+    assert (
+        np.abs(values_of(result) - meant.numpy()).max() <= ROUNDING[BRAIN] * np.abs(meant.numpy()).max() * 1.5
+    )
+    with pytest.raises(FormatError, match="the shape None in the file's header"):
+        present(TorchAO(), source_of(parts, {"quant_method": "torchao"}))

@@ -45,6 +45,15 @@ def _children_as_users_have_them() -> None:
     sys.path.insert(0, children)  # which some tests hand on
 
 
+@pytest.fixture
+def children_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test starts finds torch as it is installed here."""
+    children = str(Path(__file__).with_name("support") / "children")
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path != children))
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != children])
+
+
 @pytest.fixture(autouse=True)
 def no_terminal_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are as wide as they want: what a test prints does not depend on the terminal around it."""

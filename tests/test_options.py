@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgelm.cli.parsing.parser import Parser
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
 
@@ -18,6 +19,31 @@ class Example(Options):
     count: int | None = option(None, "how many", gt=0)
     kind: str = option("a", "which", choices=("a", "b"))
     loud: bool = option(False, "say more")
+
+
+@dataclass(frozen=True)
+class Checked(Options):
+    check: bool | str = option(True, "look again", choices=(True, False, "twice"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "rest"),
+    [
+        ([], True, None),
+        (["--check", "model"], True, "model"),
+        (["--no-check", "model"], False, "model"),
+        (["--check", "twice", "model"], "twice", "model"),
+        (["model", "--check=twice"], "twice", "model"),
+    ],
+)
+def test_a_switch_may_be_a_word_and_takes_no_other(arguments: list[str], check: Any, rest: Any) -> None:
+    parser = Parser()
+    parser.add_argument("model", nargs="?")
+    Checked.add_flags(parser)
+    parsed = parser.parse_args(arguments)
+    assert (Checked.from_flags(parsed).check, parsed.model) == (check, rest)
+    with pytest.raises(OptionError, match="one of True, False, twice"):
+        Checked(check="thrice")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,8 @@ def _info(arguments: argparse.Namespace) -> None:
     from edgelm.library.lineage import licences, lineage
     from edgelm.library.manifest import Manifest
     from edgelm.library.models import describe, files_of, resolve
+    from edgelm.zoo.configs.normalise import read_config
+    from edgelm.zoo.proofs.verdict import proof_of
 
     directory = resolve(arguments.model)
     model = describe(directory)
@@ -114,10 +116,11 @@ def _info(arguments: argparse.Namespace) -> None:
         _draw(model, manifest, arguments.svg)
     sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files_of(directory)}
     tree = lineage(directory)
+    proof = proof_of(read_config(directory))
     if arguments.json:
-        print_json({**_info_json(model, manifest, sizes), "lineage": tree})
+        print_json({**_info_json(model, manifest, sizes), "proof": proof.as_json(), "lineage": tree})
         return
-    for line in _info_lines(model, manifest, sizes):
+    for line in _info_lines(model, manifest, sizes, proof.words):
         print(line)
     print_lineage(tree)
     if len(licences(tree)) > 1:
@@ -147,13 +150,16 @@ def _info_json(model: Installed, manifest: Manifest | None, sizes: dict[str, int
     return {**facts, "weights_bytes": weights_bytes(sizes), "files": sizes}
 
 
-def _info_lines(model: Installed, manifest: Manifest | None, sizes: dict[str, int]) -> Iterator[str]:
+def _info_lines(
+    model: Installed, manifest: Manifest | None, sizes: dict[str, int], proof: str
+) -> Iterator[str]:
     facts: dict[str, Any] = {
         "name": model.name,
         "directory": model.directory,
         "size": f"{format_bytes(model.size_bytes)}, of which weights {format_bytes(weights_bytes(sizes))}",
         "bits per weight": model.bits_per_weight,
         "architecture": model.model_type,
+        "network": proof,
         "context length": model.context_length and f"{count(model.context_length, 'token')}",
     }
     facts["licence"] = model.licence

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm.zoo.configs.sources import ALIASES
+
 ROPE = "rope "
 """How the names of settings begin that stand in `rope_parameters`."""
 
 PATH = Path(__file__).with_name("table.json")
+
+
+_PUBLISHED = {ours: published for published, ours in ALIASES.items()}
+"""mlx-lm's names of architectures, as converted models have them, to those of transformers."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class OtherCase:
 
     case: str
     verdict: str
-    """"differs" or "refused"."""
+    """"differs", "refused", or "untried" where mlx-lm's code needs Metal, which the table is made without."""
     layouts: tuple[str, ...]
     """As which it was written: "transformers", "published"."""
     error: float | None
@@ -88,7 +94,8 @@ def parse_table(said: Mapping[str, Any]) -> ProofTable:
 
 def name_of(config: Mapping[str, Any]) -> str:
     """Name the entry of a config.json: its `model_type`, and that of its text model where it is another family's."""
-    outer, text = str(config.get("model_type")), config.get("text_config")
+    said, text = str(config.get("model_type")), config.get("text_config")
+    outer = _PUBLISHED.get(said, said)
     inner = text.get("model_type") if isinstance(text, dict) else None
     if not isinstance(inner, str) or inner.startswith(outer) or inner == f"{outer}_text":
         return outer

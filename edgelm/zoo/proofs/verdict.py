@@ -45,6 +45,8 @@ def proof_of(config: Mapping[str, Any], table: ProofTable | None = None) -> Proo
 
 def _judged(entry: ProvedArchitecture, config: Mapping[str, Any], table: ProofTable) -> Proof:
     forms = settings_of(config)
+    if not forms:
+        return _not_proved(f"transformers takes its config for no valid one of {entry.name}")
     known = [
         other for other in entry.others if other.verdict == "differs" and _has_all(forms, other.settings)
     ]

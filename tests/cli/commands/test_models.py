@@ -105,6 +105,7 @@ def test_info_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["recipe.group_size"] == "64"
     assert facts["receipt.comparison.mean_kl"] == "0.01"
     assert facts["receipt.left_unquantized"] == "lm_head"
+    assert facts["network"].startswith(("proved equal", "not proved", "known to differ"))
     assert f"file\tmodel.safetensors, {len(WEIGHTS)} B" in lines
 
 

@@ -62,13 +62,17 @@ def _load(request: dict[str, Any], torch: Any, transformers: Any) -> tuple[Any, 
         config = transformers.AutoConfig.from_pretrained(directory, gguf_file=gguf_file)
         settings = transformers.GgufConfig(gguf_file=gguf_file, dequantize=True)
         return class_of(config).from_pretrained(  # type: ignore[no-any-return]
-            directory, gguf_file=gguf_file, quantization_config=settings, **wanted
+            directory, config=config, gguf_file=gguf_file, quantization_config=settings, **wanted
         )
     config = transformers.AutoConfig.from_pretrained(directory)
     kind = class_of(config)
     layers = _layer_paths(kind, config)
     network, info = kind.from_pretrained(
-        directory, device_map=_places(kind, config, layers), offload_folder=request["scratch"], **wanted
+        directory,
+        config=config,
+        device_map=_places(kind, config, layers),
+        offload_folder=request["scratch"],
+        **wanted,
     )
     _load_by_layer(network, layers)
     return network, info

@@ -23,6 +23,10 @@ TEXT = {**COMMON, "head_dim": 16}
 
 DROP = object()
 """A key that published configs do not have."""
+KEEP = object()
+"""A key that they have as transformers 5 writes it."""
+NESTED_ROPE = {"rope_parameters": KEEP}
+"""Families whose first releases came with transformers 5."""
 
 
 def rope(kind: str = "default", theta: float = 50_000.0, **more: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Outcome:
     variant: str
     layout: str
     verdict: str
-    """equal, differs, refused, or failed: the last is a crash, of ours or of what makes the case."""
+    """equal, differs, refused, untried where the code needs Metal, or failed: a crash, of ours or of what makes the case."""
     error: float | None = None
     """The largest difference of logits from torch's, whole and cached, over the largest logit."""
     words: str = ""
@@ -99,6 +99,8 @@ def _prove_layout(case: Case, layout: str, source: Path, expected: np.ndarray[An
         )
     except Exception as error:  # noqa: BLE001 - a failure of any kind is a row of the table
         outcome.verdict, outcome.words = "failed", _shown(error)
+        if "No Metal back-end" in outcome.words:
+            outcome.verdict, outcome.words = "untried", "mlx-lm's code for it runs on Metal alone"
     outcome.seconds = round(time.monotonic() - started, 2)
     return outcome
 

@@ -18,7 +18,7 @@ from typing import Any
 import safetensors.torch
 from checkpoints import write_tokenizer
 
-from proving.case import DROP, Case
+from proving.case import DROP, KEEP, Case
 
 LAYOUTS = ("transformers", "published")
 
@@ -55,6 +55,8 @@ def published_config(config: dict[str, Any], changes: Mapping[str, Any]) -> dict
     for key, value in changes.items():
         if value is DROP:
             found.pop(key, None)
+        elif value is KEEP:
+            continue
         elif not isinstance(value, dict) or not isinstance(found.get(key), dict):
             found[key] = value
     return found

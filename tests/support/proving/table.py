@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.zoo.proofs.settings import covers
-from edgelm.zoo.proofs.table import PATH, ROPE, ProofTable, ProvedArchitecture, parse_table
+from edgelm.zoo.proofs.table import PATH, ROPE, OtherCase, ProofTable, ProvedArchitecture, parse_table
 from proving.case import TOKENS, WINDOW
 from proving.judge import BOUND, Outcome
+
+LONGEST = 160
+"""Characters of a refusal on the page."""
 
 PAGE = Path("docs") / "architectures.md"
 
@@ -117,7 +120,7 @@ def page_of(table: ProofTable) -> str:
 
 def _page_row(entry: ProvedArchitecture) -> str:
     others = "; ".join(
-        f"{other.case}: {f'differs by {other.error:.1g}' if other.verdict == 'differs' else _refusal(other.words)}"
+        f"{other.case}: {_told(other)}"
         + (f" (in the layout {other.layouts[0]})" if len(other.layouts) == 1 else "")
         for other in entry.others
     )
@@ -125,5 +128,8 @@ def _page_row(entry: ProvedArchitecture) -> str:
     return f"| {entry.name} | {', '.join(entry.cases)} | {error} | {others} |"
 
 
-def _refusal(words: str) -> str:
-    return "refused: " + words.replace("|", "/")
+def _told(other: OtherCase) -> str:
+    if other.verdict == "differs":
+        return f"differs by {other.error:.1g}"
+    words = other.words.partition(" hint: ")[0].replace("SOURCE cannot be loaded: ", "").replace("|", "/")
+    return f"{other.verdict}: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}"

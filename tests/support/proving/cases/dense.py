@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proving.case import DROP, LINEAR, LLAMA3, VOCAB, WINDOW, YARN, Family, longrope, rope
+from proving.case import DROP, LINEAR, LLAMA3, NESTED_ROPE, VOCAB, WINDOW, YARN, Family, longrope, rope
 
 PARTLY = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
 GEMMA = {"head_dim": 16, "bos_token_id": 2, "pad_token_id": 0}
@@ -62,6 +62,7 @@ DENSE: dict[str, Family] = {
             },
         },
         {"tied": {"tie_word_embeddings": True}, "window": {"sliding_window": WINDOW}},
+        NESTED_ROPE,
     ),
     "qwen2": Family(
         {"rope_parameters": rope(theta=33_000.0)},
@@ -156,7 +157,7 @@ DENSE: dict[str, Family] = {
     "olmo": Family({"rope_parameters": rope()}, {"clipped": {"clip_qkv": 0.5}}),
     "olmo2": Family({"rope_parameters": rope()}, {"biases": {"attention_bias": True}}),
     "olmo3": Family(
-        {"num_hidden_layers": 4, "sliding_window": WINDOW, "rope_parameters": rope(theta=60_000.0)},
+        {"num_hidden_layers": 4, "sliding_window": WINDOW, "rope_parameters": rope(theta=500_000.0)},
         {
             "yarn": {
                 "rope_parameters": {
@@ -200,7 +201,7 @@ DENSE: dict[str, Family] = {
             "tied": {"tie_word_embeddings": True},
         },
     ),
-    "internlm3": Family({"head_dim": 16, "rope_parameters": rope()}, {"biases": {"attention_bias": True}}),
+    "internlm3": Family({"head_dim": 16, "rope_parameters": rope()}, {"biases": {"attention_bias": True, "mlp_bias": True}}),
     "nanochat": Family({"rope_parameters": rope()}),
     "nemotron": Family(
         {"head_dim": 16, "rope_parameters": rope(partial_rotary_factor=0.5)}, {"biases": {"attention_bias": True}}
@@ -220,14 +221,17 @@ DENSE: dict[str, Family] = {
             "biases, in parallel": {"use_qkv_bias": True, "use_parallel_residual": True},
         },
     ),
-    "apertus": Family({"rope_parameters": LLAMA3}, {"plain rope": {"rope_parameters": rope()}}),
+    "apertus": Family(
+        {"rope_parameters": LLAMA3}, {"plain rope": {"rope_parameters": rope()}},
+        published_variants={"plain rope": {"rope_parameters": rope()}},
+    ),
     "bitnet": Family({"rope_parameters": rope()}, {"tied": {"tie_word_embeddings": True}}),
     "ernie4_5": Family({"head_dim": 16, "rope_parameters": rope()}, {"biases": {"use_bias": True}}),
     "exaone": Family(
         {"head_dim": 16, "rope_parameters": rope()},
         {"llama3": {"rope_parameters": LLAMA3}},
         {
-            "num_hidden_layers": DROP, "rms_norm_eps": DROP, "hidden_act": DROP, "num_layers": 3,
+            "rms_norm_eps": DROP, "hidden_act": DROP, "num_layers": 3,
             "layer_norm_epsilon": 1e-5, "activation_function": "silu",
         },
     ),

@@ -62,6 +62,7 @@ EXPERTS: dict[str, Family] = {
             "not truncated": {"rope_parameters": {**YARN, "truncate": False}},
             "plain rope": {"rope_parameters": rope()},
         },
+        published_variants={"plain rope": {"rope_parameters": rope()}},
     ),
     "glm4_moe": Family(
         {**ROUTED, **GROUPS, "head_dim": 16, "rope_parameters": rope(partial_rotary_factor=0.5), "first_k_dense_replace": 1},
@@ -103,15 +104,18 @@ EXPERTS: dict[str, Family] = {
             "first_k_dense_replace": 1, "rope_parameters": rope(),
         },
         {"groups": {**GROUPS, "num_experts": 8}, "not normalised": {"norm_topk_prob": False}},
+        {"is_moe_layer": [False, True, True, True], "sliding_window_pattern": "LLLG", "mlp_layer_types": DROP},
     ),
     "solar_open": Family(
         {**ROUTED, "head_dim": 16, "rope_parameters": rope(), "routed_scaling_factor": 1.5},
         {"groups": GROUPS, "yarn": {"rope_parameters": YARN}},
+        {"intermediate_size": 128, "first_k_dense_replace": 0, "partial_rotary_factor": 1.0, "use_qk_norm": False},
     ),
     "minimax_m2": Family(
         {**LOCAL, "head_dim": 16, "intermediate_size": 32, "rope_parameters": rope(partial_rotary_factor=0.5)},
         {},
-        {"rotary_dim": 8, "partial_rotary_factor": DROP, "use_qk_norm": True, "scoring_func": "sigmoid",
+        {"rotary_dim": 8, "partial_rotary_factor": DROP, "use_qk_norm": True,
+         "shared_intermediate_size": 0, "scoring_func": "sigmoid",
          "use_routing_bias": True},
     ),
     "minimax": Family(
@@ -173,12 +177,13 @@ EXPERTS: dict[str, Family] = {
                 "sliding_attention": rope(theta=7_000.0, partial_rotary_factor=0.334),
             },
         },
-    ),
-    "step3p5": Family(
+        {},
         {
-            "num_hidden_layers": 4, "head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2,
-            "moe_intermediate_size": 32, "share_expert_dim": 48, "sliding_window": WINDOW, "layer_types": ALTERNATING,
-            "num_sliding_attention_heads": 2, "rope_parameters": TWO_BASES,
+            "hybrid_layer_pattern": [1, 0, 1, 0], "moe_layer_freq": [0, 1, 1, 1], "add_swa_attention_sink_bias": True,
+            "add_full_attention_sink_bias": False, "sliding_window_size": WINDOW - 1, "topk_method": "noaux_tc",
+            "scoring_func": "sigmoid", "n_shared_experts": None, "layernorm_epsilon": 1e-5, "rope_theta": 300_000.0,
+            "swa_rope_theta": 7_000.0, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 24,
+            "swa_v_head_dim": 16, "partial_rotary_factor": 0.334, "routed_scaling_factor": None,
         },
     ),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proving.case import DROP, LINEAR, YARN, Family, rope
+from proving.case import DROP, LINEAR, NESTED_ROPE, YARN, Family, longrope, rope
 
 MLA = {
     "q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16,
@@ -48,6 +48,7 @@ LATENT: dict[str, Family] = {
     "glm_moe_dsa": Family(
         {**MLA, **ROUTED, **INDEX, "first_k_dense_replace": 1, "rope_parameters": rope()},
         {"beyond index_topk": {"index_topk": 16}},
+        {"topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 1, "rope_parameters": rope()},
     ),
     "longcat_flash": Family(
         {
@@ -56,15 +57,22 @@ LATENT: dict[str, Family] = {
             "v_head_dim": 16, "moe_topk": 2, "n_routed_experts": 4, "zero_expert_num": 2, "expert_ffn_hidden_size": 32,
             "routed_scaling_factor": 1.5, "rope_parameters": rope(),
         },
+        {},
+        {"attention_method": "MLA", "zero_expert_type": "identity", "mla_scale_q_lora": True, "mla_scale_kv_lora": True},
     ),
     "mistral4": Family(
         {**MLA, **ROUTED, "head_dim": 32,
          "rope_parameters": {**YARN, "llama_4_scaling_beta": 0.1, "partial_rotary_factor": 0.5}},
-        kind="mistral4",
+        published=NESTED_ROPE,
     ),
     "minicpm3": Family(
         {**MLA, "rope_parameters": rope(), "scale_emb": 3, "scale_depth": 1.4, "dim_model_base": 32, "head_dim": 16},
-        {"untied": {"tie_word_embeddings": False}, "linear": {"rope_parameters": LINEAR}},
+        {
+            "untied": {"tie_word_embeddings": False},
+            "linear": {"rope_parameters": LINEAR},
+            "longrope": {"rope_parameters": longrope(8), "original_max_position_embeddings": 64},
+            "longrope, short": {"rope_parameters": longrope(8, 128), "original_max_position_embeddings": 128},
+        },
         {"layer_types": DROP},
     ),
     "kimi_linear": Family(
@@ -81,6 +89,8 @@ LATENT: dict[str, Family] = {
                 "full_attn_layers": [4], "kda_layers": [1, 2, 3], "head_dim": 16, "num_heads": 4, "short_conv_kernel_size": 4,
             },
             "layer_types": DROP, "mlp_layer_types": DROP, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+            "rope_theta": 10_000.0, "rope_scaling": None, "mla_use_nope": True, "moe_router_activation_func": "sigmoid",
+            "use_grouped_topk": True,
         },
     ),
     "bailing_hybrid": Family(
@@ -90,6 +100,12 @@ LATENT: dict[str, Family] = {
             "num_shared_experts": 1, "moe_intermediate_size": 32, "linear_head_dim": 16, "linear_num_heads": 4,
             "layer_group_size": 2, "first_k_dense_replace": 1, "num_expert_group": 2, "topk_group": 1, "head_dim": 16,
             "num_nextn_predict_layers": 0, "rope_parameters": rope(),
+        },
+        {},
+        {
+            "architectures": ["BailingMoeV3ForCausalLM"], "num_experts_per_tok": 2, "n_group": 2, "norm_topk_prob": True,
+            "max_position_embeddings": 256, "moe_shared_expert_intermediate_size": 32, "no_kda_lora": True,
+            "num_expert_group": DROP, "moe_renormalize": DROP, "num_experts_per_token": DROP, "model_max_length": DROP,
         },
     ),
 }  # fmt: skip

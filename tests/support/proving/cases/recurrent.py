@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proving.case import WINDOW, Family, rope
+from proving.case import DROP, WINDOW, Family, rope
 
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 DELTA = {
@@ -74,6 +74,8 @@ RECURRENT: dict[str, Family] = {
                 "position_embedding_type": "rope", "rope_parameters": rope(),
             },
         },
+        {"layer_types": ["mamba", "mamba", "attention", "mamba"], "layers_block_type": DROP},
+        {"attention only": {"layer_types": ["attention"] * 4, "layers_block_type": DROP}},
     ),
     "nemotron_h": Family(
         {

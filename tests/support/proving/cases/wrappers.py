@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proving.case import TEXT, VOCAB, WINDOW, YARN, Family, rope
+from proving.case import NESTED_ROPE, TEXT, VOCAB, WINDOW, YARN, Family, rope
 from proving.cases.dense import GEMMA3N, GEMMA4, SHARED, TWO_BASES
 from proving.cases.experts import LLAMA4
 from proving.cases.latent import MLA, MSCALE, ROUTED
@@ -35,6 +35,7 @@ MINIMAX = {
     "rope_parameters": rope(partial_rotary_factor=0.5),
 }  # fmt: skip
 WIDE_PARTS = {"text_config": {"sliding_window": WINDOW}}
+NEW = {"text_config": NESTED_ROPE}
 LATENT_TEXT = {k: v for k, v in TEXT.items() if k != "head_dim"} | MLA | ROUTED
 
 WRAPPERS: dict[str, Family] = {
@@ -117,7 +118,7 @@ WRAPPERS: dict[str, Family] = {
             },
             "vision_config": PIXTRAL, "image_token_index": 5,
         },
-        kind="mistral3", is_wrapper=True,
+        published=NEW, kind="mistral3", is_wrapper=True,
     ),
     "mistral3 of mistral4": Family(
         {
@@ -127,7 +128,7 @@ WRAPPERS: dict[str, Family] = {
             },
             "vision_config": PIXTRAL, "image_token_index": 5,
         },
-        kind="mistral3", is_wrapper=True,
+        published=NEW, kind="mistral3", is_wrapper=True,
     ),
     "qwen2_vl": Family(
         {
@@ -168,15 +169,15 @@ WRAPPERS: dict[str, Family] = {
     "qwen3_5": Family(
         {"text_config": QWEN3_5, "vision_config": QWEN},
         {"tied": {"text_config": {"tie_word_embeddings": True}, "tie_word_embeddings": True}},
-        is_wrapper=True,
+        published=NEW, is_wrapper=True,
     ),
     "qwen3_5_moe": Family(
         {
             "text_config": {**QWEN3_5, **MOE, "shared_expert_intermediate_size": 48}, "vision_config": QWEN,
         },
-        fused=True, is_wrapper=True,
+        published=NEW, fused=True, is_wrapper=True,
     ),
-    "lfm2_vl": Family(
+    "lfm2_vl of lfm2": Family(
         {
             "text_config": {
                 **TEXT, "model_type": "lfm2", "num_hidden_layers": 4, "layer_types": ["conv", "full_attention"] * 2,
@@ -184,9 +185,9 @@ WRAPPERS: dict[str, Family] = {
             },
             "vision_config": {**SIGLIP, "model_type": "siglip2_vision_model"},
         },
-        is_wrapper=True,
+        kind="lfm2_vl", is_wrapper=True,
     ),
-    "kimi_k25": Family(
+    "kimi_k25 of deepseek_v3": Family(
         {
             "text_config": {
                 **LATENT_TEXT, "model_type": "deepseek_v3", "first_k_dense_replace": 1, "num_hidden_layers": 2,
@@ -194,17 +195,17 @@ WRAPPERS: dict[str, Family] = {
             },
             "vision_config": PATCHES, "projection_hidden_size": 32, "tie_word_embeddings": False,
         },
-        is_wrapper=True,
+        kind="kimi_k25", is_wrapper=True,
     ),
     "minimax_m3_vl": Family(
-        {"text_config": MINIMAX, "vision_config": UNNAMED, "projector_hidden_size": 64}, is_wrapper=True
+        {"text_config": MINIMAX, "vision_config": UNNAMED, "projector_hidden_size": 64}, published=NEW, is_wrapper=True
     ),
     "muse_glimmer": Family(
         {
             "text_config": {**TEXT, "num_hidden_layers": 4, "sliding_window": WINDOW, "rope_parameters": rope()},
             "vision_config": PATCHES, "out_hidden_size": 128, "projector_hidden_size": 32,
         },
-        is_wrapper=True,
+        published=NEW, is_wrapper=True,
     ),
     "muse_spark": Family(
         {
@@ -212,8 +213,9 @@ WRAPPERS: dict[str, Family] = {
                 **TEXT, "num_hidden_layers": 4, "sliding_window": WINDOW, "num_local_experts": 4, "num_experts_per_tok": 2,
                 "moe_intermediate_size": 32, "moe_hidden_size": 32, "rope_parameters": rope(),
             },
+            "audio_config": {"hidden_sizes": [16] * 4, "depths": [1] * 4, "out_hidden_size": 64},
             "vision_config": PATCHES, "out_hidden_size": 128, "projector_hidden_size": 32,
         },
-        is_wrapper=True,
+        published=NEW, is_wrapper=True,
     ),
 }  # fmt: skip

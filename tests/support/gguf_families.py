@@ -14,6 +14,7 @@ import torch
 import transformers
 from checkpoints import COMMON, VOCAB, write_tokenizer
 from llama_cpp_converter import LlamaCppConverter
+from mlx_lm.models.cache import make_prompt_cache
 from safetensors.torch import load_file, save_file
 
 from edgelm.model.load import load
@@ -46,6 +47,8 @@ class FamilyCase:
     """Flags of the converter."""
     adjust: Callable[[Any], None] | None = None
     """Changes the network before it is published and judges: where transformers computes other than the model's authors."""
+    cached: bool = False
+    """Whether both need a cache to compute it as it is meant: Gemma 3n's layers share keys through one."""
     original: Callable[[Any, Path], None] | None = None
     """Changes what is published: renames tensors, say, or rewrites the config."""
 
@@ -118,15 +121,16 @@ def enliven(network: Any) -> None:
                 buffer.add_(torch.randn_like(buffer) * 0.1)
 
 
-def logits_of(network: Any, prompt: list[int] = PROMPT) -> np.ndarray:
+def logits_of(network: Any, prompt: list[int] = PROMPT, *, cached: bool = False) -> np.ndarray:
     """transformers' logits, [tokens, vocabulary]."""
     with torch.no_grad():
-        return network(torch.tensor([prompt]), use_cache=False).logits[0].numpy()
+        return network(torch.tensor([prompt]), use_cache=cached).logits[0].numpy()
 
 
-def converted_logits(directory: Path, prompt: list[int] = PROMPT) -> np.ndarray:
+def converted_logits(directory: Path, prompt: list[int] = PROMPT, *, cached: bool = False) -> np.ndarray:
     """edgelm's logits for a converted model, [tokens, vocabulary]."""
-    return np.array(load(directory, check_fit=False).network(mx.array([prompt]))[0])
+    network = load(directory, check_fit=False).network
+    return np.array(network(mx.array([prompt]), cache=make_prompt_cache(network) if cached else None)[0])
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -148,9 +152,9 @@ def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path,
     )
     check_two_way(gguf)
     out = convert(gguf, tmp_path / "out", mode="none", dtype="float32", verify=False).directory
-    expected = logits_of(network)
+    expected = logits_of(network, cached=case.cached)
     assert expected.std() > 0.05, "logits too flat to mean anything"
-    worst = difference(converted_logits(out), expected)
+    worst = difference(converted_logits(out, cached=case.cached), expected)
     assert worst < TOLERANCE, f"logits differ by {worst:.2g}"
     check_tokens(tmp_path / "source", out)
     return out

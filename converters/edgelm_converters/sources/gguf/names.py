@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgelm.errors import FormatError
 from edgelm_converters.sources.gguf.families.family import GGUFFamily
-from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors
+from edgelm_converters.sources.gguf.families.lengths import PARTS, Lengths, Tensors
 from edgelm_converters.sources.gguf.families.rows import Indices, Sizes
 from edgelm_converters.sources.gguf.families.rule import Named, Rule
 from edgelm_converters.sources.gguf.families.values import Values
@@ -93,10 +93,9 @@ def _check_seen(family: GGUFFamily, lengths: Lengths, seen: set[str], tensors: T
 
     Where every layer has experts, the width of a dense block is one that nothing is made of.
     """
-    if "experts" in seen:
-        seen = seen | {"feed_forward"}
-    if seen & {"q", "qkv"}:
-        seen = seen | {"heads", "kv_heads", "head"}
+    seen = seen.union(
+        {"feed_forward"} if "experts" in seen else (), *(PARTS[name] for name in seen & PARTS.keys())
+    )
     known = {
         length for rule in (*family.outer, *family.block) for tensor in rule.stored for length in tensor.shape
     }

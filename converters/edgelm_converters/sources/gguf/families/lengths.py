@@ -14,6 +14,14 @@ from edgelm_converters.sources.gguf.reader import StoredTensor
 
 Tensors = Mapping[str, StoredTensor]
 
+PARTS = {
+    "q": {"heads", "head"},
+    "kv": {"kv_heads", "head"},
+    "qkv": {"heads", "kv_heads", "head"},
+    "kv_b": {"heads", "nope", "value"},
+}
+"""Lengths that follow from others: a tensor that has one holds those to what they say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lengths:

@@ -13,19 +13,18 @@ from typing import Any
 from edgelm.zoo.configs.check import check_architecture
 from edgelm.zoo.configs.unread import check_settings_are_read
 from edgelm.zoo.configs.wrappers import check_text_type
-from edgelm.zoo.fixes.activations import use_named_activation, use_named_clamp
+from edgelm.zoo.fixes.activations import use_named_activation
 from edgelm.zoo.fixes.attention import use_named_attention
 from edgelm.zoo.fixes.biases import use_named_biases
 from edgelm.zoo.fixes.experts.feed_forward import use_named_layers
-from edgelm.zoo.fixes.experts.groups import use_groups_of_experts, use_weight_of_one
+from edgelm.zoo.fixes.experts.groups import use_groups_of_experts
 from edgelm.zoo.fixes.experts.routing import use_routers
 from edgelm.zoo.fixes.honoured import is_honoured
 from edgelm.zoo.fixes.longrope import use_both_factors
 from edgelm.zoo.fixes.mixers.falcon_h1 import use_all_multipliers
 from edgelm.zoo.fixes.mixers.gated_norm import use_groups_of_mamba2
 from edgelm.zoo.fixes.mixers.indexer import use_indexers
-from edgelm.zoo.fixes.norms import use_named_epsilons
-from edgelm.zoo.fixes.rotation import use_named_pairs, use_named_rotation
+from edgelm.zoo.fixes.rotation import use_named_rotation
 from edgelm.zoo.fixes.scaling import constructible, use_named_bases, use_unread_scaling
 from edgelm.zoo.fixes.window import use_named_windows
 from edgelm.zoo.fixes.yarn import use_named_yarn
@@ -62,7 +61,6 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
     use_unread_scaling(network, config, source)
     use_named_bases(network, config)
     use_named_rotation(network, config, source)
-    use_named_pairs(network, config)
     use_both_factors(network, config)
     use_named_yarn(network, config)
     use_named_biases(network, config)
@@ -70,13 +68,10 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
     use_named_layers(network, config)
     use_routers(network, config)
     use_groups_of_experts(network, config)
-    use_weight_of_one(network, config)
     use_indexers(network, config)
     use_all_multipliers(network, config)
     use_groups_of_mamba2(network, config)
-    use_named_epsilons(network, config)
     use_named_activation(network, config)
-    use_named_clamp(network, config)
     use_named_windows(network, config)
 
 

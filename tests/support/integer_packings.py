@@ -189,15 +189,16 @@ def hqq(
 
 
 def torchao_int8(
-    group: int | None = None, *, dtype: torch.dtype = torch.float32, symmetric: bool = True
+    group: int | None = None, *, bits: int = 8, dtype: torch.dtype = torch.float32, symmetric: bool = True
 ) -> Packing:
-    """torchao's `Int8Tensor`, flattened; `group` None is a whole row."""
+    """torchao's `Int8Tensor`, flattened, or its `IntxUnpackedToInt8Tensor` of fewer bits; `group` None is a whole row."""
 
     def packing(weight: torch.Tensor) -> tuple[Parts, torch.Tensor]:
         groups = torch.arange(weight.shape[1]) // (group or weight.shape[1])
-        codes, scales, zeros, meant = quantized(weight, 8, groups, dtype, symmetric=symmetric)
-        parts = {"_weight_qdata": (codes - 128).to(torch.int8), "_weight_scale": scales.to(dtype)}
-        return parts | {"_weight_zero_point": (zeros - 128).to(torch.int8)}, meant
+        codes, scales, zeros, meant = quantized(weight, bits, groups, dtype, symmetric=symmetric)
+        middle = 1 << (bits - 1)
+        parts = {"_weight_qdata": (codes - middle).to(torch.int8), "_weight_scale": scales.to(dtype)}
+        return parts | {"_weight_zero_point": (zeros - middle).to(torch.int8)}, meant
 
     return packing
 
@@ -216,6 +217,37 @@ def torchao_int4(group: int = 32, *, dtype: torch.dtype = torch.bfloat16) -> Pac
             "_weight_scale": scales.T.to(dtype),
             "_weight_zero_point": added.T.to(dtype),
         }, meant
+
+    return packing
+
+
+def torchao_tiles(group: int = 32) -> Packing:
+    """torchao's `Int4TilePackedTo4dTensor`, flattened, word by word as the CUDA kernel packs them, padded to 8 and 1,024."""
+
+    def packing(weight: torch.Tensor) -> tuple[Parts, torch.Tensor]:
+        rows, columns = weight.shape
+        groups = torch.arange(columns) // group
+        codes, scales, zeros, _ = quantized(weight, 4, groups, torch.bfloat16, symmetric=False)
+        added = ((8 - zeros) * scales).bfloat16().float()
+        meant = (codes - 8) * scales[:, groups] + added[:, groups]
+        high, wide = -(-rows // 8) * 8, -(-columns // 1024) * 1024
+        padded = torch.zeros(high, wide, dtype=torch.int64)
+        padded[:rows, :columns] = codes.to(torch.int64)
+        stored = padded[:, ::2] << 4 | padded[:, 1::2]
+        lane = torch.arange(32)
+        qdata = torch.zeros(high // 8, wide // 128, 32, 4, dtype=torch.int64)
+        for tile in range(high // 8):
+            for outer in range(wide // 128):
+                for inner in range(0, 8, 2):
+                    base = (outer * 8 + inner) * 8
+                    at = [base + lane % 4, base + lane % 4 + 4, base + 8 + lane % 4, base + 12 + lane % 4]
+                    v = [stored[tile * 8 + lane // 4, place] for place in at]
+                    word = sum((v[i] >> 4) << 4 * i | (v[i] & 15) << 16 + 4 * i for i in range(4))
+                    qdata[tile, outer, :, inner // 2] = torch.as_tensor(word)
+        pairs = torch.zeros(wide // group, high, 2)
+        pairs[: columns // group, :rows] = torch.stack([scales.T, added.T], dim=-1)
+        words = torch.where(qdata >= 1 << 31, qdata - (1 << 32), qdata).to(torch.int32)
+        return {"_weight_qdata": words, "_weight_scale_and_zero": pairs.bfloat16()}, meant
 
     return packing
 

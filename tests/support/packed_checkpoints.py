@@ -39,7 +39,10 @@ def pack(
     for name in [name for name in stored if re.search(matching, name)]:
         parts, value = packing(packed.pop(name).float())
         path = name.removesuffix(".weight")
-        packed |= {f"{path}.{last}" if last else path: part.contiguous() for last, part in parts.items()}
+        joint = "." if path != name else "_"  # experts in one tensor have no last name of their own
+        packed |= {
+            f"{path}{joint}{last}" if last else path: part.contiguous() for last, part in parts.items()
+        }
         meant[name] = value
     save_file(packed, target / "model.safetensors", {"format": "pt"})
     save_file(
@@ -138,7 +141,7 @@ def nvfp4(*, modelopt: bool = False, unit: bool = False) -> Packing:
         groups = weight.reshape(weight.shape[0], -1, 16)
         whole = torch.tensor(1.0) if unit else 448 * 6 / weight.abs().max()
         scale = (groups.abs().amax(-1) / 6 * whole).to(torch.float8_e4m3fn)
-        used = scale.float() / whole
+        used = scale.float() * (1 / whole) if modelopt else scale.float() / whole
         codes, values = _fp4(groups / used.clamp(min=1e-12)[..., None])
         codes = codes.reshape(weight.shape[0], -1)
         meant = (values * used[..., None]).reshape(weight.shape)
@@ -163,15 +166,45 @@ def _bit_stream(codes: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
 
 
+def _words(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Unsigned codes [n, I] → int32, 32 // bits of them in each."""
+    each = 32 // bits
+    codes = torch.nn.functional.pad(codes.to(torch.int64), (0, -codes.shape[1] % each))
+    return (codes.reshape(codes.shape[0], -1, each) << (torch.arange(each) * bits)).sum(-1).to(torch.int32)
+
+
+def mxfp6() -> Packing:
+    """6-bit floats (E2M3) under powers of two over 32 columns, four in three bytes."""
+    table = torch.tensor(
+        [m / 8 for m in range(8)] + [(1 + m / 8) * 2.0**e for e in range(3) for m in range(8)]
+    )
+
+    def packing(weight: torch.Tensor) -> tuple[Parts, torch.Tensor]:
+        groups = weight.reshape(weight.shape[0], -1, 32)
+        power = torch.floor(torch.log2(groups.abs().amax(-1, keepdim=True).clamp(min=1e-12))) - 2
+        values = groups / torch.exp2(power)
+        index = (values.abs()[..., None] - table).abs().argmin(-1)
+        meant = table[index] * torch.where(values < 0, -1.0, 1.0) * torch.exp2(power)
+        codes = (index + 32 * (values < 0)).reshape(weight.shape[0], -1, 4)
+        word = (codes << torch.tensor([0, 6, 12, 18])).sum(-1)
+        packed = torch.stack([word, word >> 8, word >> 16], -1) & 0xFF
+        scale = (power.squeeze(-1) + 127).to(torch.uint8)
+        parts = {"weight_packed": packed.to(torch.uint8).reshape(weight.shape[0], -1), "weight_scale": scale}
+        return parts, meant.reshape(weight.shape)
+
+    return packing
+
+
 def integers(
     bits: int, group: int | None, *, symmetric: bool = True, packed: bool = True,
-    dtype: torch.dtype = torch.bfloat16, order: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.bfloat16, order: torch.Tensor | None = None, padded: bool = False,
 ) -> Packing:  # fmt: skip
     """compressed-tensors' integers: `pack-quantized`, or `int-quantized` where not `packed`.
 
     Args:
         group: columns that share a scale; None for a whole row.
         order: the group of each column (act-order).
+        padded: no code is cut in two by words, as versions before 0.13 had it.
     """
 
     def packing(weight: torch.Tensor) -> tuple[Parts, torch.Tensor]:
@@ -191,7 +224,7 @@ def integers(
         meant = (codes - zeros[:, groups]) * scale.float()[:, groups]
         parts = {"weight_scale": scale}
         if packed:
-            parts["weight_packed"] = _bit_stream(codes - low, bits)
+            parts["weight_packed"] = _words(codes - low, bits) if padded else _bit_stream(codes - low, bits)
             parts["weight_shape"] = torch.tensor(weight.shape)
         else:
             parts["weight"] = codes.to(torch.int8)

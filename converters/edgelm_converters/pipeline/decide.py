@@ -80,7 +80,9 @@ def choose_dtypes(
     usual, is_gguf = usual_dtype(checkpoint, wanted), checkpoint.origin.kind == "gguf"
     if packed and not is_gguf and wanted.dtype in ("auto", "source"):
         scales = _most_common(checkpoint, FLOATS) or usual
-        return _stored_dtypes(scales, {*packed, *decision.layers}, inputs)
+        stored = _stored_dtypes(scales, {*packed, *decision.layers}, inputs)
+        is_left_to_us = wanted.dtype == "auto" and not needs_bfloat16(checkpoint.config)
+        return _joining_halves(stored, packed, inputs) if is_left_to_us else stored
     if wanted.dtype == "source":
         return lambda _, tensor: tensor.dtype
     keeps = wanted.keeps_packed or (wanted.may_keep_packed and bool(packed or checkpoint.requantized))
@@ -100,6 +102,26 @@ def _stored_dtypes(scales: mx.Dtype, packed: Set[str], inputs: Mapping[str, Lazy
         if kind == "biases" and f"{path}.scales" in inputs:
             return inputs[f"{path}.scales"].dtype
         return scales if kind == "weight" and path in packed else tensor.dtype
+
+    return choose
+
+
+def _joining_halves(
+    stored: TargetDtype, packed: Mapping[str, Any], inputs: Mapping[str, LazyTensor]
+) -> TargetDtype:
+    """Let bfloat16 join float16 scales, which AutoRound and others store beside it: MLX computes in float32 where both meet.
+
+    Only the range differs; a vector that has values outside stays as it is.
+    """
+    scales = {inputs[f"{path}.scales"].dtype for path in packed if f"{path}.scales" in inputs}
+    if mx.float16 not in scales or mx.bfloat16 in scales:
+        return stored
+
+    def choose(name: str, tensor: LazyTensor) -> mx.Dtype:
+        dtype = stored(name, tensor)
+        if dtype != mx.bfloat16 or (len(tensor.shape) == 1 and not _survives(tensor.read(), mx.float16)):
+            return dtype
+        return mx.float16
 
     return choose
 
@@ -128,7 +150,10 @@ def _most_common(checkpoint: SourceCheckpoint, among: tuple[mx.Dtype, ...]) -> m
     counts = Counter(
         tensor.dtype
         for name, tensor in checkpoint.tensors.items()
-        if tensor.dtype in among and name.removesuffix(".weight") not in checkpoint.requantized
+        if tensor.dtype in among
+        and name.removesuffix(".weight") not in checkpoint.requantized
+        # Exact zero points of packed modules, which join their scales.
+        and name.removesuffix(".biases") not in checkpoint.quantization
     )
     return counts.most_common(1)[0][0] if counts else None
 

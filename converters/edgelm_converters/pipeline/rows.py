@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -58,12 +57,14 @@ class RowSources:
 
 
 def follow_rows(
-    make_network: Callable[[], Any], tensors: Mapping[str, LazyTensor], wanted: set[str]
+    rearrange: Callable[[dict[str, mx.array]], Mapping[str, mx.array]],
+    tensors: Mapping[str, LazyTensor],
+    wanted: set[str],
 ) -> dict[str, RowSources]:
-    """Return the outputs of `sanitize` that are rows of `tensors`, and of at least one of the `wanted` ones, by name.
+    """Return what of `rearrange` is rows of `tensors`, and of at least one of the `wanted` ones, by name.
 
     Args:
-        make_network: makes a network to try on.
+        rearrange: the `sanitize` of a network to try on, or another such function.
         tensors: all of the checkpoint's, unpacked.
     """
     names = [name for name, tensor in tensors.items() if len(tensor.shape) > 1 and _rows(tensor) < _MAX_EXACT]
@@ -72,9 +73,9 @@ def follow_rows(
         name: mx.zeros(tensor.shape, tensor.dtype) for name, tensor in tensors.items() if name not in labels
     }
     try:
-        outputs = make_network().sanitize({name: labels.get(name, others.get(name)) for name in tensors})
+        outputs = rearrange({name: labels[name] if name in labels else others[name] for name in tensors})
     except (ValueError, RuntimeError, IndexError):
-        return {}  # shapes matter to this `sanitize`: it is given the tensors themselves
+        return {}  # shapes matter to it: it is given the tensors themselves
     wanted_at = {at for at, name in enumerate(names) if name in wanted}
     found: dict[str, RowSources] = {}
     for name, array in outputs.items():

@@ -23,7 +23,7 @@ import mlx.core as mx
 from edgelm.quant.apply import quantizable
 from edgelm.quant.scheme import Settings
 from edgelm.tune.plan.trace.graph import trace
-from edgelm_converters.pipeline.origins import Origins
+from edgelm_converters.pipeline.origins import Origins, Placed
 from edgelm_converters.pipeline.rows import RowSources, follow_rows
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import ShardWriter
@@ -31,17 +31,12 @@ from edgelm_converters.targets.mlx.shard import ShardWriter
 MakeNetwork = Callable[[], Any]
 
 
-@dataclass(frozen=True)
-class Sanitized:
+@dataclass
+class Sanitized(Placed):
     """The tensors under the network's own parameter names."""
 
-    tensors: dict[str, LazyTensor]
     dropped: tuple[str, ...] = ()
     """Names of the source's tensors that the network has no use for."""
-    packed: dict[str, Settings] = field(default_factory=dict)
-    """Module path → how its triple is packed."""
-    requantized: dict[str, Settings] = field(default_factory=dict)
-    """Module path → what it may be quantized to, since its source was packed in a way that could not be kept."""
 
 
 @dataclass
@@ -80,27 +75,25 @@ def sanitized(
     """
     origins = Origins(tensors, dict(packed or {}), dict(requantized or {}))
     if not hasattr(network, "sanitize"):
-        return Sanitized(dict(tensors), (), origins.packed, origins.requantized)
-    dense, layers = origins.dense, quantizable(make_network())
-    rows = follow_rows(make_network, dense, origins.followed) if origins.followed else {}
+        return Sanitized(dict(tensors), origins.packed, origins.requantized)
+    dense, layers = origins.dense, quantizable(make_network()).keys()
+    rows = follow_rows(make_network().sanitize, dense, origins.followed) if origins.followed else {}
     trial = _try(make_network(), dense, rows)
     sources = _sources(trial, make_network) if trial.computed else {}
     used = set[str]().union(*sources.values())
     real = _staged({name: dense[name] for name in sorted(used)}, stage)
     outputs = network.sanitize({**trial.placeholders, **real})
-    renamed = {**_passed_through(outputs, trial.placeholders)}
+    renamed = _passed_through(outputs, trial.placeholders)
     computed = {name: array for name, array in outputs.items() if name not in renamed and name not in rows}
-    result = Sanitized(
-        {},
-        tuple(name for name in trial.others if name not in used.union(*(r.sources for r in rows.values()))),
-    )
+    used.update(*(each.sources for each in rows.values()))
+    result = Sanitized(dropped=tuple(name for name in trial.others if name not in used))
     for name in outputs:
         if name in rows:
-            origins.put(name, rows[name], layers, result.tensors, result.packed, result.requantized)
+            origins.put(name, rows[name], layers, result)
             continue
         # The outputs dictionary is what keeps the lazy arrays alive; each is let go when it is read.
         result.tensors[name] = dense[renamed[name]] if name in renamed else _once(computed, name)
-        origins.mark(name, sources.get(name, {renamed.get(name, "")}), layers, result.requantized)
+        origins.mark(name, sources.get(name, {renamed.get(name, "")}), layers, result)
     return result
 
 

@@ -18,11 +18,11 @@ from edgelm.zoo.weights.safetensors_header import TensorInfo, read_header
 NUMPY_TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U64": "<u8", "I64": "<i8", "U32": "<u4", "I32": "<i4",
     "U16": "<u2", "I16": "<i2", "U8": "|u1", "I8": "|i1", "BOOL": "|b1", "F8_E4M3": "|u1", "F8_E5M2": "|u1",
-    "F8_E8M0": "|u1",
+    "F8_E8M0": "|u1", "F8_E4M3FNUZ": "|u1", "F8_E5M2FNUZ": "|u1",
 }  # fmt: skip
 """Header name → how numpy reads the bytes; bfloat16 as the bits of a uint16, 8-bit floats as bytes."""
 
-UNLOADED = ("F64", "F8_E5M2")
+UNLOADED = ("F64", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 """What `mx.load` refuses a file for."""
 
 

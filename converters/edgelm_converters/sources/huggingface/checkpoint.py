@@ -25,7 +25,8 @@ from edgelm_converters.sources.packings.registry import unpacked_checkpoint
 DTYPES = {
     "F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32, "I32": mx.int32,
     "I64": mx.int64, "U8": mx.uint8, "I8": mx.int8, "U16": mx.uint16, "I16": mx.int16, "U64": mx.uint64,
-    "BOOL": mx.bool_, "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8, "F64": mx.float32,
+    "BOOL": mx.bool_, "F8_E4M3FNUZ": mx.uint8, "F8_E5M2FNUZ": mx.uint8,
+    "F8_E4M3": mx.uint8, "F8_E5M2": mx.uint8, "F8_E8M0": mx.uint8, "F64": mx.float32,
 }  # fmt: skip
 """Header name → what is read (8-bit floats come as bytes); float64, which no GPU has in MLX, as float32."""
 

@@ -58,7 +58,9 @@ def unpacked_checkpoint(checkpoint: SourceCheckpoint, directory: Path) -> Source
         return checkpoint
     said = checkpoint.config.get("quantization_config")
     settings = said if isinstance(said, dict) else {}
-    source = PackedSource(checkpoint.tensors, settings, checkpoint.config, str(directory))
+    source = PackedSource(
+        checkpoint.tensors, settings, checkpoint.config, str(directory), checkpoint.origin.files
+    )
     result = Presented(tensors=dict(checkpoint.tensors))
     for each in FORMATS:
         if each.recognise(source):

@@ -29,7 +29,7 @@ def present_packed(
     """Present a module whose codes are a bit stream in int32.
 
     Args:
-        bits_said: the widths that the settings speak of; the shapes decide.
+        bits_said: the widths that the settings speak of; the shapes decide among them.
 
     Raises:
         FormatError: its tensors do not fit together.
@@ -128,13 +128,12 @@ def _columns(path: str, parts: Parts, source: PackedSource) -> int:
 def _width(
     path: str, packed: LazyTensor, columns: int, said: set[int], source: PackedSource
 ) -> tuple[int, bool]:
-    """(bits, whether words are padded): what the shapes allow, the announced width first."""
-    words = packed.shape[-1]
-    for bits in (*sorted(said), *range(1, 9)):
-        if 1 <= bits <= 8 and words == words_for(columns, bits):
-            return bits, False
-        if 1 <= bits <= 8 and words == padded_words_for(columns, bits):
-            return bits, True
+    """(bits, whether words are padded): a width that is announced, or any if none is, with which the shapes agree."""
+    words, widths = packed.shape[-1], [bits for bits in sorted(said) or range(1, 9) if 1 <= bits <= 8]
+    for is_padded, count in ((False, words_for), (True, padded_words_for)):
+        for bits in widths:
+            if words == count(columns, bits):
+                return bits, is_padded
     raise source.refuse(path, f"do not fit: {words} words for {columns} columns")
 
 

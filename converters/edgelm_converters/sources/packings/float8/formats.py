@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mlx.core as mx
 
 from edgelm_converters.sources.checkpoint import LazyTensor
@@ -10,7 +12,6 @@ from edgelm_converters.sources.packings.float8.fp4 import BYTES, is_fp4, keep_mx
 from edgelm_converters.sources.packings.float8.fp8 import (
     describe,
     is_float8,
-    is_scale,
     leave_out_activations,
     present_float8,
     scale_of,
@@ -65,15 +66,10 @@ def _is_a_scale(name: str, source: PackedSource) -> bool:
 def _is_small_float(name: str, tensor: LazyTensor, source: PackedSource) -> bool:
     """Whether bytes stand for floats of 4 or 8 bits, by their scale."""
     scale = source.tensors.get(scale_of(name, source) or "")
-    if scale is None or tensor.stored_as not in BYTES or len(tensor.shape) < 2 or not is_scale_like(scale):
+    if scale is None or not scale.shape or tensor.stored_as not in BYTES or len(tensor.shape) < 2:
         return False
     is_mx8 = scale.stored_as in EXPONENTS and find_grid(tensor.shape, scale.shape) is not None
     return is_fp4(tensor, scale) or (is_mx8 and tensor.shape[-1] == scale.shape[-1] * 32)
-
-
-def is_scale_like(scale: LazyTensor) -> bool:
-    """Tell whether a tensor can scale groups of small floats."""
-    return is_scale(scale) or is_float8(scale)
 
 
 def _is_block(name: str, source: PackedSource) -> bool:
@@ -87,6 +83,7 @@ def _is_block(name: str, source: PackedSource) -> bool:
         and blocks.stored_as in BYTES
         and blocks.shape == (*scales.shape, 16)
         and len(scales.shape) in (2, 3)
+        and math.prod(scales.shape) > 0
     )
 
 

@@ -16,6 +16,7 @@ NVFP4 with a global scale is unpacked. Sources: compressed-tensors 0.20, `compre
 from __future__ import annotations
 
 import functools
+import math
 
 import mlx.core as mx
 
@@ -25,7 +26,12 @@ from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.float8.codes import EXPONENTS, FLOAT8, e2m3, nibbles, table
 from edgelm_converters.sources.packings.float8.scale_grid import find_grid
 from edgelm_converters.sources.packings.float8.values import scaled
-from edgelm_converters.sources.packings.packed_format import PackedSource, Presented, lazily
+from edgelm_converters.sources.packings.packed_format import (
+    LOSSLESS_FOR_4_BITS,
+    PackedSource,
+    Presented,
+    lazily,
+)
 
 MXFP4: Settings = {"group_size": 32, "bits": 4, "mode": "mxfp4"}
 NVFP4: Settings = {"group_size": 16, "bits": 4, "mode": "nvfp4"}
@@ -37,6 +43,8 @@ def is_fp4(weight: LazyTensor, scale: LazyTensor) -> bool:
     """Tell from types and shapes whether bytes are pairs of 4-bit floats under a scale for every 16 or 32 of them."""
     if weight.stored_as not in BYTES or len(weight.shape) < 2 or weight.shape[:-1] != scale.shape[:-1]:
         return False
+    if not math.prod(weight.shape):
+        return False
     group = _group_of(scale)
     return group is not None and weight.shape[-1] * 2 == scale.shape[-1] * group
 
@@ -45,6 +53,7 @@ def is_fp6(weight: LazyTensor, scale: LazyTensor) -> bool:
     """Tell whether bytes are quarters of 6-bit floats: four in three bytes, under powers of two over 32."""
     return (
         weight.stored_as in BYTES
+        and math.prod(weight.shape) > 0
         and len(weight.shape) == 2
         and weight.shape[:-1] == scale.shape[:-1]
         and scale.stored_as in EXPONENTS
@@ -98,7 +107,7 @@ def present_fp4(
         return
     divides = bool(whole and whole[1])
     read = functools.partial(_unpacked, weight, scale, over, divides, where)
-    result.unpack(name, shape, read, "MXFP4" if is_mx else "NVFP4")
+    result.unpack(name, shape, read, "MXFP4" if is_mx else "NVFP4", LOSSLESS_FOR_4_BITS)
 
 
 def present_fp6(name: str, packed: str, scale_name: str, source: PackedSource, result: Presented) -> None:

@@ -63,6 +63,8 @@ def present_float8(name: str, source: PackedSource, result: Presented) -> None:
     found = scale_of(name, source)
     result.used.add(name)
     kind = FLOAT8.get(weight.stored_as, "e4m3fn")
+    if not math.prod(weight.shape):
+        raise source.refuse(name, "are empty")
     if found is None:
         read = functools.partial(_plain, weight, kind, f"{source.where}: {name}")
         result.unpack(name, weight.shape, read, weight.stored_as)

@@ -19,6 +19,7 @@ from edgelm.errors import UnsupportedError
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.packed_format import PackedSource, Presented
 from edgelm_converters.sources.packings.uniform.affine_weight import AffineWeight, StoredGrid, grid_of
+from edgelm_converters.sources.packings.uniform.awq import present_gemm
 from edgelm_converters.sources.packings.uniform.describe import describe
 from edgelm_converters.sources.packings.uniform.module_parts import ModuleParts, is_transposed
 from edgelm_converters.sources.packings.uniform.streams import STORED_BITS, unpacked_stream
@@ -39,9 +40,19 @@ class GPTQ:
     def present(self, source: PackedSource, result: Presented) -> None:
         """Put every module of the format into `result`; see `PackedFormat`."""
         version = version_of(source)
-        for path, parts in source.of_modules("qweight").items():
-            present_gptq(ModuleParts(source, path, parts), result, version)
+        for path, tensors in source.of_modules("qweight").items():
+            parts = ModuleParts(source, path, tensors)
+            if _is_awq(parts):
+                present_gemm(parts, result)
+            else:
+                present_gptq(parts, result, version)
         describe(self.name, result)
+
+
+def _is_awq(parts: ModuleParts) -> bool:
+    """Whether codes lie along the outputs, as AutoAWQ's do: some tools call that GPTQ, and so does mlx-lm."""
+    shapes = [parts.tensors[name].shape for name in ("qweight", "scales") if name in parts]
+    return len(shapes) == 2 and all(len(shape) == 2 for shape in shapes) and shapes[0][1] < shapes[1][1]
 
 
 def version_of(source: PackedSource) -> int:

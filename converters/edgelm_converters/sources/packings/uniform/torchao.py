@@ -1,15 +1,18 @@
 """torchao's integer weights as transformers 5 saves them: a tensor subclass taken apart into `_weight_qdata`,
 `_weight_scale`, ….
 
-What a module is follows from its parts, so the JSON in a file's header needs no trust:
+What a module is follows from its parts; the JSON in a file's header is asked for the width of codes and the shape of padded
+weights, and both are checked:
 
 - int8 `qdata` [R, C] with `scale` [R, C / g], [R, 1] or [1, 1] and perhaps a `zero_point` of that shape (`Int8Tensor`,
   `IntxUnpackedToInt8Tensor`, which keeps 1 to 8 bits in bytes): w = (q - zero) * scale;
 - uint8 `qdata` [R, C / 2], the even inputs in the low halves as signed 4-bit codes, `scale` and `zero_point` [C / g, R]
   (`Int4Tensor`): w = q * scale + zero.
 
-`Int4TilePackedTo4dTensor` and `Int4PlainInt32Tensor` are layouts for one kind of GPU and refused, as is anything that scales
-activations first (`act_pre_scale`).
+- int32 `qdata` of four dimensions with `scale_and_zero` (`Int4TilePackedTo4dTensor`): see `tinygemm.py`.
+
+`Int4PlainInt32Tensor` is a layout for one kind of GPU and refused, as is anything that scales activations first
+(`act_pre_scale`).
 Source: torchao 0.18 `prototype/safetensors/safetensors_support.py`, `quantization/quantize_/workflows/`; `int4_row_quantize_zp`
 and `pack_int4` of mslk `quantize/shuffle.py`.
 """
@@ -17,6 +20,9 @@ and `pack_int4` of mslk `quantize/shuffle.py`.
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import mlx.core as mx
 
@@ -26,12 +32,15 @@ from edgelm_converters.sources.packings.packed_format import SCALE_DTYPES, Packe
 from edgelm_converters.sources.packings.uniform.affine_weight import AffineWeight, StoredGrid, grid_of
 from edgelm_converters.sources.packings.uniform.describe import describe
 from edgelm_converters.sources.packings.uniform.module_parts import ModuleParts, is_transposed, scale_dtype
+from edgelm_converters.sources.packings.uniform.tinygemm import present_tiles
 
 PREFIX = "_weight_"
 QDATA = f"{PREFIX}qdata"
 ZERO_DTYPES = (mx.int8, *SCALE_DTYPES)
-LAYOUTS = (f"{PREFIX}scale_and_zero", f"{PREFIX}per_tensor_scale", f"{PREFIX}act_pre_scale")
+PAIRS = f"{PREFIX}scale_and_zero"
+LAYOUTS = (f"{PREFIX}per_tensor_scale", f"{PREFIX}act_pre_scale")
 """Parts that only layouts have which are not read."""
+WIDTHS = {f"int{bits}": bits for bits in range(1, 9)}
 
 
 class TorchAO:
@@ -48,12 +57,15 @@ class TorchAO:
 
     def present(self, source: PackedSource, result: Presented) -> None:
         """Put every module of the format into `result`; see `PackedFormat`."""
-        dtype = scale_dtype(source)
+        dtype, said = scale_dtype(source), source.metadata()
         for path, tensors in source.of_modules(QDATA).items():
             parts = ModuleParts(source, path, tensors)
             _refuse_layouts(parts)
-            if parts.tensors[QDATA].dtype == mx.int8:
-                _present_int8(parts, result, dtype)
+            about = _described(said.get(f"{path}.weight"))
+            if PAIRS in parts:
+                present_tiles(parts, QDATA, PAIRS, about.get("shape"), result)
+            elif parts.tensors[QDATA].dtype == mx.int8:
+                _present_int8(parts, result, dtype, _bits(about))
             else:
                 _present_int4(parts, result)
             result.used |= parts.names(*(name for name in tensors if name.startswith(PREFIX)))
@@ -62,7 +74,7 @@ class TorchAO:
 
 def _refuse_layouts(parts: ModuleParts) -> None:
     qdata = parts.tensors[QDATA]
-    is_known = qdata.dtype == mx.int8 or qdata.stored_as == "U8"
+    is_known = qdata.dtype == mx.int8 or qdata.stored_as == "U8" or PAIRS in parts
     named = next((name for name in LAYOUTS if name in parts), None)
     if named or not is_known:
         what = f"with {named}" if named else f"of {qdata.stored_as} codes in {len(qdata.shape)} dimensions"
@@ -72,7 +84,23 @@ def _refuse_layouts(parts: ModuleParts) -> None:
         )
 
 
-def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype) -> None:
+def _described(said: str | None) -> Mapping[str, Any]:
+    """What the header says of a weight; empty where that is nothing."""
+    try:
+        weight = json.loads(said or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    about = weight.get("_data") if isinstance(weight, dict) else None
+    return about if isinstance(about, dict) else {}
+
+
+def _bits(about: Mapping[str, Any]) -> int:
+    """Return how many bits of a byte are used; 8 where nothing is said."""
+    target = about.get("target_dtype")
+    return WIDTHS.get(str(target.get("_data")), 8) if isinstance(target, dict) else 8
+
+
+def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype, bits: int) -> None:
     qdata = parts.take(QDATA, (mx.int8,), 2)
     scale = parts.floats(f"{PREFIX}scale")
     rows, columns = qdata.shape
@@ -85,26 +113,31 @@ def _present_int8(parts: ModuleParts, result: Presented, dtype: mx.Dtype) -> Non
 
     def grid() -> StoredGrid:
         scales = mx.broadcast_to(scale.read().reshape(-1, per_row).astype(mx.float32), (rows, per_row))
-        offsets = 128 if zero is None else zero.read().reshape(-1, per_row).astype(mx.float32) + 128
-        return grid_of(scales, offsets)
+        middle = 1 << (bits - 1)
+        return grid_of(
+            scales, middle if zero is None else zero.read().reshape(-1, per_row).astype(mx.float32) + middle
+        )
 
     is_narrowed = scale.dtype == mx.float32 and dtype != mx.float32
     AffineWeight(
         rows,
         columns,
-        8,
-        "torchao int8",
+        bits,
+        f"torchao int{bits}",
         dtype if is_narrowed else scale.dtype,
-        functools.partial(_signed_bytes, qdata),
+        functools.partial(_signed_codes, parts, qdata, bits),
         grid,
         columns // per_row,
         is_narrowed=is_narrowed,
     ).present(parts.path, result, is_transposed=is_transposed(parts.source, parts.path))
 
 
-def _signed_bytes(qdata: LazyTensor, start: int, stop: int) -> mx.array:
-    """Codes of signed bytes: -128 … 127 become 0 … 255."""
-    return qdata.read()[start:stop].view(mx.uint8) ^ 128
+def _signed_codes(parts: ModuleParts, qdata: LazyTensor, bits: int, start: int, stop: int) -> mx.array:
+    """Codes of signed bytes: -2^(bits - 1) … 2^(bits - 1) - 1 become 0 … 2^bits - 1."""
+    codes = qdata.read()[start:stop].view(mx.uint8) + (1 << (bits - 1))
+    if bits < 8 and (codes >> bits).any().item():
+        raise parts.refuse(f"have codes that do not fit the {bits} bits which the file's header gives them")
+    return codes
 
 
 def _present_int4(parts: ModuleParts, result: Presented) -> None:

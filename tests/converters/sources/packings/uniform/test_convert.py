@@ -27,6 +27,7 @@ from packed_checkpoints import Packing, pack
 
 from edgelm.json_files import read_json
 from edgelm.model.load import load
+from edgelm.zoo.weights.safetensors_header import read_header
 from edgelm_converters.convert import convert
 
 PROMPT = np.random.default_rng(1).integers(4, VOCAB, 60).tolist()
@@ -123,3 +124,15 @@ def test_experts_are_kept_code_for_code(case: str, tmp_path: Path) -> None:
             **config["quantization"].get("model.layers.0.mlp.switch_mlp.up_proj", {}),
         }
         assert (layers["bits"], layers["group_size"]) == kept
+
+
+@pytest.mark.parity
+def test_one_half_precision_runs_through_the_network(tmp_path: Path) -> None:
+    """AutoRound leaves bfloat16 beside its float16 scales; where both meet, MLX would compute in float32."""
+    write_checkpoint(tmp_path / "plain", "llama", dtype="bfloat16")
+    pack(tmp_path / "plain", tmp_path / "packed", gptq(4, 32), SOURCES["gptq"][1])
+    made = convert(tmp_path / "packed", tmp_path / "made", verify=False)
+    kinds = {info.dtype for info in read_header(made.directory / "model.safetensors").values()}
+    assert kinds == {"U32", "F16"}
+    expected = logits_of_twin(tmp_path / "packed-twin")
+    assert np.abs(logits_of(made.directory) - expected).max() < 0.05

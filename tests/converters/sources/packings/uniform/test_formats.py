@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,13 @@ from integer_packings import (
     quark,
     torchao_int4,
     torchao_int8,
+    torchao_tiles,
 )
 from packed_checkpoints import Packing
 from packed_sources import present, source_of, values_of
+from safetensors.torch import save_file
 
+from edgelm.errors import FormatError
 from edgelm_converters.sources.packings.packed_format import PackedFormat
 from edgelm_converters.sources.packings.uniform.auto_round import AutoRound
 from edgelm_converters.sources.packings.uniform.awq import AWQ
@@ -206,3 +212,49 @@ def test_scales_below_the_normal_range_of_half_precision_are_not_kept() -> None:
     result = present(LLMInt8(), source)
     assert not result.quantization
     assert np.abs(values_of(result) - meant.numpy()).max() < 1e-9
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 7])
+def test_torchaos_narrow_codes_are_as_wide_as_the_header_says(bits: int, tmp_path: Path) -> None:
+    """torchao keeps 1 to 8 bits in bytes (`IntxUnpackedToInt8Tensor`), and the width in the file's own metadata."""
+    parts, meant = torchao_int8(32, bits=bits, dtype=HALF, symmetric=False)(torch.randn(ROWS, COLUMNS))
+    said = {"_type": "IntxUnpackedToInt8Tensor", "_data": {"target_dtype": {"_data": f"int{bits}"}}}
+    save_file(
+        {"m._weight_qdata": parts["_weight_qdata"]},
+        tmp_path / "a.safetensors",
+        {"m.weight": json.dumps(said)},
+    )
+    source = source_of(parts, {"quant_method": "torchao"})
+    result = present(TorchAO(), dataclasses.replace(source, files=(tmp_path / "a.safetensors",)))
+    assert result.quantization["m"] == {"bits": 8 if bits == 7 else bits, "group_size": 32, "mode": "affine"}
+    assert (
+        np.abs(values_of(result) - meant.numpy()).max() <= ROUNDING[HALF] * np.abs(meant.numpy()).max() * 1.5
+    )
+
+    parts["_weight_qdata"][3, 5] = 1 << (bits - 1)
+    result = present(
+        TorchAO(), dataclasses.replace(source_of(parts, {}), files=(tmp_path / "a.safetensors",))
+    )
+    with pytest.raises(FormatError, match=f"do not fit the {bits} bits"):
+        values_of(result)
+
+
+@pytest.mark.parametrize("shape", [(64, 256), (20, 1024), (8, 1056)])
+def test_torchaos_tiles_of_a_tensor_core_are_put_in_order(shape: tuple[int, int], tmp_path: Path) -> None:
+    parts, meant = torchao_tiles(32)(torch.randn(shape))
+    said = {"_type": "Int4TilePackedTo4dTensor", "_data": {"block_size": [1, 32], "shape": list(shape)}}
+    save_file(
+        {"m._weight_qdata": parts["_weight_qdata"]},
+        tmp_path / "a.safetensors",
+        {"m.weight": json.dumps(said)},
+    )
+    source = dataclasses.replace(
+        source_of(parts, {"quant_method": "torchao"}), files=(tmp_path / "a.safetensors",)
+    )
+    result = present(TorchAO(), source)
+    assert result.quantization["m"] == {"bits": 4, "group_size": 32, "mode": "affine"}
+    assert (
+        np.abs(values_of(result) - meant.numpy()).max() <= ROUNDING[BRAIN] * np.abs(meant.numpy()).max() * 1.5
+    )
+    with pytest.raises(FormatError, match="the shape None in the file's header"):
+        present(TorchAO(), source_of(parts, {"quant_method": "torchao"}))

@@ -20,6 +20,7 @@ from integer_packings import (
     quark,
     torchao_int4,
     torchao_int8,
+    torchao_tiles,
 )
 from packed_sources import KINDS, source_of
 
@@ -49,6 +50,7 @@ CASES = [
     (hqq(3, axis=0), {"quant_method": "hqq"}),
     (torchao_int8(), {"quant_method": "torchao"}),
     (torchao_int4(), {"quant_method": "torchao"}),
+    (torchao_tiles(), {"quant_method": "torchao"}),
     (llm_int8(), {"quant_method": "bitsandbytes", "load_in_8bit": True}),
     (bitnet(), {"quant_method": "bitnet"}),
     (quark(), QUARK),

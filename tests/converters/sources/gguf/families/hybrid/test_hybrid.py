@@ -147,6 +147,16 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+KNOWN = {"jamba": "mlx-lm divides the chosen experts' weights by their sum, which Jamba does not"}
+"""What mlx-lm computes otherwise, from a GGUF as from the original."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(reason=KNOWN[name])] if name in KNOWN else [])
+        for name in CASES
+    ],
+)
 def test_logits_and_tokens_are_the_originals(name: str, llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
     check_family(CASES[name], llama_cpp, tmp_path)

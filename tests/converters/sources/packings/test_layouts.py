@@ -56,6 +56,7 @@ FLOATS: dict[str, tuple[Packing, Settings | None, str | None]] = {
         packings.fp8_blocks(48, 40, last="weight_scale"),
         groups("float-quantized", num_bits=8, strategy="block", block_structure=[48, 40]), None,
     ),
+    "quark": (packings.fp8_rows(per_tensor=True), {"quant_method": "quark", "export": {}}, None),
     "ModelOpt FP8": (packings.fp8_rows(per_tensor=True), {"quant_method": "modelopt", "quant_algo": "FP8"}, None),
     "ModelOpt NVFP4": (packings.nvfp4(modelopt=True), {"quant_method": "modelopt", "quant_algo": "NVFP4"}, None),
     "NVFP4": (packings.nvfp4(), groups("nvfp4-pack-quantized", num_bits=4), None),
@@ -190,6 +191,7 @@ INT4, BLOCKS = packings.integers(4, 32), packings.fp8_blocks(32, 32)
 BROKEN: dict[str, tuple[Packing, Settings, str]] = {
     "scales of another shape": (changed("weight_scale_inv", lambda s: s[:, :1].repeat(1, 7), BLOCKS), FP8, "does not scale"),
     "scales of integers": (changed("weight_scale_inv", lambda s: s.to(torch.int32), BLOCKS), FP8, "does not scale"),
+    "no scale at all": (changed("weight_scale_inv", lambda s: None, BLOCKS), FP8, "have no scale"),
     "no shape": (changed("weight_shape", lambda s: None, INT4), groups("pack-quantized", num_bits=4), "lack a weight_shape"),
     "another shape": (changed("weight_shape", lambda s: s * 2, INT4), groups("pack-quantized"), "weight_shape"),
     "an absurd shape": (

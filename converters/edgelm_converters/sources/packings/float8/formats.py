@@ -19,7 +19,7 @@ from edgelm_converters.sources.packings.float8.fp8 import (
 from edgelm_converters.sources.packings.float8.scale_grid import find_grid
 from edgelm_converters.sources.packings.packed_format import PackedSource, Presented, lazily
 
-_METHODS = ("fp8", "mxfp8", "fbgemm-fp8", "mxfp4", "nvfp4")
+_METHODS = ("fp8", "mxfp8", "fbgemm-fp8", "mxfp4", "nvfp4", "quark")
 
 
 class SmallFloatFormat:
@@ -31,7 +31,7 @@ class SmallFloatFormat:
         """Tell whether this packing is there, as `PackedFormat` has it."""
         if source.method and source.method not in _METHODS:
             return False
-        return any(is_float8(tensor) for tensor in source.tensors.values()) or any(
+        return any(_is_weight8(name, tensor) for name, tensor in source.tensors.items()) or any(
             _is_block(name, source) or (source.method in _METHODS and _is_small_float(name, tensor, source))
             for name, tensor in source.tensors.items()
         )
@@ -43,7 +43,7 @@ class SmallFloatFormat:
                 _present_block(name, source, result)
             elif len(tensor.shape) < 2 or name in result.used or _is_a_scale(name, source):
                 continue
-            elif is_float8(tensor):
+            elif _is_weight8(name, tensor):
                 present_float8(name, source, result)
             elif _is_small_float(name, tensor, source):
                 scale = scale_of(name, source)
@@ -54,6 +54,11 @@ class SmallFloatFormat:
                     present_float8(name, source, result)
         leave_out_activations(source, result)
         describe("MXFP4" if source.method == "mxfp4" else self.name, source, result)
+
+
+def _is_weight8(name: str, tensor: LazyTensor) -> bool:
+    """Whether 8-bit floats are a weight, and not a part of some other packing."""
+    return is_float8(tensor) and (name.endswith((".weight", "_proj")) or len(tensor.shape) == 3)
 
 
 def _is_a_scale(name: str, source: PackedSource) -> bool:

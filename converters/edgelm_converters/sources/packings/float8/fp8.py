@@ -65,6 +65,8 @@ def present_float8(name: str, source: PackedSource, result: Presented) -> None:
     kind = FLOAT8.get(weight.stored_as, "e4m3fn")
     if not math.prod(weight.shape):
         raise source.refuse(name, "are empty")
+    if found is None and source.method:
+        raise source.refuse(name, "have no scale")
     if found is None:
         read = functools.partial(_plain, weight, kind, f"{source.where}: {name}")
         result.unpack(name, weight.shape, read, weight.stored_as)

@@ -16,6 +16,7 @@ KINDS = {
     torch.float32: ("F32", mx.float32), torch.float16: ("F16", mx.float16), torch.bfloat16: ("BF16", mx.bfloat16),
     torch.int32: ("I32", mx.int32), torch.int64: ("I64", mx.int64), torch.int16: ("I16", mx.int16),
     torch.uint8: ("U8", mx.uint8), torch.int8: ("I8", mx.int8), torch.bool: ("BOOL", mx.bool_),
+    torch.float8_e4m3fn: ("F8_E4M3", mx.uint8),
 }  # fmt: skip
 
 
@@ -24,6 +25,8 @@ def as_mlx(tensor: torch.Tensor) -> mx.array:
     tensor = tensor.detach().contiguous()
     if tensor.dtype == torch.bfloat16:
         return mx.array(tensor.view(torch.int16).numpy()).view(mx.bfloat16)
+    if tensor.dtype == torch.float8_e4m3fn:
+        tensor = tensor.view(torch.uint8)
     return mx.array(tensor.numpy())
 
 

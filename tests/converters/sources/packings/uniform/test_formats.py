@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 import torch
@@ -23,12 +24,13 @@ from integer_packings import (
     torchao_int8,
     torchao_tiles,
 )
-from packed_checkpoints import Packing
+from packed_checkpoints import Packing, fp8_rows, mxfp4
 from packed_sources import present, source_of, values_of
 from safetensors.torch import save_file
 
 from edgelm.errors import FormatError
 from edgelm_converters.sources.packings.packed_format import PackedFormat
+from edgelm_converters.sources.packings.registry import FORMATS
 from edgelm_converters.sources.packings.uniform.auto_round import AutoRound
 from edgelm_converters.sources.packings.uniform.awq import AWQ
 from edgelm_converters.sources.packings.uniform.bitnet import BitNet
@@ -258,3 +260,52 @@ def test_torchaos_tiles_of_a_tensor_core_are_put_in_order(shape: tuple[int, int]
     )
     with pytest.raises(FormatError, match="the shape None in the file's header"):
         present(TorchAO(), source_of(parts, {"quant_method": "torchao"}))
+
+
+@pytest.mark.parametrize("dtype", [FULL, BRAIN])
+def test_weights_that_bitnets_layers_round_themselves_are_rounded(dtype: torch.dtype) -> None:
+    weight = (torch.randn(ROWS, COLUMNS) * 0.05).to(dtype)
+    said = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
+    result = present(BitNet(), source_of({"weight": weight}, said))
+    assert result.quantization["m"] == {"bits": 2, "group_size": 128, "mode": "affine"}
+    # `WeightQuant.forward` of transformers, which compiles itself.
+    scale = 1 / weight.float().abs().mean().clamp(min=1e-5)
+    expected = ((weight.float() * scale).round().clamp(-1, 1) / scale).to(dtype).float().numpy()
+    assert (
+        np.abs(values_of(result) - expected).max() <= (1e-6 if dtype == FULL else 0) * np.abs(expected).max()
+    )
+    for path in ("model.embed_tokens", "lm_head"):
+        assert not present(BitNet(), source_of({"weight": weight}, said, path=path)).quantization
+    kept = {**said, "modules_to_not_convert": ["layers.1.mlp.up_proj"]}
+    assert not present(
+        BitNet(), source_of({"weight": weight}, kept, path="model.layers.1.mlp.up_proj")
+    ).quantization
+
+
+def test_ternary_weights_that_lie_there_as_floats_are_multiplied() -> None:
+    ternary, scale = torch.randint(-1, 2, (ROWS, COLUMNS)).to(BRAIN), torch.tensor([0.25], dtype=BRAIN)
+    said = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"}
+    result = present(BitNet(), source_of({"weight": ternary, "weight_scale": scale}, said))
+    assert np.array_equal(values_of(result), ternary.float().numpy() * 0.25)
+
+
+def test_quarks_small_floats_are_read_as_such() -> None:
+    """AMD's releases are FP8 by tensor or channel and MXFP4, under the same three names as its integers."""
+    weight = torch.randn(ROWS, COLUMNS) * 0.05
+    for kind, scheme, packing, kept in (
+        ("fp8_e4m3", "per_tensor", fp8_rows(per_tensor=True), None),
+        ("fp8_e4m3", "per_channel", fp8_rows(), None),
+        ("fp4", "per_group", mxfp4(("weight", "weight_scale")), "mxfp4"),
+    ):
+        parts, meant = packing(weight)
+        source = source_of({**parts, "input_scale": torch.tensor(1.0)}, quark_settings(kind, scheme))
+        found = next(each for each in FORMATS if each.recognise(source))
+        result = present(found, source)
+        assert "m.input_scale" in result.used
+        if kept is None:
+            assert np.array_equal(np.array(result.tensors["m.weight"].read()), meant.numpy())
+        else:
+            assert result.quantization["m"]["mode"] == kept
+            words, scales = (result.tensors[f"m.{part}"].read() for part in ("weight", "scales"))
+            values = mx.dequantize(words, scales, None, 32, 4, kept, dtype=mx.float32)
+            assert np.array_equal(np.array(values), meant.numpy())

@@ -110,7 +110,12 @@ def test_a_part_of_another_shape_or_type(
 ) -> None:
     parts, said = dict(packed[0]), packed[1]
     for name in data.draw(st.lists(st.sampled_from(sorted(parts)), min_size=1, max_size=2)):
-        dtype = data.draw(st.one_of(st.just(parts[name].dtype), st.sampled_from(list(KINDS))))
+        dtype = data.draw(
+            st.one_of(
+                st.just(parts[name].dtype),
+                st.sampled_from([kind for kind in KINDS if kind != torch.float8_e4m3fn]),
+            )
+        )
         shape = data.draw(st.one_of(st.just(tuple(parts[name].shape)), shapes))
         parts[name] = filled(shape, dtype, data.draw(st.integers(0, 99)))
     check(parts, said)

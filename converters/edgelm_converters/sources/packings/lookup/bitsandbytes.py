@@ -86,6 +86,8 @@ def _present_module(parts: ModuleParts, kind: str, result: Presented) -> None:
 
     def values() -> mx.array:
         table, absmax = mx.array(TABLES[kind]), scales()
+        if not mx.isfinite(absmax).all().item():
+            raise parts.refuse("have scales that are not finite")
 
         def make(start: int, stop: int) -> mx.array:
             first = start * columns // 2

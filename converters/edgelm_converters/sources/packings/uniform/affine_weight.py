@@ -9,6 +9,7 @@ itself computes with. Shapes: R rows (outputs), C columns (inputs), G groups of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from edgelm.errors import FormatError
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.integers.bit_stream import pack
 from edgelm_converters.sources.packings.packed_format import Presented
@@ -122,7 +124,8 @@ class AffineWeight:
             return
         shape = (self.columns, self.rows) if is_transposed else (self.rows, self.columns)
         settings = requantized_settings(self.bits, self.columns)
-        read = self._transposed_values if is_transposed else self.values
+        values = functools.partial(self.values, path)
+        read = (lambda: mx.contiguous(values().T)) if is_transposed else values
         result.unpack(f"{path}.weight", shape, read, self.stored_as, settings)
 
     def _keep(self, path: str, result: Presented, size: int, which: npt.NDArray[np.integer]) -> None:
@@ -135,8 +138,8 @@ class AffineWeight:
         result.keep(
             path,
             lazy((self.rows, self.columns * bits // 32), mx.uint32, self._packed),
-            lazy(groups, self.dtype, lambda: spread(self.grid().scales, which).astype(self.dtype)),
-            lazy(groups, mx.float32, lambda: spread(self.grid().biases, which)),
+            lazy(groups, self.dtype, lambda: spread(self._finite(path).scales, which).astype(self.dtype)),
+            lazy(groups, mx.float32, lambda: spread(self._finite(path).biases, which)),
             affine_settings(bits, size),
         )
 
@@ -146,9 +149,23 @@ class AffineWeight:
         bits = STORED_BITS[self.bits]
         return in_slices(self.rows, self.columns, lambda a, b: pack(self.codes(a, b), bits))
 
-    def values(self) -> mx.array:
-        """Return the weights [R, C] as the tool itself computes them, in float32."""
+    def _finite(self, path: str) -> StoredGrid:
+        """The grid, refused if it holds what is no number."""
         grid = self.grid()
+        if not (mx.isfinite(grid.scales).all() & mx.isfinite(grid.biases).all()).item():
+            raise FormatError(
+                f"{path} is packed ({self.stored_as}) with scales or zero points that are not finite",
+                hint="the file is damaged; download it again",
+            )
+        return grid
+
+    def values(self, path: str) -> mx.array:
+        """Return the weights [R, C] as the tool itself computes them, in float32.
+
+        Raises:
+            FormatError: scales or zero points of the module at `path` are not finite.
+        """
+        grid = self._finite(path)
         order = self._order()
 
         def spread_rows(values: mx.array, start: int, stop: int) -> mx.array:
@@ -171,6 +188,3 @@ class AffineWeight:
         if self.order is not None:
             return mx.array(self.order.astype(np.int32))
         return mx.arange(self.columns) // max(1, self.group_size)
-
-    def _transposed_values(self) -> mx.array:
-        return mx.contiguous(self.values().T)

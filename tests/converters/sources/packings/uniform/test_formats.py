@@ -309,3 +309,13 @@ def test_quarks_small_floats_are_read_as_such() -> None:
             words, scales = (result.tensors[f"m.{part}"].read() for part in ("weight", "scales"))
             values = mx.dequantize(words, scales, None, 32, 4, kept, dtype=mx.float32)
             assert np.array_equal(np.array(values), meant.numpy())
+
+
+@pytest.mark.parametrize("case", ["gptq by channel", "gptq with act-order", "hqq 4 bits in float16"])
+def test_scales_that_are_no_numbers_are_refused(case: str) -> None:
+    packing, pack, settings, _, _ = CASES[case]
+    parts, _ = pack(torch.randn(ROWS, COLUMNS))
+    scales = parts["scale" if "scale" in parts else "scales"]
+    scales[0, 0] = torch.nan
+    with pytest.raises(FormatError, match=r"m is packed .* that are not finite"):
+        values_of(present(packing, source_of(parts, settings)))

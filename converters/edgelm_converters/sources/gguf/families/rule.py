@@ -30,8 +30,8 @@ class Named:
     shape: Shape
 
     def shape_for(self, sizes: Sizes) -> tuple[int, ...]:
-        """Return the shape in numbers."""
-        return tuple(length if isinstance(length, int) else sizes[length] for length in self.shape)
+        """Return the shape in numbers; a length that these sizes have not is 0, which no stored tensor has."""
+        return tuple(length if isinstance(length, int) else sizes.get(length, 0) for length in self.shape)
 
     def rows_for(self, sizes: Sizes) -> int:
         """Count its rows: those of all leading dimensions, or its items if there is but one dimension."""

@@ -168,6 +168,35 @@ CASES |= {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+def changed(name: str, *options: str, **settings: Any) -> FamilyCase:
+    """A case with other settings, or other flags of the converter."""
+    case = CASES[name]
+    return dataclasses.replace(
+        case, settings={**case.settings, **settings}, options=(*case.options, *options)
+    )
+
+
+LATENT = {"moe_latent_size": 32, "n_group": 2, "topk_group": 1}
+VARIANTS = {
+    "mamba-without-bias": changed("mamba", use_conv_bias=False),
+    "mamba2-wide": changed("mamba2", expand=2, num_heads=4, head_dim=32, use_conv_bias=False),
+    "falcon-h1-plain": changed(
+        "falcon-h1", mamba_rms_norm=False, mamba_n_groups=2, tie_word_embeddings=False
+    ),
+    "granite-hybrid-tied": changed("granite-hybrid-moe", tie_word_embeddings=True),
+    "granite-hybrid-fused": changed("granite-hybrid-moe", "--fuse-qkv"),
+    "nemotron-h-latent": changed("nemotron-h-moe", **LATENT),
+    "lfm2-exact": changed("lfm2", block_auto_adjust_ff_dim=False, conv_L_cache=4),
+    "lfm2-fused": changed("lfm2", "--fuse-qkv"),
+    "lfm2-moe-sparse": changed("lfm2-moe", num_dense_layers=0),
+    "jamba-fused": changed("jamba", "--fuse-qkv"),
+    "qwen3.5-equal-heads": changed("qwen3.5", linear_num_value_heads=2, tie_word_embeddings=True),
+    "qwen3.5-moe-fused": changed("qwen3.5-moe", "--fuse-gate-up-exps"),
+    "qwen3-next-fused": changed("qwen3-next", "--fuse-gate-up-exps"),
+    "qwen3-next-equal-heads": changed("qwen3-next", linear_num_value_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", [*CASES, *VARIANTS])
 def test_logits_and_tokens_are_the_originals(name: str, llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
-    check_family(CASES[name], llama_cpp, tmp_path)
+    check_family({**CASES, **VARIANTS}[name], llama_cpp, tmp_path)

@@ -211,9 +211,10 @@ def _gguf_models(listing: Listing) -> dict[str, list[str]]:
     """File names by the name of the model that they are parts of; vision projectors left out."""
     models: dict[str, list[str]] = {}
     for name in sorted(listing.files):
-        # Projectors of images, and the AppleDouble files of a foreign disk (`._x.gguf`), are no models.
-        is_projector = name.rpartition("/")[2].lower().startswith(("mmproj", "."))
-        if name.lower().endswith(".gguf") and not is_projector:
+        # Projectors of images, importances, and the AppleDouble files of a foreign disk (`._x.gguf`), are no models.
+        last = name.rpartition("/")[2].lower()
+        is_companion = last.startswith(".") or "mmproj" in last or "imatrix" in last
+        if name.lower().endswith(".gguf") and not is_companion:
             models.setdefault(_SHARD.sub(".", name), []).append(name)
     return models
 

@@ -115,9 +115,10 @@ def _open_directory(directory: Path) -> SourceCheckpoint:
         from edgelm_converters.sources.meta.checkpoint import open_meta
 
         return open_meta(directory)
-    models = _gguf_models(directory)
+    models, notes = _gguf_models(directory)
     if len(models) == 1:
-        return _open_file(models[0])
+        checkpoint = _open_file(models[0])
+        return dataclasses.replace(checkpoint, notes=(*checkpoint.notes, *notes))
     if models:
         raise FormatError(
             f"{directory} holds {len(models)} GGUF files: {', '.join(path.name for path in models)}",
@@ -129,14 +130,15 @@ def _open_directory(directory: Path) -> SourceCheckpoint:
     )
 
 
-def _gguf_models(directory: Path) -> list[Path]:
-    """The GGUF models in a directory, one path for each: the first part of those that are split; no projectors of images."""
-    from edgelm_converters.sources.gguf.parts import first_parts
-
+def _gguf_models(directory: Path) -> tuple[list[Path], list[str]]:
+    """The GGUF models in a directory, one path for each, and notes on what lies beside them."""
     names = [
         name
         for name in names_in(directory)
         if name.lower().endswith(".gguf") and (directory / name).is_file()
     ]
-    models = [name for name in names if not name.lower().startswith("mmproj")]
-    return [directory / name for name in first_parts(models)]
+    if not names:
+        return [], []
+    from edgelm_converters.sources.gguf.parts import split_folder
+
+    return split_folder(directory / name for name in names)

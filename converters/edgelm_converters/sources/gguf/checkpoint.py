@@ -11,6 +11,7 @@ from edgelm.errors import FormatError
 from edgelm_converters.sources.checkpoint import SourceCheckpoint, SourceOrigin
 from edgelm_converters.sources.gguf.config import build_config, read_keys
 from edgelm_converters.sources.gguf.families.family import Reading
+from edgelm_converters.sources.gguf.families.ollama import as_llama_cpp
 from edgelm_converters.sources.gguf.generation import generation_config
 from edgelm_converters.sources.gguf.metadata import Keys
 from edgelm_converters.sources.gguf.names import BLOCK_NAME, targets
@@ -26,7 +27,7 @@ def open_gguf(path: Path) -> SourceCheckpoint:
         FormatError: not a GGUF file, truncated, or it contradicts itself; the tensor or key is named.
         UnsupportedError: an architecture, tensor type, version, key or rope scaling that edgelm cannot convert.
     """
-    model = read_parts(path)
+    model, notes = as_llama_cpp(read_parts(path))
     keys, family = read_keys(model)
     _check_layers(keys, model)
     lengths = family.lengths(keys, model.tensors)
@@ -36,15 +37,27 @@ def open_gguf(path: Path) -> SourceCheckpoint:
     reading = Reading(keys, lengths, model.tensors)
     if family.scalars:
         source.add_scalars(family.scalars(reading))
+    config = build_config(family, reading)
     return SourceCheckpoint(
         origin=SourceOrigin(str(path), "gguf", model.files, licence=keys.text("general.license")),
-        config=build_config(family, reading),
+        config=config,
         tensors=source.tensors,
         write_tokenizer=functools.partial(_write_tokenizer, model.metadata, path),
         quantization=source.quantization,
         requantized=source.requantized,
         generation_config=generation_config(keys),
+        notes=(*notes, *_base_notes(keys, config)),
     )
+
+
+def _base_notes(keys: Keys, config: Mapping[str, Any]) -> list[str]:
+    """A base of the rotation that the file does not say is never taken in silence."""
+    nested = [config, *(part for part in config.values() if isinstance(part, dict))]
+    nested += [part for each in nested[1:] for part in each.values() if isinstance(part, dict)]
+    bases = [part["rope_theta"] for part in nested if "rope_theta" in part]
+    if not bases or keys.has("rope.freq_base"):
+        return []
+    return [f"the file says no rope.freq_base; {bases[0]:g} is taken, the usual one of {keys.architecture}"]
 
 
 def _check_layers(keys: Keys, model: GGUFModel) -> None:

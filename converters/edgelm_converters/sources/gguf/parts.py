@@ -1,4 +1,4 @@
-"""One GGUF file, or all the files of a split one ("-00001-of-00003.gguf"), as one header.
+"""One GGUF file, or all the files of a split one ("-00001-of-00003.gguf"), as one header; which files of a folder are models.
 
 The first part of a split file holds the metadata; the others hold tensors. Reads headers only.
 """
@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import FormatError, NotFoundError
+from edgelm.errors import EdgeLMError, FormatError, NotFoundError
 from edgelm_converters.sources.gguf.reader import GGUFHeader, StoredTensor, read_gguf
 
 PART_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 MAX_PARTS = 1000
+COMPANIONS = {
+    "mmproj": "for images or sound",
+    "adapter": "an adapter",
+    "imatrix": "importances",
+    "vocab": "a vocabulary",
+}
+"""`general.type` of files that are no models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,23 @@ def first_parts(names: Iterable[str]) -> list[str]:
     return sorted(models.values())
 
 
+def split_folder(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Return the models among the GGUF files of one folder, the first part of each, and notes on the files beside them.
+
+    A file that cannot be read counts as a model: what is wrong with it is said when it is opened.
+    """
+    paths = list(paths)
+    first = set(first_parts(path.name for path in paths))
+    models, notes = [], []
+    for path in sorted(path for path in paths if path.name in first):
+        companion = _companion(path)
+        if companion is None:
+            models.append(path)
+        else:
+            notes.append(f"left out {path.name}, which is {companion}")
+    return models, notes
+
+
 def _part_paths(path: Path, count: int) -> list[Path]:
     match = PART_NAME.fullmatch(path.name)
     if match is None or int(match["count"]) != count:
@@ -83,3 +107,15 @@ def _merge(headers: list[GGUFHeader]) -> GGUFModel:
                 raise FormatError(f"{header.path} has the tensor {name!r}, which an earlier part has too")
             tensors[name] = tensor
     return GGUFModel(headers[0].metadata, tensors, tuple(header.path for header in headers))
+
+
+def _companion(path: Path) -> str | None:
+    """What a file is that belongs to a model; None for a model."""
+    try:
+        metadata = read_gguf(path).metadata
+    except EdgeLMError:
+        return None
+    kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
+    if architecture == "clip":
+        kind = "mmproj"
+    return COMPANIONS.get(kind) if isinstance(kind, str) else None

@@ -24,6 +24,15 @@ TOLERANCE = 1e-4
 PUBLISHED = (8192.0, 1.0, 4.0)
 """Original context, low and high frequency factors of every Llama 3 that Meta published."""
 
+USUAL_BASE = 10_000.0
+"""llama.cpp's, and transformers' unless an architecture has its own."""
+BASES = {
+    "exaone": 5e5, "ernie4_5": 5e5, "ernie4_5-moe": 5e5, "gemma3": 1e6, "gemma3n": 1e6, "gpt-oss": 150_000.0, "lfm2": 1e6,
+    "lfm2moe": 1e6, "llama4": 5e5, "minimax-m2": 5e6, "qwen2vl": 1e6, "qwen3vl": 5e5, "qwen3vlmoe": 5e5, "smollm3": 2e6,
+    "apertus": 12e6, "command-r": 5e5,
+}  # fmt: skip
+"""llama.cpp's name of an architecture → `default_theta` of its config in transformers 5."""
+
 NARROWING = (4.0, 2.0, 1.5, 1.2, 1.05, 1.01)
 """High frequency factors to try where one frequency alone lies between; its neighbours rule out wide ones."""
 
@@ -64,12 +73,12 @@ def rope_scaling(keys: Keys, dims: int, read_factors: Callable[[str], Factors | 
 
 
 def rope_base(keys: Keys) -> float:
-    """Read the base of the frequencies; llama.cpp's default where the file has none.
+    """Read the base of the frequencies; where the file has none, the one that the architecture has in transformers.
 
     Raises:
         FormatError: it is not a number from 1 to 1e12.
     """
-    base = keys.positive("rope.freq_base", 10000.0)
+    base = keys.positive("rope.freq_base", BASES.get(keys.architecture, USUAL_BASE))
     if not 1 < base <= 1e12:
         raise FormatError(f"{keys.path} has a rope.freq_base of {base}, expected a number from 1 to 1e12")
     return base

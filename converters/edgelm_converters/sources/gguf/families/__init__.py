@@ -7,6 +7,7 @@
     family.py    a family: names, tables, config
     common.py    tables that many families share
     settings.py  what a config has in common; helpers for the rest
+    ollama.py    what Ollama's own converter writes otherwise; towers beside the text model
     registry.py  all families by the name of their architecture
     dense/, experts/, …   the families
 

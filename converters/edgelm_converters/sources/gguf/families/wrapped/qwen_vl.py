@@ -29,7 +29,7 @@ PREFIX = "language_model.model.layers."
 
 def _wrapped(config: Config, reading: Reading, text_type: str, *, interleaved: bool) -> None:
     """Move what is of the text model into its own config."""
-    sections = list(reading.keys.sizes("rope.dimension_sections", 4, least=0))[:3]
+    sections = _sections(reading)
     outer = {name: config.pop(name) for name in ("architectures", "model_type", "torch_dtype")}
     config.pop("rope_scaling", None)
     rope = {"rope_type": "default", "rope_theta": config.pop("rope_theta"), "mrope_section": sections}
@@ -39,6 +39,15 @@ def _wrapped(config: Config, reading: Reading, text_type: str, *, interleaved: b
     tied = config["tie_word_embeddings"]
     config.clear()
     config |= {**outer, "tie_word_embeddings": tied, "text_config": text}
+
+
+def _sections(reading: Reading) -> list[int]:
+    """Read how many frequencies each part has; Ollama's files do not say, and for text it is the same."""
+    if reading.keys.has("rope.dimension_sections"):
+        return list(reading.keys.sizes("rope.dimension_sections", 4, least=0))[:3]
+    half = reading.lengths["head"] // 2
+    space = 3 * half // 8
+    return [half - 2 * space, space, space]
 
 
 def _qwen2(config: Config, reading: Reading) -> None:
@@ -64,8 +73,10 @@ def _qwen3_mixture(config: Config, reading: Reading) -> None:
     _wrapped(config, reading, "qwen3_vl_moe_text", interleaved=True)
 
 
-IGNORED = frozenset({"n_deepstack_layers"})
-"""Layers that take features of images."""
+SECTIONS = frozenset({"rope.mrope_section", "mrope_sections", "rope.mrope_interleaved"})
+"""The same under Ollama's names."""
+IGNORED = frozenset({"n_deepstack_layers", *SECTIONS})
+"""Those, and layers that take features of images."""
 
 FAMILIES = (
     GGUFFamily(
@@ -76,6 +87,7 @@ FAMILIES = (
         (*TWO_NORMS, *attention(), *attention_biases(), *FEED_FORWARD),
         _qwen2,
         prefix=PREFIX,
+        ignored_keys=SECTIONS,
     ),
     GGUFFamily(
         "qwen3vl",

@@ -58,9 +58,9 @@ def use_named_settings(network: Any, config: dict[str, Any]) -> None:
         UnsupportedError: it cannot be set right.
     """
     source = source_of(type(network))
-    use_unread_scaling(network, config, source)
-    use_named_bases(network, config)
     use_named_rotation(network, config, source)
+    use_unread_scaling(network, config)
+    use_named_bases(network, config)
     use_both_factors(network, config)
     use_named_yarn(network, config)
     use_named_biases(network, config)

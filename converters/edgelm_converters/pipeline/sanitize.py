@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def _sources(trial: _Trial, make_network: MakeNetwork) -> dict[str, set[str]]:
         return [outputs[name] for name in trial.computed]
 
     try:
-        graph = trace(compute, [trial.placeholders[name] for name in others])
+        with _traceable():
+            graph = trace(compute, [trial.placeholders[name] for name in others])
     except (ValueError, RuntimeError):
         return {name: set(others) for name in trial.computed}
     made_of = {name: {given} for given, name in zip(others, graph.given, strict=False)}
@@ -132,6 +134,17 @@ def _sources(trial: _Trial, make_network: MakeNetwork) -> dict[str, set[str]]:
     return {
         name: made_of.get(given, set()) for name, given in zip(trial.computed, graph.results, strict=True)
     }
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Let `mx.contiguous`, which MLX 0.32 cannot export and DeepSeek's `sanitize` calls, give back what it is given."""
+    contiguous = mx.contiguous
+    mx.contiguous = lambda array, *_, **__: array
+    try:
+        yield
+    finally:
+        mx.contiguous = contiguous
 
 
 def _passed_through(outputs: Mapping[str, mx.array], inputs: Mapping[str, mx.array]) -> dict[str, str]:

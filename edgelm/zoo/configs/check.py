@@ -6,6 +6,7 @@ import re
 
 from edgelm.errors import FormatError, UnsafeError, UnsupportedError
 from edgelm.zoo.configs.normalise import MAX_LAYERS, Config
+from edgelm.zoo.configs.readers import reads_scaling
 from edgelm.zoo.configs.sources import module_spec
 
 _LAYERS = re.compile(r"(num|n)_\w*layers?|depth")
@@ -57,21 +58,19 @@ def _mlx_lm_version() -> str:
     return version("mlx-lm")
 
 
-def check_rope_is_read(config: Config, source: str) -> None:
+def check_rope_is_read(config: Config) -> None:
     """Refuse a model whose RoPE scaling mlx-lm's architecture would silently ignore.
 
     Args:
         config: a normalised config.
-        source: the source text of mlx-lm's module for the architecture.
 
     Raises:
-        UnsupportedError: the config scales RoPE, and the module never looks at it.
+        UnsupportedError: the config scales RoPE, and the architecture's code never computes with that.
     """
-    part = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    assert isinstance(part, dict)
-    if not part.get("rope_scaling") or ".rope_scaling" in source or "rope_parameters" in source:
-        return
-    if "text_config" in source:  # a wrapper: the text model reads its own config
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    outer = str(config["model_type"])
+    if not part.get("rope_scaling") or reads_scaling(outer, str(part.get("model_type") or outer)):
         return
     raise UnsupportedError(
         f"the config scales RoPE ({part['rope_scaling']}), but mlx-lm's {config['model_type']} ignores scaling"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgelm import log
-from edgelm.zoo.configs.sources import has_own_module, module_source, module_spec, siblings
+from edgelm.zoo.configs.sources import SAME_CLASS, has_own_module, module_source, module_spec, siblings
 from edgelm.zoo.guards import keep_file_limit
 
 Config = dict[str, Any]
@@ -101,13 +101,13 @@ def completed(part: Config) -> Config:
     log.silence_known()
     from transformers import CONFIG_MAPPING
 
-    kind = part.get("model_type")
+    kind = SAME_CLASS.get(str(part.get("model_type")), part.get("model_type"))
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         return {}
     given = {
         name: copy.deepcopy(value)  # the classes complete what they are given
         for name, value in part.items()
-        if name not in ("quantization", "quantization_config")
+        if name not in ("model_type", "quantization", "quantization_config")
     }
     try:
         completed: Config = CONFIG_MAPPING[kind](**given).to_dict()

@@ -17,8 +17,7 @@ from edgelm.json_files import read_json
 from edgelm.zoo.configs.defaults import completed, fill_defaults, wanted_settings
 from edgelm.zoo.configs.old_keys import restore_old_keys
 from edgelm.zoo.configs.rope import flatten_rope
-from edgelm.zoo.configs.sources import ALIASES
-from edgelm.zoo.configs.wrappers import wrapped_text
+from edgelm.zoo.configs.wrappers import own_architecture
 
 Config = dict[str, Any]
 
@@ -69,8 +68,7 @@ def normalise_config(config: Config) -> Config:
     """
     flat: Config = _with_infinities(copy.deepcopy(config))
     if isinstance(flat.get("model_type"), str):
-        flat = wrapped_text(flat)
-        flat["model_type"] = ALIASES.get(flat["model_type"], flat["model_type"])
+        flat = own_architecture(flat)
     outer = str(flat.get("model_type"))
     _raise_vocabulary(flat)
     for part in (flat, flat.get("text_config")):

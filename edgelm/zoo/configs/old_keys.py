@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgelm.zoo.configs.sources import SAME_CLASS
+
 Config = Mapping[str, Any]
 Forms = dict[str, dict[str, Any]]
 """Setting of transformers 5 → the keys, with their values, that say the same to mlx-lm."""
@@ -52,6 +54,7 @@ def aliases(kind: str) -> list[tuple[str, str]]:
     """List the second names that transformers' class for a `model_type` gives to its settings, as (alias, setting)."""
     from transformers import CONFIG_MAPPING
 
+    kind = SAME_CLASS.get(kind, kind)
     if kind not in CONFIG_MAPPING:
         return []
     return list((getattr(CONFIG_MAPPING[kind], "attribute_map", None) or {}).items())
@@ -177,7 +180,23 @@ def _minimax_rope(full: Config) -> dict[str, Any]:
     return {"rotary_dim": int(full["head_dim"] * share)}
 
 
+def _dbrx_rope(full: Config) -> dict[str, Any]:
+    attention, theta = full.get("attn_config"), full["rope_parameters"].get("rope_theta")
+    if not isinstance(attention, dict) or not theta:
+        return {}
+    return {
+        "attn_config": {name: attention.get(name) for name in ("clip_qkv", "kv_n_heads")}
+        | {"rope_theta": theta}
+    }
+
+
+def _ling_width(full: Config) -> dict[str, Any]:
+    return {"moe_shared_expert_intermediate_size": full["moe_intermediate_size"]}
+
+
 _OWN: Mapping[str, Mapping[str, Callable[[Config], dict[str, Any]]]] = {
+    "bailing_moe_v3": {"moe_intermediate_size": _ling_width},
+    "dbrx": {"rope_parameters": _dbrx_rope},
     "deepseek_v2": {"rope_parameters": _deepseek_rope},
     "granitemoehybrid": {"position_embedding_type": _positions, "shared_intermediate_size": _dense_width},
     "gpt2": {"n_positions": lambda full: {"n_ctx": full["n_positions"]}},

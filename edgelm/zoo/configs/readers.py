@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.zoo.configs.old_keys import aliases, old_forms
-from edgelm.zoo.configs.sources import module_source, siblings
+from edgelm.zoo.configs.sources import SAME_CLASS, module_source, siblings, without_checks
 
 Config = Mapping[str, Any]
 KeyPath = tuple[str, ...]
@@ -27,6 +27,8 @@ _ROPE_KEYS = frozenset({
 
 _ROPE_CLASSES = {"yarn": "Yarn", "longrope": "SuScaledRoPE", "llama3": "Llama3RoPE"}
 """Kind of scaling → what classes of mlx-lm that do nothing else are called."""
+
+_SCALING = re.compile(r"\.rope_(?:scaling|parameters)\b|['\"]rope_(?:scaling|parameters)['\"]")
 
 _BY_MASKS = {
     "sliding_window": "create_sliding_window_causal_mask",
@@ -88,13 +90,19 @@ def reads_old_form(config: Config, kind: str, part: Config, name: str, full: Con
     )
 
 
+def reads_scaling(outer: str, inner: str) -> bool:
+    """Return whether mlx-lm's code for an architecture and its text model computes with the scaling of RoPE in a config."""
+    return _SCALING.search(without_checks(mlx_lm_source(outer, inner))) is not None
+
+
 def _knows_rope(outer: str, inner: str, kind: str) -> bool:
     """Whether an architecture asks mlx-lm's `rope_utils` for whatever kind is named, or names the kind itself."""
     texts = dict(_texts(outer, inner))
     shared = texts.pop("rope_utils", "")
-    own = "".join(texts.values())
+    own = without_checks("".join(texts.values()))
     if "initialize_rope" in own and f'"{kind}"' in shared:
-        return True
+        has_length = kind != "dynamic" or _mentions(own, "max_position_embeddings")
+        return has_length and reads_scaling(outer, inner)
     return f'"{kind}"' in own or _ROPE_CLASSES.get(kind, "\0") in own
 
 
@@ -129,7 +137,7 @@ def _modeling(kind: str) -> str:
     """The text of transformers' code for a `model_type`, empty if it has none."""
     from transformers import CONFIG_MAPPING
 
-    module = CONFIG_MAPPING[kind].__module__
+    module = CONFIG_MAPPING[SAME_CLASS.get(kind, kind)].__module__
     name = module.rpartition(".")[2]
     if not name.startswith("configuration_"):
         return ""

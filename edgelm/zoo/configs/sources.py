@@ -12,8 +12,13 @@ from typing import Any
 
 _SIBLING = re.compile(r"^from \.(\w*) import ([\w ,]+|\([\w\s,]+\))", re.MULTILINE)
 
+_POST_INIT = re.compile(r"^    def __post_init__\(self\).*?(?=^\S|^    def |\Z)", re.MULTILINE | re.DOTALL)
+
 ALIASES = {"lfm2_vl": "lfm2-vl"}
 """transformers' `model_type` → the one that mlx-lm knows, where they differ."""
+
+SAME_CLASS = {"bailing_moe_v3": "bailing_hybrid"}
+"""mlx-lm's architecture → transformers' `model_type` for it, where they differ and both are known."""
 
 _TEXTS = {"gemma4_unified_text": "gemma4_text"}
 """`model_type` of a text model → mlx-lm's module, where no table of mlx-lm's says it."""
@@ -55,6 +60,11 @@ def family_source(config: Mapping[str, Any]) -> str:
     if not isinstance(text, dict):
         return own
     return own + (inner or "".join(module_source(name) for name in siblings(own)))
+
+
+def without_checks(source: str) -> str:
+    """Return the text of a module without what its settings check and derive of each other: a look there computes nothing."""
+    return _POST_INIT.sub("", source)
 
 
 def siblings(source: str) -> list[str]:

@@ -16,6 +16,7 @@ from edgelm.errors import UnsupportedError
 from edgelm.zoo.configs.defaults import completed
 from edgelm.zoo.configs.harmless import HARMLESS
 from edgelm.zoo.configs.readers import mlx_lm_reads, reads_old_form, transformers_reads
+from edgelm.zoo.configs.sources import SAME_CLASS
 
 Config = Mapping[str, Any]
 IsHonoured = Callable[[Config, tuple[str, ...], Any], bool]
@@ -77,7 +78,7 @@ def _has_class(kind: str) -> bool:
     log.silence_known()
     from transformers import CONFIG_MAPPING
 
-    return kind in CONFIG_MAPPING
+    return SAME_CLASS.get(kind, kind) in CONFIG_MAPPING
 
 
 def _unread(kind: str, part: Config, config: Config, is_honoured: IsHonoured) -> dict[str, Any]:

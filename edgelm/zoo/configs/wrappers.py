@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.configs.sources import has_own_module, module_spec
+from edgelm.zoo.configs.sources import ALIASES, has_own_module, module_spec
 
 Config = Mapping[str, Any]
 
@@ -32,6 +32,20 @@ _OUTSIDE = (
     "tie_word_embeddings", "torch_dtype", "transformers_version", "vocab_size",
 )  # fmt: skip
 """What a wrapper's config says as well."""
+
+
+def own_architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config under the name by which mlx-lm knows its architecture; one of a wrapper's text as the wrapper's."""
+    kind = config["model_type"]
+    if (
+        kind == "bailing_hybrid" and "group_norm_size" not in config
+    ):  # Ling 3, with delta attention in place of lightning's
+        return {**config, "model_type": "bailing_moe_v3"}
+    return (
+        {**wrapped_text(config), "model_type": ALIASES.get(kind, kind)}
+        if kind in ALIASES
+        else wrapped_text(config)
+    )
 
 
 def wrapped_text(config: dict[str, Any]) -> dict[str, Any]:

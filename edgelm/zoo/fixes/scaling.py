@@ -29,17 +29,14 @@ def constructible(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def use_unread_scaling(network: Any, config: dict[str, Any], source: str) -> None:
+def use_unread_scaling(network: Any, config: dict[str, Any]) -> None:
     """Scale, in place, the RoPE of a `network` whose code never looks at the scaling of a normalised `config`.
-
-    Args:
-        source: the source text of mlx-lm's module for the architecture.
 
     Raises:
         UnsupportedError: it cannot be scaled that way.
     """
     try:
-        check_rope_is_read(config, source)
+        check_rope_is_read(config)
     except UnsupportedError:
         if not _scaled(network, config):
             raise

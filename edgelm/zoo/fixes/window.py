@@ -71,12 +71,23 @@ def _is_never_left(window: int, full: Config) -> bool:
 
 def use_named_windows(network: Any, config: Config) -> None:
     """Give the layers of `network`, in place, the windows that `config` asks for and its code does not have."""
+    if config.get("model_type") == "mimo_v2_flash":
+        _look_back_further(network)
     windows = windows_of(config)
     if windows is None or len(windows) != len(network.layers):
         return
     for layer, window in zip(network.layers, windows, strict=True):
         layer.__class__ = _with_window(type(layer), window)
     network.__class__ = derived(type(network), make_cache=lambda _: _caches(windows))
+
+
+def _look_back_further(network: Any) -> None:
+    """MiMo V2 Flash's `sliding_window_size` counts the tokens before the one that looks back; mlx-lm counts that one too.
+
+    Source: transformers 5.24, configuration_mimo_v2_flash.py, after the authors' SGLang.
+    """
+    network.args.sliding_window_size += 1
+    network.model.sliding_window_size = network.args.sliding_window_size
 
 
 def _caches(windows: list[int | None]) -> list[Any]:

@@ -27,7 +27,8 @@ from edgelm.zoo.weights.names import renamed
 Config = Mapping[str, Any]
 
 _FUSED = re.compile(r".+\.experts\.(?:gate_up_proj|down_proj)")
-_CONVOLUTION = re.compile(r"(?P<stem>.+\.linear_attn\.)(?:[qkv]_)?conv1d\.weight")
+_CONVOLUTION = re.compile(r"(?P<stem>.+\.(?:linear_attn|self_attn|attention)\.)(?:[qkv]_)?conv1d\.weight")
+_EXPERT = re.compile(r"\.experts\.(?P<at>\d+)\.")
 _LAYER = re.compile(
     r"(?P<stem>.*\blayers\.)(?P<at>\d+)\.self_attn\.(?P<part>q_proj|k_proj|v_proj|k_norm)\.weight"
 )
@@ -42,6 +43,8 @@ def arranged(config: Config, tensors: Mapping[str, T], derive: Derive[T], direct
     """
     kind = str(config.get("model_type"))
     found = renamed(kind, tensors)
+    if kind == "longcat_flash":
+        found = _without_zero_experts(found, config, derive)
     if kind == "gpt_oss":
         return _unpacked_experts(found, derive)
 
@@ -111,11 +114,11 @@ def _with_shared_keys(tensors: Mapping[str, T], config: Config, derive: Derive[T
 
 
 def _with_three_convolutions(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
-    """OLMo Hybrid's of queries, keys and values, [C, 1, K], which transformers 5 keeps as one.
+    """Those of queries, keys and values, [C, 1, K], which transformers 5 keeps as one.
 
-    When it saves, it cuts that one into three of a size, whatever their channels are: put together again they are the one.
+    When it saves, it cuts that one into three of a size, whatever their channels are (OLMo Hybrid's values are wider): put
+    together again they are the one.
     """
-    keys = int(config.get("linear_num_key_heads", 0)) * int(config.get("linear_key_head_dim", 0))
     found = dict(tensors)
     for stem in {match["stem"] for name in tensors if (match := _CONVOLUTION.fullmatch(name))}:
         names = [
@@ -123,13 +126,40 @@ def _with_three_convolutions(tensors: Mapping[str, T], config: Config, derive: D
             for name in ("conv1d.weight", "q_conv1d.weight", "k_conv1d.weight", "v_conv1d.weight")
         ]
         held = [tensors[name] for name in names if name in tensors]
+        width = sum(shape_of(tensor)[0] for tensor in held)
+        heads, size = config.get("linear_num_key_heads"), config.get("linear_key_head_dim")
+        keys = heads * size if isinstance(heads, int) and isinstance(size, int) else width // 3
         if len(held) == 3 and shape_of(held[1])[0] == keys:
             continue
-        width = sum(shape_of(tensor)[0] for tensor in held)
         for name in names:
             found.pop(name, None)
         for name, start, end in zip(names[1:], (0, keys, 2 * keys), (keys, 2 * keys, width), strict=True):
             found[name] = derive(held, _rows(start, end))
+    return found
+
+
+def _as_ling(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
+    """Ling 3's output projection is `dense` in layers of latent attention only; transformers 5 writes it so in all layers."""
+    found = _with_three_convolutions(tensors, config, derive)
+    delta = {name.removesuffix("q_conv1d.weight") for name in found if name.endswith(".q_conv1d.weight")}
+    return {_renamed_output(name, delta): tensor for name, tensor in found.items()}
+
+
+def _renamed_output(name: str, delta: set[str]) -> str:
+    stem = name.removesuffix("dense.weight")
+    return f"{stem}o_proj.weight" if stem != name and stem in delta else name
+
+
+def _without_zero_experts(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
+    """LongCat's experts that do nothing have no weights; transformers 5 keeps and writes some for their gates."""
+    count = int(config.get("n_routed_experts") or 0)
+    found: dict[str, T] = {}
+    for name, tensor in tensors.items():
+        match = _EXPERT.search(name)
+        if match is not None and int(match["at"]) >= count:
+            continue
+        is_longer = _FUSED.fullmatch(name) is not None and shape_of(tensor)[0] > count
+        found[name] = derive([tensor], _rows(0, count)) if is_longer else tensor
     return found
 
 
@@ -166,7 +196,9 @@ def _plus_one(given: list[mx.array]) -> mx.array:
 
 
 _OWN: Mapping[str, Callable[[Mapping[str, Any], Config, Any], dict[str, Any]]] = {
+    "bailing_moe_v3": _as_ling,
     "gemma3n": _with_shared_keys,
+    "kimi_linear": _with_three_convolutions,
     "lfm2-vl": _with_rows_last,
     "olmo_hybrid": _with_three_convolutions,
 }

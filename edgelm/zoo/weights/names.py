@@ -82,6 +82,19 @@ _RENAMED: Mapping[str, tuple[tuple[str, str], ...]] = {
         (r"\.mlp\.up_proj\.", ".mlp.c_fc_1."),
         (r"\.mlp\.down_proj\.", ".mlp.c_proj."),
     ),
+    "bailing_moe_v3": (
+        (r"^model\.embed_tokens\.", "model.word_embeddings."),
+        (r"\.self_attn\.o_proj\.", ".attention.dense."),
+        (r"\.self_attn\.(?:forget_gate\.)?", ".attention."),
+        (r"\.mlp\.gate\.e_score_correction_bias$", ".mlp.gate.expert_bias"),
+    ),
+    "kimi_linear": (
+        (r"\.forget_gate\.", "."),
+        (r"\.block_sparse_moe\.(gate|up|down)_proj\.", r".mlp.\1_proj."),
+        (r"\.mlp\.gate\.e_score_correction_bias$", ".mlp.e_score_correction_bias"),
+    ),
+    "laguna": ((r"\.mlp\.shared_experts\.", ".mlp.shared_expert."),),
+    "mimo_v2_flash": ((r"\.self_attn\.sinks$", ".self_attn.attention_sink_bias"),),
     "nanochat": (
         (r"^model\.embed_tokens\.", "transformer.wte."),
         (r"^model\.layers\.", "transformer.h."),

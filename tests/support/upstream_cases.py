@@ -192,7 +192,4 @@ CASES: dict[str, Upstream] = {
         ),
         "scaling",
     ),
-    "deepseek_v2 without yarn": Upstream(
-        "deepseek_v2.py", lambda: transformers.DeepseekV2Config(**TWO | MLA, **{**ROUTED, "n_group": 1}), "scaling"
-    ),
 }  # fmt: skip

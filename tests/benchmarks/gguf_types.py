@@ -7,7 +7,8 @@ For each type the matrices of some layers are quantized by ggml's own quantizer 
 libggml-base or the one that --ggml names; importance all alike), the file is converted as `edgelm convert FILE` does, and
 logits are compared on held-out text with those of the same file's values in float32. Printed: bits per weight of the type and
 of what it becomes, their ratio, the KL that the type itself costs (against the source), and the KL that converting adds.
-Rows that a type's blocks do not divide are left as they are: of SmolLM2 only the down projections have 256s.
+Rows that a type's blocks do not divide are left as they are: of SmolLM2 only the down projections have 256s. The rest of the
+file leaves room for more bits then; with --least, types become the least that they would become in a file of their own.
 
 --table prints, on Gaussian weights, what each step of `types/widths.py` loses of the mean square, beside the type's own loss.
 """
@@ -38,6 +39,7 @@ from edgelm.quant.matrix.formats import dequantized, searched
 from edgelm.quant.matrix.search import DISCRETE
 from edgelm.quant.scheme import settings_bits_per_weight
 from edgelm_converters.convert import convert
+from edgelm_converters.sources.gguf.types import widths
 from edgelm_converters.sources.gguf.types.kinds import Kind, block_bytes, values_per_block
 from edgelm_converters.sources.gguf.types.widths import STEPS, settings_of
 from edgelm_converters.sources.recognise import open_checkpoint
@@ -152,6 +154,7 @@ def main() -> None:
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--layers", default="2,18")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--least", action="store_true")
     parser.add_argument("--ggml", type=Path, default=shipped_library())
     parser.add_argument("--tokens", type=int, default=TOKENS)
     arguments = parser.parse_args()
@@ -160,6 +163,8 @@ def main() -> None:
     if arguments.table:
         table(Quantizer(arguments.ggml))
         return
+    if arguments.least:
+        widths.LARGEST_RATIO = 0.0
     (source,) = open_checkpoint(arguments.source).origin.files
     layers = {int(layer) for layer in arguments.layers.split(",")}
     rewriter = Rewriter(source, Quantizer(arguments.ggml), layers)

@@ -12,6 +12,8 @@ from edgelm.progress import OnProgress
 from edgelm.quant.scheme import Settings
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.network import build_network
+from edgelm.zoo.tree import flat_parameters
+from edgelm.zoo.weights.buffers import buffers_in
 from edgelm.zoo.weights.network import packed_as
 from edgelm_converters.conversion import CALIBRATION_TOKENS, Conversion
 from edgelm_converters.estimate import OnEstimate
@@ -112,9 +114,11 @@ class ConversionJob:
                 network, source.tensors, self.stage, self.network, foreign, source.requantized
             )
             packed = self._packed(network, renamed.tensors) if is_native else renamed.packed
-        self.dropped.update(dict.fromkeys(renamed.dropped))
+        buffers = buffers_in(renamed.tensors, flat_parameters(network))
+        buffers = [name for name in buffers if name.rpartition(".")[0] not in packed]
+        self.dropped.update(dict.fromkeys([*renamed.dropped, *buffers]))
         self.requantized.update(renamed.requantized)
-        return renamed.tensors, packed
+        return {name: tensor for name, tensor in renamed.tensors.items() if name not in buffers}, packed
 
     def _packed(self, network: Any, tensors: Mapping[str, LazyTensor]) -> PackedModules:
         """How modules are packed: as the config says of each, else as their shapes do, which is how they are loaded."""

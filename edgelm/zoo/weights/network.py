@@ -18,6 +18,8 @@ import mlx.nn as nn
 from edgelm.zoo.guards import keep_file_limit, mlx_lm_errors
 from edgelm.zoo.network import build_network
 from edgelm.zoo.protocol import sanitized_weights
+from edgelm.zoo.tree import flat_parameters
+from edgelm.zoo.weights.buffers import buffers_in, refuse_other_types
 from edgelm.zoo.weights.files import load_arrays
 from edgelm.zoo.weights.head import settle_arrays
 from edgelm.zoo.weights.layout import arranged_arrays
@@ -64,6 +66,10 @@ def fill(network: Any, weights: dict[str, mx.array], config: Mapping[str, Any]) 
     elif isinstance(config.get("quantization_config"), dict):
         weights, settings = _import(network, weights, config["quantization_config"])
     network.eval()
+    known = flat_parameters(network)
+    for name in buffers_in(weights, known):
+        del weights[name]
+    refuse_other_types(weights, known)
     network.load_weights(list(weights.items()), strict=True)
     return settings
 

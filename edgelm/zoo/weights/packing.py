@@ -70,6 +70,7 @@ _FLOAT8 = (
     "torch.float8_e4m3fnuz",
 )
 _CODES = ("U8", "I8", "U32", "I32", "torch.uint8", "torch.int8", "torch.int32")
+_INTEGERS = "of integers"
 _HINT = "look for a release of the same model in bfloat16, as GGUF or in MLX's format"
 _IMPORTED_FORMATS = {
     "nvfp4-pack-quantized": (4, 16),
@@ -122,6 +123,8 @@ def check_packing(config: Config, tensors: Mapping[str, TensorInfo], where: obje
     if evidence is None:
         return
     said = _settings(config)
+    if _method(said) is None:
+        _refuse_integers(evidence, tensors, where)
     method = _method(said) or evidence
     reason = _unread(method, said, tensors, config)
     if reason is None:
@@ -163,7 +166,23 @@ def refuse_packed(config: Config, tensors: Mapping[str, TensorInfo], where: obje
     evidence = _evidence(tensors)
     if evidence is not None:
         said = _settings(config)
+        if _method(said) is None:
+            _refuse_integers(evidence, tensors, where)
         raise _refusal(_method(said) or evidence, said, where)
+
+
+def _refuse_integers(evidence: str, tensors: Mapping[str, TensorInfo], where: object) -> None:
+    """Refuse weights of integers that no format has its names beside, by the first one's name."""
+    if evidence == _INTEGERS:
+        name = next(name for name, info in tensors.items() if _is_integers(name, info))
+        raise UnsupportedError(
+            f"tensor {name!r} of {where} is {tensors[name].dtype} with no scales beside it, expected floats",
+            hint=_HINT,
+        )
+
+
+def _is_integers(name: str, info: TensorInfo) -> bool:
+    return info.dtype in _CODES and name.endswith(".weight") and len(info.shape) > 1
 
 
 def _refusal(method: str, said: Mapping[str, Any], where: object, reason: str = "") -> UnsupportedError:
@@ -219,8 +238,8 @@ def _evidence(tensors: Mapping[str, TensorInfo]) -> str | None:
         found |= {method for pattern, method in _PATTERNS if pattern.search(name)}
         if info.dtype in _FLOAT8:
             found.add("fp8")
-        elif info.dtype in _CODES and name.endswith(".weight") and len(info.shape) > 1:
-            found.add("of integers")
+        elif _is_integers(name, info):
+            found.add(_INTEGERS)
     first = next((method for _, method in _PATTERNS if method in found), None)
     return first or (found.pop() if found else None)
 

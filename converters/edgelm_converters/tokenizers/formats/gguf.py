@@ -146,14 +146,18 @@ def _vocabulary(values: Metadata, tokens: list[str], roles: Mapping[str, int], k
         raise FormatError(f"{SCORES} is missing, expected a score for each token: {values.origin}")
     found = tuple(scores) if scores is not None else None
     vocabulary = TokenVocabulary(tuple(tokens), tuple(types), found, values.origin)
-    return _with_escaped_spaces(vocabulary) if kind == "gemma4" else vocabulary
+    return vocabulary if kind == "gpt2" else _with_escaped_spaces(vocabulary)
 
 
 def _with_escaped_spaces(vocabulary: TokenVocabulary) -> TokenVocabulary:
-    """Gemma 4's merges spell spaces as "▁"; llama.cpp's converter unescapes them in user-defined tokens only."""
-    user_defined = vocabulary.of_type({TokenType.USER_DEFINED})
-    tokens = (t.replace(" ", SPACE) if t in user_defined else t for t in vocabulary.tokens)
-    return dataclasses.replace(vocabulary, tokens=tuple(tokens))
+    """Spell spaces as "▁", as sentencepiece and Gemma 4's merges do: llama.cpp's converter unescapes user-defined tokens.
+
+    One that would then be spelled as another is left as it is: it is matched nowhere, as in sentencepiece.
+    """
+    user_defined, ids = vocabulary.of_type({TokenType.USER_DEFINED}), vocabulary.ids
+    escaped = {token: token.replace(" ", SPACE) for token in user_defined if " " in token}
+    escaped = {token: new for token, new in escaped.items() if new not in ids}
+    return dataclasses.replace(vocabulary, tokens=tuple(escaped.get(t, t) for t in vocabulary.tokens))
 
 
 def _guess_types(tokens: list[str], roles: Mapping[str, int]) -> list[TokenType]:
@@ -195,11 +199,14 @@ def _build(
     if splitter is not None:
         return build_byte_level(vocabulary, _merges(values, vocabulary), splitter, strip_right=strip_right)
     add_prefix = values.flag(ADD_PREFIX)
-    rules = SpmRules(add_prefix=kind == "llama" if add_prefix is None else add_prefix)
+    rules = SpmRules(
+        add_prefix=kind == "llama" if add_prefix is None else add_prefix,
+        user_defined=tuple(vocabulary.of_type({TokenType.USER_DEFINED})),
+    )
     merges = _merges(values, vocabulary) if kind == "gemma4" else None
     tokenizer = build_bpe(vocabulary, rules, unk, merges)
-    # The "llama" kind spells user-defined tokens as they occur in raw text, spaces included.
-    tokenizer.add_tokens(vocabulary.added_tokens(normalized_user=kind == "gemma4", strip_right=strip_right))
+    # In text with its prefix and with spaces as "▁": of "▁▁" and the like, spaces that stand first count too.
+    tokenizer.add_tokens(vocabulary.added_tokens(normalized_user=True, strip_right=strip_right))
     return tokenizer
 
 

@@ -139,7 +139,7 @@ def _build(model: Any, vocabulary: TokenVocabulary) -> Tokenizer:
         collapse_spaces=spec.remove_extra_whitespaces,
         charsmap=spec.precompiled_charsmap,
         byte_fallback=model.trainer_spec.byte_fallback,
-        user_defined=tuple(vocabulary.of_type({TokenType.USER_DEFINED})),
+        user_defined=tuple(filter(_is_met, vocabulary.of_type({TokenType.USER_DEFINED}))),
     )
     unknown = vocabulary.of_type({TokenType.UNKNOWN})
     if len(unknown) != 1:
@@ -147,8 +147,14 @@ def _build(model: Any, vocabulary: TokenVocabulary) -> Tokenizer:
     ((unk, unk_id),) = unknown.items()
     unigram = model.trainer_spec.model_type == UNIGRAM
     tokenizer = build_unigram(vocabulary, rules, unk_id) if unigram else build_bpe(vocabulary, rules, unk)
-    tokenizer.add_tokens(vocabulary.added_tokens(normalized_user=True))
+    added = vocabulary.added_tokens(normalized_user=True)
+    tokenizer.add_tokens([token for token in added if token.special or _is_met(token.content)])
     return tokenizer
+
+
+def _is_met(symbol: str) -> bool:
+    """Tell whether sentencepiece ever finds a user-defined symbol: in normalized text there is no space, but "▁" for each."""
+    return " " not in symbol
 
 
 def _special_tokens(

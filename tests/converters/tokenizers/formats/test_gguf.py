@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from edgelm.errors import EdgeLMError, FormatError, UnsupportedError
 from edgelm_converters.tokenizers.formats.gguf import write_gguf_tokenizer
@@ -312,3 +315,36 @@ def test_named_templates_are_kept(tmp_path: Path) -> None:
 
     found = AutoTokenizer.from_pretrained(tmp_path).chat_template
     assert found == {"default": "default", "tool_use": "tools", "rag": "documents"}
+
+
+SPACES = ["▁▁", "▁▁▁▁", "\n\n", "▁<x>"]
+
+
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no prefix"])
+@pytest.mark.parametrize("spelled", ["▁", " "], ids=["escaped", "as llama.cpp's converter writes them"])
+def test_user_defined_symbols_made_of_spaces(
+    prefix: bool, spelled: str, train: Any, tmp_path: Path, load: Any
+) -> None:
+    """Gemma's runs of spaces: matched as sentencepiece does it, those of the prefix and the beginning included."""
+    data = train(
+        model_type="bpe", vocab_size=400, user_defined_symbols=SPACES, add_dummy_prefix=prefix, remove_extra_whitespaces=False,
+        normalization_rule_name="identity", byte_fallback=True,
+    )  # fmt: skip
+    theirs = SentencePieceProcessor(model_proto=data)
+    model = ModelProto.FromString(data)
+    tokens = [p.piece.replace("▁", spelled) if p.type == 4 else p.piece for p in model.pieces]
+    metadata = {
+        MODEL: "llama", TOKENS: tokens, TYPES: [p.type for p in model.pieces], SCORES: [p.score for p in model.pieces],
+        "tokenizer.ggml.add_space_prefix": prefix, "general.architecture": "llama",
+    }  # fmt: skip
+    write_gguf_tokenizer(metadata, tmp_path, origin=tmp_path / "model.gguf")
+    ours = load(tmp_path)
+    rng = random.Random(0)
+    words = ["  ", "    ", " ", "a", "the", "\n", "\n\n", " <x>", "<x>", "é"]
+    for _ in range(200):
+        text = "".join(rng.choice(words) for _ in range(rng.randrange(1, 8)))
+        if text in SPACES:
+            continue  # one user-defined symbol and no more gains no prefix
+        ids = theirs.encode(text)
+        assert ours.encode(text, add_special_tokens=False) == ids, text
+        assert ours.decode(ids) == theirs.decode(ids)

@@ -221,3 +221,19 @@ def nfkc_model(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("nfkc") / "whole.model"
     path.write_bytes(train(model_type="unigram", vocab_size=300))
     return path
+
+
+def test_a_symbol_of_spaces_is_never_met(train: Any, tmp_path: Path) -> None:
+    """sentencepiece looks for symbols where spaces are "▁" already."""
+    from transformers import AutoTokenizer
+
+    data = train(
+        model_type="bpe", vocab_size=400, user_defined_symbols=["  ", "    "], remove_extra_whitespaces=False,
+        byte_fallback=True,
+    )  # fmt: skip
+    (tmp_path / "tokenizer.model").write_bytes(data)
+    (tmp_path / "made").mkdir()
+    write_sentencepiece_tokenizer(tmp_path / "tokenizer.model", tmp_path / "made")
+    theirs, ours = SentencePieceProcessor(model_proto=data), AutoTokenizer.from_pretrained(tmp_path / "made")
+    for text in ("a    b", "  ", "    a  b ", "the  egg"):
+        assert ours.encode(text, add_special_tokens=False) == theirs.encode(text), text

@@ -226,6 +226,56 @@ CASES: dict[str, FamilyCase] = {
         },
         original=with_keys(route_norm=True, score_func="sigmoid"),
     ),
+    "smollm3": FamilyCase("SmolLM3", {"num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0], **rope()}),
+    "mistral3": FamilyCase(
+        "Ministral3",
+        {
+            "head_dim": 16,
+            "rope_parameters": {
+                **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+    "gemma2": FamilyCase(
+        "Gemma2",
+        {
+            "num_hidden_layers": 4, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": WINDOW,
+            "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0,
+        },
+        tokenizer=write_gemma_tokenizer,
+    ),
+    # The converter writes no period; llama.cpp means six.
+    "gemma3": FamilyCase(
+        "Gemma3Text",
+        network="Gemma3ForCausalLM",
+        tokens=290,
+        settings={
+            "num_hidden_layers": 6, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": WINDOW,
+            "layer_types": alternating(6, 6),
+        },
+    ),
+    "phi3": FamilyCase(
+        "Phi3",
+        {
+            "num_key_value_heads": 4, "sliding_window": None, "original_max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0 + i / 9 for i in range(8)],
+                "long_factor": [1.5 + i for i in range(8)], "original_max_position_embeddings": 64,
+            },
+        },
+        tokenizer=write_prefixing_tokenizer,
+    ),
+    "glm4moe-nextn": FamilyCase(
+        "Glm4Moe", {**GROUPED, "head_dim": 16, "num_nextn_predict_layers": 1, **rope(partial_rotary_factor=0.5)},
+        tokenizer=write_glm_tokenizer,
+    ),
+    "glm4.7-flash": FamilyCase(
+        "Glm4MoeLite",
+        {**LATENT, **GROUPED, "norm_topk_prob": True, "num_nextn_predict_layers": 0, "rms_norm_eps": 1e-6, **rope()},
+        tokenizer=write_glm_tokenizer,
+        original=with_keys(scoring_func="sigmoid"),
+    ),
 }  # fmt: skip
 
 OPTIONS = {"llama-fused": ("--fuse-qkv",), "qwen3moe-fused": ("--fuse-qkv",), "phi2-fused": ("--fuse-qkv",)}

@@ -49,6 +49,8 @@ class FamilyCase:
     """Changes the network before it is published and judges: where transformers computes other than the model's authors."""
     cached: bool = False
     """Whether both need a cache to compute it as it is meant: Gemma 3n's layers share keys through one."""
+    tokens: int = VOCAB
+    """What the prompt's tokens are below: the converter of Gemma 3 cuts rows off that no token has."""
     original: Callable[[Any, Path], None] | None = None
     """Changes what is published: renames tensors, say, or rewrites the config."""
 
@@ -152,9 +154,10 @@ def check_family(case: FamilyCase, llama_cpp: LlamaCppConverter, tmp_path: Path,
     )
     check_two_way(gguf)
     out = convert(gguf, tmp_path / "out", mode="none", dtype="float32", verify=False).directory
-    expected = logits_of(network, cached=case.cached)
+    prompt = [token % case.tokens for token in PROMPT]
+    expected = logits_of(network, prompt, cached=case.cached)
     assert expected.std() > 0.05, "logits too flat to mean anything"
-    worst = difference(converted_logits(out, cached=case.cached), expected)
+    worst = difference(converted_logits(out, prompt, cached=case.cached), expected)
     assert worst < TOLERANCE, f"logits differ by {worst:.2g}"
     check_tokens(tmp_path / "source", out)
     return out

@@ -78,6 +78,8 @@ def _refuse_unread(family: GGUFFamily, keys: Keys) -> None:
     }
     # A factor belongs to a kind of scaling; without one it is 1.
     unread.pop("rope.scaling.factor", None)
+    if unread.get("rope.scale_linear") == 1:  # as files of 2023 say that nothing is scaled
+        del unread["rope.scale_linear"]
     if unread:
         name, value = next(iter(sorted(unread.items())))
         raise UnsupportedError(

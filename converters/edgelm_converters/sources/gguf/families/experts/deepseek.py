@@ -160,8 +160,7 @@ def _deepseek2(config: Config, reading: Reading) -> None:
 
 def _deepseek3(config: Config, reading: Reading) -> None:
     _deepseek(config, reading)
-    config |= grouped_experts(reading)
-    config["topk_method"] = "noaux_tc"
+    config |= {**grouped_experts(reading), "topk_method": "noaux_tc"}
 
 
 SECOND = GGUFFamily(
@@ -184,7 +183,11 @@ THIRD = dataclasses.replace(
 
 
 def _version(keys: Keys) -> GGUFFamily:
-    return THIRD if keys.count("expert_gating_func") == SIGMOID else SECOND
+    """The third weighs experts by sigmoids; first files of GLM 4.7 Flash do not say so: llama.cpp knows them by their size."""
+    tokens = keys.metadata.get("tokenizer.ggml.tokens")
+    size = (keys.size("block_count"), len(tokens) if isinstance(tokens, list) else 0)
+    is_flash = not keys.has("expert_gating_func") and size in ((47, 154880), (48, 154880))
+    return THIRD if is_flash or keys.count("expert_gating_func") == SIGMOID else SECOND
 
 
 FAMILIES = (dataclasses.replace(SECOND, variant=_version, others=(THIRD,)),)

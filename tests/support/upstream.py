@@ -96,7 +96,6 @@ def unmended(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     with monkeypatch.context() as patch:
         patch.setattr(building, "use_named_settings", lambda *_: None)
-        patch.setattr(building, "constructible", lambda config: config)
         return mended(directory)
 
 

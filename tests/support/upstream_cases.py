@@ -192,4 +192,81 @@ CASES: dict[str, Upstream] = {
         ),
         "scaling",
     ),
+    "granite 4's norm by groups": Upstream(
+        "granitemoehybrid.py",
+        lambda: transformers.GraniteMoeHybridConfig(
+            **TWO, mamba_d_state=8, mamba_n_heads=8, mamba_d_head=16, mamba_n_groups=2, mamba_chunk_size=16,
+            layer_types=["mamba", "attention"], num_local_experts=0, num_experts_per_tok=0, shared_intermediate_size=48,
+        ),
+        "mixers/gated_norm",
+    ),
+    "a tied head divided": Upstream(
+        "minicpm3.py",
+        lambda: transformers.MiniCPM3Config(
+            **TWO | MLA, head_dim=16, scale_emb=3, scale_depth=1.4, dim_model_base=32, tie_word_embeddings=True
+        ),
+        "attention",
+    ),
+    "gates by element": Upstream(
+        "laguna.py",
+        lambda: transformers.LagunaConfig(
+            **TWO, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=48,
+            head_dim=16, sliding_window=16, layer_types=["sliding_attention", "full_attention"], gating="per-element",
+            rope_parameters=TWO_BASES, num_attention_heads_per_layer=[4, 2],
+        ),
+        "attention",
+    ),
+    "mamba's epsilon": Upstream(
+        "mamba.py",
+        lambda: transformers.MambaConfig(
+            hidden_size=64, vocab_size=VOCAB, num_hidden_layers=2, state_size=8, time_step_rank=4, layer_norm_epsilon=0.03
+        ),
+        "norms",
+    ),
+    "nanochat's epsilon": Upstream("nanochat.py", lambda: transformers.NanoChatConfig(**TWO, rms_norm_eps=0.01), "norms"),
+    "the epsilon of latent norms": Upstream(
+        "glm4_moe_lite.py",
+        lambda: transformers.Glm4MoeLiteConfig(
+            **TWO | MLA, **{**ROUTED, "n_group": 1, "topk_group": 1}, topk_method="noaux_tc", rms_norm_eps=0.01
+        ),
+        "norms",
+    ),
+    "halves in place of neighbours": Upstream(
+        "deepseek_v3.py",
+        lambda: transformers.DeepseekV3Config(**TWO | MLA, **{**ROUTED, "n_group": 1, "topk_group": 1}, rope_interleave=False),
+        "rotation",
+    ),
+    "one expert of weight one": Upstream(
+        "deepseek_v3.py",
+        lambda: transformers.DeepseekV3Config(
+            **TWO | MLA, **{**ROUTED, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 1}, norm_topk_prob=True
+        ),
+        "experts/groups",
+    ),
+    "another clamp": Upstream(
+        "gpt_oss.py",
+        lambda: transformers.GptOssConfig(
+            **TWO, head_dim=16, num_local_experts=4, num_experts_per_tok=2, sliding_window=16,
+            swiglu_alpha=1.2, swiglu_limit=1.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        ),
+        "activations",
+    ),
+    "the epsilon of llama 4's queries": Upstream(
+        "llama4.py",
+        lambda: transformers.Llama4TextConfig(
+            **FOUR, head_dim=16, intermediate_size_mlp=64, num_local_experts=4, num_experts_per_tok=1, attention_chunk_size=16,
+            rms_norm_eps=0.01,
+        ),
+        "norms",
+    ),
+    "keys of another layer": Upstream(
+        "gemma3n.py",
+        lambda: transformers.Gemma3nTextConfig(
+            **COMMON | {"num_hidden_layers": 4}, head_dim=16, vocab_size_per_layer_input=VOCAB, hidden_size_per_layer_input=32,
+            num_kv_shared_layers=2, laurel_rank=8, sliding_window=16, altup_num_inputs=2,
+            activation_sparsity_pattern=[0.5, 0.5, 0.0, 0.0], layer_types=["sliding_attention", "full_attention"] * 2,
+        ),
+        "mixers/shared_keys",
+    ),
 }  # fmt: skip

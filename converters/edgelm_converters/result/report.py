@@ -12,6 +12,7 @@ from edgelm.evaluate.receipt import QualityReceipt
 from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm.quant.apply import Decision
+from edgelm.zoo.fixes.apply import mended
 from edgelm.zoo.guards import mlx_lm_errors
 from edgelm.zoo.proofs.verdict import proof_of
 from edgelm_converters.methods.quantized import Quantized
@@ -61,9 +62,17 @@ def make_receipt(
         quality=quality.as_json() if quality is not None else None,
         rounded_because=job.rounded_because,
         dropped=grouped(job.dropped),
-        notes=job.notes,
+        notes=[*job.notes, *_of_edgelm(job)],
         steps_s=job.watch.steps(),
     )
+
+
+def _of_edgelm(job: ConversionJob) -> list[str]:
+    """What of the model stock mlx-lm would compute otherwise than its config says, as a note."""
+    found = mended(job.network())
+    if not found:
+        return []
+    return [f"computed as the config says by edgelm, and otherwise by mlx-lm's own code: {', '.join(found)}"]
 
 
 def _compared(

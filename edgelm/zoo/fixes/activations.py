@@ -65,8 +65,12 @@ def use_named_activation(network: Any, config: Mapping[str, Any]) -> None:
         return
     key, said, usual = found
     wanted = _NAMES.get(said, said)
-    seen = [_put_right(module, wanted) for _, module in network.named_modules()]
-    if not any(seen) and wanted != _NAMES.get(usual, usual):
+    modules = [module for _, module in network.named_modules()]
+    seen = [_put_right(module, wanted) for module in modules]
+    # Gates and convolutions of recurrent blocks go by the same setting in transformers, and are wired here.
+    has_mixers = key != "mlp_hidden_act" and any(name in module for module in modules for name in _MIXERS)
+    has_own = any("gelu_topk" in _called(module) for module in modules)  # Gemma 3n's sparse layers
+    if (has_mixers or has_own or not any(seen)) and wanted != _NAMES.get(usual, usual):
         raise UnsupportedError(
             f"the config says {key} {said!r}, and mlx-lm's {config.get('model_type')} computes {usual!r} whatever it says",
             hint="run the model with transformers",
@@ -86,6 +90,23 @@ def _named(kind: str, part: Mapping[str, Any]) -> tuple[str, str, str] | None:
             usual = completed({"model_type": kind}).get(key)
             return key, said, usual if isinstance(usual, str) else "silu"
     return None
+
+
+def _called(module: Any) -> tuple[str, ...]:
+    call = type(module).__call__
+    return call.__code__.co_names if isinstance(call, types.FunctionType) else ()
+
+
+def use_named_clamp(network: Any, config: Mapping[str, Any]) -> None:
+    """Give the experts of a gpt-oss `network`, in place, the slope and the limit that a normalised `config` names.
+
+    Upstream: mlx_lm 0.32.2, models/gpt_oss.py, where both are wired in.
+    """
+    if config.get("model_type") == "gpt_oss":
+        for layer in network.layers:
+            activation = layer.mlp.experts.activation
+            activation._alpha = float(config.get("swiglu_alpha") or 1.702)
+            activation._limit = float(config.get("swiglu_limit") or 7.0)
 
 
 def _put_right(module: Any, wanted: str) -> bool:

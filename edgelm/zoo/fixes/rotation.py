@@ -7,6 +7,7 @@ others say by a share, and its modules have it already. See `edgelm.zoo.configs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.nn as nn
@@ -35,6 +36,28 @@ def use_named_rotation(network: Any, config: dict[str, Any], source: str) -> Non
     for _, module in network.named_modules():
         if type(module) is nn.RoPE and module.dims == whole:
             module.dims = int(whole * share)
+
+
+def use_named_pairs(network: Any, config: Mapping[str, Any]) -> None:
+    """Make RoPE turn neighbours or halves, in place, as `rope_interleave` of a normalised `config` says.
+
+    Upstream: mlx_lm 0.32.2, models/deepseek_v3.py and glm4_moe_lite.py, which always turn neighbours. RecurrentGemma turns half
+    of each head, and models/recurrent_gemma.py takes that for granted.
+    """
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    kind, said = str(part.get("model_type") or config.get("model_type")), part.get("rope_interleave")
+    if isinstance(said, bool) and kind in ("deepseek_v3", "glm4_moe_lite"):
+        for path, module in network.named_modules():
+            if path.endswith("self_attn.rope"):
+                module.traditional = said
+    elif kind == "recurrent_gemma":
+        for layer in network.layers:
+            rope = getattr(layer.temporal_block, "rope", None)
+            if rope is not None:
+                rope.dims = int(
+                    layer.temporal_block.head_dim * float(part.get("partial_rotary_factor") or 0.5)
+                )
 
 
 def _is_heeded(kind: str) -> bool:

@@ -1,8 +1,8 @@
 """RoPE as the config scales it, where mlx-lm's architecture never looks: other bases and every kind of scaling.
 
 Upstream: mlx_lm 0.32.2. models/qwen3_moe.py and others build `nn.RoPE` without scaling, so the documented YaRN of Qwen3's
-experts is lost; models/olmo3.py has one base for two kinds of layers, models/recurrent_gemma.py none but 10,000;
-models/deepseek_v2.py cannot be built without YaRN. Source: transformers 5.24, modeling_rope_utils.py, whose functions every
+experts is lost; models/olmo3.py has one base for two kinds of layers, models/recurrent_gemma.py none but 10,000.
+Source: transformers 5.24, modeling_rope_utils.py, whose functions every
 rotary embedding calls that names `ROPE_INIT_FUNCTIONS`.
 """
 
@@ -20,13 +20,6 @@ from edgelm.zoo.fixes.peers import modeling_source
 
 _KINDS = ("linear", "llama3", "yarn", "longrope")
 _PLAIN = ("default", "linear")
-
-
-def constructible(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what mlx-lm's architecture can be built from: DeepSeek-V2 without YaRN is YaRN that stretches by one."""
-    if config.get("model_type") == "deepseek_v2" and not config.get("rope_scaling"):
-        return {**config, "rope_scaling": {"factor": 1.0}}
-    return config
 
 
 def use_unread_scaling(network: Any, config: dict[str, Any]) -> None:

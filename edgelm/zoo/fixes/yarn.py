@@ -13,6 +13,8 @@ from typing import Any
 
 import mlx.core as mx
 
+_PASSED_OVER = {"truncate", "attention_factor", "mscale", "mscale_all_dim"}
+
 
 def use_named_yarn(network: Any, config: Mapping[str, Any]) -> None:
     """Set, in place, angles and scale of every YaRN of `network` as a normalised `config` says.
@@ -38,6 +40,8 @@ def _put_right(module: Any, said: Any, part: Mapping[str, Any]) -> None:
         or not said.get("factor")
     ):
         return
+    if "original_max_position_embeddings" in said and not _PASSED_OVER & said.keys():
+        return  # mlx-lm's own is right
     from mlx_lm.models.rope_utils import YarnRoPE
 
     base = float(said.get("rope_theta") or part.get("rope_theta") or 10_000.0)

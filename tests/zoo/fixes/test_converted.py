@@ -25,31 +25,32 @@ SAME_IN_MLX_LM = {"multipliers": True, "correction bias": False, "unnormalised e
 @pytest.fixture(scope="module", params=SAME_IN_MLX_LM)
 def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Published, Path]:
-    """The fix, the model as published, and converted without quantization."""
+) -> tuple[str, Published, Path, list[str]]:
+    """The fix, the model as published, converted without quantization, and the notes of the receipt."""
     root = tmp_path_factory.mktemp("converted")
     published = publish(CASES[request.param].config(), root / "source")
     write_tokenizer(root / "source")
     done = convert(root / "source", root / "made", mode="none", dtype="float32")
-    return request.param, published, done.directory
+    return request.param, published, done.directory, done.manifest.receipt["notes"]
 
 
-def test_the_converted_model_is_the_published_one(made: tuple[str, Published, Path]) -> None:
-    _, published, directory = made
+def test_the_converted_model_is_the_published_one(made: tuple[str, Published, Path, list[str]]) -> None:
+    _, published, directory, _ = made
     network = mended(directory)
     assert published.error(logits_of(network)) < EQUAL
     assert published.error(logits_in_pieces(network, [30, 17])[:60]) < EQUAL
 
 
-def test_stock_mlx_lm_loads_it(made: tuple[str, Published, Path]) -> None:
-    name, published, directory = made
+def test_stock_mlx_lm_loads_it(made: tuple[str, Published, Path, list[str]]) -> None:
+    name, published, directory, notes = made
     network, _ = load_model(directory)
     error = published.error(logits_of(network))
+    assert any("by mlx-lm's own code" in note for note in notes) != SAME_IN_MLX_LM[name]
     assert error < EQUAL if SAME_IN_MLX_LM[name] else error > DIFFERENT
 
 
-def test_quantized_and_cast_it_is_near(made: tuple[str, Published, Path], tmp_path: Path) -> None:
-    _, published, directory = made
+def test_quantized_and_cast_it_is_near(made: tuple[str, Published, Path, list[str]], tmp_path: Path) -> None:
+    _, published, directory, _ = made
     write_tokenizer(directory)
     done = convert(directory, tmp_path / "small", bits=8, group_size=32, dtype="float16")
     found = logits_of(mended(done.directory))
@@ -57,7 +58,7 @@ def test_quantized_and_cast_it_is_near(made: tuple[str, Published, Path], tmp_pa
     assert kept > 0.99
 
 
-def test_an_adapter_changes_it(made: tuple[str, Published, Path]) -> None:
+def test_an_adapter_changes_it(made: tuple[str, Published, Path, list[str]]) -> None:
     network: Any = mended(made[2])
     before = logits_of(network)
     path, module = next(

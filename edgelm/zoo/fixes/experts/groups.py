@@ -15,9 +15,12 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.errors import UnsupportedError
+from edgelm.zoo.configs.defaults import completed
 from edgelm.zoo.fixes.classes import derived
 
 _BIAS = "e_score_correction_bias"
+_ROUTED_WITHIN = ("afmoe", "kimi_linear")
 _COUNTS = ("n_group", "num_expert_group")
 
 
@@ -30,6 +33,36 @@ def use_groups_of_experts(network: Any, config: Mapping[str, Any]) -> None:
     for _, module in network.named_modules():
         if _BIAS in module:
             module.__class__ = derived(type(module), __call__=_lifted(type(module).__call__))
+
+
+def use_weight_of_one(network: Any, config: Mapping[str, Any]) -> None:
+    """Normalise the weight of a single expert, in place, where `norm_topk_prob` says so: it is one.
+
+    Upstream: the same files, which normalise for two experts and more. Source: transformers 5.24, e.g. `DeepseekV3TopkRouter`.
+
+    Raises:
+        UnsupportedError: the architecture routes within its layer of experts.
+    """
+    text = config.get("text_config")
+    part = text if isinstance(text, dict) else config
+    full = completed(dict(part)) or part
+    if full.get("num_experts_per_tok") != 1 or not full.get("norm_topk_prob", full.get("route_norm")):
+        return
+    if config.get("model_type") in _ROUTED_WITHIN:
+        raise UnsupportedError(
+            f"mlx-lm's {config['model_type']} does not normalise the weight of a single expert"
+        )
+    for _, module in network.named_modules():
+        if _BIAS in module and "norm_topk_prob" in vars(module):
+            module.__class__ = derived(type(module), __call__=_summing_to_one(type(module).__call__))
+
+
+def _summing_to_one(call: Any) -> Any:
+    def routed(self: Any, x: mx.array) -> tuple[mx.array, mx.array]:
+        chosen, weights = call(self, x)
+        return chosen, mx.full(weights.shape, self.routed_scaling_factor, weights.dtype)
+
+    return routed
 
 
 def _lifted(call: Any) -> Any:

@@ -1,9 +1,9 @@
 """Mamba-2's gated norm over each group by itself.
 
-Upstream: mlx_lm 0.32.2, models/mamba2.py and models/falcon_h1.py, which take the root mean square over the whole width: right
-for one group only, and Codestral Mamba has eight. Who is right: Mamba-2's own code passes `group_size=self.d_ssm // ngroups`
-to its norm (state-spaces/mamba, mamba_ssm/modules/mamba2.py), and transformers 5.24 does (modeling_mamba2.py,
-`MambaRMSNormGated`).
+Upstream: mlx_lm 0.32.2, models/mamba2.py, falcon_h1.py and granitemoehybrid.py, which take the root mean square over the
+whole width: right for one group only, and Codestral Mamba has eight. Who is right: Mamba-2's own code passes
+`group_size=self.d_ssm // ngroups` to its norm (state-spaces/mamba, mamba_ssm/modules/mamba2.py), and transformers 5.24 does
+(modeling_mamba2.py, `MambaRMSNormGated`).
 
 Shapes: B sequences, T tokens, C width, G groups.
 """
@@ -20,12 +20,14 @@ from edgelm.zoo.fixes.classes import derived
 
 
 def use_groups_of_mamba2(network: Any, config: Mapping[str, Any]) -> None:
-    """Make the gated norms of a Mamba-2 `network`, in place, know their groups, and its other norms their epsilon."""
-    if config.get("model_type") != "mamba2":
-        return
-    for layer in network.layers:
-        layer.norm.eps = network.args.layer_norm_epsilon
-        use_groups(layer.mixer.norm, layer.mixer.n_groups)
+    """Make the gated norms of a Mamba-2 or a Granite 4 `network`, in place, know their groups, and others their epsilon."""
+    kind = config.get("model_type")
+    for layer in network.layers if kind in ("mamba2", "granitemoehybrid") else ():
+        if kind == "mamba2":
+            layer.norm.eps = network.args.layer_norm_epsilon
+            use_groups(layer.mixer.norm, layer.mixer.n_groups)
+        elif hasattr(layer, "mamba"):
+            use_groups(layer.mamba.norm, layer.mamba.n_groups)
 
 
 def use_groups(norm: Any, groups: int) -> None:

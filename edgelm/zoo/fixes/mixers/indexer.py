@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.errors import UnsupportedError
 from edgelm.zoo.configs.defaults import completed
 from edgelm.zoo.fixes.classes import derived
 
@@ -49,13 +50,15 @@ class _Choice:
     """What the last layer that chose has chosen, within one call of the network."""
 
     indices: mx.array | None = None
+    mask: Any = None
+    """The mask that came with them: layers of one call share it."""
 
 
 def _remembering(indexer: Any) -> Any:
     call = type(indexer).__call__
 
-    def chosen(self: Any, *args: Any, **named: Any) -> mx.array | None:
-        self._choice.indices = call(self, *args, **named)
+    def chosen(self: Any, x: mx.array, qr: mx.array, mask: Any, cache: Any = None) -> mx.array | None:
+        self._choice.indices, self._choice.mask = call(self, x, qr, mask, cache=cache), mask
         found: mx.array | None = self._choice.indices
         return found
 
@@ -72,4 +75,9 @@ class _Shared:
         if cache is not None:  # the attention waits for the indexer's keys
             nothing = mx.zeros((x.shape[0], 1, x.shape[1], 1), x.dtype)
             cache.update_and_fetch(nothing, nothing)
+        if self._choice.indices is not None and self._choice.mask is not mask:
+            raise UnsupportedError(
+                "layers that share their choice of keys cannot run one at a time over texts longer than index_topk",
+                hint="calibrate with shorter texts",
+            )
         return self._choice.indices

@@ -34,6 +34,8 @@ def open_gguf(path: Path) -> SourceCheckpoint:
     source = TensorSource()
     for target in targets(family, lengths, model.tensors):
         source.add(target)
+    if family.own_head and "output.weight" not in model.tensors:
+        source.repeat("model.embed_tokens", "lm_head")
     reading = Reading(keys, lengths, model.tensors)
     if family.scalars:
         source.add_scalars(family.scalars(reading))

@@ -119,6 +119,14 @@ class TensorSource:
             self.tensors[f"{module}.{part}"] = LazyTensor((*outer, columns), dtype, read, stored_as)
         self.quantization[module] = packing.settings
 
+    def repeat(self, module: str, other: str) -> None:
+        """Present a module's tensors under another's name too, as they are quantized."""
+        for name in [name for name in self.tensors if name.startswith(f"{module}.")]:
+            self.tensors[other + name.removeprefix(module)] = self.tensors[name]
+        for quantized in (self.quantization, self.requantized):
+            if module in quantized:
+                quantized[other] = quantized[module]
+
     def _read_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> mx.array:
         self._kept.clear()
         if decode is None:

@@ -62,6 +62,8 @@ class GGUFFamily:
     """Whole heads are rotated; else `configure` says how much of them is."""
     common_rope: bool = True
     """Positions are said by the keys that most families have; else `configure` reads them."""
+    own_head: bool = False
+    """The network gets a head of its own where the file has none: mlx-lm's code does not scale the logits of a tied one."""
     ignored_keys: frozenset[str] = frozenset()
     """Keys that say what is known anyway, beside those that every family may have."""
     ignored_tensors: frozenset[str] = frozenset()

@@ -1,7 +1,8 @@
 """MiniCPM and MiniCPM3: scaled embeddings, layers and logits.
 
 Files from before the scales were written down mean those of the first MiniCPM, which llama.cpp has in its code; MiniCPM3's are
-there alone (src/models/minicpm.cpp, minicpm3.cpp).
+there alone (src/models/minicpm.cpp, minicpm3.cpp). mlx-lm scales logits only before a head of their own, so a tied one is
+repeated.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def _minicpm(config: Config, reading: Reading) -> None:
     keys, layers, hidden = reading.keys, reading.layers, config["hidden_size"]
     residual = keys.positive("residual_scale", DEPTH_SCALE / layers**0.5)
     config |= {
+        "tie_word_embeddings": False,
         "scale_emb": keys.positive("embedding_scale", EMBEDDING_SCALE),
         "scale_depth": residual * layers**0.5,
         "dim_model_base": hidden / keys.positive("logit_scale", hidden / BASE),
@@ -79,6 +81,7 @@ def _minicpm3(config: Config, reading: Reading) -> None:
         "qk_nope_head_dim": keys.size("attention.key_length") - rotated,
         "v_head_dim": config["hidden_size"] // heads,
         "attention_bias": False,
+        "tie_word_embeddings": False,
         "scale_emb": EMBEDDING_SCALE,
         "scale_depth": DEPTH_SCALE,
         "dim_model_base": BASE,
@@ -93,8 +96,17 @@ FAMILIES = (
         OUTER,
         (*TWO_NORMS, *attention(permuted("heads"), permuted("kv_heads")), *FEED_FORWARD),
         _minicpm,
+        own_head=True,
     ),
     GGUFFamily(
-        "minicpm3", "minicpm3", "MiniCPM3ForCausalLM", OUTER, LATENT, _minicpm3, _lengths, rotates_all=False
+        "minicpm3",
+        "minicpm3",
+        "MiniCPM3ForCausalLM",
+        OUTER,
+        LATENT,
+        _minicpm3,
+        _lengths,
+        rotates_all=False,
+        own_head=True,
     ),
 )

@@ -5,6 +5,7 @@ Each checkpoint is a transformers network whose tensors are put together, rename
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,51 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+TIED = chained(
+    with_tensors(renamed({}, lambda name, tensor: tensor if "embed_tokens" in name else unscaled(name, tensor))),
+    with_settings(
+        model_type="minicpm", architectures=["MiniCPMForCausalLM"], scale_emb=1.0, scale_depth=DEPTH, dim_model_base=BASE,
+        rope_theta=10_000.0,
+    ),
+    # The judge's logits are divided by its last norm.
+    with_tensors(renamed({}, lambda name, tensor: tensor * (HIDDEN / BASE) if name == "model.norm.weight" else tensor)),
+)  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+SECOND = {
+    "head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1,
+    "first_k_dense_replace": 1, "routed_scaling_factor": 1.5, "n_group": 2, "topk_group": 1,
+}  # fmt: skip
+SECOND_KEYS = {
+    "num_experts": 6, "num_shared_experts": 1, "score_function": "sigmoid", "rope_theta": 10_000.0,
+    "partial_rotary_factor": 0.5,
+}  # fmt: skip
+HALF = {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}}
+VARIANTS = {
+    "exaone-llama3": dataclasses.replace(
+        CASES["exaone"],
+        settings={"rope_parameters": LLAMA3},
+        original=with_settings(rope_theta=10_000.0, rope_scaling=LLAMA3),
+    ),
+    "bailing2": FamilyCase(
+        "SarvamMoE",
+        {**SECOND, **HALF},
+        network="AutoModelForCausalLM",
+        original=with_settings(
+            architectures=["BailingMoeV2ForCausalLM"], model_type="bailing_moe", **SECOND_KEYS
+        ),
+    ),
+    "minicpm3-tied": dataclasses.replace(
+        CASES["minicpm3"], settings={**CASES["minicpm3"].settings, "tie_word_embeddings": True}
+    ),
+    "minicpm-tied": dataclasses.replace(
+        CASES["minicpm"], settings={"tie_word_embeddings": True}, original=TIED
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*CASES, *VARIANTS])
 def test_logits_and_tokens_are_the_originals(name: str, llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
-    check_family(CASES[name], llama_cpp, tmp_path)
+    check_family({**CASES, **VARIANTS}[name], llama_cpp, tmp_path)

@@ -47,6 +47,9 @@ CASES = {
     "qwen2-vl": wrapped("Qwen2VL"),
     "qwen2.5-vl": wrapped("Qwen2_5_VL", tie_word_embeddings=True),
     "qwen3-vl": wrapped("Qwen3VL", head_dim=16),
+    "qwen3-vl-tied": wrapped("Qwen3VL", head_dim=16, tie_word_embeddings=True),
+    "qwen3-vl-fused": dataclasses.replace(wrapped("Qwen3VL", head_dim=32), options=("--fuse-qkv",)),
+    "qwen2-vl-fused": dataclasses.replace(wrapped("Qwen2VL"), options=("--fuse-qkv",)),
     "qwen3-vl-moe": dataclasses.replace(wrapped("Qwen3VLMoe", **EXPERTS), original=with_tensors(turned)),
 }
 

@@ -151,6 +151,13 @@ CASES: dict[str, FamilyCase] = {
             "logits_scaling": 2.0, **rope(),
         },
     ),
+    "granitemoe-shared": FamilyCase(
+        "GraniteMoeShared",
+        {
+            **LOCAL_EXPERTS, "shared_intermediate_size": 48, "embedding_multiplier": 3.0, "attention_multiplier": 0.3,
+            "residual_multiplier": 0.6, "logits_scaling": 2.0, **rope(),
+        },
+    ),
     "olmo2": FamilyCase("Olmo2", rope()),
     "olmo3": FamilyCase("Olmo3",
         {"num_hidden_layers": 4, "sliding_window": WINDOW, "layer_types": alternating(4, 4), **rope()},

@@ -48,7 +48,8 @@ class Lengths:
         q, kv = heads * head, kv_heads * head
         nope, value = sizes.get("nope", 0), sizes.get("value", 0)
         latent = {"kv_b": heads * (nope + value), "output": heads * value} if nope else {}
-        doubled = {"gate_up": 2 * sizes.get("feed_forward", 0), "gate_up_expert": 2 * sizes.get("expert", 0)}
+        widths = {"gate_up": "feed_forward", "gate_up_expert": "expert", "shared_gate_up": "shared"}
+        doubled = {name: 2 * sizes.get(width, 0) for name, width in widths.items()}
         return {"q": q, "kv": kv, "qkv": q + 2 * kv, **latent, **doubled, **sizes}
 
     def joined(self, **more: int | tuple[int, ...]) -> Lengths:

@@ -21,7 +21,7 @@ FAMILIES = [
     if name not in TIED
     for variant in {id(each): each for each in (family, *family.others)}.values()
 ]
-GIVEN = {"heads": 4, "kv_heads": 2, "head": 8, "feed_forward": 12, "expert": 6, "experts": 3}
+GIVEN = {"heads": 4, "kv_heads": 2, "head": 8, "feed_forward": 12, "expert": 6, "experts": 3, "shared": 10}
 
 
 def sizes_of(family):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from edgelm.errors import UnsupportedError
-from edgelm_converters.sources.gguf.families.common import OUTER, TWO_NORMS, experts, router, shared_expert
+from edgelm_converters.sources.gguf.families.common import OUTER, TWO_NORMS, experts, router
 from edgelm_converters.sources.gguf.families.dense.llama import ATTENTION, BLOCK, biases
 from edgelm_converters.sources.gguf.families.family import Config, GGUFFamily, Reading
 from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors, expert_lengths
+from edgelm_converters.sources.gguf.families.rule import merged, same
 from edgelm_converters.sources.gguf.families.settings import expert_settings, refuse_free_heads
 from edgelm_converters.sources.gguf.metadata import Keys
 
@@ -14,8 +17,16 @@ MIXTURE = (
     *ATTENTION,
     *router("block_sparse_moe.router.layer.weight"),
     *experts("block_sparse_moe.switch_mlp"),
-    *shared_expert("shared_mlp"),
     *TWO_NORMS,
+)
+SHARED = (
+    merged(
+        "shared_mlp.input_linear.weight",
+        ("shared_gate_up", "hidden"),
+        ("ffn_gate_shexp.weight", ("shared", "hidden")),
+        ("ffn_up_shexp.weight", ("shared", "hidden")),
+    ),
+    same("ffn_down_shexp.weight", "shared_mlp.output_linear.weight", "hidden", "shared"),
 )
 
 
@@ -40,11 +51,6 @@ def _granite(config: Config, reading: Reading) -> None:
 
 def _granitemoe(config: Config, reading: Reading) -> None:
     refuse_free_heads(reading)
-    if reading.lengths["shared"]:
-        raise UnsupportedError(
-            f"{reading.keys.path} is a granitemoe with an expert that all tokens pass, which mlx-lm's granitemoe lacks",
-            hint="convert it from its Hugging Face checkpoint instead",
-        )
     biases(config, reading)
     factors(config, reading)
     config |= expert_settings(
@@ -52,12 +58,36 @@ def _granitemoe(config: Config, reading: Reading) -> None:
     )
 
 
+def _granitemoeshared(config: Config, reading: Reading) -> None:
+    """Granite 4's network without a state space layer has the expert that all tokens pass, which granitemoe lacks."""
+    _granitemoe(config, reading)
+    config |= {
+        "shared_intermediate_size": reading.lengths["shared"],
+        "layer_types": ["attention"] * reading.layers,
+        "position_embedding_type": "rope",
+    }
+
+
 def _lengths(keys: Keys, tensors: Tensors) -> Lengths:
     lengths = expert_lengths(keys, tensors)
     return lengths.joined(expert=lengths["feed_forward"] if lengths["experts"] else 0)
 
 
+PLAIN = GGUFFamily("granitemoe", "granitemoe", "GraniteMoeForCausalLM", OUTER, MIXTURE, _granitemoe, _lengths)
+WITH_SHARED = dataclasses.replace(
+    PLAIN,
+    model_type="granitemoehybrid",
+    class_name="GraniteMoeHybridForCausalLM",
+    block=(*MIXTURE, *SHARED),
+    configure=_granitemoeshared,
+)
+
+
+def _kind(keys: Keys) -> GGUFFamily:
+    return WITH_SHARED if keys.count("expert_shared_feed_forward_length") else PLAIN
+
+
 FAMILIES = (
     GGUFFamily("granite", "granite", "GraniteForCausalLM", OUTER, BLOCK, _granite),
-    GGUFFamily("granitemoe", "granitemoe", "GraniteMoeForCausalLM", OUTER, MIXTURE, _granitemoe, _lengths),
+    dataclasses.replace(PLAIN, variant=_kind, others=(WITH_SHARED,)),
 )

@@ -150,6 +150,20 @@ def _renamed_output(name: str, delta: set[str]) -> str:
     return f"{stem}o_proj.weight" if stem != name and stem in delta else name
 
 
+def _with_gates_apart(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
+    """MiniMax M3's plain layers and shared experts, whose gates transformers 5 keeps above what they gate, [2I, H]."""
+    found: dict[str, T] = {}
+    for name, tensor in tensors.items():
+        stem = name.removesuffix("gate_up_proj.weight")
+        if stem == name or ".layers." not in name:
+            found[name] = tensor
+            continue
+        width = shape_of(tensor)[0] // 2
+        found[f"{stem}gate_proj.weight"] = derive([tensor], _rows(0, width))
+        found[f"{stem}up_proj.weight"] = derive([tensor], _rows(width, 2 * width))
+    return found
+
+
 def _without_zero_experts(tensors: Mapping[str, T], config: Config, derive: Derive[T]) -> dict[str, T]:
     """LongCat's experts that do nothing have no weights; transformers 5 keeps and writes some for their gates."""
     count = int(config.get("n_routed_experts") or 0)
@@ -200,6 +214,7 @@ _OWN: Mapping[str, Callable[[Mapping[str, Any], Config, Any], dict[str, Any]]] =
     "gemma3n": _with_shared_keys,
     "kimi_linear": _with_three_convolutions,
     "lfm2-vl": _with_rows_last,
+    "minimax_m3_vl": _with_gates_apart,
     "olmo_hybrid": _with_three_convolutions,
 }
 """mlx-lm's architecture → what else it needs."""

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 
 from edgelm.zoo.weights.derive import T
 
+_WRAPPED = (
+    ("model.language_model.", "language_model.model."),
+    ("model.vision_tower.", "vision_tower."),
+    ("model.multi_modal_projector.", "multi_modal_projector."),
+    ("lm_head.", "language_model.lm_head."),
+)
 _PREFIXES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "gemma3": _WRAPPED,
     "gemma3n": (("language_model.model.", "model.language_model."),),
     "gpt2": (("transformer.", ""),),
     "kimi_k25": (
@@ -26,23 +33,13 @@ _PREFIXES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("model.vision_tower.", "vision_tower."),
         ("model.multi_modal_projector.", "multi_modal_projector."),
     ),
-    "minimax_m3_vl": (
-        ("model.language_model.", "language_model.model."),
-        ("model.vision_tower.", "vision_tower."),
-        ("model.multi_modal_projector.", "multi_modal_projector."),
-        ("lm_head.", "language_model.lm_head."),
-    ),
+    "minimax_m3_vl": _WRAPPED,
     "muse_glimmer": (
         ("model.vision_tower.", "vision_tower."),
         ("model.vision_adapter.", "vision_adapter."),
         ("model.vision_projection.", "vision_projection."),
     ),
-    "pixtral": (
-        ("model.language_model.", "language_model.model."),
-        ("model.vision_tower.", "vision_tower."),
-        ("model.multi_modal_projector.", "multi_modal_projector."),
-        ("lm_head.", "language_model.lm_head."),
-    ),
+    "pixtral": _WRAPPED,
 }  # fmt: skip
 """mlx-lm's architecture → (prefix in the checkpoint, the one that is read)."""
 
@@ -95,6 +92,11 @@ _RENAMED: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "laguna": ((r"\.mlp\.shared_experts\.", ".mlp.shared_expert."),),
     "mimo_v2_flash": ((r"\.self_attn\.sinks$", ".self_attn.attention_sink_bias"),),
+    "minimax_m3_vl": (
+        (r"\.mlp\.gate\.e_score_correction_bias$", ".block_sparse_moe.e_score_correction_bias"),
+        (r"\.mlp\.(experts|gate|shared_experts)\.", r".block_sparse_moe.\1."),
+        (r"\.self_attn\.indexer\.([qk])_", r".self_attn.index_\1_"),
+    ),
     "nanochat": (
         (r"^model\.embed_tokens\.", "transformer.wte."),
         (r"^model\.layers\.", "transformer.h."),

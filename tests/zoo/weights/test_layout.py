@@ -17,6 +17,7 @@ from edgelm.zoo.network import build_network
 from edgelm.zoo.protocol import sanitized_weights
 from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.layout import arranged_arrays
+from edgelm.zoo.weights.names import renamed
 
 EXPERTS, HIDDEN, WIDTH = 3, 64, 32
 MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": WIDTH, "num_hidden_layers": 1}
@@ -150,3 +151,37 @@ def test_a_text_model_by_itself_lies_where_its_wrapper_has_it() -> None:
     held = {name: mx.zeros((2, 2)) for name in wanted}
     arranged = arranged_arrays(config, held, Path("source"))
     assert set(sanitized_weights(network, arranged)) == set(flat_parameters(network))
+
+
+def test_names_that_transformers_keeps_in_memory_become_those_of_the_release() -> None:
+    held = {"model.language_model.norm.weight": 0, "model.vision_tower.a.weight": 1, "lm_head.weight": 2}
+    wrapped = {
+        "language_model.model.norm.weight": 0,
+        "vision_tower.a.weight": 1,
+        "language_model.lm_head.weight": 2,
+    }
+    assert renamed("gemma3", held) == wrapped
+    assert renamed("gemma3", wrapped) == wrapped
+    attention = "model.layers.1.self_attn."
+    assert renamed("exaone", {f"{attention}o_proj.weight": 0}) == {
+        "transformer.h.1.attn.attention.out_proj.weight": 0
+    }
+    assert renamed("kimi_linear", {f"{attention}forget_gate.dt_bias": 0}) == {f"{attention}dt_bias": 0}
+
+
+def test_convolutions_cut_into_thirds_are_put_together_and_cut_as_they_are_wide() -> None:
+    """transformers 5.24 saves OLMo Hybrid's with as many channels each, though values have more."""
+    config = {"model_type": "olmo_hybrid", "linear_num_key_heads": 2, "linear_key_head_dim": 4}
+    stem = "model.layers.0.linear_attn."
+    whole = mx.random.normal((8 + 8 + 14, 1, 4), key=mx.random.key(0))
+    right = {"q": whole[:8], "k": whole[8:16], "v": whole[16:]}
+    thirds = {f"{stem}{part}_conv1d.weight": whole[at * 10 : at * 10 + 10] for at, part in enumerate("qkv")}
+    for held in (
+        {f"{stem}conv1d.weight": whole},
+        thirds,
+        {f"{stem}{part}_conv1d.weight": array for part, array in right.items()},
+    ):
+        found = arranged_arrays(config, held, Path("source"))
+        assert all(
+            mx.array_equal(found[f"{stem}{part}_conv1d.weight"], array) for part, array in right.items()
+        )

@@ -37,7 +37,7 @@ class OtherCase:
     """Largest difference of logits over the largest logit."""
     words: str
     settings: Mapping[str, str]
-    """Its forms that no equal case of its architecture has; all of them where it has none of its own."""
+    """Its forms that no equal case of its architecture has; empty where a length or a size tells it, or no case is equal."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgelm.zoo.proofs.settings import Forms, covers, settings_of
-from edgelm.zoo.proofs.table import ProofTable, ProvedArchitecture, name_of, shipped_table
+from edgelm.zoo.proofs.table import OtherCase, ProofTable, ProvedArchitecture, name_of, shipped_table
 
 _SHOWN = 4
+_LONGEST = 200
+"""Characters of a refusal that are told."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,18 @@ def _judged(entry: ProvedArchitecture, config: Mapping[str, Any], table: ProofTa
     forms = settings_of(config)
     if not forms:
         return _not_proved(f"transformers takes its config for no valid one of {entry.name}")
-    known = [
-        other for other in entry.others if other.verdict == "differs" and _has_all(forms, other.settings)
-    ]
+    differing = [other for other in entry.others if other.verdict == "differs"]
+    if not entry.cases:
+        return _differs(differing) if differing else _not_proved(_refusals(entry))
+    known = [other for other in differing if other.settings and _has_all(forms, other.settings)]
     if known:
-        worst = max(known, key=lambda other: other.error or 0.0)
-        return Proof(
-            "known to differ",
-            f"known to differ from transformers by {worst.error:.1g} of the largest logit{_with(worst.settings)}",
-        )
+        return _differs(known)
     unproved = _unproved(entry, forms)
     if unproved:
         return _not_proved(f"{entry.name} was not tried with {_listed(unproved)}")
+    untold = [other for other in differing if not other.settings]
+    if untold:
+        return _differs(untold)
     return Proof(
         "proved equal",
         f"proved equal to transformers {table.transformers} with these settings (mlx-lm {table.mlx_lm}, tiny networks,"
@@ -66,9 +68,20 @@ def _judged(entry: ProvedArchitecture, config: Mapping[str, Any], table: ProofTa
     )
 
 
+def _differs(others: Sequence[OtherCase]) -> Proof:
+    """Tell the largest of the differences, with the settings that tell its case, or the case's name."""
+    worst = max(others, key=lambda other: other.error or 0.0)
+    case = f", with {_listed(worst.settings)}" if worst.settings else f" (case: {worst.case})"
+    words = f"known to differ from transformers by {worst.error:.1g} of the largest logit{case}"
+    return Proof("known to differ", words)
+
+
+def _refusals(entry: ProvedArchitecture) -> str:
+    words = entry.others[0].words.partition(" hint: ")[0] if entry.others else "no case of it was run"
+    return f"{entry.name} was not run: {words[:_LONGEST]}"
+
+
 def _unproved(entry: ProvedArchitecture, forms: Forms) -> Forms:
-    if not entry.cases:
-        return forms
     return {
         name: form
         for name, form in forms.items()
@@ -84,10 +97,6 @@ def _not_proved(reason: str, otherwise: str = "") -> Proof:
     return Proof(
         "not proved", f"not proved: {reason}" + (f" (with that one: {otherwise})" if otherwise else "")
     )
-
-
-def _with(settings: Mapping[str, str]) -> str:
-    return f", with {_listed(settings)}" if settings else ""
 
 
 def _listed(settings: Mapping[str, str]) -> str:

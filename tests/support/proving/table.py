@@ -86,7 +86,7 @@ def _other(variant: str, found: list[Outcome], proved: Mapping[str, set[str]]) -
         "layouts": [outcome.layout for outcome in bad],
         "error": None if worst.error is None else float(f"{worst.error:.1e}"),
         "words": "" if differing else worst.words,
-        "settings": own or forms,
+        "settings": own if proved else {},
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from edgelm.zoo.proofs import verdict
 from edgelm.zoo.proofs.settings import covers, form_of, settings_of
-from edgelm.zoo.proofs.table import name_of, parse_table, shipped_table
+from edgelm.zoo.proofs.table import OtherCase, name_of, parse_table, shipped_table
 from edgelm.zoo.proofs.verdict import proof_of
 
 LLAMA = {
@@ -62,6 +63,22 @@ def test_a_difference_that_is_known_is_told_with_its_size() -> None:
     assert proof.verdict == "known to differ"
     assert "0.3" in proof.words
     assert "hidden_act gelu" in proof.words
+
+
+def test_a_case_that_no_setting_tells_is_named() -> None:
+    said = table()
+    entry = said.architectures["llama"]
+    beyond = OtherCase("beyond its length", "differs", ("published",), 0.9, "", {})
+    only = dataclasses.replace(entry, others=(beyond,))
+    proof = proof_of(LLAMA, dataclasses.replace(said, architectures={"llama": only}))
+    assert (
+        proof.words
+        == "known to differ from transformers by 0.9 of the largest logit (case: beyond its length)"
+    )
+    refused = OtherCase("plain", "refused", ("published",), None, "it needs a package hint: install it", {})
+    none = dataclasses.replace(entry, cases=(), others=(refused,))
+    proof = proof_of(LLAMA, dataclasses.replace(said, architectures={"llama": none}))
+    assert (proof.verdict, proof.words) == ("not proved", "not proved: llama was not run: it needs a package")
 
 
 def test_other_versions_and_other_architectures_are_not_proved() -> None:

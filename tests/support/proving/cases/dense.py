@@ -227,14 +227,7 @@ DENSE: dict[str, Family] = {
     ),
     "bitnet": Family({"rope_parameters": rope()}, {"tied": {"tie_word_embeddings": True}}),
     "ernie4_5": Family({"head_dim": 16, "rope_parameters": rope()}, {"biases": {"use_bias": True}}),
-    "exaone": Family(
-        {"head_dim": 16, "rope_parameters": rope()},
-        {"llama3": {"rope_parameters": LLAMA3}},
-        {
-            "rms_norm_eps": DROP, "hidden_act": DROP, "num_layers": 3,
-            "layer_norm_epsilon": 1e-5, "activation_function": "silu",
-        },
-    ),
+    "exaone": Family({"head_dim": 16, "rope_parameters": rope()}, {"llama3": {"rope_parameters": LLAMA3}}),
     "exaone4": Family(
         {"num_hidden_layers": 4, "sliding_window": WINDOW, "rope_parameters": LLAMA3, "head_dim": 16},
         {"full": {"sliding_window": None, "layer_types": ["full_attention"] * 4}},

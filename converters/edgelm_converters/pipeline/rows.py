@@ -43,8 +43,12 @@ class RowSources:
         first = parts[0]
         shape = (*self.shape, first.shape[-1])
         if len(parts) == 1 and self.index is None:
-            is_same = first.shape == shape
-            read = first.read if is_same else lambda: first.read().reshape(shape)
+            if first.shape == shape:
+                return first
+
+            def read() -> mx.array:
+                return first.read().reshape(shape)
+
             return LazyTensor(shape, first.dtype, read, first.stored_as, is_lazy_array=first.is_lazy_array)
 
         def put_together() -> mx.array:

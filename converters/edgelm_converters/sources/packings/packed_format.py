@@ -104,6 +104,7 @@ class Presented:
         read: Callable[[], mx.array],
         stored_as: str,
         requantize: Settings | None = LOSSLESS,
+        read_rows: Callable[[int, int], mx.array] | None = None,
     ) -> None:
         """Present a weight by its values.
 
@@ -112,8 +113,9 @@ class Presented:
             shape: of what `read` returns, in float32.
             stored_as: what the receipt calls it: "FP8", "NF4".
             requantize: settings that add no measurable loss; None leaves it unquantized where nothing is asked for.
+            read_rows: gives rows of the first axis alone, which keeps memory small, where the stored form allows it.
         """
-        self.tensors[name] = LazyTensor(shape, mx.float32, read, stored_as)
+        self.tensors[name] = LazyTensor(shape, mx.float32, read, stored_as, read_rows=read_rows)
         if requantize is not None:
             self.requantized[name.removesuffix(".weight")] = dict(requantize)
 

@@ -118,6 +118,10 @@ def test_weights_are_what_the_layout_says(layout: str, plain: Path, tmp_path: Pa
         got = values[name].read()
         assert (got.shape, got.dtype) == (values[name].shape, mx.float32)
         np.testing.assert_array_equal(np.array(got), weight.numpy(), err_msg=name)
+        if values[name].read_rows is not None:
+            for start, stop in ((0, 5), (5, 17), (17, len(weight))):
+                part = np.array(values[name].read_rows(start, stop))
+                np.testing.assert_array_equal(part, weight[start:stop].numpy(), err_msg=name)
     paths = {name.removesuffix(".weight") for name in meant}
     kept, anew = set(checkpoint.quantization), set(checkpoint.requantized)
     assert (kept, anew) == ((paths, set()) if mode else (set(), paths))

@@ -25,7 +25,7 @@ from edgelm.quant.scheme import Settings
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.float8.codes import EXPONENTS, FLOAT8, e2m3, nibbles, table
 from edgelm_converters.sources.packings.float8.scale_grid import find_grid
-from edgelm_converters.sources.packings.float8.values import scaled
+from edgelm_converters.sources.packings.float8.values import scaled, scaled_rows
 from edgelm_converters.sources.packings.packed_format import (
     LOSSLESS_FOR_4_BITS,
     PackedSource,
@@ -107,7 +107,11 @@ def present_fp4(
         return
     divides = bool(whole and whole[1])
     read = functools.partial(_unpacked, weight, scale, over, divides, where)
-    result.unpack(name, shape, read, "MXFP4" if is_mx else "NVFP4", LOSSLESS_FOR_4_BITS)
+    grid = find_grid(shape[-3:], scale.shape[-3:])
+    assert grid is not None
+    rows = scaled_rows(weight, _values, lambda: _scales(scale, over, divides), grid, where)
+    label = "MXFP4" if is_mx else "NVFP4"
+    result.unpack(name, shape, read, label, LOSSLESS_FOR_4_BITS, read_rows=rows)
 
 
 def present_fp6(name: str, packed: str, scale_name: str, source: PackedSource, result: Presented) -> None:
@@ -166,13 +170,11 @@ def _unpacked(
     shape = (*codes.shape[:-1], codes.shape[-1] * 2)
     grid = find_grid(shape[-3:], scale.shape[-3:])
     assert grid is not None
-    return scaled(
-        codes,
-        lambda part: nibbles()[part].reshape(part.shape[0], -1),
-        _scales(scale, over, divides),
-        grid,
-        where,
-    )
+    return scaled(codes, _values, _scales(scale, over, divides), grid, where)
+
+
+def _values(codes: mx.array) -> mx.array:
+    return nibbles()[codes.view(mx.uint8)].reshape(codes.shape[0], -1)
 
 
 def _unpacked_fp6(weight: LazyTensor, scale: LazyTensor, where: str) -> mx.array:

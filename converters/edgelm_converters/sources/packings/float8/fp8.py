@@ -23,7 +23,7 @@ from edgelm.errors import FormatError
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.float8.codes import EXPONENTS, FLOAT8, table
 from edgelm_converters.sources.packings.float8.scale_grid import ScaleGrid, find_grid
-from edgelm_converters.sources.packings.float8.values import by_rows, scaled
+from edgelm_converters.sources.packings.float8.values import by_rows, scaled, scaled_rows
 from edgelm_converters.sources.packings.packed_format import SCALE_DTYPES, PackedSource, Presented, lazily
 
 MXFP8 = {"group_size": 32, "bits": 8, "mode": "mxfp8"}
@@ -82,8 +82,10 @@ def present_float8(name: str, source: PackedSource, result: Presented) -> None:
     if kind == "e4m3fn" and name.endswith(".weight") and _is_mxfp8(weight, scale, grid, source):
         _keep_mxfp8(name.removesuffix(".weight"), weight, scale, grid, result, f"{source.where}: {name}")
         return
-    read = functools.partial(_unpacked, weight, scale, kind, grid, f"{source.where}: {name}")
-    result.unpack(name, weight.shape, read, weight.stored_as)
+    where = f"{source.where}: {name}"
+    read = functools.partial(_unpacked, weight, scale, kind, grid, where)
+    rows = scaled_rows(weight, lambda codes: table(kind)[codes], lambda: scale_values(scale), grid, where)
+    result.unpack(name, weight.shape, read, weight.stored_as, read_rows=rows)
 
 
 def is_scale(scale: LazyTensor) -> bool:

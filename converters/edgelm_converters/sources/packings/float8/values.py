@@ -7,6 +7,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from edgelm.errors import FormatError
+from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.packings.float8.scale_grid import ScaleGrid
 
 SLICE_VALUES = 1 << 22
@@ -39,6 +40,33 @@ def scaled(
 
     values = by_rows(part, flat.shape[0], grid.columns, where)
     return values.reshape(*codes.shape[:-1], grid.columns)
+
+
+def scaled_rows(
+    weight: LazyTensor,
+    decode: Callable[[mx.array], mx.array],
+    read_scales: Callable[[], mx.array],
+    grid: ScaleGrid,
+    where: str,
+) -> Callable[[int, int], mx.array] | None:
+    """Return what gives rows of `scaled` alone; None where the source has to read all of the codes.
+
+    The scales are held from the first rows on until the last are read.
+    """
+    if weight.read_rows is None or len(weight.shape) != 2:
+        return None
+    held: list[mx.array] = []
+
+    def rows(start: int, stop: int) -> mx.array:
+        assert weight.read_rows is not None
+        if not held:
+            held.append(read_scales().reshape(-1, grid.grid[1]))
+        values = decode(weight.read_rows(start, stop)) * grid.expanded(held[0], start, stop)
+        if stop >= grid.rows:
+            held.clear()
+        return _finite(values, where)
+
+    return rows
 
 
 def by_rows(part: Callable[[int, int], mx.array], rows: int, columns: int, where: str) -> mx.array:

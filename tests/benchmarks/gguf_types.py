@@ -35,6 +35,7 @@ from edgelm.evaluate.compare import compare
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, held_out_rows
 from edgelm.model.load import load
+from edgelm.progress import ignore_progress
 from edgelm.quant.matrix.formats import dequantized, searched
 from edgelm.quant.matrix.search import DISCRETE
 from edgelm.quant.scheme import settings_bits_per_weight
@@ -165,7 +166,7 @@ def main() -> None:
         return
     if arguments.least:
         widths.LARGEST_RATIO = 0.0
-    (source,) = open_checkpoint(arguments.source).origin.files
+    (source,) = open_checkpoint(arguments.source, revision=None, on_progress=ignore_progress).origin.files
     layers = {int(layer) for layer in arguments.layers.split(",")}
     rewriter = Rewriter(source, Quantizer(arguments.ggml), layers)
     with tempfile.TemporaryDirectory() as root:

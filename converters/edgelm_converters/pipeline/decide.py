@@ -86,7 +86,8 @@ def choose_dtypes(
     if wanted.dtype == "source":
         return lambda _, tensor: tensor.dtype
     keeps = wanted.keeps_packed or (wanted.may_keep_packed and bool(packed or checkpoint.requantized))
-    if wanted.dtype == "auto" and keeps and is_gguf and _half_precision(checkpoint):
+    # Block formats are in no half precision of their own: what stands beside them keeps its values all the same.
+    if wanted.dtype == "auto" and keeps and is_gguf and (packed or _half_precision(checkpoint)):
         return _kept_dtypes(usual, decision)
     return lambda _, tensor: usual
 

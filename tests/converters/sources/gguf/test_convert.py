@@ -43,13 +43,13 @@ def write_model(tmp_path, write_gguf, tiny_metadata, blocks):
         except (NotImplementedError, ValueError):
             return blocks(kind, rows, 256), kind
 
-    def write(kind, **others):
+    def write(kind, norm=1.0, **others):
         kinds = dict.fromkeys(MATRICES, kind) | {
             f"{name.replace('__', '.')}": k for name, k in others.items()
         }
         tensors = {name: matrix(kinds[name], rows) for name, rows in MATRICES.items()}
         norms = ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm")
-        tensors |= {f"{name}.weight": np.ones(256, np.float32) for name in norms}
+        tensors |= {f"{name}.weight": np.full(256, norm, np.float32) for name in norms}
         metadata = {**tiny_metadata, **SIZES, **TOKENIZER}
         return write_gguf(tmp_path / f"tiny-{kind.name}.gguf", "llama", metadata, tensors)
 
@@ -102,6 +102,12 @@ def test_types_that_mlx_has_are_kept_and_run(kind, form, write_model, home):
     assert made.manifest.receipt["comparison"]["mean_kl"] < 1e-6
     network, *_ = mlx_lm_load(str(made.directory))
     assert mx.isfinite(network(mx.array([[1, 2, 3]]))).all().item()
+
+
+def test_what_stands_beside_a_block_format_keeps_its_values(write_model, home):
+    """No tensor of such a file is in a half precision that the rest could join."""
+    made = convert(write_model(Kind.MXFP4, norm=1.001), verify=False)
+    assert made.manifest.receipt["tensors"]["F32 → float32"] == 3
 
 
 @pytest.mark.slow

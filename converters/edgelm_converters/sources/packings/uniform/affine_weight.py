@@ -171,7 +171,8 @@ class AffineWeight:
         def spread_rows(values: mx.array, start: int, stop: int) -> mx.array:
             if self.row_groups is not None:
                 return values[mx.array(self.row_groups[start:stop].astype(np.int32))]
-            return values[start:stop][:, order]
+            # Whole rows of groups are gathered, which is far faster than single scales.
+            return mx.contiguous(values[start:stop].T)[order].T
 
         def make(start: int, stop: int) -> mx.array:
             codes, scale = self.codes(start, stop), spread_rows(grid.scales, start, stop)

@@ -25,8 +25,6 @@ from edgelm_converters.sources.packings.uniform.describe import describe
 from edgelm_converters.sources.packings.uniform.module_parts import ModuleParts, is_transposed
 from edgelm_converters.sources.packings.uniform.streams import unpacked_stream
 
-IN_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where the codes 0 to 7 of eight neighbours lie."""
 VERSIONS = ("gemm", "gemv", "gemv_fast")
 GEMV_BITS = 4
 
@@ -81,8 +79,8 @@ def present_gemm(parts: ModuleParts, result: Presented) -> None:
 
 def in_order(codes: mx.array) -> mx.array:
     """Undo AWQ's order within eight neighbours of the last axis."""
-    eights = codes.reshape(*codes.shape[:-1], -1, 8)
-    return eights[..., mx.array(IN_ORDER)].reshape(codes.shape)
+    # 0, 4, 1, 5, 2, 6, 3, 7: two rows of four, read by columns.
+    return codes.reshape(*codes.shape[:-1], -1, 2, 4).swapaxes(-1, -2).reshape(codes.shape)
 
 
 def _gemm_codes(qweight: LazyTensor, bits: int, start: int, stop: int) -> mx.array:

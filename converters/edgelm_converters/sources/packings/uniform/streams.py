@@ -29,6 +29,11 @@ def unpacked_stream(words: mx.array, bits: int) -> mx.array:
         [..., W * 32 / bits] of uint8.
     """
     count = words.shape[-1] * 32 // bits
+    if 8 % bits == 0:
+        # Bytes take a quarter of the memory of words, and of the time.
+        stored = mx.contiguous(words).view(mx.uint8)
+        codes = [(stored >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+        return mx.stack(codes, axis=-1).reshape(*words.shape[:-1], count)
     return unpack(words.reshape(-1, words.shape[-1]), bits, count).reshape(*words.shape[:-1], count)
 
 

@@ -178,8 +178,8 @@ def _check_gguf(listing: Listing, known: Collection[str] | None) -> None:
     found = listing.gguf_architecture
     if known is not None and found is not None and found not in known:
         raise UnsupportedError(
-            f"{listing.repo} is a GGUF of architecture {found!r}, expected one of {', '.join(sorted(known))}",
-            hint="its original repository in safetensors format may work",
+            f"{listing.repo} is a GGUF of architecture {found!r}, which is none of the {len(known)} that edgelm converts",
+            hint="its original repository in safetensors format may work; docs/gguf.md lists the families",
         )
 
 

@@ -7,6 +7,7 @@ Keys: gguf/constants.py; reverse of llama.cpp's conversion, `set_gguf_parameters
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from edgelm.errors import FormatError, UnsupportedError
@@ -40,11 +41,14 @@ def read_keys(model: GGUFModel) -> tuple[Keys, GGUFFamily]:
     if not isinstance(name, str):
         raise FormatError(f"{path} has general.architecture {name!r}, expected a name")
     purpose = model.metadata.get("general.type", "model")
-    if name not in ARCHITECTURES or purpose != "model":
-        known = ", ".join(sorted(ARCHITECTURES))
+    if purpose != "model":
+        raise UnsupportedError(f"{path} is a GGUF of type {str(purpose)[:80]!r}, expected a model")
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name, ARCHITECTURES, n=3)
         raise UnsupportedError(
-            f"{path} is a GGUF of type {purpose!r} and architecture {name!r}, expected a model of {known}",
-            hint="convert it from its Hugging Face checkpoint instead",
+            f"{path} has the architecture {name[:80]!r}, which is none of the {len(ARCHITECTURES)} that edgelm converts"
+            + (f" (near it: {', '.join(near)})" if near else ""),
+            hint="convert it from its Hugging Face checkpoint instead; docs/gguf.md lists the families",
         )
     keys, family = Keys(model.metadata, name, path), ARCHITECTURES[name]
     family = family.variant(keys) if family.variant else family

@@ -96,8 +96,8 @@ def test_a_value_that_cannot_be_is_named(key, value, message, tiny):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "rwkv7"}, "architecture 'rwkv7', expected a model of .*llama.*qwen3"),
-        ({"general__type": "adapter"}, "type 'adapter' and architecture 'llama'"),
+        ({"architecture": "rwkv7"}, "architecture 'rwkv7', which is none of the"),
+        ({"general__type": "adapter"}, "of type 'adapter', expected a model"),
         ({"architecture": "qwen2", "expert_count": 8}, "mixture of 8 experts"),
         ({"attention.causal": False}, "attention in both directions"),
         ({"logit_scale": 0.5}, r"llama\.logit_scale '0\.5', which edgelm does not know"),

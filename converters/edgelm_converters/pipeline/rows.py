@@ -19,7 +19,6 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from edgelm.tune.plan.trace.graph import trace
 from edgelm_converters.sources.checkpoint import LazyTensor
 
 _MARK = -7.0
@@ -77,21 +76,18 @@ def follow_rows(
     others = {
         name: mx.zeros(tensor.shape, tensor.dtype) for name, tensor in tensors.items() if name not in labels
     }
-    mx.eval(list(labels.values()))
     try:
-        outputs = rearrange({name: labels[name] if name in labels else others[name] for name in tensors})
+        outputs = dict(
+            rearrange({name: labels[name] if name in labels else others[name] for name in tensors})
+        )
     except (ValueError, RuntimeError, IndexError):
         return {}  # shapes matter to it: it is given the tensors themselves
     wanted_at = {at for at, name in enumerate(names) if name in wanted}
-    changed = changed_in_place(labels)
-    renamed = {id(label): name for name, label in labels.items() if name not in changed}
     found: dict[str, RowSources] = {}
-    for name, array in outputs.items():
-        if id(array) in renamed:
-            source = renamed[id(array)]
-            if source in wanted:
-                found[name] = RowSources((source,), None, tensors[source].shape[:-1])
-            continue
+    # Labels are evaluated when an output is read: nothing else may hold them then, or those of all experts add up.
+    labels.clear()
+    for name in list(outputs):
+        array = outputs.pop(name)
         rows = (
             _read_labels(array, names, wanted_at, tensors)
             if array.ndim > 1 and array.shape[-1] == 3
@@ -100,16 +96,6 @@ def follow_rows(
         if rows is not None:
             found[name] = rows
     return found
-
-
-def changed_in_place(arrays: Mapping[str, mx.array]) -> set[str]:
-    """Return the names of `arrays`, all evaluated once, that something was done to since; all where that cannot be traced."""
-    try:
-        graph = trace(lambda: list(arrays.values()), [])
-    except (ValueError, RuntimeError):
-        return set(arrays)
-    made = {name for node in graph.nodes for name in node.outputs}
-    return {name for name, result in zip(arrays, graph.results, strict=True) if result in made}
 
 
 def _rows(tensor: LazyTensor) -> int:

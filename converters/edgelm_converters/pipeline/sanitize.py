@@ -25,7 +25,7 @@ from edgelm.quant.apply import quantizable
 from edgelm.quant.scheme import Settings
 from edgelm.tune.plan.trace.graph import trace
 from edgelm_converters.pipeline.origins import Origins, Placed
-from edgelm_converters.pipeline.rows import RowSources, changed_in_place, follow_rows
+from edgelm_converters.pipeline.rows import RowSources, follow_rows
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.targets.mlx.shard import ShardWriter
 
@@ -112,6 +112,16 @@ def _try(network: Any, tensors: Mapping[str, LazyTensor], rows: Mapping[str, Row
 def _placeholder(tensor: LazyTensor) -> mx.array:
     """An array of the tensor's shape whose elements are one and the same: once evaluated it takes a few bytes."""
     return mx.broadcast_to(mx.zeros((), tensor.dtype), tensor.shape)
+
+
+def changed_in_place(arrays: Mapping[str, mx.array]) -> set[str]:
+    """Return the names of `arrays`, all evaluated once, that something was done to since; all where that cannot be traced."""
+    try:
+        graph = trace(lambda: list(arrays.values()), [])
+    except (ValueError, RuntimeError):
+        return set(arrays)
+    made = {name for node in graph.nodes for name in node.outputs}
+    return {name for name, result in zip(arrays, graph.results, strict=True) if result in made}
 
 
 def _sources(trial: _Trial, make_network: MakeNetwork) -> dict[str, set[str]]:

@@ -75,6 +75,28 @@ def test_what_changes_values_or_columns_is_no_move(change, tensors: Mapping[str,
     assert follow_rows(lambda t: {"x": change(t["wide"])}, tensors, set(tensors)) == {}
 
 
+def test_what_is_changed_in_place_is_no_move(tensors: Mapping[str, LazyTensor]) -> None:
+    def double(given: Arrays) -> Arrays:
+        given["a"] *= 2
+        return {"x": given["a"], "y": given["b"]}
+
+    assert follow_rows(double, tensors, set(tensors)).keys() == {"y"}
+
+
+def test_labels_of_one_matrix_are_let_go_before_the_next(tensors: Mapping[str, LazyTensor]) -> None:
+    """Those of a mixture's experts together are gigabytes."""
+    rows = 1 << 16
+    many = {
+        f"{at}": LazyTensor((rows, 8), mx.float32, lambda: mx.zeros((rows, 8)), "test") for at in range(40)
+    }
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    found = follow_rows(lambda t: {f"x{name}": array for name, array in t.items()}, many, set(many))
+    assert len(found) == 40
+    assert mx.get_peak_memory() - before < 12 * rows * 3 * 4
+
+
 def test_matrices_of_two_widths_and_what_nobody_asks_for_are_left(tensors: Mapping[str, LazyTensor]) -> None:
     assert follow_rows(lambda t: {"x": mx.concatenate([t["a"], t["narrow"]])}, tensors, set(tensors)) == {}
     assert follow_rows(MOVES["renamed"], tensors, {"b"}) == {}

@@ -92,6 +92,10 @@ def _unread(kind: str, part: Config, config: Config, is_honoured: IsHonoured) ->
         name, leaf = path[0], path[-1]
         if leaf in HARMLESS or name in HARMLESS or not _is_said(part, name) or _is_usual(full, leaf, value):
             continue
+        if leaf == "sliding_window_pattern" and part.get(
+            "layer_types"
+        ):  # which says it by layer, and is what is read
+            continue
         if not transformers_reads(kind, path) or mlx_lm_reads(config, kind, path, value):
             continue
         if is_honoured(config, path, value) or reads_old_form(config, kind, part, name, full):

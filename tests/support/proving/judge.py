@@ -95,7 +95,7 @@ def _prove_layout(case: Case, layout: str, source: Path, expected: np.ndarray[An
     except EdgeLMError as error:
         outcome.verdict, outcome.words = (
             "refused",
-            " ".join(str(error).split()).replace(str(source), "SOURCE"),
+            " ".join(str(error).split()).replace(str(source), "the source"),
         )
     except Exception as error:  # noqa: BLE001 - a failure of any kind is a row of the table
         outcome.verdict, outcome.words = "failed", _shown(error)

@@ -131,5 +131,5 @@ def _page_row(entry: ProvedArchitecture) -> str:
 def _told(other: OtherCase) -> str:
     if other.verdict == "differs":
         return f"differs by {other.error:.1g}"
-    words = other.words.partition(" hint: ")[0].replace("SOURCE cannot be loaded: ", "").replace("|", "/")
+    words = other.words.partition(" hint: ")[0].replace("the source cannot be loaded: ", "").replace("|", "/")
     return f"{other.verdict}: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}"

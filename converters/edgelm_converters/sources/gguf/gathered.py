@@ -124,6 +124,8 @@ class Target:
     """The rows of which it is made; all of the stored tensors' where it is computed."""
     compute: Compute | None = None
     """Makes it of the stored tensors' values, each in its stored shape."""
+    columns: Callable[[], npt.NDArray[np.intp]] | None = None
+    """Which stored column each of its columns is, where that is all there is to compute."""
 
 
 def read_bytes(stored: StoredTensor, start: int, length: int) -> Array:

@@ -5,6 +5,7 @@ Reads no data and knows no family.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,7 +14,7 @@ from edgelm_converters.sources.gguf.families.family import GGUFFamily
 from edgelm_converters.sources.gguf.families.lengths import PARTS, Lengths, Tensors
 from edgelm_converters.sources.gguf.families.rows import Indices, Sizes
 from edgelm_converters.sources.gguf.families.rule import Named, Rule
-from edgelm_converters.sources.gguf.families.values import Values
+from edgelm_converters.sources.gguf.families.values import ColumnsMoved, Values
 from edgelm_converters.sources.gguf.gathered import Compute, Gathered, Target
 from edgelm_converters.sources.gguf.reader import StoredTensor
 
@@ -113,9 +114,11 @@ def targets_of(
     """Yield what one rule makes of the `stored` tensors, which have the shapes that it says, under names with `prefix`."""
     sources = tuple(stored)
     if rule.values is not None:
+        moved = rule.values if isinstance(rule.values, ColumnsMoved) else None
+        columns = functools.partial(moved.columns, sizes) if moved else None
         for index, tensor in enumerate(rule.network):
-            whole = Gathered(sources)
-            yield Target(prefix + tensor.name, tensor.shape_for(sizes), whole, _computed(rule, index, sizes))
+            shape, compute = tensor.shape_for(sizes), _computed(rule, index, sizes)
+            yield Target(prefix + tensor.name, shape, Gathered(sources), compute, columns)
         return
     start = 0
     for tensor in _one_by_one(rule.network, sizes):

@@ -66,6 +66,9 @@ class TensorSource:
         stored, kinds = target.source.first, target.source.kinds
         _check_known(target.source)
         self._stored.update((source.name, source) for source in target.source.sources)
+        if is_matrix and stored.kind in PACKINGS and len(kinds) == 1 and _blocks_moved(target) is not None:
+            self._add_packed(target, module, PACKINGS[stored.kind])
+            return
         if target.compute is not None or len(kinds) > 1:
             self._add_plain(target, mx.float32, None)
         elif is_matrix and stored.kind in PACKINGS:
@@ -123,9 +126,10 @@ class TensorSource:
         """Present a module's tensors under another's name too, as they are quantized."""
         for name in [name for name in self.tensors if name.startswith(f"{module}.")]:
             self.tensors[other + name.removeprefix(module)] = self.tensors[name]
-        for quantized in (self.quantization, self.requantized):
-            if module in quantized:
-                quantized[other] = quantized[module]
+        if module in self.quantization:
+            self.quantization[other] = self.quantization[module]
+        if module in self._foreign:
+            self._foreign[other] = self._foreign[module]
 
     def _read_plain(self, target: Target, dtype: mx.Dtype, decode: Decode | None) -> mx.array:
         self._kept.clear()
@@ -142,10 +146,26 @@ class TensorSource:
             self._kept.clear()
             stored = target.source.first
             parts = read_rows(target.source, _to_packed(stored))
+            blocks = _blocks_moved(target)
+            if blocks is not None:
+                parts = tuple(array.reshape(len(array), len(blocks), -1)[:, blocks] for array in parts)
             shaped = (array.reshape(*target.shape[:-1], -1) for array in parts)
             names = (f"{module}.{each}" for each in PACKINGS[stored.kind].parts)
             self._kept.update(zip(names, shaped, strict=True))
         return self._kept.pop(name)
+
+
+def _blocks_moved(target: Target) -> mx.array | None:
+    """Which stored block each block of a row is, where columns move and blocks stay whole; None elsewhere."""
+    if target.columns is None:
+        return None
+    size = PACKINGS[target.source.first.kind].group_size
+    columns = target.columns()
+    if len(columns) % size:
+        return None
+    blocks = columns.reshape(-1, size)
+    whole = (blocks[:, :1] % size == 0) & (blocks == blocks[:, :1] + np.arange(size))
+    return mx.array(blocks[:, 0] // size) if whole.all() else None
 
 
 def read_vector(stored: StoredTensor) -> npt.NDArray[np.float32]:

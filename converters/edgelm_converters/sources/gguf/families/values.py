@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgelm_converters.sources.gguf.families.rows import Sizes
+from edgelm_converters.sources.gguf.families.rows import Indices, RowOrder, Sizes
 
 Values = npt.NDArray[np.float32]
 
@@ -79,3 +79,22 @@ class Reshaped:
     def to_gguf(self, network: Sequence[Values], sizes: Sizes) -> list[Values]:
         """Return them as they are."""
         return list(network)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsMoved:
+    """Columns in another order, as those of what reads the heads' outputs."""
+
+    order: RowOrder
+
+    def columns(self, sizes: Sizes) -> Indices:
+        """Return for each column of the network's the one that is stored: whole blocks of them move as they are quantized."""
+        return self.order.indices(sizes)
+
+    def from_gguf(self, stored: Sequence[Values], sizes: Sizes) -> list[Values]:
+        """Return the network's tensors."""
+        return [values[:, self.order.indices(sizes)] for values in stored]
+
+    def to_gguf(self, network: Sequence[Values], sizes: Sizes) -> list[Values]:
+        """Return the tensors to be stored."""
+        return [values[:, np.argsort(self.order.indices(sizes))] for values in network]

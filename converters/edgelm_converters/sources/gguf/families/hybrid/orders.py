@@ -61,18 +61,3 @@ class RowsThen:
         """Return the stored tensors: changed back, then moved back."""
         changed = self.then.to_gguf(network, sizes)
         return [self.order.to_gguf(values.reshape(len(values), -1), sizes) for values in changed]
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnsMoved:
-    """Columns in another order, as those of what reads the heads' outputs."""
-
-    order: RowOrder
-
-    def from_gguf(self, stored: Sequence[Values], sizes: Sizes) -> list[Values]:
-        """Return the network's tensors."""
-        return [values[:, self.order.indices(sizes)] for values in stored]
-
-    def to_gguf(self, network: Sequence[Values], sizes: Sizes) -> list[Values]:
-        """Return the tensors to be stored."""
-        return [values[:, np.argsort(self.order.indices(sizes))] for values in network]

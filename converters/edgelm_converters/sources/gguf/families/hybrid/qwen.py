@@ -9,12 +9,12 @@ from edgelm.errors import FormatError, UnsupportedError
 from edgelm_converters.sources.gguf.families.common import FEED_FORWARD, HEAD_NORMS, OUTER, experts
 from edgelm_converters.sources.gguf.families.family import Config, GGUFFamily, Reading
 from edgelm_converters.sources.gguf.families.hybrid.mixers import depthwise
-from edgelm_converters.sources.gguf.families.hybrid.orders import INTERLEAVED, ColumnsMoved, RowsThen, tiled
+from edgelm_converters.sources.gguf.families.hybrid.orders import INTERLEAVED, RowsThen, tiled
 from edgelm_converters.sources.gguf.families.hybrid.patterns import every_nth
 from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors, expert_lengths, usual_lengths
 from edgelm_converters.sources.gguf.families.rule import Rule, merged, same
 from edgelm_converters.sources.gguf.families.settings import expert_settings, rotary_share
-from edgelm_converters.sources.gguf.families.values import NegatedExponential, Reshaped
+from edgelm_converters.sources.gguf.families.values import ColumnsMoved, NegatedExponential, Reshaped
 from edgelm_converters.sources.gguf.metadata import Keys
 
 COMMON = (

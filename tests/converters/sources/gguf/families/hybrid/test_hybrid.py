@@ -7,11 +7,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
-from gguf_families import FamilyCase, chained, check_family, with_settings, with_tensors
+from gguf.constants import GGMLQuantizationType as Kind
+from gguf_families import (
+    TOLERANCE,
+    FamilyCase,
+    chained,
+    check_family,
+    converted_logits,
+    difference,
+    logits_of,
+    with_settings,
+    with_tensors,
+)
 from gguf_tokenizers import write_sentencepiece_tokenizer
 from llama_cpp_converter import LlamaCppConverter
+
+from edgelm_converters.convert import convert
 
 pytestmark = [pytest.mark.peer, pytest.mark.parity, pytest.mark.slow]
 
@@ -200,3 +214,31 @@ VARIANTS = {
 @pytest.mark.parametrize("name", [*CASES, *VARIANTS])
 def test_logits_and_tokens_are_the_originals(name: str, llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
     check_family({**CASES, **VARIANTS}[name], llama_cpp, tmp_path)
+
+
+def on_the_grid(network: Any) -> None:
+    """Weights that Q8_0 holds as they are, so that what is lost on the way is seen."""
+    for name, parameter in network.named_parameters():
+        is_plain = name.endswith(("conv.weight", "conv1d.weight", "A_log"))
+        if parameter.ndim > 1 and parameter.shape[-1] % 32 == 0 and not is_plain:
+            values = parameter.detach().numpy()
+            rounded = gguf.quants.dequantize(gguf.quants.quantize(values, Kind.Q8_0), Kind.Q8_0)
+            parameter.data = torch.from_numpy(rounded.reshape(values.shape).copy())
+
+
+WIDE = {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+WIDTHS = {"qwen3.5": WIDE, "qwen3.5-moe": {**WIDE, "shared_expert_intermediate_size": 64}}
+
+
+@pytest.mark.parametrize("name", ["qwen3.5", "qwen3.5-moe", "granite-hybrid-moe", "lfm2-moe", "mamba2"])
+def test_blocks_are_kept_code_for_code(name: str, llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
+    case = CASES[name]
+    settings = {**case.settings, **WIDTHS.get(name, {})}
+    case = dataclasses.replace(case, settings=settings, adjust=on_the_grid)
+    network = case.publish(tmp_path / "source")
+    is_published = case.original is not None
+    path = llama_cpp.convert(tmp_path / "source", *case.options, outtype="q8_0", as_published=is_published)
+    made = convert(path, tmp_path / "out", dtype="float32", verify=False)
+    kinds = [kind for kind in made.manifest.receipt["tensors"] if kind.startswith("Q8_0")]
+    assert kinds == ["Q8_0 → 8-bit group 32 (kept)"]
+    assert difference(converted_logits(made.directory), logits_of(network)) < TOLERANCE

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from edgelm.runtime.generation.typed import GenerationSettings as GenerationSettings
     from edgelm.runtime.many.results import BatchResult as BatchResult
     from edgelm.runtime.sampling.settings import Sampling as Sampling
+    from edgelm.server.run import asgi_app as asgi_app
+    from edgelm.server.run import serve as serve
     from edgelm.text.tools.tool import Tool as Tool
     from edgelm.tune.api import TuneResult as TuneResult
     from edgelm.tune.api import resume_tune as resume_tune
@@ -76,6 +78,7 @@ _NAMES_IN = {
     "edgelm.runtime.sampling.settings": ("Sampling",),
     "edgelm.runtime.generation.typed": ("GenerationSettings",),
     "edgelm.runtime.chat.tool_loop": ("ToolResult",),
+    "edgelm.server.run": ("asgi_app", "serve"),
     "edgelm.text.tools.tool": ("Tool",),
     "edgelm.tune.api": ("TuneResult", "resume_tune", "tune"),
     "edgelm_converters.convert": ("Converted", "convert"),
@@ -117,9 +120,11 @@ __all__ = [
     "UnsupportedError",
     "Usage",
     "__version__",
+    "asgi_app",
     "convert",
     "load",
     "resume_tune",
+    "serve",
     "tune",
 ]
 

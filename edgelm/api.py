@@ -118,7 +118,7 @@ class Model:
         """Do what `generate` does, in an event loop; cancelling the task stops the model."""
         options = self.defaults.changed(**settings)
         collector = Collector(options.grammar)
-        async with aclosing(self._arun(self._ids(prompt), options)) as events:
+        async with aclosing(self.areply(self._ids(prompt), options)) as events:
             async for event in events:
                 collector.add(event)
         return collector.completion()
@@ -136,7 +136,7 @@ class Model:
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
     ) -> AsyncGenerator[ChatEvent, None]:
         """Do what `events` does, in an event loop; cancelling the task, or `aclose`, stops the model."""
-        return self._arun(self._ids(prompt), self.defaults.changed(**settings))
+        return self.areply(self._ids(prompt), self.defaults.changed(**settings))
 
     def chat(
         self,
@@ -198,7 +198,7 @@ class Model:
         return Chat(
             lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
-            arun=lambda ids, options: self._arun(ids, options, definitions),
+            arun=lambda ids, options: self.areply(ids, options, definitions),
             model=self.name,
             system=system,
             options=options,
@@ -306,9 +306,16 @@ class Model:
         job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
         yield from job.events()
 
-    async def _arun(
+    async def areply(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncGenerator[ChatEvent, None]:
+        """Do what `aevents` does, for token ids and settings that are built already.
+
+        Args:
+            ids: the prompt.
+            options: how the reply is made; `defaults` are not looked at.
+            tools: definitions of the functions that were in the prompt, by which calls are read.
+        """
         job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
         async with aclosing(job.aevents()) as events:
             async for event in events:

@@ -43,6 +43,7 @@ COMMANDS = (
     CommandEntry("chats", "list, search, print, export and remove saved chats"),
     CommandEntry("personas", "keep system prompts and sampling under names"),
     CommandEntry("generate", "answer a file of prompts, many at once"),
+    CommandEntry("serve", "serve models to editors, agents and scripts over OpenAI's API"),
     CommandEntry("models", "list, inspect, download and remove models"),
     CommandEntry("data", "check training data, and see what of it is trained"),
     CommandEntry("plan", "say whether a model fits and how fast it can be"),

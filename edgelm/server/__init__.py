@@ -1,0 +1,16 @@
+"""A server for many askers: models of the library behind the APIs that editors, agents and scripts speak.
+
+    app.py            the ASGI application, of a `ServerSettings`
+    settings.py       where it listens, who may ask, how much
+    residents.py      the models that are loaded, and who uses them
+    replies.py        one reply: a prompt rendered, events, and their end when the asker has gone
+    metrics.py        what `/metrics` counts
+    http/             keys, sizes, errors, server-sent events: nothing of any API
+    openai/           what OpenAI's requests ask for, and its answers
+
+    serving.py        what endpoints share
+    run.py            `edgelm.serve`: listen until told to stop
+
+It stands on `edgelm.api.Model`, whose scheduler shares steps between replies; nothing here knows MLX. starlette and uvicorn
+come with the extra `serve`.
+"""

@@ -1,0 +1,248 @@
+"""The endpoints of OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edgelm.errors import EdgeLMError
+from edgelm.runtime.events import ChatEvent, Prefill
+from edgelm.server.http.errors import RequestError, refusal_of
+from edgelm.server.http.events import KEEP_ALIVE, EventStream, event, while_connected
+from edgelm.server.openai.chat_request import ChatRequest
+from edgelm.server.openai.choices import ChatChoice, TextChoice
+from edgelm.server.openai.fields import CommonFields, read_request
+from edgelm.server.openai.text_request import TextRequest
+from edgelm.server.openai.wire import error_body, head, usage_of
+from edgelm.server.replies import Asked, Reply
+from edgelm.server.residents import Resident
+from edgelm.server.serving import Serving
+
+Choice = ChatChoice | TextChoice
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The choices of one answer, whose replies have begun."""
+
+    head: dict[str, Any]
+    choices: Sequence[Choice]
+    replies: Sequence[Reply]
+    each: int
+    """Choices of one prompt."""
+
+    def usage(self) -> dict[str, Any]:
+        counted = [(choice.usage, index % self.each == 0) for index, choice in enumerate(self.choices)]
+        return usage_of((usage, is_first) for usage, is_first in counted if usage is not None)
+
+
+async def chat_completions(request: Request) -> Response:
+    """Answer `POST /v1/chat/completions`."""
+    asked = read_request(ChatRequest, await request.body())
+
+    async def begin(stack: AsyncExitStack) -> _Answer:
+        resident = await _admitted(stack, request, asked, asked.choices)
+        one = await resident.in_text_thread(asked.asked, resident.model)
+        choices = [
+            ChatChoice(
+                index,
+                asked.forced,
+                is_one_call=asked.parallel_tool_calls is False,
+                has_logprobs=bool(asked.logprobs),
+            )
+            for index in range(asked.choices)
+        ]
+        replies = await _begun(stack, request, resident, _varied([one], asked.choices))
+        return _Answer(head("chat.completion", "chatcmpl", resident.name), choices, replies, asked.choices)
+
+    return await _respond(request, asked, begin)
+
+
+async def completions(request: Request) -> Response:
+    """Answer `POST /v1/completions`."""
+    asked = read_request(TextRequest, await request.body())
+    count = asked.choices * len(asked.prompts)
+
+    async def begin(stack: AsyncExitStack) -> _Answer:
+        resident = await _admitted(stack, request, asked, count)
+        each = await resident.in_text_thread(asked.asked, resident.model)
+        choices = [TextChoice(index, has_logprobs=asked.logprobs is not None) for index in range(count)]
+        replies = await _begun(stack, request, resident, _varied(each, asked.choices))
+        return _Answer(head("text_completion", "cmpl", resident.name), choices, replies, asked.choices)
+
+    return await _respond(request, asked, begin)
+
+
+async def models(request: Request) -> Response:
+    """Answer `GET /v1/models`."""
+    served = await asyncio.to_thread(_serving(request).residents.directories)
+    listed = [_described(name, path.stat().st_mtime) for name, path in sorted(served.items())]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+async def model(request: Request) -> Response:
+    """Answer `GET /v1/models/NAME`."""
+    served = await asyncio.to_thread(_serving(request).residents.directories)
+    name = request.path_params["name"]
+    if name not in served:
+        raise RequestError(404, f"there is no model {name!r} here", param="model", code="model_not_found")
+    return JSONResponse(_described(name, served[name].stat().st_mtime))
+
+
+async def embeddings(request: Request) -> Response:
+    """Refuse `POST /v1/embeddings`: what is served here writes text."""
+    raise RequestError(
+        400,
+        "the models of this server write text and make no embeddings",
+        param="model",
+        code="unsupported_model",
+    )
+
+
+ROUTES = [
+    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+    Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/models", models, methods=["GET"]),
+    Route("/v1/models/{name:path}", model, methods=["GET"]),
+    Route("/v1/embeddings", embeddings, methods=["POST"]),
+]
+
+
+def _serving(request: Request) -> Serving:
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+def _described(name: str, created: float) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(created), "owned_by": "edgelm"}
+
+
+async def _admitted(stack: AsyncExitStack, request: Request, asked: CommonFields, count: int) -> Resident:
+    """The model of a request, held with the places of its replies until `stack` ends."""
+    serving = _serving(request)
+    stack.enter_context(serving.admission.admitted(count))
+    return await stack.enter_async_context(serving.residents.use(asked.model))
+
+
+def _varied(each: Sequence[Asked], count: int) -> list[Asked]:
+    """`count` of each; with a seed, every next one under the next seed, since equal ones would give equal answers."""
+    varied = []
+    for one in each:
+        for number in range(count):
+            seed = one.options.sampling.seed
+            options = (
+                one.options
+                if seed is None or number == 0
+                else one.options.changed(seed=(seed + number) % 2**64)
+            )
+            varied.append(Asked(one.ids, options, one.tools))
+    return varied
+
+
+async def _begun(
+    stack: AsyncExitStack, request: Request, resident: Resident, each: Sequence[Asked]
+) -> list[Reply]:
+    """Replies that have all begun; they are stopped when `stack` ends."""
+    metrics, replies = _serving(request).metrics, []
+    for asked in each:
+        reply = await Reply.begun(resident, asked, metrics)
+        stack.push_async_callback(reply.close)
+        replies.append(reply)
+    return replies
+
+
+async def _respond(
+    request: Request, asked: CommonFields, begin: Callable[[AsyncExitStack], Awaitable[_Answer]]
+) -> Response:
+    """Begin an answer, and send it whole or as it comes."""
+    async with AsyncExitStack() as stack:
+        answer = await while_connected(request, begin(stack))
+        if asked.stream:
+            # The response takes over what is held.
+            return EventStream(_stream(answer, includes_usage=asked.includes_usage), stack.pop_all())
+        await while_connected(request, _finish(answer))
+        return JSONResponse(
+            {
+                **answer.head,
+                "choices": [choice.message() for choice in answer.choices],
+                "usage": answer.usage(),
+            }
+        )
+    raise AssertionError  # the stack passes every error on
+
+
+async def _finish(answer: _Answer) -> None:
+    async with aclosing(_merged(answer.replies)) as events:
+        async for index, each in events:
+            for _ in answer.choices[index].pieces(each):
+                pass
+
+
+async def _stream(answer: _Answer, *, includes_usage: bool) -> AsyncGenerator[str, None]:
+    kind = answer.head["object"]
+    head_ = {**answer.head, "object": "chat.completion.chunk" if kind == "chat.completion" else kind}
+    rest = {"usage": None} if includes_usage else {}
+
+    def chunk(piece: dict[str, Any]) -> str:
+        return event({**head_, "choices": [piece], **rest})
+
+    for choice in answer.choices:
+        if (opening := choice.opening()) is not None:
+            yield chunk(opening)
+    try:
+        async with aclosing(_merged(answer.replies)) as events:
+            async for index, each in events:
+                if isinstance(each, Prefill):
+                    yield KEEP_ALIVE
+                for piece in answer.choices[index].pieces(each):
+                    yield chunk(piece)
+    except EdgeLMError as error:
+        # The status has been sent: the error is an event of the stream, and no end follows that looks like a good one.
+        yield event(error_body(refusal_of(error)))
+        return
+    if includes_usage:
+        yield event({**head_, "choices": [], "usage": answer.usage()})
+    yield event("[DONE]")
+
+
+async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, ChatEvent], None]:
+    """The events of several replies as they come, each with the number of its reply."""
+    if len(replies) == 1:
+        async with aclosing(replies[0].events()) as events:
+            async for each in events:
+                yield 0, each
+        return
+    came: asyncio.Queue[tuple[int, ChatEvent | BaseException | None]] = asyncio.Queue()
+
+    async def pump(index: int, reply: Reply) -> None:
+        try:
+            async with aclosing(reply.events()) as events:
+                async for each in events:
+                    came.put_nowait((index, each))
+        except Exception as error:  # noqa: BLE001 - raised by whoever reads the queue
+            came.put_nowait((index, error))
+        else:
+            came.put_nowait((index, None))
+
+    tasks = [asyncio.create_task(pump(index, reply)) for index, reply in enumerate(replies)]
+    try:
+        under_way = len(tasks)
+        while under_way:
+            index, item = await came.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                under_way -= 1
+            else:
+                yield index, item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,97 @@
+"""Ids, usage, log-probabilities and errors, as OpenAI writes them."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from edgelm.runtime.events import Alternative, Token, Usage
+from edgelm.server.http.errors import RequestError
+from edgelm.version import __version__
+
+FINGERPRINT = f"edgelm-{__version__}"
+
+LEAST_LOGPROB = -9999.0
+"""What stands for no probability at all, which JSON has no number for."""
+
+_CALL_LETTERS = string.ascii_letters + string.digits
+
+
+def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
+    """Return what every piece of an answer begins with."""
+    return {
+        "id": f"{prefix}-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "system_fingerprint": FINGERPRINT,
+    }
+
+
+def new_call_id() -> str:
+    """Return an id of nine letters and digits: Mistral's templates refuse any other when it comes back."""
+    return "".join(secrets.choice(_CALL_LETTERS) for _ in range(9))
+
+
+def usage_of(replies: Iterable[tuple[Usage, bool]]) -> dict[str, Any]:
+    """Return what an answer took.
+
+    Args:
+        replies: of each choice, its usage, and whether it is the first of its prompt, which is counted once.
+    """
+    prompt = cached = completion = 0
+    for usage, is_first in replies:
+        completion += usage.completion_tokens
+        if is_first:
+            prompt, cached = prompt + usage.prompt_tokens, cached + usage.cached_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    """Return the log-probabilities of tokens, as chat completions have them."""
+    return {
+        "content": [
+            {**_logprob(token), "top_logprobs": [_logprob(other) for other in token.alternatives]}
+            for token in tokens
+        ],
+        "refusal": None,
+    }
+
+
+def text_logprobs(tokens: Sequence[Token], offset: int) -> dict[str, Any]:
+    """Return the same, as completions have them; `offset` is where the first token begins in the text."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.text)
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [_finite(token.logprob) for token in tokens],
+        "top_logprobs": [
+            {other.text: _finite(other.logprob) for other in token.alternatives} for token in tokens
+        ],
+        "text_offset": offsets,
+    }
+
+
+def _logprob(token: Token | Alternative) -> dict[str, Any]:
+    return {"token": token.text, "logprob": _finite(token.logprob), "bytes": list(token.text.encode())}
+
+
+def _finite(logprob: float | None) -> float:
+    return LEAST_LOGPROB if logprob is None else max(logprob, LEAST_LOGPROB)
+
+
+def error_body(error: RequestError) -> dict[str, Any]:
+    """Return an error in OpenAI's form."""
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(error.status)
+    kind = kind or ("invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}

@@ -1,0 +1,106 @@
+"""Replies to requests: how many there may be, and one as a stream of events that has begun before anything is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from edgelm.runtime.events import ChatEvent, Finished
+from edgelm.runtime.generation.options import GenerationOptions
+from edgelm.server.http.errors import RequestError
+from edgelm.server.metrics import ServerMetrics
+from edgelm.server.residents import Resident
+
+
+class Admission:
+    """Lets so many replies in; the rest are told to come again, so that a queue does not grow without an end."""
+
+    def __init__(self, most: int, retry_after_s: int, metrics: ServerMetrics) -> None:
+        self._most, self._retry_after_s, self._metrics = most, retry_after_s, metrics
+        self._count = 0
+        self.is_closing = False
+
+    @property
+    def count(self) -> int:
+        """Replies under way and waiting."""
+        return self._count
+
+    @contextmanager
+    def admitted(self, count: int) -> Iterator[None]:
+        """Hold the places of `count` replies during the block.
+
+        Raises:
+            RequestError: 429 where there are not so many, 503 where the server is about to end.
+        """
+        again = {"Retry-After": str(self._retry_after_s)}
+        if self.is_closing:
+            raise RequestError(503, "the server is shutting down", code="shutting_down", headers=again)
+        if self._count + count > self._most:
+            raise RequestError(
+                429,
+                f"{self._count} replies are under way or waiting, and {self._most} may be",
+                code="too_many_requests",
+                headers=again,
+            )
+        self._change(count)
+        try:
+            yield
+        finally:
+            self._change(-count)
+
+    def _change(self, by: int) -> None:
+        self._count += by
+        self._metrics.under_way.set(self._count)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one reply is asked for."""
+
+    ids: Sequence[int]
+    options: GenerationOptions
+    tools: Sequence[Mapping[str, Any]] | None = None
+
+
+class Reply:
+    """One reply of a model, whose first event has come: what is wrong with the request has been raised by then."""
+
+    def __init__(
+        self, events: AsyncGenerator[ChatEvent, None], first: ChatEvent, metrics: ServerMetrics
+    ) -> None:
+        self._events, self._first, self._metrics = events, first, metrics
+
+    @classmethod
+    async def begun(cls, resident: Resident, asked: Asked, metrics: ServerMetrics) -> Reply:
+        """Start a reply and wait for its first event.
+
+        Raises:
+            PromptError, OptionError, FitError, EngineError: see `Model.events`.
+        """
+        events = resident.model.areply(asked.ids, asked.options, asked.tools)
+        try:
+            return cls(events, await anext(events), metrics)
+        except BaseException:
+            await events.aclose()
+            raise
+
+    async def events(self) -> AsyncGenerator[ChatEvent, None]:
+        """Yield what happens; leaving early stops the model."""
+        async with aclosing(self._events):
+            has_ended = False
+            try:
+                yield self._first
+                async for event in self._events:
+                    if isinstance(event, Finished):
+                        has_ended = True
+                        self._metrics.replied(event.usage)
+                    yield event
+            finally:
+                if not has_ended:
+                    self._metrics.left()
+
+    async def close(self) -> None:
+        """Stop the model, where the reply has not ended."""
+        await self._events.aclose()

@@ -1,0 +1,130 @@
+"""The models that are loaded, and who uses them: loaded when first asked for, let go by least use where another needs room."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgelm.api import Model
+from edgelm.errors import FitError, NotFoundError
+from edgelm.library import models as library
+
+T = TypeVar("T")
+
+Load = Callable[[Path], Model]
+
+
+@dataclass(eq=False)
+class Resident:
+    """A loaded model."""
+
+    name: str
+    model: Model
+    users: int = 0
+    last_used: float = 0.0
+    _text: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "edgelm-text"), repr=False
+    )
+
+    async def in_text_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Have text rendered or encoded where it holds up nobody; one at a time, since a tokenizer takes no two."""
+        return await asyncio.get_running_loop().run_in_executor(self._text, work, *arguments)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._text.shutdown(wait=False, cancel_futures=True)
+        self.model.close()
+
+
+class Residents:
+    """Gives loaded models by name.
+
+    Args:
+        load: loads the model of a directory.
+        named: the models that are served, by name; None is all of the library, as it is when somebody asks.
+        pinned: names of those that stay loaded.
+    """
+
+    def __init__(
+        self, load: Load, named: Mapping[str, Path] | None = None, pinned: frozenset[str] = frozenset()
+    ) -> None:
+        self._load, self._named, self._pinned = load, named, pinned
+        self._loaded: dict[str, Resident] = {}
+        self._lock = asyncio.Lock()
+
+    @property
+    def loaded(self) -> list[Resident]:
+        """The models in memory."""
+        return list(self._loaded.values())
+
+    def directories(self) -> dict[str, Path]:
+        """Return the models that can be asked for, by name."""
+        if self._named is not None:
+            return dict(self._named)
+        return {model.name: model.directory for model in library.installed() if model.problem is None}
+
+    @property
+    def default(self) -> str | None:
+        """The model of a request that names none: the first that is served by name."""
+        return next(iter(self._named), None) if self._named else None
+
+    @asynccontextmanager
+    async def use(self, name: str | None) -> AsyncIterator[Resident]:
+        """Give a model, which stays loaded during the block.
+
+        Raises:
+            NotFoundError: it is not served.
+            FitError: it does not fit beside those that are in use.
+            EdgeLMError: it cannot be loaded.
+        """
+        resident = await self._obtain(name or self.default or "")
+        try:
+            yield resident
+        finally:
+            resident.users -= 1
+            resident.last_used = time.monotonic()
+
+    async def _obtain(self, name: str) -> Resident:
+        """The resident of `name` with one more user, which keeps it from being let go."""
+        if (resident := self._loaded.get(name)) is None:
+            directory = await asyncio.to_thread(self._find, name)
+            async with self._lock:
+                if (resident := self._loaded.get(name)) is None:
+                    resident = Resident(name, await self._load_beside(directory))
+                    self._loaded[name] = resident
+                resident.users += 1
+                return resident
+        resident.users += 1
+        return resident
+
+    def _find(self, name: str) -> Path:
+        served = self.directories()
+        if name not in served:
+            names = ", ".join(sorted(served)) or "none"
+            raise NotFoundError(f"there is no model {name!r} here", hint=f"models are {names}")
+        return served[name]
+
+    async def _load_beside(self, directory: Path) -> Model:
+        while True:
+            try:
+                return await asyncio.shield(asyncio.to_thread(self._load, directory))
+            except FitError:
+                idle = [each for each in self.loaded if not each.users and each.name not in self._pinned]
+                if not idle:
+                    raise
+                await self._let_go(min(idle, key=lambda each: each.last_used))
+
+    async def _let_go(self, resident: Resident) -> None:
+        del self._loaded[resident.name]
+        await asyncio.to_thread(resident.close)
+
+    async def close(self) -> None:
+        """Let go of all models."""
+        for resident in self.loaded:
+            await self._let_go(resident)

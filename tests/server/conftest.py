@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from serving import served, write_chat_model
+
+import edgelm
+
+
+@pytest.fixture(scope="package")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chat_model(tmp_path_factory.mktemp("server") / "tiny")
+
+
+@pytest.fixture(scope="package")
+def address(model_directory: Path) -> Iterator[str]:
+    with served(model_directory) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def model(model_directory: Path) -> Iterator[edgelm.Model]:
+    """The same model without a server: what its answers are."""
+    with edgelm.load(model_directory) as model:
+        yield model

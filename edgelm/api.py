@@ -309,13 +309,7 @@ class Model:
     async def areply(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncGenerator[ChatEvent, None]:
-        """Do what `aevents` does, for token ids and settings that are built already.
-
-        Args:
-            ids: the prompt.
-            options: how the reply is made; `defaults` are not looked at.
-            tools: definitions of the functions that were in the prompt, by which calls are read.
-        """
+        """Do what `aevents` does, with settings that are built already; calls are read by the definitions of `tools`."""
         job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
         async with aclosing(job.aevents()) as events:
             async for event in events:

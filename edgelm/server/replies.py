@@ -56,7 +56,7 @@ class Admission:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReplyTask:
     """What one reply is asked for."""
 
     ids: Sequence[int]
@@ -73,7 +73,7 @@ class Reply:
         self._events, self._first, self._metrics = events, first, metrics
 
     @classmethod
-    async def begun(cls, resident: Resident, asked: Asked, metrics: ServerMetrics) -> Reply:
+    async def begun(cls, resident: Resident, asked: ReplyTask, metrics: ServerMetrics) -> Reply:
         """Start a reply and wait for its first event.
 
         Raises:

@@ -15,7 +15,7 @@ ErrorResponse = Callable[[Scope, RequestError], Response]
 """Writes an error as the API of the path does."""
 
 OPEN_PATHS = ("/health",)
-"""Asked by what keeps the server running, which has no key."""
+"""ReplyTask by what keeps the server running, which has no key."""
 
 
 class KeyGuard:

@@ -1,12 +1,12 @@
 """OpenAI's API: chat completions, completions and models, as https://platform.openai.com/docs/api-reference has them.
 
-    fields.py         fields that both kinds of completion have, and what they become
-    chat_request.py   a request for an answer in a chat
-    text_request.py   a request to continue a text
-    choices.py        the choices of an answer: whole, or a piece at a time
-    calls.py          function calls that a request insists on
-    wire.py           ids, usage, log-probabilities and errors in OpenAI's form
-    routes.py         the endpoints
+    fields.py               fields that both kinds of completion have, and what they become
+    chat_request.py         a request for an answer in a chat
+    completion_request.py   a request to continue a text
+    choices.py              the choices of an answer: whole, or a piece at a time
+    calls.py                function calls that a request insists on
+    wire.py                 ids, usage, log-probabilities and errors in OpenAI's form
+    routes.py               the endpoints
 
 What a field means that edgelm cannot do is refused by name. Fields that nobody here knows are passed over, as OpenAI adds some
 every month; values that nobody knows are not.

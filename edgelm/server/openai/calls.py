@@ -41,7 +41,7 @@ class ForcedCalls:
     """Calls that have to come."""
 
     schema: dict[str, Any]
-    """Of the answer."""
+    """What the answer is held to."""
     name: str | None
     """The function, where one is named: the answer is its arguments alone."""
 

@@ -12,7 +12,7 @@ from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.http.errors import RequestError
 from edgelm.server.openai.calls import ForcedCalls, ToolChoice, forced_calls
 from edgelm.server.openai.fields import CommonFields, changed
-from edgelm.server.replies import Asked
+from edgelm.server.replies import ReplyTask
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_chat, require_tool_support
 
@@ -121,7 +121,7 @@ class ChatRequest(CommonFields):
             raise _refusal("response_format", "has no json_schema")
         return form.json_schema.schema_
 
-    def asked(self, model: Model) -> Asked:
+    def asked(self, model: Model) -> ReplyTask:
         """Return the prompt and the settings of one answer; renders and encodes, which takes time.
 
         Raises:
@@ -133,7 +133,7 @@ class ChatRequest(CommonFields):
         thinks = options.enable_thinking if family_of(model.tokenizer).can_think else None
         messages = read_messages(self.messages)
         ids = encode_chat(model.tokenizer, messages, enable_thinking=thinks, tools=tools)
-        return Asked(ids, options, tools or None)
+        return ReplyTask(ids, options, tools or None)
 
 
 def _refusal(name: str, problem: str) -> RequestError:

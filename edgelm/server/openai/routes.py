@@ -18,10 +18,10 @@ from edgelm.server.http.errors import RequestError, refusal_of
 from edgelm.server.http.events import KEEP_ALIVE, EventStream, event, while_connected
 from edgelm.server.openai.chat_request import ChatRequest
 from edgelm.server.openai.choices import ChatChoice, TextChoice
+from edgelm.server.openai.completion_request import CompletionRequest
 from edgelm.server.openai.fields import CommonFields, read_request
-from edgelm.server.openai.text_request import TextRequest
 from edgelm.server.openai.wire import error_body, head, usage_of
-from edgelm.server.replies import Asked, Reply
+from edgelm.server.replies import Reply, ReplyTask
 from edgelm.server.residents import Resident
 from edgelm.server.serving import Serving
 
@@ -67,7 +67,7 @@ async def chat_completions(request: Request) -> Response:
 
 async def completions(request: Request) -> Response:
     """Answer `POST /v1/completions`."""
-    asked = read_request(TextRequest, await request.body())
+    asked = read_request(CompletionRequest, await request.body())
     count = asked.choices * len(asked.prompts)
 
     async def begin(stack: AsyncExitStack) -> _Answer:
@@ -131,7 +131,7 @@ async def _admitted(stack: AsyncExitStack, request: Request, asked: CommonFields
     return await stack.enter_async_context(serving.residents.use(asked.model))
 
 
-def _varied(each: Sequence[Asked], count: int) -> list[Asked]:
+def _varied(each: Sequence[ReplyTask], count: int) -> list[ReplyTask]:
     """`count` of each; with a seed, every next one under the next seed, since equal ones would give equal answers."""
     varied = []
     for one in each:
@@ -142,12 +142,12 @@ def _varied(each: Sequence[Asked], count: int) -> list[Asked]:
                 if seed is None or number == 0
                 else one.options.changed(seed=(seed + number) % 2**64)
             )
-            varied.append(Asked(one.ids, options, one.tools))
+            varied.append(ReplyTask(one.ids, options, one.tools))
     return varied
 
 
 async def _begun(
-    stack: AsyncExitStack, request: Request, resident: Resident, each: Sequence[Asked]
+    stack: AsyncExitStack, request: Request, resident: Resident, each: Sequence[ReplyTask]
 ) -> list[Reply]:
     """Replies that have all begun; they are stopped when `stack` ends."""
     metrics, replies = _serving(request).metrics, []

@@ -10,7 +10,7 @@ from pydantic import Field
 from edgelm.api import Model
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.openai.fields import CommonFields, changed
-from edgelm.server.replies import Asked
+from edgelm.server.replies import ReplyTask
 from edgelm.text.prompt import encode_text
 
 DEFAULT_MAX_TOKENS = 16
@@ -19,7 +19,7 @@ DEFAULT_MAX_TOKENS = 16
 Ids = Annotated[list[int], Field(min_length=1)]
 
 
-class TextRequest(CommonFields):
+class CompletionRequest(CommonFields):
     """A body of `/v1/completions`."""
 
     unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {
@@ -57,7 +57,7 @@ class TextRequest(CommonFields):
             settings["logprobs"] = self.logprobs
         return changed(defaults, settings)
 
-    def asked(self, model: Model) -> list[Asked]:
+    def asked(self, model: Model) -> list[ReplyTask]:
         """Return the prompt and the settings of one continuation of each prompt.
 
         Raises:
@@ -65,6 +65,6 @@ class TextRequest(CommonFields):
         """
         options = self.options(model.defaults)
         return [
-            Asked(encode_text(model.tokenizer, prompt) if isinstance(prompt, str) else prompt, options)
+            ReplyTask(encode_text(model.tokenizer, prompt) if isinstance(prompt, str) else prompt, options)
             for prompt in self.prompts
         ]

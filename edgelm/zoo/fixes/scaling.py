@@ -38,8 +38,12 @@ def use_unread_scaling(network: Any, config: dict[str, Any]) -> None:
 def _scaled(network: Any, config: Mapping[str, Any]) -> bool:
     from mlx_lm.models.rope_utils import initialize_rope
 
-    said = config["rope_scaling"]
-    if said.get("rope_type", said.get("type")) not in _KINDS:
+    text = config.get("text_config")
+    said = (text if isinstance(text, dict) else config)["rope_scaling"]
+    kind = said.get("rope_type", said.get("type"))
+    if kind == "default":  # sections of pictures' positions stand in there, too
+        return True
+    if text is not None or kind not in _KINDS:
         return False
     if "ROPE_INIT_FUNCTIONS" not in modeling_source(str(config.get("model_type"))):
         return False

@@ -2,7 +2,7 @@
 
 They share scales among 16 weights where MLX's smallest group has 32, or take their values from code books. Searched
 affine codes come near them (`edgelm.quant.matrix.search.DISCRETE`), some of them exactly: IQ1_S and IQ3_S lie on even
-grids of 32. How near costs bytes. The least that a type becomes adds at most a third of the error that the type itself
+grids of 32. How near costs bytes. The least that a type becomes adds at most about a third of the error that the type itself
 has; more is spent as long as the whole result stays within `LARGEST_RATIO` of the file.
 """
 

@@ -14,7 +14,8 @@ ROUTED = {
 }  # fmt: skip
 MSCALE = {**YARN, "mscale": 0.7, "mscale_all_dim": 0.9}
 GROUPS = {"n_group": 4, "topk_group": 2}
-INDEX = {"index_topk": 128, "index_head_dim": 32, "index_n_heads": 2}
+# With few index heads many keys score exactly 0, and which of them is taken is nobody's to say.
+INDEX = {"index_topk": 128, "index_head_dim": 32, "index_n_heads": 32}
 
 LATENT: dict[str, Family] = {
     "deepseek_v2": Family(

@@ -83,6 +83,8 @@ RECURRENT: dict[str, Family] = {
             "mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 1, "chunk_size": 16, "head_dim": 16,
             "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32,
             "moe_shared_expert_intermediate_size": 48, "use_mamba_kernels": False,
+            # A floor that transformers has in prefill alone, and the published code nowhere.
+            "time_step_min": 1e-6,
         },
         {
             "groups": {"n_groups": 2},

@@ -64,7 +64,7 @@ def first_parts(names: Iterable[str]) -> list[str]:
 def split_folder(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
     """Return the models among the GGUF files of one folder, the first part of each, and notes on the files beside them.
 
-    A file that cannot be read counts as a model, unless it is called a projector: what is wrong with it is said when it is opened.
+    A file that cannot be read counts as a model, unless it is called a projector: what is wrong is said when it is opened.
     """
     paths = list(paths)
     first = set(first_parts(path.name for path in paths))

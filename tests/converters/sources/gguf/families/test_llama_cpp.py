@@ -29,7 +29,7 @@ def test_types(llama_cpp: LlamaCppConverter, tmp_path: Path, outtype: str, toler
 
 
 def test_what_the_converter_refuses_is_said(llama_cpp: LlamaCppConverter, tmp_path: Path) -> None:
-    with pytest.raises(ConverterFailedError, match="nowhere|ended with 1"):
+    with pytest.raises(ConverterFailedError, match=r"nowhere|ended with 1"):
         llama_cpp.convert(tmp_path / "nowhere")
     # And the child is still there for the next one.
     LLAMA.publish(tmp_path / "source")

@@ -13,7 +13,7 @@ from proving.report import counts
 from proving.table import table_of
 from proving.workers import proved
 
-from edgelm.zoo.configs import normalise
+from edgelm.zoo.configs import rope
 from edgelm.zoo.configs.sources import module_source
 from edgelm.zoo.fixes import window
 from edgelm.zoo.proofs.table import name_of, parse_table
@@ -51,7 +51,7 @@ def test_a_broken_fix_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_key_that_is_lost_fails_and_a_refusal_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(normalise, "_write_flat_keys", lambda config, rope: config.update(rope_theta=1e4))
+    monkeypatch.setattr(rope, "_write_flat_keys", lambda config, nested: config.update(rope_theta=1e4))
     (outcome,) = judge.prove(case("llama"), tmp_path / "lost", ["transformers"])
     assert outcome.verdict == "differs"
     (outcome,) = judge.prove(case("llava of qwen2"), tmp_path / "refused", ["transformers"])

@@ -28,7 +28,7 @@ async def test_ctrl_c_clears_the_prompt_then_stops_then_quits() -> None:
         await it.press("up")
         assert it.prompt.text == "half a thought"
         await it.press("ctrl+c", "ctrl+c")
-        assert "Ctrl+C again quits" in it.toasts
+        await it.until(lambda: "Ctrl+C again quits" in it.toasts, "said")
         assert it.app.is_running
 
 
@@ -76,7 +76,7 @@ async def test_clear_is_a_new_chat_and_theme_changes_the_colours() -> None:
         await it.send("/theme edgelm-light")
         assert it.app.services.settings.app.theme == "edgelm-light"
         await it.send("/theme pink")
-        assert "there is no theme 'pink'" in it.toasts
+        await it.until(lambda: "there is no theme 'pink'" in it.toasts, "said")
         it.prompt.say("")
         await it.send("/theme")
         await it.until(lambda: isinstance(it.app.screen, Choose), "asked")
@@ -143,7 +143,7 @@ async def test_again_is_another_answer() -> None:
         await it.press("ctrl+r")
         await it.idle()
         assert engine.asked[-1]["settings"]["temperature"] == AGAIN_TEMPERATURE
-        assert f"drawn at temperature {AGAIN_TEMPERATURE}" in it.toasts
+        await it.until(lambda: f"drawn at temperature {AGAIN_TEMPERATURE}" in it.toasts, "said")
         it.chat.open_chat.keep_settings(ChatSettings(temperature=0.3, seed=7))
         await it.press("ctrl+r")
         await it.idle()
@@ -218,7 +218,7 @@ async def test_esc_while_another_model_is_loaded_brings_the_one_before_back() ->
         await it.until(lambda: it.app.services.state.loading == "other", "loading")
         await it.press("escape")
         assert it.app.services.state.loading == "tiny"
-        assert "tiny comes back" in it.toasts
+        await it.until(lambda: "tiny comes back" in it.toasts, "said")
         it.engine.loading.set()
         await it.until(
             lambda: it.app.services.state.model is not None and it.app.services.state.model.name == "tiny",
@@ -263,5 +263,5 @@ async def test_sending_loads_the_model_that_the_chat_was_with() -> None:
         assert it.app.services.state.model.name == "one"
         it.app.services.models.forget()
         await it.press("ctrl+r")
-        assert "one is being loaded" in it.toasts
+        await it.until(lambda: "one is being loaded" in it.toasts, "said")
         await it.until(lambda: it.app.services.state.model is not None, "loaded")

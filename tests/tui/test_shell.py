@@ -69,7 +69,7 @@ async def test_every_key_has_an_id_of_its_own() -> None:
 async def test_a_key_can_be_changed(home: Path) -> None:
     config(home).write_text('[keys]\n"app.library" = "f12"\n"no.such" = "f11"\n')
     async with running() as it:
-        assert "there is no key id no.such" in it.toasts
+        await it.until(lambda: "there is no key id no.such" in it.toasts, "said")
         await it.press("f3")
         assert it.app.current_mode == "chat"
         await it.press("f12")
@@ -82,7 +82,7 @@ async def test_a_key_can_be_changed(home: Path) -> None:
 async def test_a_settings_file_that_cannot_be_used_is_kept_aside(text: str, home: Path) -> None:
     config(home).write_text(text)
     async with running() as it:
-        assert "config.toml is not used" in it.toasts
+        await it.until(lambda: "config.toml is not used" in it.toasts, "said")
         assert it.app.theme == "edgelm-dark"
     assert (home / "config.toml.broken").read_text() == text
     assert not config(home).exists()

@@ -10,7 +10,7 @@ import pytest
 from checkpoints import write_checkpoint
 
 from edgelm.errors import UnsupportedError
-from edgelm.zoo.configs import normalise
+from edgelm.zoo.configs import rope
 from edgelm_converters.convert import convert
 from edgelm_converters.result.judge import ask
 from edgelm_converters.result.judge.ask import check_judge
@@ -46,13 +46,13 @@ def test_what_quantization_costs_is_not_blamed_on_the_network(tmp_path: Path) ->
 def test_a_wrong_rope_base_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Today's comparison calls it 0 nats: both sides are read with the same wrong base."""
     write_checkpoint(tmp_path / "source", "llama")
-    flat = normalise._write_flat_keys
+    flat = rope._write_flat_keys
 
-    def lose_the_base(config: dict[str, Any], rope: dict[str, Any]) -> None:
-        flat(config, rope)
+    def lose_the_base(config: dict[str, Any], nested: dict[str, Any]) -> None:
+        flat(config, nested)
         config["rope_theta"] = 10_000.0
 
-    monkeypatch.setattr(normalise, "_write_flat_keys", lose_the_base)
+    monkeypatch.setattr(rope, "_write_flat_keys", lose_the_base)
     receipt = receipt_of(tmp_path / "source", tmp_path / "made", mode="none")
     assert receipt["comparison"]["mean_kl"] < 1e-6
     assert not receipt["judgement"]["alike"]

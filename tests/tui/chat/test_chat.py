@@ -191,7 +191,7 @@ async def test_a_model_that_cannot_be_loaded_is_reported(name: str, said: str) -
         await it.send("hello")
         assert it.prompt.text == "hello"
         assert it.said == []
-        assert "no model is loaded" in it.toasts
+        await it.until(lambda: "no model is loaded" in it.toasts, "said")
 
 
 async def test_the_model_can_be_changed_in_the_middle_of_a_chat() -> None:
@@ -297,7 +297,7 @@ async def test_files_are_completed_and_attached(tmp_path: Path, monkeypatch: pyt
         await it.idle()
         assert it.views[0].message.attachments[0].text == "roses"
         await it.send("and @poem.bin")
-        assert "poem.bin is binary" in it.toasts
+        await it.until(lambda: "poem.bin is binary" in it.toasts, "said")
         assert it.prompt.text == "and @poem.bin"
         await it.press("enter")
         await it.idle()
@@ -326,7 +326,7 @@ async def test_commands_are_completed() -> None:
 async def test_an_unknown_command_is_not_sent_and_two_slashes_are() -> None:
     async with running() as it:
         await it.send("/renam x y")
-        assert "no command /renam, did you mean /rename?" in it.toasts
+        await it.until(lambda: "no command /renam, did you mean /rename?" in it.toasts, "said")
         assert it.prompt.text == "/renam x y"
         it.prompt.say("")
         await it.ask("//etc/hosts")
@@ -355,7 +355,9 @@ async def test_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         edit_text("some")
     async with running() as it:
         await it.press("ctrl+g")
-        assert "cannot be opened from here" in it.toasts or "no-such-editor" in it.toasts
+        await it.until(
+            lambda: "cannot be opened from here" in it.toasts or "no-such-editor" in it.toasts, "said"
+        )
 
 
 async def test_markup_and_control_characters_are_text() -> None:
@@ -406,7 +408,7 @@ async def test_ctrl_c_stops_and_twice_quits() -> None:
         await it.press("ctrl+c")
         assert not it.app.services.desk.busy
         await it.press("ctrl+c")
-        assert "Ctrl+C again quits" in it.toasts
+        await it.until(lambda: "Ctrl+C again quits" in it.toasts, "said")
         await it.press("ctrl+c")
         assert not it.app.is_running or it.app._exit
 

@@ -156,7 +156,7 @@ async def test_one_x_deletes_no_message() -> None:
         await conversation(it)
         await it.focus(2)
         await it.press("x")
-        assert "x again deletes this message" in it.toasts
+        await it.until(lambda: "x again deletes this message" in it.toasts, "said")
         await it.press("y", "x")
         assert len(it.said) == 4
         await it.press("up", "down", "x")

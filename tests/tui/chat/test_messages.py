@@ -30,7 +30,7 @@ async def test_copy_the_text_and_the_code_by_number() -> None:
         await it.press("2")
         assert it.app.clipboard == "ls\n"
         await it.press("9")
-        assert "there is no code block 9, the message has 2" in it.toasts
+        await it.until(lambda: "there is no code block 9, the message has 2" in it.toasts, "said")
         assert "┌ 2 sh" in it.screen_text
         await it.send("/copy 1")
         assert it.app.clipboard == "print(1)\n"
@@ -55,7 +55,7 @@ async def test_regenerate_and_switch_between_alternatives() -> None:
         assert it.said == ["one", "another answer"]
         await it.focus(0)
         await it.press("right")
-        assert "there is no alternative" in it.toasts
+        await it.until(lambda: "there is no alternative" in it.toasts, "said")
 
 
 async def test_ctrl_r_answers_the_last_question_again() -> None:
@@ -104,7 +104,7 @@ async def test_a_better_answer_is_a_preference_and_a_training_row() -> None:
         assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("better", "You said: one")
         await it.focus(0)
         await it.press("w")
-        assert "only an answer can be corrected" in it.toasts
+        await it.until(lambda: "only an answer can be corrected" in it.toasts, "said")
 
 
 async def test_rate() -> None:
@@ -119,7 +119,7 @@ async def test_rate() -> None:
         assert "bad" not in it.views[1].plain
         await it.focus(0)
         await it.press("plus")
-        assert "only answers are rated" in it.toasts
+        await it.until(lambda: "only answers are rated" in it.toasts, "said")
 
 
 async def test_branch_into_a_new_chat() -> None:
@@ -142,7 +142,7 @@ async def test_delete_and_undo() -> None:
         await it.send("/undo")
         await it.until(lambda: len(it.said) == 4, "back")
         await it.send("/undo")
-        assert "nothing was deleted" in it.toasts
+        await it.until(lambda: "nothing was deleted" in it.toasts, "said")
 
 
 async def test_deleting_the_answer_under_way_stops_it() -> None:
@@ -165,7 +165,7 @@ async def test_nothing_new_is_asked_while_an_answer_is_under_way() -> None:
         await it.send("word " * 100)
         await it.focus(1)
         await it.press("r")
-        assert "an answer is under way" in it.toasts
+        await it.until(lambda: "an answer is under way" in it.toasts, "said")
         assert it.said[1] == "You said: one"
         await it.press("escape")
         assert not it.app.services.desk.busy
@@ -176,7 +176,7 @@ async def test_a_whole_answer_does_not_go_on() -> None:
         await it.ask("one")
         await it.focus(1)
         await it.press("c")
-        assert "this answer is whole" in it.toasts
+        await it.until(lambda: "this answer is whole" in it.toasts, "said")
 
 
 async def test_the_keyboard_reaches_every_message() -> None:
@@ -223,4 +223,4 @@ async def test_every_code_block_up_to_the_ninth_has_its_key(monkeypatch: pytest.
         await it.focus(1)
         await it.press(*"123456789")
         assert [text.strip() for text in copied] == [f"block {n}" for n in range(1, 9)]
-        assert "there is no code block 9, the message has 8" in it.toasts
+        await it.until(lambda: "there is no code block 9, the message has 8" in it.toasts, "said")

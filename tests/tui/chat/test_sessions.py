@@ -119,7 +119,7 @@ async def test_export_and_import(tmp_path: Path) -> None:
         await it.send(f"/export {tmp_path / 'a.json'}")
         await it.until(lambda: (tmp_path / "a.json").exists(), "written")
         await it.send(f"/export {tmp_path / 'a.txt'}")
-        assert "expected a name in .json or .md" in it.toasts
+        await it.until(lambda: "expected a name in .json or .md" in it.toasts, "said")
         await it.send(f"/import {tmp_path / 'a.json'}")
         await it.until(lambda: it.chat.open_chat.session_id == 2, "opened")
         assert it.said == ["about cats", "You said: about cats"]
@@ -135,11 +135,11 @@ async def test_ratings_become_rows(tmp_path: Path) -> None:
         await it.ask("one")
         file = tmp_path / "rows.jsonl"
         await it.send(f"/feedback {file} training")
-        assert "no training rows yet" in it.toasts
+        await it.until(lambda: "no training rows yet" in it.toasts, "said")
         await it.focus(1)
         await it.press("plus")
         await it.send(f"/feedback {file} training")
-        assert "1 training row written" in it.toasts
+        await it.until(lambda: "1 training row written" in it.toasts, "said")
         assert json.loads(file.read_text())["messages"][1]["content"] == "You said: one"
 
 
@@ -157,7 +157,7 @@ async def test_a_chat_of_another_process_appears() -> None:
 async def test_a_command_that_needs_a_saved_chat_says_so() -> None:
     async with running() as it:
         await it.send("/rename x")
-        assert "this chat is not saved yet" in it.toasts
+        await it.until(lambda: "this chat is not saved yet" in it.toasts, "said")
 
 
 async def test_the_sidebar_is_hidden_where_there_is_no_room() -> None:

@@ -92,7 +92,7 @@ async def test_the_completion_of_a_name_with_spaces_is_attached(shelf: Path) -> 
 async def test_a_missing_file_keeps_the_prompt_until_enter_is_pressed_again(shelf: Path) -> None:
     async with running() as it:
         await it.send("read @missing.txt")
-        assert "there is no file missing.txt" in it.toasts
+        await it.until(lambda: "there is no file missing.txt" in it.toasts, "said")
         assert it.said == []
         assert it.prompt.text == "read @missing.txt"
         await it.press("enter")

@@ -106,7 +106,7 @@ async def test_delete_asks_and_says_what_it_freed(home: Path) -> None:
         assert directory.exists()
         await it.press("x", "y")
         await it.until(lambda: not directory.exists() and not screen._shown, "gone")
-        assert "freed" in it.toasts
+        await it.until(lambda: "freed" in it.toasts, "said")
         assert "The library is empty" in it.screen_text
 
 
@@ -116,7 +116,7 @@ async def test_a_broken_model_is_shown_with_its_problem(home: Path) -> None:
         await shelf(it, 1)
         assert "! broken" in it.screen_text
         await it.press("enter")
-        assert "config.json" in it.toasts
+        await it.until(lambda: "config.json" in it.toasts, "said")
 
 
 async def test_details_where_there_is_no_room(home: Path) -> None:
@@ -252,7 +252,7 @@ async def test_a_job_that_fails_leaves_the_app_working(script: str, said: str, h
         job = it.app.services.jobs.jobs[0]
         await it.until(lambda: job.state == "failed", "failed")
         assert said in job.message
-        assert said in it.toasts
+        await it.until(lambda: said in it.toasts, "said")
         it.app.screen.query_one(JobList).focus()
         await it.press("r")
         await it.until(

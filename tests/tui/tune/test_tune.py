@@ -110,7 +110,7 @@ async def test_a_run_is_followed_paused_and_stopped() -> None:
         await it.until(lambda: any("checkpoint" in line for line in log.lines), "a checkpoint")
         await it.press("s", "y")
         await it.until(lambda: log.status() == "stopped" and screen.child is None, "stopped")
-        assert "the run has ended" in it.toasts
+        await it.until(lambda: "the run has ended" in it.toasts, "said")
         assert it.app.services.state.job == ""
 
 
@@ -256,7 +256,7 @@ async def test_a_run_that_does_not_begin_leaves_the_model_where_it_is() -> None:
         screen = await training(it)
         screen.begin_run([sys.executable, "-c", "import sys; sys.exit('no such dataset')"])
         await it.until(lambda: "the run did not begin" in it.toasts, "said so")
-        assert "no such dataset" in it.toasts
+        await it.until(lambda: "no such dataset" in it.toasts, "said")
         assert it.app.services.state.model is not None
         assert it.app.services.state.job == ""
         await it.press("f2")
@@ -278,9 +278,9 @@ async def test_r_goes_on_with_a_paused_run_and_with_one_found_after_a_restart() 
         await it.press("r")
         await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "running", "goes on")
         await it.press("n")
-        assert "is under way; s stops it" in it.toasts
+        await it.until(lambda: "is under way; s stops it" in it.toasts, "said")
         await it.press("r")
-        assert "the run is not paused" in it.toasts
+        await it.until(lambda: "the run is not paused" in it.toasts, "said")
         await it.press("s", "y")
         await it.until(lambda: screen.chosen is not None and screen.chosen.status() == "stopped", "stopped")
     assert child is not None

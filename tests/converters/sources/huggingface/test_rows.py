@@ -14,7 +14,7 @@ from edgelm.zoo.weights.safetensors_header import read_header
 from edgelm_converters.sources.checkpoint import LazyTensor
 from edgelm_converters.sources.huggingface.checkpoint import DTYPES, _lazy, _Shard
 
-SIZES = {"64": 8, "32": 4, "16": 2, "8": 1, "F16": 2, "OOL": 1, "M0": 1, "M3": 1, "M2": 1}
+SIZES = {"64": 8, "32": 4, "16": 2, "8": 1, "F16": 2, "OOL": 1, "M0": 1, "M3": 1, "M2": 1, "UZ": 1}
 
 
 def lazy_tensor(directory: Path, dtype: str) -> LazyTensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -85,7 +84,3 @@ def _field(path: tuple[int | str, ...]) -> str:
         elif part.isidentifier() and part not in ("str", "int", "list", "dict", "bool", "float"):
             text += f".{part}" if text else part
     return text
-
-
-Shape = Any
-"""A module or object with `error_body(RequestError) -> dict`."""

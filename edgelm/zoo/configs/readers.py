@@ -36,7 +36,6 @@ _BY_MASKS = {
 }
 """Settings that transformers' masking_utils.py reads → the function through which an architecture asks for it."""
 
-_FLAT = {"rope_parameters": "rope_scaling"}
 _RESTORED = {
     "num_local_experts": ("num_experts",),
     "num_experts": ("num_local_experts",),

@@ -32,7 +32,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }  # fmt: skip
 """Settings of architectures that transformers has no code for → values under which they change nothing."""
 
-_ROPE = ("rope_parameters", "rope_scaling")
 _OTHER_FORMS: Mapping[str, tuple[str, ...]] = {
     "rope_parameters": (
         "rope_scaling",

@@ -42,19 +42,6 @@ class Shifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """Tensors whose last two axes are stored in the other order."""
-
-    def from_gguf(self, stored: Sequence[Values], sizes: Sizes) -> list[Values]:
-        """Swap the last two axes."""
-        return [np.swapaxes(values, -1, -2) for values in stored]
-
-    def to_gguf(self, network: Sequence[Values], sizes: Sizes) -> list[Values]:
-        """Swap them back."""
-        return [np.swapaxes(values, -1, -2) for values in network]
-
-
-@dataclass(frozen=True, slots=True)
 class NegatedExponential:
     """The decay of a state space model: stored as A = -exp(A_log), which is what is computed with."""
 

@@ -5,7 +5,8 @@
     residents.py      the models that are loaded, and who uses them
     replies.py        one reply: a prompt rendered, events, and their end when the asker has gone
     metrics.py        what `/metrics` counts
-    http/             keys, sizes, errors, server-sent events: nothing of any API
+    openapi.py        the document of all endpoints
+    http/             what an API is, keys, sizes, errors, server-sent events: nothing of any one API
     openai/           what OpenAI's requests ask for, and its answers
 
     serving.py        what endpoints share

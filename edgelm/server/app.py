@@ -14,22 +14,23 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgelm.errors import EdgeLMError
 from edgelm.log import logger
+from edgelm.server.http.endpoints import Api, Endpoint, api_of
 from edgelm.server.http.errors import RequestError, refusal_of, refusal_of_fields
 from edgelm.server.http.events import ClientGoneError
 from edgelm.server.http.guards import BodyLimit, KeyGuard
 from edgelm.server.metrics import ServerMetrics
-from edgelm.server.openai.routes import ROUTES as OPENAI_ROUTES
-from edgelm.server.openai.wire import error_body
+from edgelm.server.openai.routes import OPENAI
+from edgelm.server.openapi import openapi
 from edgelm.server.replies import Admission
 from edgelm.server.residents import Residents
 from edgelm.server.serving import Serving
 from edgelm.server.settings import ServerSettings
 
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 CLIENT_CLOSED = 499
 """nginx's status for an asker that has gone; only logs and metrics see it."""
 
@@ -62,7 +63,7 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
         await residents.close()
 
     app = Starlette(
-        routes=[*OPENAI_ROUTES, Route("/health", _health), Route("/metrics", _metrics)],
+        routes=[route for api in (*APIS, OWN) for route in api.routes],
         middleware=guards,
         lifespan=lifespan,
         exception_handlers={
@@ -87,11 +88,32 @@ async def _metrics(request: Request) -> Response:
     """Answer `GET /metrics`."""
     serving: Serving = request.app.state.serving
     serving.metrics.loaded.set(len(serving.residents.loaded))
-    return Response(serving.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(serving.metrics.text(), media_type=METRICS)
+
+
+async def _openapi(request: Request) -> Response:
+    """Answer `GET /openapi.json`."""
+    return JSONResponse(openapi([*APIS, OWN]))
+
+
+APIS = [OPENAI]
+"""The APIs of others; a path that belongs to none is answered as the first would."""
+OWN = Api(
+    "edgelm",
+    (),
+    [
+        Endpoint("GET", "/health", _health, "Say that the server runs; needs no key.", refusals=()),
+        Endpoint("GET", "/metrics", _metrics, "Count, for Prometheus.", media=METRICS, refusals=(401,)),
+        Endpoint("GET", "/openapi.json", _openapi, "Describe every endpoint.", refusals=(401,)),
+    ],
+    OPENAI.error_body,
+    OPENAI.error,
+)
 
 
 def _error_response(scope: Scope, error: RequestError) -> Response:
-    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+    body = api_of(scope["path"], APIS).error_body(error)
+    return JSONResponse(body, status_code=error.status, headers=error.headers)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -17,6 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 
+EVENTS = "text/event-stream"
+"""The content type of server-sent events."""
+
 KEEP_ALIVE = ": working\n\n"
 """A comment, which clients pass over: a long prompt does not look like a dead connection."""
 
@@ -37,7 +40,7 @@ class EventStream(StreamingResponse):
     def __init__(self, source: AsyncGenerator[str, None], held: AsyncExitStack) -> None:
         # Buffering proxies would hold a stream back.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(source, media_type="text/event-stream", headers=headers)
+        super().__init__(source, media_type=EVENTS, headers=headers)
         self._source, self._held = source, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,17 +10,18 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from edgelm.errors import EdgeLMError
 from edgelm.runtime.events import ChatEvent, Prefill
+from edgelm.server.http.endpoints import Api, Endpoint
 from edgelm.server.http.errors import RequestError, refusal_of
-from edgelm.server.http.events import KEEP_ALIVE, EventStream, event, while_connected
+from edgelm.server.http.events import EVENTS, KEEP_ALIVE, EventStream, event, while_connected
 from edgelm.server.openai.chat_request import ChatRequest
 from edgelm.server.openai.choices import ChatChoice, TextChoice
 from edgelm.server.openai.completion_request import CompletionRequest
+from edgelm.server.openai.embedding_request import EmbeddingRequest
 from edgelm.server.openai.fields import CommonFields, read_request
-from edgelm.server.openai.wire import error_body, head, usage_of
+from edgelm.server.openai.wire import ERROR, error_body, head, usage_of
 from edgelm.server.replies import Reply, ReplyTask
 from edgelm.server.residents import Resident
 from edgelm.server.serving import Serving
@@ -106,13 +107,35 @@ async def embeddings(request: Request) -> Response:
     )
 
 
-ROUTES = [
-    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-    Route("/v1/completions", completions, methods=["POST"]),
-    Route("/v1/models", models, methods=["GET"]),
-    Route("/v1/models/{name:path}", model, methods=["GET"]),
-    Route("/v1/embeddings", embeddings, methods=["POST"]),
-]
+OPENAI = Api(
+    "OpenAI",
+    ("/v1/",),
+    [
+        Endpoint(
+            "POST",
+            "/v1/chat/completions",
+            chat_completions,
+            "Answer in a chat.",
+            body=ChatRequest,
+            stream=EVENTS,
+        ),
+        Endpoint(
+            "POST",
+            "/v1/completions",
+            completions,
+            "Continue texts.",
+            body=CompletionRequest,
+            stream=EVENTS,
+        ),
+        Endpoint("GET", "/v1/models", models, "List the models.", refusals=(401, 500)),
+        Endpoint("GET", "/v1/models/{name:path}", model, "Describe a model.", refusals=(401, 404, 500)),
+        Endpoint(
+            "POST", "/v1/embeddings", embeddings, "Refuse: the models here write text.", body=EmbeddingRequest
+        ),
+    ],
+    error_body,
+    ERROR,
+)
 
 
 def _serving(request: Request) -> Serving:

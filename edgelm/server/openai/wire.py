@@ -90,6 +90,25 @@ def _finite(logprob: float | None) -> float:
     return LEAST_LOGPROB if logprob is None else max(logprob, LEAST_LOGPROB)
 
 
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+"""JSON Schema of `error_body`."""
+
+
 def error_body(error: RequestError) -> dict[str, Any]:
     """Return an error in OpenAI's form."""
     kind = {401: "authentication_error", 429: "rate_limit_error"}.get(error.status)

@@ -7,6 +7,7 @@
     metrics.py        what `/metrics` counts
     openapi.py        the document of all endpoints
     http/             what an API is, keys, sizes, errors, server-sent events: nothing of any one API
+    exchange/         what requests of every API ask for, and what answers are made of
     openai/           what OpenAI's requests ask for, and its answers
 
     serving.py        what endpoints share

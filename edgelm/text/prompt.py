@@ -63,6 +63,7 @@ def encode_begun(
     *,
     thinking: str = "",
     enable_thinking: bool | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[int]:
     """Return the token ids of a conversation and the first words of its next answer, which is left open to go on.
 
@@ -72,7 +73,7 @@ def encode_begun(
 
     For the others, and for what is raised, see `encode_chat`.
     """
-    ids = encode_chat(tokenizer, messages, enable_thinking=enable_thinking)
+    ids = encode_chat(tokenizer, messages, enable_thinking=enable_thinking, tools=tools)
     before = _before_answer(family_of(tokenizer), opening(tokenizer, ids).state, thinking.strip())
     return ids + list(tokenizer.encode(before + begun, add_special_tokens=False))
 

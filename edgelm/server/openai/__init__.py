@@ -4,7 +4,6 @@
     chat_request.py         a request for an answer in a chat
     completion_request.py   a request to continue a text
     choices.py              the choices of an answer: whole, or a piece at a time
-    calls.py                function calls that a request insists on
     wire.py                 ids, usage, log-probabilities and errors in OpenAI's form
     routes.py               the endpoints
 

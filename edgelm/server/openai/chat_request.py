@@ -7,14 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from edgelm.api import Model
-from edgelm.messages.reader import read_messages
 from edgelm.runtime.generation.options import GenerationOptions
-from edgelm.server.http.errors import RequestError
-from edgelm.server.openai.calls import ForcedCalls, ToolChoice, forced_calls
-from edgelm.server.openai.fields import CommonFields, changed
+from edgelm.server.exchange.body import changed, refusal
+from edgelm.server.exchange.calls import ForcedCalls, forced_calls
+from edgelm.server.exchange.chat import answer_form, chat_task, parameters_of
+from edgelm.server.openai.fields import CommonFields
 from edgelm.server.replies import ReplyTask
-from edgelm.text.families.family import family_of
-from edgelm.text.prompt import encode_chat, require_tool_support
 
 
 class JsonSchema(BaseModel):
@@ -47,6 +45,22 @@ class FunctionTool(BaseModel):
     function: Function
 
 
+class NamedFunction(BaseModel):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedChoice(BaseModel):
+    """A function that has to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedChoice
+
+
 class ChatRequest(CommonFields):
     """A body of `/v1/chat/completions`."""
 
@@ -74,8 +88,11 @@ class ChatRequest(CommonFields):
     @property
     def forced(self) -> ForcedCalls | None:
         """The calls that the request insists on."""
-        tools = {tool.function.name: tool.function.parameters or {} for tool in self.tools or ()}
-        return forced_calls(self.tool_choice, tools, is_one=self.parallel_tool_calls is False)
+        choice = self.tool_choice
+        if choice is None or choice in ("none", "auto"):
+            return None
+        name = choice.function.name if isinstance(choice, NamedChoice) else None
+        return forced_calls(parameters_of(self.definitions), name, is_one=self.parallel_tool_calls is False)
 
     @property
     def definitions(self) -> list[dict[str, Any]]:
@@ -96,29 +113,20 @@ class ChatRequest(CommonFields):
         if self.logprobs:
             settings["logprobs"] = self.top_logprobs or 0
         elif self.top_logprobs:
-            raise _refusal("top_logprobs", "is given without logprobs")
+            raise refusal("top_logprobs", "is given without logprobs")
         if self.reasoning_effort is not None:
             settings["enable_thinking"] = self.reasoning_effort not in ("none", "minimal")
-        forced = self.forced
-        if forced is not None:
-            settings["schema"] = forced.schema
-        elif (schema := self._schema()) is not None:
-            settings["schema"] = schema
+        settings |= answer_form(self.forced, self._schema(), "response_format", self.definitions)
         return changed(defaults, settings)
 
     def _schema(self) -> Any:
         form = self.response_format
         if form is None or form.type == "text":
             return None
-        if self.definitions:
-            raise _refusal(
-                "response_format",
-                f"is {form.type}, beside tools: an answer of a given form calls no function",
-            )
         if form.type == "json_object":
             return {"type": "object"}
         if form.json_schema is None:
-            raise _refusal("response_format", "has no json_schema")
+            raise refusal("response_format", "has no json_schema")
         return form.json_schema.schema_
 
     def asked(self, model: Model) -> ReplyTask:
@@ -127,14 +135,4 @@ class ChatRequest(CommonFields):
         Raises:
             RequestError, PromptError, MessageError, UnsupportedError: the request cannot be met by this model.
         """
-        options, tools = self.options(model.defaults), self.definitions
-        if tools:
-            require_tool_support(model.tokenizer)
-        thinks = options.enable_thinking if family_of(model.tokenizer).can_think else None
-        messages = read_messages(self.messages)
-        ids = encode_chat(model.tokenizer, messages, enable_thinking=thinks, tools=tools)
-        return ReplyTask(ids, options, tools or None)
-
-
-def _refusal(name: str, problem: str) -> RequestError:
-    return RequestError(400, f"{name} {problem}", param=name, code="invalid_value")
+        return chat_task(model, self.messages, self.options(model.defaults), self.definitions)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgelm.runtime.events import ChatEvent, Finished, Text, Token, ToolCall, Usage
-from edgelm.server.openai.calls import ForcedCalls
-from edgelm.server.openai.wire import chat_logprobs, new_call_id, text_logprobs
+from edgelm.server.exchange.calls import ForcedCalls
+from edgelm.server.exchange.parts import AnswerEnd, AnswerParts, FunctionCall
+from edgelm.server.openai.wire import chat_logprobs, text_logprobs
 
 Piece = dict[str, Any]
 
@@ -26,13 +27,12 @@ class ChatChoice:
     def __init__(
         self, index: int, forced: ForcedCalls | None, *, is_one_call: bool, has_logprobs: bool
     ) -> None:
-        self._index, self._forced, self._is_one_call = index, forced, is_one_call
-        self._has_logprobs = has_logprobs
+        self._index, self._has_logprobs = index, has_logprobs
+        self._parts = AnswerParts(forced, is_one_call=is_one_call)
         self._waiting: list[Token] = []
         self._tokens: list[Token] = []
         self._texts = {"content": "", "reasoning_content": ""}
         self._calls: list[dict[str, Any]] = []
-        self._held = ""
         self._reason: str | None = None
         self.usage: Usage | None = None
 
@@ -42,25 +42,19 @@ class ChatChoice:
 
     def pieces(self, event: ChatEvent) -> Iterator[Piece]:
         """Yield what an event adds."""
-        match event:
-            case Token():
-                self._waiting.append(event)
-                self._tokens.append(event)
-            case Text(text, "answer") if self._forced is not None:
-                self._held += text
-            case Text(text, "answer"):
-                yield self._said("content", text)
-            case Text(text, "thinking"):
-                yield self._said("reasoning_content", text)
-            case ToolCall():
-                yield from self._called(event)
-            case Finished():
-                self.usage = event.usage
-                yield from self._forced_calls()
-                self._reason = (
-                    event.reason if event.reason == "length" else "tool_calls" if self._calls else "stop"
-                )
-                yield self._piece({}, self._reason)
+        if isinstance(event, Token):
+            self._waiting.append(event)
+            self._tokens.append(event)
+        for part in self._parts.of(event):
+            match part:
+                case Text(text, channel):
+                    yield self._said("content" if channel == "answer" else "reasoning_content", text)
+                case FunctionCall():
+                    yield self._call(part)
+                case AnswerEnd():
+                    self.usage = part.usage
+                    self._reason = "tool_calls" if part.reason == "calls" else part.reason
+                    yield self._piece({}, self._reason)
 
     def message(self) -> Piece:
         """Return the whole choice."""
@@ -84,25 +78,10 @@ class ChatChoice:
         self._texts[field] += text
         return self._piece({field: text})
 
-    def _called(self, call: ToolCall) -> Iterator[Piece]:
-        if call.error is not None:
-            # What could not be read as a call is what the model said.
-            yield self._said("content", call.text)
-        elif not (self._is_one_call and self._calls):
-            yield self._call(call.name, json.dumps(dict(call.arguments), ensure_ascii=False))
-
-    def _forced_calls(self) -> Iterator[Piece]:
-        if self._forced is None:
-            return
-        calls = self._forced.read(self._held)
-        if calls is None:
-            yield self._said("content", self._held)
-            return
-        for name, arguments in calls:
-            yield self._call(name, arguments)
-
-    def _call(self, name: str, arguments: str) -> Piece:
-        call = {"id": new_call_id(), "type": "function", "function": {"name": name, "arguments": arguments}}
+    def _call(self, called: FunctionCall) -> Piece:
+        arguments = json.dumps(called.arguments, ensure_ascii=False)
+        function = {"name": called.name, "arguments": arguments}
+        call = {"id": called.id, "type": "function", "function": function}
         self._calls.append(call)
         return self._piece({"tool_calls": [{"index": len(self._calls) - 1, **call}]})
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from edgelm.api import Model
 from edgelm.runtime.generation.options import GenerationOptions
-from edgelm.server.openai.fields import CommonFields, changed
+from edgelm.server.exchange.body import changed
+from edgelm.server.openai.fields import CommonFields
 from edgelm.server.replies import ReplyTask
 from edgelm.text.prompt import encode_text
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from edgelm.errors import OptionError
-from edgelm.runtime.generation.options import GenerationOptions
-from edgelm.server.http.errors import RequestError, refusal_of, refusal_of_fields
-
-R = TypeVar("R", bound="CommonFields")
+from edgelm.server.exchange.body import RequestBody
+from edgelm.server.http.errors import RequestError
 
 MOST_CHOICES = 16
 
@@ -21,15 +18,9 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class CommonFields(BaseModel):
+class CommonFields(RequestBody):
     """A request. Null is as good as nothing in every field, as it is for OpenAI."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {}
-    """Fields that ask for what there is not → values that ask for nothing."""
-
-    model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
@@ -81,36 +72,3 @@ def _token_ids(bias: dict[str, float]) -> dict[int, float]:
                 code="invalid_value",
             )
     return {int(name): value for name, value in bias.items()}
-
-
-def read_request(kind: type[R], body: bytes) -> R:
-    """Return the request in `body`.
-
-    Raises:
-        RequestError: it is no JSON object, or a field is not what it may be, or asks for what there is not.
-    """
-    try:
-        request = kind.model_validate_json(body)
-    except ValidationError as error:
-        raise refusal_of_fields(error) from error
-    for name, neutral in kind.unsupported.items():
-        value = getattr(request, name)
-        if value not in neutral:
-            raise RequestError(400, f"{name} is not supported here", param=name, code="unsupported_parameter")
-    return request
-
-
-def changed(options: GenerationOptions, settings: dict[str, Any]) -> GenerationOptions:
-    """Return `options` with `settings`, whose names are those of the request.
-
-    Raises:
-        RequestError: naming the setting that is outside what it may be.
-    """
-    try:
-        return options.changed(**settings)
-    except OptionError as error:
-        refusal = refusal_of(error)
-        refusal.param = refusal.param or next(
-            (name for name in settings if error.message.startswith(name)), None
-        )
-        raise refusal from error

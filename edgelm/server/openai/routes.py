@@ -12,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edgelm.errors import EdgeLMError
-from edgelm.runtime.events import ChatEvent, Prefill
+from edgelm.runtime.events import Prefill
+from edgelm.server.exchange.begin import admitted, begun, serving_of, varied
+from edgelm.server.exchange.body import read_request
+from edgelm.server.exchange.merged import merged
 from edgelm.server.http.endpoints import Api, Endpoint
 from edgelm.server.http.errors import RequestError, refusal_of
 from edgelm.server.http.events import EVENTS, KEEP_ALIVE, EventStream, event, while_connected
@@ -20,11 +23,9 @@ from edgelm.server.openai.chat_request import ChatRequest
 from edgelm.server.openai.choices import ChatChoice, TextChoice
 from edgelm.server.openai.completion_request import CompletionRequest
 from edgelm.server.openai.embedding_request import EmbeddingRequest
-from edgelm.server.openai.fields import CommonFields, read_request
+from edgelm.server.openai.fields import CommonFields
 from edgelm.server.openai.wire import ERROR, error_body, head, usage_of
-from edgelm.server.replies import Reply, ReplyTask
-from edgelm.server.residents import Resident
-from edgelm.server.serving import Serving
+from edgelm.server.replies import Reply
 
 Choice = ChatChoice | TextChoice
 
@@ -49,7 +50,7 @@ async def chat_completions(request: Request) -> Response:
     asked = read_request(ChatRequest, await request.body())
 
     async def begin(stack: AsyncExitStack) -> _Answer:
-        resident = await _admitted(stack, request, asked, asked.choices)
+        resident = await admitted(stack, request, asked.model, asked.choices)
         one = await resident.in_text_thread(asked.asked, resident.model)
         choices = [
             ChatChoice(
@@ -60,7 +61,7 @@ async def chat_completions(request: Request) -> Response:
             )
             for index in range(asked.choices)
         ]
-        replies = await _begun(stack, request, resident, _varied([one], asked.choices))
+        replies = await begun(stack, request, resident, varied([one], asked.choices))
         return _Answer(head("chat.completion", "chatcmpl", resident.name), choices, replies, asked.choices)
 
     return await _respond(request, asked, begin)
@@ -72,10 +73,10 @@ async def completions(request: Request) -> Response:
     count = asked.choices * len(asked.prompts)
 
     async def begin(stack: AsyncExitStack) -> _Answer:
-        resident = await _admitted(stack, request, asked, count)
+        resident = await admitted(stack, request, asked.model, count)
         each = await resident.in_text_thread(asked.asked, resident.model)
         choices = [TextChoice(index, has_logprobs=asked.logprobs is not None) for index in range(count)]
-        replies = await _begun(stack, request, resident, _varied(each, asked.choices))
+        replies = await begun(stack, request, resident, varied(each, asked.choices))
         return _Answer(head("text_completion", "cmpl", resident.name), choices, replies, asked.choices)
 
     return await _respond(request, asked, begin)
@@ -83,14 +84,14 @@ async def completions(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """Answer `GET /v1/models`."""
-    served = await asyncio.to_thread(_serving(request).residents.directories)
+    served = await asyncio.to_thread(serving_of(request).residents.directories)
     listed = [_described(name, path.stat().st_mtime) for name, path in sorted(served.items())]
     return JSONResponse({"object": "list", "data": listed})
 
 
 async def model(request: Request) -> Response:
     """Answer `GET /v1/models/NAME`."""
-    served = await asyncio.to_thread(_serving(request).residents.directories)
+    served = await asyncio.to_thread(serving_of(request).residents.directories)
     name = request.path_params["name"]
     if name not in served:
         raise RequestError(404, f"there is no model {name!r} here", param="model", code="model_not_found")
@@ -138,47 +139,8 @@ OPENAI = Api(
 )
 
 
-def _serving(request: Request) -> Serving:
-    serving: Serving = request.app.state.serving
-    return serving
-
-
 def _described(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "edgelm"}
-
-
-async def _admitted(stack: AsyncExitStack, request: Request, asked: CommonFields, count: int) -> Resident:
-    """The model of a request, held with the places of its replies until `stack` ends."""
-    serving = _serving(request)
-    stack.enter_context(serving.admission.admitted(count))
-    return await stack.enter_async_context(serving.residents.use(asked.model))
-
-
-def _varied(each: Sequence[ReplyTask], count: int) -> list[ReplyTask]:
-    """`count` of each; with a seed, every next one under the next seed, since equal ones would give equal answers."""
-    varied = []
-    for one in each:
-        for number in range(count):
-            seed = one.options.sampling.seed
-            options = (
-                one.options
-                if seed is None or number == 0
-                else one.options.changed(seed=(seed + number) % 2**64)
-            )
-            varied.append(ReplyTask(one.ids, options, one.tools))
-    return varied
-
-
-async def _begun(
-    stack: AsyncExitStack, request: Request, resident: Resident, each: Sequence[ReplyTask]
-) -> list[Reply]:
-    """Replies that have all begun; they are stopped when `stack` ends."""
-    metrics, replies = _serving(request).metrics, []
-    for asked in each:
-        reply = await Reply.begun(resident, asked, metrics)
-        stack.push_async_callback(reply.close)
-        replies.append(reply)
-    return replies
 
 
 async def _respond(
@@ -202,7 +164,7 @@ async def _respond(
 
 
 async def _finish(answer: _Answer) -> None:
-    async with aclosing(_merged(answer.replies)) as events:
+    async with aclosing(merged(answer.replies)) as events:
         async for index, each in events:
             for _ in answer.choices[index].pieces(each):
                 pass
@@ -220,7 +182,7 @@ async def _stream(answer: _Answer, *, includes_usage: bool) -> AsyncGenerator[st
         if (opening := choice.opening()) is not None:
             yield chunk(opening)
     try:
-        async with aclosing(_merged(answer.replies)) as events:
+        async with aclosing(merged(answer.replies)) as events:
             async for index, each in events:
                 if isinstance(each, Prefill):
                     yield KEEP_ALIVE
@@ -233,39 +195,3 @@ async def _stream(answer: _Answer, *, includes_usage: bool) -> AsyncGenerator[st
     if includes_usage:
         yield event({**head_, "choices": [], "usage": answer.usage()})
     yield event("[DONE]")
-
-
-async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, ChatEvent], None]:
-    """The events of several replies as they come, each with the number of its reply."""
-    if len(replies) == 1:
-        async with aclosing(replies[0].events()) as events:
-            async for each in events:
-                yield 0, each
-        return
-    came: asyncio.Queue[tuple[int, ChatEvent | BaseException | None]] = asyncio.Queue()
-
-    async def pump(index: int, reply: Reply) -> None:
-        try:
-            async with aclosing(reply.events()) as events:
-                async for each in events:
-                    came.put_nowait((index, each))
-        except Exception as error:  # noqa: BLE001 - raised by whoever reads the queue
-            came.put_nowait((index, error))
-        else:
-            came.put_nowait((index, None))
-
-    tasks = [asyncio.create_task(pump(index, reply)) for index, reply in enumerate(replies)]
-    try:
-        under_way = len(tasks)
-        while under_way:
-            index, item = await came.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                under_way -= 1
-            else:
-                yield index, item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

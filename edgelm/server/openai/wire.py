@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import string
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgelm.runtime.events import Alternative, Token, Usage
+from edgelm.runtime.events import Token, Usage
+from edgelm.server.exchange.logprobs import finite, token_logprobs
 from edgelm.server.http.errors import RequestError
 from edgelm.version import __version__
 
 FINGERPRINT = f"edgelm-{__version__}"
-
-LEAST_LOGPROB = -9999.0
-"""What stands for no probability at all, which JSON has no number for."""
-
-_CALL_LETTERS = string.ascii_letters + string.digits
 
 
 def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
@@ -29,11 +24,6 @@ def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
         "model": model,
         "system_fingerprint": FINGERPRINT,
     }
-
-
-def new_call_id() -> str:
-    """Return an id of nine letters and digits: Mistral's templates refuse any other when it comes back."""
-    return "".join(secrets.choice(_CALL_LETTERS) for _ in range(9))
 
 
 def usage_of(replies: Iterable[tuple[Usage, bool]]) -> dict[str, Any]:
@@ -57,13 +47,7 @@ def usage_of(replies: Iterable[tuple[Usage, bool]]) -> dict[str, Any]:
 
 def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
     """Return the log-probabilities of tokens, as chat completions have them."""
-    return {
-        "content": [
-            {**_logprob(token), "top_logprobs": [_logprob(other) for other in token.alternatives]}
-            for token in tokens
-        ],
-        "refusal": None,
-    }
+    return {"content": token_logprobs(tokens), "refusal": None}
 
 
 def text_logprobs(tokens: Sequence[Token], offset: int) -> dict[str, Any]:
@@ -74,20 +58,12 @@ def text_logprobs(tokens: Sequence[Token], offset: int) -> dict[str, Any]:
         offset += len(token.text)
     return {
         "tokens": [token.text for token in tokens],
-        "token_logprobs": [_finite(token.logprob) for token in tokens],
+        "token_logprobs": [finite(token.logprob) for token in tokens],
         "top_logprobs": [
-            {other.text: _finite(other.logprob) for other in token.alternatives} for token in tokens
+            {other.text: finite(other.logprob) for other in token.alternatives} for token in tokens
         ],
         "text_offset": offsets,
     }
-
-
-def _logprob(token: Token | Alternative) -> dict[str, Any]:
-    return {"token": token.text, "logprob": _finite(token.logprob), "bytes": list(token.text.encode())}
-
-
-def _finite(logprob: float | None) -> float:
-    return LEAST_LOGPROB if logprob is None else max(logprob, LEAST_LOGPROB)
 
 
 ERROR = {

@@ -1,7 +1,7 @@
 """Function calls that a request insists on: the answer is held to a schema of calls, and read as them.
 
-`tool_choice` "required" asks for one call or more of any function, a named function for one call of it. Either is enforced by
-the grammar of the answer, whatever a family's own form of a call is, as vLLM does it.
+An API asks for one call or more of any function (OpenAI's "required", Anthropic's "any"), or for one call of a named one.
+Either is enforced by the grammar of the answer, whatever a family's own form of a call is, as vLLM does it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,12 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import BaseModel
+from typing import Any
 
 from edgelm.server.http.errors import RequestError
 
 MOST_CALLS = 8
 """In one answer that has to call."""
-
-
-class NamedFunction(BaseModel):
-    """The name of a function."""
-
-    name: str
-
-
-class NamedChoice(BaseModel):
-    """A function that has to be called."""
-
-    type: Literal["function"]
-    function: NamedFunction
-
-
-ToolChoice = Literal["none", "auto", "required"] | NamedChoice
 
 
 @dataclass(frozen=True)
@@ -45,43 +27,33 @@ class ForcedCalls:
     name: str | None
     """The function, where one is named: the answer is its arguments alone."""
 
-    def read(self, text: str) -> list[tuple[str, str]] | None:
-        """Return the (name, arguments as JSON) of an answer; None of one that was cut off."""
+    def read(self, text: str) -> list[tuple[str, dict[str, Any]]] | None:
+        """Return the name and the arguments of each call of an answer; None of one that was cut off."""
         try:
             value = json.loads(text)
         except ValueError:
             return None
         if self.name is not None:
-            return [(self.name, json.dumps(value, ensure_ascii=False))]
-        return [(call["name"], json.dumps(call["arguments"], ensure_ascii=False)) for call in value]
+            return [(self.name, value)]
+        return [(call["name"], call["arguments"]) for call in value]
 
 
-def forced_calls(choice: ToolChoice | None, tools: Mapping[str, Any], *, is_one: bool) -> ForcedCalls | None:
-    """Return what `choice` insists on; None where calls are free.
+def forced_calls(tools: Mapping[str, Any], name: str | None, *, is_one: bool) -> ForcedCalls:
+    """Return what a request insists on in its field `tool_choice`.
 
     Args:
         tools: the JSON Schema of each function's parameters, by name.
+        name: the function that has to be called; None is any.
         is_one: no more than one call may come.
 
     Raises:
         RequestError: a function that is none of the tools, or no tools at all.
     """
-    if choice is None or choice in ("none", "auto"):
-        return None
     if not tools:
-        raise RequestError(
-            400, "tool_choice is given without tools", param="tool_choice", code="invalid_value"
-        )
-    if isinstance(choice, NamedChoice):
-        name = choice.function.name
+        raise _refusal("is given without tools")
+    if name is not None:
         if name not in tools:
-            names = ", ".join(tools)
-            raise RequestError(
-                400,
-                f"tool_choice names {name!r}, expected one of {names}",
-                param="tool_choice",
-                code="invalid_value",
-            )
+            raise _refusal(f"names {name!r}, expected one of {', '.join(tools)}")
         return ForcedCalls(_object(tools[name]), name)
     shared: dict[str, Any] = {}
     calls = [
@@ -95,6 +67,10 @@ def forced_calls(choice: ToolChoice | None, tools: Mapping[str, Any], *, is_one:
         "items": {"anyOf": calls},
     }
     return ForcedCalls({**items, **({"$defs": shared} if shared else {})}, None)
+
+
+def _refusal(problem: str) -> RequestError:
+    return RequestError(400, f"tool_choice {problem}", param="tool_choice", code="invalid_value")
 
 
 def _object(schema: Any) -> dict[str, Any]:

@@ -31,6 +31,12 @@ class TuneOptions(TypedDict, total=False):
     warmup: float | None
     clip: float | None
     loss: str | None
+    beta: float | None
+    label_smoothing: float | None
+    sft_weight: float | None
+    gamma: float | None
+    desirable_weight: float | None
+    undesirable_weight: float | None
     epochs: float | None
     steps: int | None
     for_s: float | None

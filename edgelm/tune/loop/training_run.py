@@ -131,7 +131,7 @@ class TrainingRun:
         stepper = Stepper(
             loaded.network,
             Optimizer(settings.optimizer),
-            make_objective(settings.objective.loss),
+            make_objective(settings.objective),
             clip=settings.optimizer.clip,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,

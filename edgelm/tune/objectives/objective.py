@@ -18,11 +18,19 @@ from typing import Literal, Protocol
 
 import mlx.core as mx
 
-DataKind = Literal["sft", "preference", "kto"]
-"""What rows say: an answer to imitate, a chosen and a rejected answer, an answer with a verdict."""
+DataKind = Literal["sft", "preference", "kto", "rollout"]
+"""What rows say: an answer to imitate, a chosen and a rejected answer, an answer with a verdict, a sampled answer with its
+advantage."""
 
 REFERENCE = "reference"
 """The column that holds the log-probabilities of the targets under the reference model."""
+IMITATED = "imitated"
+"""The column that marks with 1 the targets that a supervised term imitates, where these are not the trained ones of the
+chosen answers: ORPO's, which has the prompts in it."""
+ADVANTAGES = "advantages"
+"""The column that holds the advantage of each target's answer (or of the target itself), for policy gradients."""
+OLD = "old"
+"""The column that holds the log-probabilities of the targets when they were sampled, for policy gradients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,10 @@ class TargetBatch:
     """`[B]` of booleans, for verdicts: whether the answer is desirable."""
     columns: Mapping[str, mx.array] = field(default_factory=dict)
     """Other numbers of each position, `[N]` float32 by name: those of a reference, advantages."""
+    present: mx.array | None = None
+    """`[B]` float32: 1 where there is a sequence, 0 where its place is empty. None: where a token is trained."""
+    totals: mx.array | None = None
+    """What `Objective.totals` said, added up over all batches of the step and all machines. None: of this batch alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,19 @@ class ObjectiveValue:
     slopes: mx.array
     """`[N]`: the derivative of `loss` with respect to each log-probability."""
     metrics: Mapping[str, mx.array] = field(default_factory=dict)
-    """Scalars to watch by name, sums as well: margins, accuracies, divergences."""
+    """What to watch by name, sums as well: margins, accuracies, divergences. A scalar is divided by the denominator; of `[2]`
+    numbers the first by the second, for means over anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class MismatchedAnswers:
+    """Each row's prompt followed by the answer to another: what KTO measures its divergence on."""
+
+    log_probs: mx.array
+    """`[M]` of their targets under the network."""
+    reference: mx.array
+    """`[M]` under the reference model."""
+    batch: TargetBatch
 
 
 class Objective(Protocol):
@@ -59,6 +83,10 @@ class Objective(Protocol):
 
     data_kind: DataKind
     """What rows it is trained on."""
+    needs_reference: bool = False
+    """Whether it reads log-probabilities under a reference model."""
+    imitates_prompts: bool = False
+    """Whether the column `imitated` has to mark the tokens of chosen answers with those of their prompts."""
 
     def __call__(self, log_probs: mx.array, reference: mx.array | None, batch: TargetBatch) -> ObjectiveValue:
         """Return the loss of a batch and its slopes.
@@ -73,6 +101,14 @@ class Objective(Protocol):
     def denominator(self, batch: TargetBatch) -> mx.array:
         """Count what the sums are divided by, a scalar: trained tokens, unless an objective counts pairs or groups."""
         return batch.weights.sum()
+
+    def totals(self, batch: TargetBatch, mismatched: MismatchedAnswers | None = None) -> mx.array | None:
+        """Return numbers `[K]` of a batch that are to be known of the whole step before its loss can be computed; else None.
+
+        They are added up over batches and machines, and come back as `TargetBatch.totals`: so a loss with means of two kinds
+        does not depend on how a step is cut into batches.
+        """
+        return None
 
     def fixed_weights(self, batch: TargetBatch) -> mx.array | None:
         """Return the negated slopes `[N]` of a loss whose slopes do not depend on log-probabilities, else None.

@@ -21,7 +21,6 @@ from edgelm.tune.objectives.objective import (
     ObjectiveValue,
     TargetBatch,
 )
-from edgelm.tune.objectives.registry import OBJECTIVES, make_objective
 from edgelm.tune.objectives.supervised import Supervised
 from edgelm.tune.settings import OptimizerSettings
 from edgelm.tune.step.optimizer import Optimizer
@@ -134,8 +133,3 @@ def test_what_is_fixed_beforehand_is_what_the_objective_says_when_it_is_called()
     assert other == pytest.approx(loss, rel=1e-6)
     for (name, left), (_, right) in zip(tree_flatten(fixed.tree), tree_flatten(called.tree), strict=True):
         assert mx.abs(left - right).max().item() < 1e-6, name
-
-
-def test_every_registered_objective_can_be_made() -> None:
-    for name in OBJECTIVES:
-        assert make_objective(name).data_kind in ("sft", "preference", "kto")

@@ -28,7 +28,7 @@ from edgelm.tune.data.prepare import Prepared, prepare
 from edgelm.tune.data.reading.sources import find_sources
 from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.loop.workers import Workers
-from edgelm.tune.objectives.registry import make_objective
+from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.step.methods import chosen_modules
 from edgelm.zoo.configs import normalise as configs

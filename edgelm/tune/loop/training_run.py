@@ -38,7 +38,7 @@ from edgelm.tune.loop.power_policy import Look, PowerPolicy
 from edgelm.tune.loop.samples import PromptAnswers, choose_prompts
 from edgelm.tune.loop.trainer import Trainer
 from edgelm.tune.loop.workers import Workers
-from edgelm.tune.objectives.registry import make_objective
+from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.forecast import Forecast, forecast
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position

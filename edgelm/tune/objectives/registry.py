@@ -1,14 +1,8 @@
-"""Every loss by the name that settings and `--loss` call it. Imports none of them until it is asked for."""
+"""Every loss by the name that settings and `--loss` call it. Imports none of them."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgelm.tune.objectives.objective import Objective
-    from edgelm.tune.objectives.settings import ObjectiveSettings
 
 OBJECTIVES: Mapping[str, str] = {
     "sft": "supervised.Supervised",
@@ -24,12 +18,3 @@ OBJECTIVES: Mapping[str, str] = {
     "simpo": "preference.cpo.SimPO",
 }
 """Name → module of this package and class in it. The losses of rows that files hold; `grpo.GRPO` is made by whoever samples."""
-
-
-def make_objective(settings: ObjectiveSettings) -> Objective:
-    """Make the objective that the settings ask for."""
-    module, _, kind = OBJECTIVES[settings.loss].rpartition(".")
-    objective: Objective = getattr(importlib.import_module(f"edgelm.tune.objectives.{module}"), kind)(
-        settings
-    )
-    return objective

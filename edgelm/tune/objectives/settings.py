@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgelm.errors import OptionError
 from edgelm.options import Options, option
 from edgelm.tune.objectives.registry import OBJECTIVES
+
+if TYPE_CHECKING:
+    from edgelm.tune.objectives.objective import Objective
 
 _BETA = 0.1
 """TRL's default for every loss of preferences."""
@@ -75,3 +80,10 @@ class ObjectiveSettings(Options):
     def chosen_sft_weight(self) -> float:
         """The weight of the supervised term that is used."""
         return _SFT_WEIGHTS.get(self.loss, 0.0) if self.sft_weight is None else self.sft_weight
+
+
+def make_objective(settings: ObjectiveSettings) -> Objective:
+    """Make the objective that the settings ask for; its module is imported now."""
+    module, _, kind = OBJECTIVES[settings.loss].rpartition(".")
+    made: Objective = getattr(importlib.import_module(f"edgelm.tune.objectives.{module}"), kind)(settings)
+    return made

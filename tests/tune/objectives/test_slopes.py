@@ -13,8 +13,8 @@ from fixed_logits import FixedLogits, value_and_slopes
 from edgelm.errors import OptionError
 from edgelm.tune.objectives.grpo import GRPO, GRPOSettings
 from edgelm.tune.objectives.objective import ADVANTAGES, OLD, REFERENCE, Objective, TargetBatch
-from edgelm.tune.objectives.registry import OBJECTIVES, make_objective
-from edgelm.tune.objectives.settings import ObjectiveSettings
+from edgelm.tune.objectives.registry import OBJECTIVES
+from edgelm.tune.objectives.settings import ObjectiveSettings, make_objective
 
 ROWS = FixedLogits(((3, 5), (2, 7), (3, 8), (2, 6)), seed=4)
 

@@ -16,8 +16,8 @@ from fixed_logits import FixedLogits, value_and_slopes
 
 from edgelm.tune.objectives.grpo import GRPO, GRPOSettings
 from edgelm.tune.objectives.objective import ADVANTAGES, OLD, MismatchedAnswers, TargetBatch
-from edgelm.tune.objectives.registry import OBJECTIVES, make_objective
-from edgelm.tune.objectives.settings import ObjectiveSettings
+from edgelm.tune.objectives.registry import OBJECTIVES
+from edgelm.tune.objectives.settings import ObjectiveSettings, make_objective
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
 

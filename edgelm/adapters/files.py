@@ -85,6 +85,11 @@ class Adapter:
         """Paths of the adapted modules."""
         return sorted({path.rpartition(".")[0] for path in self.tensors})
 
+    @property
+    def size_bytes(self) -> int:
+        """What its tensors take in memory."""
+        return sum(value.nbytes for value in self.tensors.values())
+
     def tensors_of(self, module: str) -> dict[str, mx.array]:
         """Return the adapter's tensors on one module, by `LEAVES`."""
         found = {leaf: self.tensors.get(f"{module}.{leaf}") for leaf in LEAVES}

@@ -1,27 +1,33 @@
-"""Several adapters on one network, each with a weight that can change between two requests.
+"""Several adapters on one network: some put there by whoever loaded it, others borrowed by requests for their rows.
 
     stack = AdapterStack(network)
     stack.add(adapter, weight=0.5)
-    stack.set("style", 0.0)        # off: the network computes what its base computes
+    stack.set("style", 0.0)                # off: the network computes what its base computes
+    variant = stack.variant_of([use])      # rows of this variant are computed with that adapter and no other
 
-An adapter's part is the difference it makes to a module's output, times its weight. So off is off for DoRA too, whose
-magnitude is not scaled by its `scale`. KV caches of one `variant` are not those of another.
+Which adapters act on which row is `acting`, that the modules heed (`acting/`). KV caches of one variant are not those of
+another. Lives on the thread that owns MLX.
 """
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import mlx.core as mx
-import mlx.nn as nn
 
+from edgelm.adapters.acting.borrowed import Borrowed
+from edgelm.adapters.acting.rows import Acting
+from edgelm.adapters.acting.stacked import Stacked, apart
+from edgelm.adapters.acting.variant import LoadedAdapter, Variant, variant_key
 from edgelm.adapters.files import Adapter
+from edgelm.adapters.find import AdapterUse
 from edgelm.errors import FormatError, NotFoundError, OptionError
-from edgelm.zoo.lora import adaptable, install, is_plain_lora, wrap
+from edgelm.zoo.lora import adaptable, install, is_layer_of_experts, wrap
 from edgelm.zoo.tree import flat_parameters
 from edgelm.zoo.weights.fingerprint import adapter_fingerprint
 
@@ -31,14 +37,19 @@ class AdapterStack:
 
     def __init__(self, network: Any) -> None:
         self._network = network
+        self.acting = Acting()
+        """Who acts on which row; by default those that were put here, with their weights."""
         self._weights: dict[str, float] = {}
-        self._fingerprints: dict[str, str] = {}
-        """Name of every adapter → fingerprint of its weights."""
+        self._adapters: dict[str, LoadedAdapter] = {}
         self._directories: dict[str, str] = {}
         """Name of every adapter → the real path of its directory."""
         self._full: set[str] = set()
         """Names of the full fine-tunes, whose weight is 1."""
         self._stacked: dict[str, Stacked] = {}
+        self._experts: set[str] = set()
+        """Paths of blocks of experts that compute variants apart."""
+        self._borrowed = Borrowed(self._load)
+        self._alive: WeakSet[LoadedAdapter] = WeakSet()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -48,10 +59,7 @@ class AdapterStack:
     @property
     def variant(self) -> str:
         """Tells what the network computes now from what it computes with other adapters or weights."""
-        acting = sorted(
-            (self._fingerprints[name], weight) for name, weight in self._weights.items() if weight
-        )
-        return json.dumps(acting) if acting else ""
+        return self.acting.default.key
 
     def add(self, adapter: Adapter, *, name: str | None = None, weight: float = 1.0) -> str:
         """Put an adapter on the network; returns its name.
@@ -66,16 +74,16 @@ class AdapterStack:
         own_name = name or self._free_name(adapter)
         if own_name in self._weights:
             raise OptionError(f"there is an adapter {own_name!r} on the model already")
-        check_fits(adapter, self._network, self._stacked)
         _check_weight(own_name, weight)
-        fingerprint = adapter_fingerprint(adapter.directory)
         if adapter.config.kind == "full":
             _check_full_weight(own_name, weight)
+            check_fits(adapter, self._network)
+            loaded = LoadedAdapter(own_name, adapter_fingerprint(adapter.directory))
             _replace(self._network, adapter)
             self._full.add(own_name)
         else:
-            self._put(own_name, adapter)
-        self._fingerprints[own_name] = fingerprint
+            loaded = self._load(own_name, adapter)
+        self._adapters[own_name] = loaded
         self._directories[own_name] = os.path.realpath(adapter.directory)
         self._weights[own_name] = 0.0
         self.set(own_name, weight)
@@ -100,8 +108,51 @@ class AdapterStack:
         if name in self._full:
             _check_full_weight(name, weight)
         self._weights[name] = float(weight)
-        for stacked in self._stacked.values():
-            stacked.weights[name] = float(weight)
+        self.acting.default = self._variant(
+            [
+                (self._adapters[name], weight)
+                for name, weight in self._weights.items()
+                if name not in self._full
+            ]
+        )
+
+    def variant_of(self, uses: Sequence[AdapterUse] | None) -> Variant:
+        """Return the network with the adapters that a request names, and no others; None is as it was set.
+
+        They are read where they are not in memory. A full fine-tune that is in the network's weights stays.
+
+        Raises:
+            NotFoundError, FormatError, UnsupportedError: there is none, it does not fit this network, or is a full fine-tune.
+            OptionError: a weight that is not a finite number, or an adapter that is named twice.
+            FitError: it does not fit in memory.
+        """
+        if uses is None:
+            return self.acting.default
+        acting: list[tuple[LoadedAdapter, float]] = []
+        for use in uses:
+            _check_weight(use.name, use.weight)
+            own = self._name_at(use.directory)
+            is_own = own is not None and own not in self._full
+            adapter = self._adapters[own] if own and is_own else self._borrowed.obtain(use.directory)
+            if any(adapter is other for other, _ in acting):
+                raise OptionError(f"adapter {use.name} is named twice", settings=("adapter",))
+            acting.append((adapter, float(use.weight)))
+        return self._variant(acting)
+
+    def _variant(self, acting: Sequence[tuple[LoadedAdapter, float]]) -> Variant:
+        by_weight = tuple((adapter, weight) for adapter, weight in acting if weight)
+        fixed = [(self._adapters[name], 1.0) for name in self._full]
+        key = variant_key((adapter.fingerprint, weight) for adapter, weight in [*fixed, *by_weight])
+        return Variant(key, by_weight)
+
+    @property
+    def size_bytes(self) -> int:
+        """What adapters take in memory: those that were put here, and those that requests have borrowed."""
+        return sum(adapter.size_bytes for adapter in self._alive)
+
+    def price(self, free_bytes: Callable[[], int]) -> None:
+        """Let requests borrow no more than `free_bytes` says is left beside everything else."""
+        self._borrowed.free_bytes = free_bytes
 
     def _name_at(self, directory: str | Path) -> str | None:
         """Return the name of the adapter in `directory`, if it is on the network."""
@@ -120,47 +171,28 @@ class AdapterStack:
         names = chain([adapter.name, *run], (f"{adapter.name}-{number}" for number in count(2)))
         return next(name for name in names if name and name not in self._weights)
 
-    def _put(self, name: str, adapter: Adapter) -> None:
-        """Put the layers of `adapter` on the network, all of them or, where one cannot be made, none."""
+    def _load(self, name: str, adapter: Adapter) -> LoadedAdapter:
+        """Read the layers of `adapter`, all of them or, where one cannot be made, none; its modules heed them from now on."""
+        check_fits(adapter, self._network, self._stacked)
         modules = adaptable(self._network)
         bases = {path: stacked.base for path, stacked in self._stacked.items()}
+        fingerprint = adapter_fingerprint(adapter.directory)
         layers = {path: _layer(path, bases.get(path) or modules[path], adapter) for path in adapter.modules}
-        for path, layer in layers.items():
-            stacked = self._stacked.get(path) or self._stack(path)
-            stacked.adapters[name] = layer
+        for path in layers:
+            if path not in self._stacked:
+                self._stack(path, modules[path])
+        loaded = LoadedAdapter(name, fingerprint, layers, adapter.size_bytes)
+        self._alive.add(loaded)
+        return loaded
 
-    def _stack(self, path: str) -> Stacked:
-        stacked = Stacked(adaptable(self._network)[path])
+    def _stack(self, path: str, module: Any) -> None:
+        stacked = self._stacked[path] = Stacked(module, path, self.acting)
         install(self._network, {path: stacked})
-        self._stacked[path] = stacked
-        return stacked
-
-
-class Stacked(nn.Module):
-    """A module, and the adapters on it."""
-
-    def __init__(self, base: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.base = base
-        # Kept out of the module tree: they are not parameters of the model.
-        object.__setattr__(self, "adapters", {})
-        object.__setattr__(self, "weights", {})
-
-    def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        plain: mx.array = self.base(x, *args, **kwargs)
-        parts = (weight * _difference(layer, plain, x, args, kwargs) for layer, weight in self._active())
-        return sum((part.astype(plain.dtype) for part in parts), plain)
-
-    def as_linear(self, x: mx.array) -> mx.array:
-        """Return the logits of an embedding that is the head too, with its adapters."""
-        plain: mx.array = self.base.as_linear(x)
-        parts = (weight * (layer.as_linear(x) - plain) for layer, weight in self._active())
-        return sum((part.astype(plain.dtype) for part in parts), plain)
-
-    def _active(self) -> list[tuple[Any, float]]:
-        return [
-            (layer, self.weights[name]) for name, layer in self.adapters.items() if self.weights.get(name)
-        ]
+        block = path.rpartition(".")[0]
+        if is_layer_of_experts(module) and block not in self._experts:
+            self._experts.add(block)
+            above = dict(self._network.named_modules())[block]
+            apart(above, [f"{block}.{name}" for name in above], self.acting)
 
 
 def _check_weight(name: str, weight: float) -> None:
@@ -174,14 +206,6 @@ def _check_full_weight(name: str, weight: float) -> None:
             f"{name} is a full fine-tune, whose weight is 1, given {weight}",
             hint="load the model again to have it without the fine-tune",
         )
-
-
-def _difference(layer: Any, plain: mx.array, x: mx.array, args: Any, kwargs: Any) -> mx.array:
-    if is_plain_lora(layer):  # the base need not be computed again
-        alone: mx.array = layer.scale * ((x @ layer.lora_a) @ layer.lora_b)
-        return alone
-    whole: mx.array = layer(x, *args, **kwargs)
-    return whole - plain
 
 
 def _layer(path: str, base: Any, adapter: Adapter) -> Any:

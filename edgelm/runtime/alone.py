@@ -30,7 +30,7 @@ class AloneRun:
         runner: calls the network.
         live: the caches; what they hold of the prompt is used.
         active: the request; what it has said already, served beside others, is part of the prompt.
-        variant: names the adapters that are on.
+        variant: what caches are known by beside their tokens.
         chunks: prompt tokens computed at once.
         speculate: makes what guesses ahead, once the prompt is computed; None where nothing does.
     """
@@ -45,7 +45,7 @@ class AloneRun:
         chunks: Chunks,
         speculate: Callable[[ActiveRequest], Speculator | None],
     ) -> None:
-        self._runner = runner
+        self._runner = runner.of([active.variant])
         self._live = live
         self._active = active
         self._variant = variant

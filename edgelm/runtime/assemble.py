@@ -153,7 +153,7 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
         memory=memory if options.check_fit else None,
         most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
         sharing=Sharing(loaded, make_layers, memory),
-        variant=lambda: loaded.adapters.variant,
+        variants=loaded.adapters,
     )
     return Ready(loaded, engine)
 

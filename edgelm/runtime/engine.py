@@ -10,14 +10,16 @@ Shapes: T prompt tokens of a chunk, V vocab.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from edgelm import log
+from edgelm.adapters.acting.rows import Acting
+from edgelm.adapters.acting.variant import Variant
 from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
@@ -41,6 +43,14 @@ from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.fixes.longrope import regime_of
 
 
+class Variants(Protocol):
+    """The adapters of one network: an `AdapterStack`."""
+
+    @property
+    def acting(self) -> Acting:
+        """What the modules of the network heed."""
+
+
 class Engine:
     """Generates with one network.
 
@@ -54,7 +64,7 @@ class Engine:
         memory: what a prompt may take; None is not checked.
         most_guesses: that speculation may check at once.
         sharing: how many requests may share steps; None is one after the other.
-        variant: names the adapters that are on: caches of one variant are never used for another.
+        variants: the adapters of the network; None where it has none.
     """
 
     def __init__(
@@ -69,9 +79,10 @@ class Engine:
         memory: MemoryPlan | None = None,
         most_guesses: int = MOST,
         sharing: Sharing | None = None,
-        variant: Callable[[], str] = str,
+        variants: Variants | None = None,
     ) -> None:
-        self._runner = ModelRunner(network)
+        self._variants = variants
+        self._runner = ModelRunner(network, variants.acting if variants else None)
         self._vocab_size = vocab_size
         self._context_length = context_length
         if isinstance(prefill_chunk, int):
@@ -84,7 +95,6 @@ class Engine:
         self._draft_model = draft_model
         self._memory = memory
         self._most_guesses = most_guesses
-        self._variant = variant
         self._sharing = sharing
         self._is_refused = False
         self._long_rope = regime_of(network) if isinstance(network, nn.Module) else None
@@ -123,7 +133,12 @@ class Engine:
         if self._memory is not None:
             self._memory.chunk_for(len(request.prompt), self._chunks.near)
         return ActiveRequest(
-            request, cancel, context_length=self._context_length, most_rows=most_rows, number=number
+            request,
+            cancel,
+            context_length=self._context_length,
+            most_rows=most_rows,
+            number=number,
+            variant=self._variants.acting.default if self._variants else Variant(),
         )
 
     def _alone(self, active: ActiveRequest) -> Generator[None, None, None]:
@@ -134,7 +149,7 @@ class Engine:
                 self._runner,
                 self._live,
                 active,
-                variant=self._variant_now(),
+                variant=active.variant.key + self._turning(),
                 chunks=self._chunks.capped(chunk),
                 speculate=self._speculator,
             ).steps()
@@ -152,9 +167,12 @@ class Engine:
         if self._sharing is None or (batching := self._sharing.batching()) == "none":
             return None
         return Rows(
-            self._runner, self._pool, self._variant_now, self._sharing.budget,
-            pads=batching == "prompts", chunks=self._sharing.chunks(),
-        )  # fmt: skip
+            self._runner,
+            self._pool,
+            self._sharing.budget,
+            pads=batching == "prompts",
+            chunks=self._sharing.chunks(),
+        )
 
     @contextmanager
     def _turned_for(self, active: ActiveRequest) -> Iterator[None]:
@@ -168,9 +186,9 @@ class Engine:
         with self._long_rope.of(active.prompt_tokens >= self._long_rope.limit):
             yield
 
-    def _variant_now(self) -> str:
-        is_long = self._long_rope is not None and self._long_rope.is_long
-        return self._variant() + ("+long" if is_long else "")
+    def _turning(self) -> str:
+        """What tells caches of keys that are turned by the long factors from others."""
+        return "+long" if self._long_rope is not None and self._long_rope.is_long else ""
 
     def _limit(self) -> int | None:
         """Most tokens of prompt and answer together, as things are turned now."""

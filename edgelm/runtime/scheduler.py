@@ -203,7 +203,7 @@ class Scheduler:
         elif (left := rows.release()) is not None:
             active, layers = left
             self._solo = _Solo(active, self._alone(active))
-            self._live.adopt(rows.variant(), active.keys[:-1], layers)
+            self._live.adopt(active.variant.key, active.keys[:-1], layers)
             self._go_on_alone(self._solo)
 
     def _abandon(self, error: Exception) -> None:

@@ -16,10 +16,13 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from edgelm.adapters.acting.variant import Variant
 from edgelm.runtime.constraints.constraint import Constraint
 from edgelm.runtime.events import EngineEvent, Finished, FinishReason, Prefill, Token, TokenScores, Usage
 from edgelm.runtime.prompt import Prompt
 from edgelm.runtime.requests import Cancel, Request, token_budget
+
+_BASE = Variant()
 
 
 class ActiveRequest:
@@ -31,6 +34,7 @@ class ActiveRequest:
         context_length: most tokens of prompt and answer together; None is without limit.
         most_rows: most requests that may share steps with it, itself included; None is what the machine can take.
         number: which of the `n` answers it is; each has the seed after the one before.
+        variant: which adapters act on it; caches of one variant are never used for another.
     """
 
     def __init__(
@@ -41,8 +45,10 @@ class ActiveRequest:
         context_length: int | None = None,
         most_rows: int | None = None,
         number: int = 0,
+        variant: Variant = _BASE,
     ) -> None:
         self.request = request
+        self.variant = variant
         self.cancel = cancel
         self.most_rows = most_rows
         self.ids = list(request.prompt)

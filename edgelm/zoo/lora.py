@@ -32,6 +32,13 @@ def adaptable(network: Any) -> dict[str, Any]:
     }
 
 
+def is_layer_of_experts(module: Any) -> bool:
+    """Return whether `module` holds a weight for each expert, `[E, O, I]`, and is told which of them each token chooses."""
+    with keep_file_limit():
+        from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+    return isinstance(module, SwitchLinear | QuantizedSwitchLinear)
+
+
 def _kinds() -> tuple[type, ...]:
     with keep_file_limit():
         from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear

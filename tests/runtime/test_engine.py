@@ -6,11 +6,14 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from edgelm.adapters.acting.rows import Acting
+from edgelm.adapters.acting.variant import Variant
 from edgelm.errors import EngineError, FitError, OptionError, PromptError
 from edgelm.runtime.engine import Engine
 from edgelm.runtime.events import Finished, Prefill, Token
@@ -315,15 +318,15 @@ def test_a_constraint_holds(any_network: Any, drive: Callable[..., Any], samplin
 
 
 def test_variants_do_not_share_a_cache(network: Any, drive: Callable[..., Any]) -> None:
-    adapters = [""]
-    driver = drive(network, variant=lambda: adapters[0])
+    acting = Acting()
+    driver = drive(network, variants=Mock(acting=acting))
     driver.run([*PROMPT] * 4)
-    adapters[0] = "with adapter"
+    acting.default = Variant("with adapter")
     driver.run([*PROMPT] * 4)
     assert driver.finished.usage.cached_tokens == 0
     driver.run([*PROMPT * 4, 1])
     assert driver.finished.usage.cached_tokens == 40
-    adapters[0] = ""
+    acting.default = acting.base
     driver.run([*PROMPT * 4, 1])
     assert driver.finished.usage.cached_tokens == 40  # from the pool
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
+from edgelm.adapters.acting.variant import Variant
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.prefill import Underway
 from edgelm.runtime.runner import Layers, ModelRunner
@@ -42,20 +43,28 @@ class BatchCache:
         self._pads = pads
         self._chunks = chunks
         self._layers: Layers = []
+        self._variants: list[Variant] = []
+        self._stepper = runner
 
     def join(
-        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+        self,
+        rests: Sequence[Sequence[int]],
+        starts: Sequence[Layers],
+        is_cancelled: Callable[[], bool],
+        variants: Sequence[Variant] = (),
     ) -> bool:
         """Compute sequences and put them behind those that run; False if cancelled, and then none is put.
 
         Args:
             rests: tokens to compute of each.
             starts: the caches, of one sequence each, that hold what comes before; they stay as they are.
+            variants: which adapters act on each; none given is what the network does by itself.
         """
         side_by_side = self._padded if self._pads else self._separate
-        layers = side_by_side(rests, starts, is_cancelled)
+        layers = side_by_side(rests, starts, is_cancelled, variants)
         if layers is None:
             return False
+        self._turn_to([*self._variants, *variants])
         for mine, other in zip(self._layers, layers, strict=False):
             mine.extend(other)
         self._layers = self._layers or layers
@@ -63,7 +72,7 @@ class BatchCache:
 
     def step(self, ids: mx.array) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
-        return self._runner.step(ids, self._layers)
+        return self._stepper.step(ids, self._layers)
 
     def extract(self, row: int, tokens: int) -> Layers:
         """Return caches of one sequence alone, copied; their computation is started and not waited for.
@@ -77,24 +86,38 @@ class BatchCache:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let the other sequences go."""
+        self._turn_to([self._variants[row] for row in rows] if self._variants else [])
         if not rows:
             self._layers = []
         for layer in self._layers:
             layer.filter(list(rows))
 
+    def _turn_to(self, variants: list[Variant]) -> None:
+        self._variants = variants
+        self._stepper = self._runner.of(variants)
+
     def _separate(
-        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+        self,
+        rests: Sequence[Sequence[int]],
+        starts: Sequence[Layers],
+        is_cancelled: Callable[[], bool],
+        variants: Sequence[Variant],
     ) -> Layers | None:
         single = []
-        for rest, start in zip(rests, starts, strict=True):
+        for row, (rest, start) in enumerate(zip(rests, starts, strict=True)):
             layers = copy.deepcopy(start)
-            if not self._runner.prefill(mx.array([list(rest)]), layers, self._chunks, is_cancelled):
+            runner = self._runner.of(variants[row : row + 1])
+            if not runner.prefill(mx.array([list(rest)]), layers, self._chunks, is_cancelled):
                 return None
             single.append(layers)
         return merge(single)
 
     def _padded(
-        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], is_cancelled: Callable[[], bool]
+        self,
+        rests: Sequence[Sequence[int]],
+        starts: Sequence[Layers],
+        is_cancelled: Callable[[], bool],
+        variants: Sequence[Variant],
     ) -> Layers | None:
         """All up to the length of the shortest, then the ends padded on the right, in one chunk.
 
@@ -102,27 +125,27 @@ class BatchCache:
         than the last (falcon_h1), and of two tokens at least, since a window takes a single one for a
         generated token.
         """
-        layers = merge(starts)
+        layers, runner = merge(starts), self._runner.of(variants)
         shared, longest = min(map(len, rests)), max(map(len, rests))
         if shared < longest < shared + 2:
             shared = max(0, longest - 2)
         ids = mx.array([rest[:shared] for rest in rests])
-        if not self._runner.prefill(ids, layers, self._chunks, is_cancelled):
+        if not runner.prefill(ids, layers, self._chunks, is_cancelled):
             return None
         if shared < longest:
-            self._feed_ends(layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
+            self._feed_ends(runner, layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
             if not Underway().compute(layers, is_cancelled):
                 return None
             mx.clear_cache()
         return layers
 
-    def _feed_ends(self, layers: Layers, ends: list[list[int]], width: int) -> None:
+    def _feed_ends(self, runner: ModelRunner, layers: Layers, ends: list[list[int]], width: int) -> None:
         """What is left of each sequence, padded on the right to `width` tokens."""
         padding = [width - len(end) for end in ends]
         for layer in layers:
             layer.prepare(lengths=list(map(len, ends)), right_padding=padding)
         ids = [[*end, *[0] * pad] for end, pad in zip(ends, padding, strict=True)]
-        self._runner.feed(mx.array(ids), layers)
+        runner.feed(mx.array(ids), layers)
         for layer in layers:
             layer.finalize()
 

@@ -43,7 +43,6 @@ class Rows:
     Args:
         runner: calls a network that computes several sequences as it computes each alone.
         pool: what was computed of any prompt.
-        variant: names the adapters that are on.
         budget: what they may take, asked whenever the first of them join.
         pads: whether prompts may be computed together, see `exactness`.
         chunks: prompt tokens computed at once, over all of them.
@@ -53,13 +52,11 @@ class Rows:
         self,
         runner: ModelRunner,
         pool: Pool,
-        variant: Callable[[], str],
         budget: Callable[[], Budget],
         *,
         pads: bool,
         chunks: Chunks = CHUNKS,
     ) -> None:
-        self.variant = variant
         self.active: list[ActiveRequest] = []
         self._cache = BatchCache(runner, pads=pads, chunks=chunks)
         self._pool = pool
@@ -82,7 +79,7 @@ class Rows:
         """Let a request go on here that was served alone; its caches, which hold all but its last token, are copied."""
         if not self.active:
             self._renew_budget()
-        self._cache.join([[]], [layers], _never)
+        self._cache.join([[]], [layers], _never, [active.variant])
         self.active.append(active)
 
     def release(self) -> tuple[ActiveRequest, Layers] | None:
@@ -176,17 +173,16 @@ class Rows:
         def is_cancelled() -> bool:
             return all(active.cancel.is_set() for active in group)
 
-        variant = self.variant()
         first, *others = [*group, *waiting]
-        self._prefixes.look_for(variant, first, others, is_cancelled)
-        starts, known = self._prefixes.starts(variant, [active.keys for active in group])
+        self._prefixes.look_for(first, others, is_cancelled)
+        starts, known = self._prefixes.starts(group)
         for active, tokens in zip(group, known, strict=True):
             active.begin(tokens)
         rests = [active.ids[tokens:-1] for active, tokens in zip(group, known, strict=True)]
-        return self._cache.join(rests, starts, is_cancelled)
+        return self._cache.join(rests, starts, is_cancelled, [active.variant for active in group])
 
     def _rest_tokens(self, active: ActiveRequest) -> int:
-        return len(active.keys) - self._prefixes.known(self.variant(), active.keys)
+        return len(active.keys) - self._prefixes.known(active.variant.key, active.keys)
 
     def _go_on(self, queue: deque[ActiveRequest]) -> None:
         """Feed the tokens under way and choose those after them, unless room has to be made; deal the former.
@@ -266,8 +262,9 @@ class Rows:
         """Keep what was computed of a request that ends, for the pool; nothing is waited for."""
         active = self.active[row]
         tokens = list(active.keys if is_fed else active.keys[:-1])
-        if len(tokens) - self._pool.match(self.variant(), tokens).length >= WORTH_KEEPING:
-            self._banked.append((self.variant(), tokens, self._cache.extract(row, len(tokens))))
+        variant = active.variant.key
+        if len(tokens) - self._pool.match(variant, tokens).length >= WORTH_KEEPING:
+            self._banked.append((variant, tokens, self._cache.extract(row, len(tokens))))
 
     def _store(self) -> None:
         """Give the pool what was banked: where the device is waited for anyhow, or has nothing to do."""

@@ -1,6 +1,7 @@
 """What prompts begin with in common (a system prompt, few-shot examples), computed once for all of them.
 
-It lies in the prefix pool beside what was computed of other requests, alone or together, in memory and on the disk.
+It lies in the prefix pool beside what was computed of other requests, alone or together, in memory and on the disk. Only
+prompts of one variant share.
 """
 
 from __future__ import annotations
@@ -37,35 +38,35 @@ class SharedPrefixes:
         """Return how many tokens of `prompt`, its last left out, need no computing."""
         return self._pool.match(variant, prompt[:-1]).length
 
-    def starts(self, variant: str, prompts: Sequence[Sequence[int]]) -> tuple[list[Layers], list[int]]:
+    def starts(self, group: Sequence[ActiveRequest]) -> tuple[list[Layers], list[int]]:
         """Return caches to begin each prompt from, and how many of its tokens they hold.
 
-        Prompts that begin alike share theirs, which must not be written to.
+        Prompts of one variant that begin alike share theirs, which must not be written to.
         """
-        loaded: dict[tuple[int, ...], Layers] = {}
+        loaded: dict[tuple[str, tuple[int, ...]], Layers] = {}
         starts, known = [], []
-        for prompt in prompts:
+        for active in group:
+            variant, prompt = active.variant.key, active.keys
             tokens = tuple(prompt[: self.known(variant, prompt)])
-            if tokens not in loaded:
-                loaded[tokens], length = self._pool.load(variant, tokens)
-                if length < len(tokens):  # a file of it was gone or broken
-                    loaded[tokens[:length]] = loaded.pop(tokens)
-                    tokens = tokens[:length]
-            starts.append(loaded[tokens])
+            if (variant, tokens) not in loaded:
+                layers, length = self._pool.load(variant, tokens)
+                tokens = tokens[:length]  # less where a file of it was gone or broken
+                loaded[variant, tokens] = layers
+            starts.append(loaded[variant, tokens])
             known.append(len(tokens))
         return starts, known
 
     def look_for(
         self,
-        variant: str,
         first: ActiveRequest,
         others: Sequence[ActiveRequest],
         is_cancelled: Callable[[], bool],
     ) -> None:
-        """Compute what the prompt of `first` shares with others beyond what is known of it, if that is worth it."""
+        """Compute what the prompt of `first` shares with others of its variant, if that is worth it, beyond what is known."""
+        variant = first.variant.key
         keys = shared_stem(
             first.keys,
-            [other.keys for other in others],
+            [other.keys for other in others if other.variant.key == variant],
             known=self.known(variant, first.keys),
             worth=1 if first.request.n > 1 else _WORTH_TOKENS,
         )
@@ -73,7 +74,7 @@ class SharedPrefixes:
             return
         layers, known = self._pool.load(variant, keys)
         rest = mx.array([first.ids[known : len(keys)]])
-        if self._runner.prefill(rest, layers, self._chunks, is_cancelled):
+        if self._runner.of([first.variant]).prefill(rest, layers, self._chunks, is_cancelled):
             self._pool.store(variant, keys, layers)
 
 

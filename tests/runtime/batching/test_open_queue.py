@@ -12,6 +12,8 @@ from unittest.mock import Mock
 import mlx.core as mx
 import pytest
 
+from edgelm.adapters.acting.rows import Acting
+from edgelm.adapters.acting.variant import Variant
 from edgelm.errors import EngineError, FitError, OptionError
 from edgelm.runtime.cache.disk import DiskCache
 from edgelm.runtime.cache.live import LiveCache
@@ -312,13 +314,14 @@ def test_a_failure_between_two_requests_leaves_an_engine_that_works(
 
 def test_what_ended_under_an_adapter_is_kept_for_it_alone(network: Any, bench: Callable[..., Any]) -> None:
     """Also where the adapter changes before the pool has got it."""
-    adapter = ["one"]
-    engine = bench(network, context_length=None).engine(vocab_size=300, variant=lambda: adapter[0])
+    variants = Mock(acting=Acting())
+    variants.acting.default = Variant("one")
+    engine = bench(network, context_length=None).engine(vocab_size=300, variants=variants)
     short = add(engine, Request(draw(50, 1), max_tokens=5))
     long = add(engine, Request(draw(50, 2), max_tokens=50))
     until(engine, lambda: short.is_over)
     engine.scheduler.drop(long)
-    adapter[0] = "other"
+    variants.acting.default = Variant("other")
     others = [add(engine, Request(draw(9, seed), max_tokens=2)) for seed in (3, 4)]
     until(engine, lambda: all(active.is_over for active in others))
     assert engine._pool.match("one", short.ids).length >= 54

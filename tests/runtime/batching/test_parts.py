@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from edgelm.adapters.acting.variant import Variant
 from edgelm.device import simulate
 from edgelm.errors import EngineError, OptionError
 from edgelm.pricing.batch_budget import Budget, batch_budget_bytes
@@ -147,8 +148,8 @@ def test_shared_prefixes_grow_and_families_alternate(network: Any) -> None:
     prefixes = SharedPrefixes(ModelRunner(watched), Pool(layer_maker(network), budget_bytes=1 << 28))
 
     def look_for(*prompts: list[int]) -> None:
-        first, *others = [ActiveRequest(Request(prompt), threading.Event()) for prompt in prompts]
-        prefixes.look_for("", first, others, lambda: False)
+        first, *others = map(active_of, prompts)
+        prefixes.look_for(first, others, lambda: False)
 
     short, long = [*range(40)], [*range(90)]
     other = [*range(100, 150)]
@@ -160,14 +161,21 @@ def test_shared_prefixes_grow_and_families_alternate(network: Any) -> None:
     assert [prefixes.known("", [*known, 250]) for known in (short, long, other)] == [40, 90, 50]
     assert prefixes.known("", short[:9]) == 8  # a cache that can be cut serves any part of it
     assert prefixes.known("", short) == 39
-    (first, again), known = prefixes.starts("", [[*long, 250], [*long, 251]])
+    (first, again), known = prefixes.starts([active_of([*long, 250]), active_of([*long, 251])])
     assert first is again
     assert known == [90, 90]
     assert first[0].offset == 90
+    (adapted,), known = prefixes.starts([active_of([*long, 250], Variant("adapter"))])
+    assert known == [0]
+    assert adapted is not first
+
+
+def active_of(prompt: list[int], variant: Variant = Variant()) -> ActiveRequest:  # noqa: B008 - frozen
+    return ActiveRequest(Request(prompt), threading.Event(), variant=variant)
 
 
 def waiting(lengths: list[int]) -> list[ActiveRequest]:
-    return [ActiveRequest(Request([1] * length), threading.Event()) for length in lengths]
+    return [active_of([1] * length) for length in lengths]
 
 
 def take(waiting: list[ActiveRequest], places: int, most: int = 99) -> list[int]:

@@ -27,10 +27,11 @@ from edgelm.machine.power import kept_awake
 from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
-from edgelm.runtime.assemble import Ready, ReplyWork, RuntimeOptions, assemble, release
+from edgelm.runtime.assemble import AnswersWork, Ready, ReplyWork, RuntimeOptions, assemble, release
 from edgelm.runtime.chat.chat import Chat
 from edgelm.runtime.chat.file import options_of, read_chat
 from edgelm.runtime.events import ChatEvent, Text
+from edgelm.runtime.generation.answers import Numbered
 from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
@@ -310,10 +311,13 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncGenerator[ChatEvent, None]:
         """Do what `aevents` does, with settings that are built already; calls are read by the definitions of `tools`."""
-        job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
-        async with aclosing(job.aevents()) as events:
-            async for event in events:
+        async with aclosing(self.areplies(AnswersWork(ids, options, tools))) as events:
+            async for _, event in events:
                 yield event
+
+    def areplies(self, work: AnswersWork) -> AsyncGenerator[Numbered, None]:
+        """Begin several answers of one computation of the prompt; every event has the number of its answer."""
+        return self._thread.share(work).aevents()
 
     def _run_many(
         self,
@@ -390,10 +394,5 @@ def load(
     return Model(directory, options)
 
 
-def find_model(model: str, on_progress: OnProgress) -> Path:
-    """Return the directory of a model; a Hub id that is not in the library yet is pulled.
-
-    Raises:
-        NotFoundError, NetworkError, UnsupportedError, UnsafeError, FormatError: see `load`.
-    """
-    return library.obtain(model, on_progress)
+find_model = library.obtain
+"""Return the directory of a model; a Hub id that is not in the library yet is pulled. For what is raised see `load`."""

@@ -29,6 +29,7 @@ from edgelm.runtime.cache.disk import DiskCache, default_budget_bytes
 from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.engine import Engine, caches_of
 from edgelm.runtime.events import ChatEvent
+from edgelm.runtime.generation.answers import Numbered, TextAnswers
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.text import TextReply, Voice
 from edgelm.runtime.many.prompts import Task
@@ -108,6 +109,22 @@ class ReplyWork:
         reply = TextReply(ready.voice, self.ids, self.options, cancel, tools=self.tools)
         yield from reply.events(ready.engine.scheduler)
         ready.engine.persist()  # after the last event: the reader has the answer already
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersWork:
+    """`count` replies to one prompt on the engine thread, which is computed once; see `ReplyWork`."""
+
+    ids: Sequence[int]
+    options: GenerationOptions
+    tools: Sequence[Mapping[str, Any]] | None = None
+    count: int = 1
+
+    def __call__(self, ready: Ready, cancel: Cancel) -> Generator[Numbered | None, None, None]:
+        """Yield what happens, each with the number of its reply, until all have ended."""
+        answers = TextAnswers(ready.voice, self.ids, self.options, cancel, tools=self.tools, count=self.count)
+        yield from answers.events(ready.engine.scheduler)
+        ready.engine.persist()
 
 
 def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | None = None) -> Ready:

@@ -9,7 +9,7 @@ MLX; whoever drives it calls `step` as long as somebody waits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from edgelm import log
@@ -79,13 +79,17 @@ class Scheduler:
         self._queue.append(active)
         return active
 
-    def add_group(self, request: Request, cancel: Cancel) -> list[ActiveRequest]:
+    def add_group(self, request: Request, cancel: Cancel | Sequence[Cancel]) -> list[ActiveRequest]:
         """Put the `n` answers of a request into the queue; their prompt is computed once, and its caches are copied.
+
+        Args:
+            cancel: ends all of them, or one for each.
 
         Raises:
             PromptError, OptionError, FitError: what this model cannot do.
         """
-        group = [self._admit(request, cancel, None, number) for number in range(request.n)]
+        each = cancel if isinstance(cancel, Sequence) else [cancel] * request.n
+        group = [self._admit(request, each[number], None, number) for number in range(request.n)]
         self._queue.extend(group)
         return group
 

@@ -7,7 +7,9 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from edgelm.runtime.assemble import AnswersWork
 from edgelm.runtime.events import ChatEvent, Finished
+from edgelm.runtime.generation.answers import Numbered
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.http.errors import RequestError
 from edgelm.server.metrics import ServerMetrics
@@ -57,20 +59,23 @@ class Admission:
 
 @dataclass(frozen=True)
 class ReplyTask:
-    """What one reply is asked for."""
+    """What a reply is asked for, or several to one prompt."""
 
     ids: Sequence[int]
     options: GenerationOptions
     tools: Sequence[Mapping[str, Any]] | None = None
+    count: int = 1
+    """Replies to the prompt, which is computed once; with a seed, each has the next."""
 
 
 class Reply:
-    """One reply of a model, whose first event has come: what is wrong with the request has been raised by then."""
+    """One reply of a model, or several to one prompt, whose first event has come: what is wrong has been raised by then."""
 
     def __init__(
-        self, events: AsyncGenerator[ChatEvent, None], first: ChatEvent, metrics: ServerMetrics
+        self, events: AsyncGenerator[Numbered, None], first: Numbered, count: int, metrics: ServerMetrics
     ) -> None:
         self._events, self._first, self._metrics = events, first, metrics
+        self.count = count
 
     @classmethod
     async def begun(cls, resident: Resident, asked: ReplyTask, metrics: ServerMetrics) -> Reply:
@@ -79,27 +84,34 @@ class Reply:
         Raises:
             PromptError, OptionError, FitError, EngineError: see `Model.events`.
         """
-        events = resident.model.areply(asked.ids, asked.options, asked.tools)
+        work = AnswersWork(asked.ids, asked.options, asked.tools, asked.count)
+        events = resident.model.areplies(work)
         try:
-            return cls(events, await anext(events), metrics)
+            return cls(events, await anext(events), asked.count, metrics)
         except BaseException:
             await events.aclose()
             raise
 
-    async def events(self) -> AsyncGenerator[ChatEvent, None]:
-        """Yield what happens; leaving early stops the model."""
+    async def numbered(self) -> AsyncGenerator[Numbered, None]:
+        """Yield what happens, each with the number of its reply; leaving early stops the model."""
         async with aclosing(self._events):
-            has_ended = False
+            under_way = self.count
             try:
                 yield self._first
-                async for event in self._events:
+                async for number, event in self._events:
                     if isinstance(event, Finished):
-                        has_ended = True
+                        under_way -= 1
                         self._metrics.replied(event.usage)
-                    yield event
+                    yield number, event
             finally:
-                if not has_ended:
+                for _ in range(under_way):
                     self._metrics.left()
+
+    async def events(self) -> AsyncGenerator[ChatEvent, None]:
+        """Yield what happens to the only reply; leaving early stops the model."""
+        async with aclosing(self.numbered()) as events:
+            async for _, event in events:
+                yield event
 
     async def close(self) -> None:
         """Stop the model, where the reply has not ended."""

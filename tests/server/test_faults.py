@@ -45,18 +45,18 @@ def test_a_reply_ends_when_its_asker_goes(address: str, client: openai.OpenAI, s
 def test_an_error_in_the_middle_is_told_and_ends_no_other(
     address: str, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = edgelm.Model.areply
+    own = edgelm.Model.areplies
 
     async def failing(self: edgelm.Model, *given: Any) -> Any:
-        async for event in own(self, *given):
-            yield event
+        async for number, event in own(self, *given):
+            yield number, event
             if isinstance(event, edgelm.Text):
                 raise EngineError("the GPU has gone")
 
     with httpx2.stream("POST", f"{address}/v1/chat/completions", json=LONG, timeout=60) as other:
         lines = other.iter_lines()
         next(lines)
-        monkeypatch.setattr(edgelm.Model, "areply", failing)
+        monkeypatch.setattr(edgelm.Model, "areplies", failing)
         with pytest.raises(openai.APIError, match="the GPU has gone"):
             list(
                 client.chat.completions.create(

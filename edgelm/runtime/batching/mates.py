@@ -19,6 +19,8 @@ def mates(
 ) -> list[ActiveRequest]:
     """Return the first of `waiting` with others of about its length; none if the first does not fit.
 
+    Answers of one prompt join among themselves: it is computed for the first of them, and for nobody else's sake in part.
+
     Args:
         places: how many may join.
         rest_tokens: what is to be computed of a prompt.
@@ -27,7 +29,8 @@ def mates(
     if not waiting or places < 1 or not fits([waiting[0]]):
         return []
     first, *others = waiting
-    rests = {id(active): rest_tokens(active) for active in waiting}
+    others = [active for active in others if _may_join(active, first)]
+    rests = {id(active): rest_tokens(active) for active in (first, *others)}
     size = rests[id(first)]
     group, sizes = [first], [size]
     for active in sorted(others, key=lambda active: abs(rests[id(active)] - size)):
@@ -37,3 +40,7 @@ def mates(
             break
         group.append(active)
     return group
+
+
+def _may_join(active: ActiveRequest, first: ActiveRequest) -> bool:
+    return active.request is first.request or active.request.n == first.request.n == 1

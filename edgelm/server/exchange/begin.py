@@ -44,18 +44,3 @@ async def begun(
         stack.push_async_callback(reply.close)
         replies.append(reply)
     return replies
-
-
-def varied(each: Sequence[ReplyTask], count: int) -> list[ReplyTask]:
-    """Return `count` of each; with a seed, every next one under the next seed, since equal ones would give equal answers."""
-    tasks = []
-    for one in each:
-        for number in range(count):
-            seed = one.options.sampling.seed
-            options = (
-                one.options
-                if seed is None or number == 0
-                else one.options.changed(seed=(seed + number) % 2**64)
-            )
-            tasks.append(ReplyTask(one.ids, options, one.tools))
-    return tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -11,25 +12,29 @@ from edgelm.server.replies import Reply
 
 
 async def merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, ChatEvent], None]:
-    """Yield the events of several replies as they come, each with the number of its reply."""
+    """Yield the events of several replies as they come, each with the number of its reply.
+
+    Those of one prompt follow each other in the numbers.
+    """
     if len(replies) == 1:
-        async with aclosing(replies[0].events()) as events:
-            async for each in events:
-                yield 0, each
+        async with aclosing(replies[0].numbered()) as events:
+            async for numbered in events:
+                yield numbered
         return
     came: asyncio.Queue[tuple[int, ChatEvent | BaseException | None]] = asyncio.Queue()
 
-    async def pump(index: int, reply: Reply) -> None:
+    async def pump(first: int, reply: Reply) -> None:
         try:
-            async with aclosing(reply.events()) as events:
-                async for each in events:
-                    came.put_nowait((index, each))
+            async with aclosing(reply.numbered()) as events:
+                async for number, each in events:
+                    came.put_nowait((first + number, each))
         except Exception as error:  # noqa: BLE001 - raised by whoever reads the queue
-            came.put_nowait((index, error))
+            came.put_nowait((first, error))
         else:
-            came.put_nowait((index, None))
+            came.put_nowait((first, None))
 
-    tasks = [asyncio.create_task(pump(index, reply)) for index, reply in enumerate(replies)]
+    firsts = itertools.accumulate((reply.count for reply in replies[:-1]), initial=0)
+    tasks = [asyncio.create_task(pump(first, reply)) for first, reply in zip(firsts, replies, strict=True)]
     try:
         under_way = len(tasks)
         while under_way:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from edgelm.errors import EdgeLMError
 from edgelm.runtime.events import Prefill
-from edgelm.server.exchange.begin import admitted, begun, serving_of, varied
+from edgelm.server.exchange.begin import admitted, begun, serving_of
 from edgelm.server.exchange.body import read_request
 from edgelm.server.exchange.merged import merged
 from edgelm.server.http.endpoints import Api, Endpoint
@@ -61,7 +61,7 @@ async def chat_completions(request: Request) -> Response:
             )
             for index in range(asked.choices)
         ]
-        replies = await begun(stack, request, resident, varied([one], asked.choices))
+        replies = await begun(stack, request, resident, [replace(one, count=asked.choices)])
         return _Answer(head("chat.completion", "chatcmpl", resident.name), choices, replies, asked.choices)
 
     return await _respond(request, asked, begin)
@@ -76,7 +76,7 @@ async def completions(request: Request) -> Response:
         resident = await admitted(stack, request, asked.model, count)
         each = await resident.in_text_thread(asked.asked, resident.model)
         choices = [TextChoice(index, has_logprobs=asked.logprobs is not None) for index in range(count)]
-        replies = await begun(stack, request, resident, varied(each, asked.choices))
+        replies = await begun(stack, request, resident, [replace(one, count=asked.choices) for one in each])
         return _Answer(head("text_completion", "cmpl", resident.name), choices, replies, asked.choices)
 
     return await _respond(request, asked, begin)

@@ -17,7 +17,7 @@ Numbered = tuple[int, ChatEvent]
 
 
 class GroupSource(Protocol):
-    """A `Scheduler`."""
+    """What answers a group of requests together: a `Scheduler`."""
 
     def add_group(self, request: Request, cancel: Sequence[Cancel]) -> list[ActiveRequest]:
         """Put the `n` answers of a request into the queue."""

@@ -11,6 +11,7 @@
     ├── FitError                 it would not fit in this machine's memory
     ├── PromptError              tokens the model cannot take (too many, out of range)
     ├── EngineError              the runtime failed or is closed
+    ├── RewardError              a reward cannot judge an answer
     └── Interrupted              the user pressed Ctrl-C                   exit 130
 
 The message carries the value, what was expected and the path; the hint says what to do next.
@@ -107,6 +108,10 @@ class PromptError(EdgeLMError):
 
 class EngineError(EdgeLMError):
     """The runtime failed or is closed."""
+
+
+class RewardError(EdgeLMError):
+    """A reward cannot judge an answer: its function raised, hung or gave what is no number."""
 
 
 class Interrupted(EdgeLMError):  # noqa: N818 - a request of the user's, not a fault

@@ -1,0 +1,1 @@
+"""Rewards that anybody can check again: the right answer, a form, a length, tests."""

@@ -56,7 +56,7 @@ class Rewards:
                     raise FormatError(f"{where} has no {name!r}, which the reward {each.reward.name} reads")
 
     def scores(self, answers: Sequence[JudgedAnswer]) -> RewardScores:
-        """Judge answers.
+        """Return what each answer is worth by every reward, and in all.
 
         Raises:
             RewardError: a reward cannot.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgelm.errors import OptionError as OptionError
     from edgelm.errors import OutputError as OutputError
     from edgelm.errors import PromptError as PromptError
+    from edgelm.errors import RewardError as RewardError
     from edgelm.errors import UnsafeError as UnsafeError
     from edgelm.errors import UnsupportedError as UnsupportedError
     from edgelm.progress import Progress as Progress
@@ -64,7 +65,7 @@ _NAMES_IN = {
     "edgelm.api": ("Model", "load"),
     "edgelm.errors": (
         "EdgeLMError", "EngineError", "FitError", "FormatError", "Interrupted", "NetworkError", "NotFoundError",
-        "OptionError", "OutputError", "PromptError", "UnsafeError", "UnsupportedError",
+        "OptionError", "OutputError", "PromptError", "RewardError", "UnsafeError", "UnsupportedError",
     ),
     "edgelm.progress": ("Progress",),
     "edgelm.runtime.many.results": ("BatchResult",),
@@ -109,6 +110,7 @@ __all__ = [
     "Prefill",
     "Progress",
     "PromptError",
+    "RewardError",
     "Sampling",
     "Text",
     "Token",

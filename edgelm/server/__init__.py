@@ -5,10 +5,12 @@
     residents.py      the models that are loaded, and who uses them
     replies.py        one reply: a prompt rendered, events, and their end when the asker has gone
     metrics.py        what `/metrics` counts
+    listing.py        the models that are served
     openapi.py        the document of all endpoints
     http/             what an API is, keys, sizes, errors, server-sent events: nothing of any one API
     exchange/         what requests of every API ask for, and what answers are made of
     openai/           what OpenAI's requests ask for, and its answers
+    anthropic/        the same of Anthropic's
 
     serving.py        what endpoints share
     run.py            `edgelm.serve`: listen until told to stop

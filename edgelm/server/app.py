@@ -8,20 +8,22 @@ from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgelm.errors import EdgeLMError
 from edgelm.log import logger
+from edgelm.server.anthropic.routes import ANTHROPIC
 from edgelm.server.http.endpoints import Api, Endpoint, api_of
 from edgelm.server.http.errors import RequestError, refusal_of, refusal_of_fields
 from edgelm.server.http.events import ClientGoneError
-from edgelm.server.http.guards import BodyLimit, KeyGuard
+from edgelm.server.http.guards import BodyLimit, HostGuard, KeyGuard
+from edgelm.server.listing import LISTING
 from edgelm.server.metrics import ServerMetrics
 from edgelm.server.openai.routes import OPENAI
 from edgelm.server.openapi import openapi
@@ -41,7 +43,7 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
     serving = Serving(residents, Admission(settings.max_waiting, settings.retry_after_s, metrics), metrics)
     guards = [
         Middleware(_Counted, metrics=metrics),
-        Middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts, www_redirect=False),
+        Middleware(HostGuard, names=settings.allowed_hosts, respond=_error_response),
     ]
     if settings.origins:
         guards.append(
@@ -96,24 +98,24 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(openapi([*APIS, OWN]))
 
 
-APIS = [OPENAI]
+APIS = [OPENAI, ANTHROPIC]
 """The APIs of others; a path that belongs to none is answered as the first would."""
 OWN = Api(
     "edgelm",
     (),
     [
+        *LISTING,
         Endpoint("GET", "/health", _health, "Say that the server runs; needs no key.", refusals=()),
         Endpoint("GET", "/metrics", _metrics, "Count, for Prometheus.", media=METRICS, refusals=(401,)),
         Endpoint("GET", "/openapi.json", _openapi, "Describe every endpoint.", refusals=(401,)),
     ],
-    OPENAI.error_body,
+    OPENAI.error_response,
     OPENAI.error,
 )
 
 
 def _error_response(scope: Scope, error: RequestError) -> Response:
-    body = api_of(scope["path"], APIS).error_body(error)
-    return JSONResponse(body, status_code=error.status, headers=error.headers)
+    return api_of(scope["path"], APIS, Headers(scope=scope)).error_response(error)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.runtime.assemble import AnswersWork
-from edgelm.runtime.events import ChatEvent, Finished
+from edgelm.runtime.events import ChatEvent, Finished, Prefill
 from edgelm.runtime.generation.answers import Numbered
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.http.errors import RequestError
@@ -91,6 +91,12 @@ class Reply:
         except BaseException:
             await events.aclose()
             raise
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that had been computed before, as far as the first event says."""
+        event = self._first[1]
+        return event.cached if isinstance(event, Prefill) else 0
 
     async def numbered(self) -> AsyncGenerator[Numbered, None]:
         """Yield what happens, each with the number of its reply; leaving early stops the model."""

@@ -7,7 +7,7 @@ the other has.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from edgelm.server.http.errors import RequestError
 Schema = Mapping[str, Any]
 """A JSON Schema."""
 
+SHARED_PATH = "/v1/models"
+"""Where clients of several APIs look for models."""
+
 REFUSALS = {
     400: "The request is not one, or asks for what there is not.",
     401: "The key is missing or wrong.",
@@ -29,6 +32,7 @@ REFUSALS = {
     429: "So many replies are under way that the asker has to come again.",
     500: "The server, or the model, has failed at this request.",
     503: "The model does not fit in memory, or the server is about to end.",
+    529: "The same, as Anthropic counts it.",
 }
 """Statuses of what is refused, and what they mean."""
 
@@ -64,10 +68,12 @@ class Api:
     prefixes: tuple[str, ...]
     """What its paths begin with; the longest prefix of all APIs says whose a path is."""
     endpoints: Sequence[Endpoint]
-    error_body: Callable[[RequestError], dict[str, Any]]
+    error_response: Callable[[RequestError], Response]
     """Writes an error."""
     error: Schema
     """What it writes."""
+    header: str = ""
+    """The header of its clients, which tells them apart on paths that are another API's as well; empty for none."""
 
     @property
     def routes(self) -> list[Route]:
@@ -75,8 +81,14 @@ class Api:
         return [Route(each.path, each.answer, methods=[each.method]) for each in self.endpoints]
 
 
-def api_of(path: str, apis: Sequence[Api]) -> Api:
-    """Return the API whose prefix of `path` is longest; the first where none fits."""
+def api_of(path: str, apis: Sequence[Api], headers: Container[str] = ()) -> Api:
+    """Return the API that a request asks by: the one whose client's header it has on a path of the list of models, else the one
+    whose prefix of `path` is longest; the first where none fits.
+    """
+    if path.startswith(SHARED_PATH):
+        marked = [api for api in apis if api.header and api.header in headers]
+        if marked:
+            return marked[0]
     fitting = [(len(prefix), api) for api in apis for prefix in api.prefixes if path.startswith(prefix)]
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else apis[0]
 

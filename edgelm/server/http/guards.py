@@ -1,9 +1,9 @@
-"""What every request passes before an endpoint sees it: the key and the size of its body. Pure ASGI."""
+"""What every request passes before an endpoint sees it: the name it is asked by, the key, the size of its body. Pure ASGI."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -16,6 +16,27 @@ ErrorResponse = Callable[[Scope, RequestError], Response]
 
 OPEN_PATHS = ("/health",)
 """ReplyTask by what keeps the server running, which has no key."""
+
+
+class HostGuard:
+    """Refuses requests whose Host header is none of `names`: a page whose name was bound to this address has another."""
+
+    def __init__(self, app: ASGIApp, names: Sequence[str], respond: ErrorResponse) -> None:
+        self._app, self._names, self._respond = app, frozenset(names), respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 400."""
+        if scope["type"] == "http" and _without_port(Headers(scope=scope).get("host", "")) not in self._names:
+            error = RequestError(400, "the Host header is no name of this server", code="invalid_host")
+            await self._respond(scope, error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    """The name of a Host header; an IPv6 address keeps its brackets."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.lower()
 
 
 class KeyGuard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from edgelm.errors import EdgeLMError
 from edgelm.runtime.events import Prefill
-from edgelm.server.exchange.begin import admitted, begun, serving_of
+from edgelm.server.exchange.begin import admitted, begun
 from edgelm.server.exchange.body import read_request
 from edgelm.server.exchange.merged import merged
 from edgelm.server.http.endpoints import Api, Endpoint
@@ -24,7 +23,7 @@ from edgelm.server.openai.choices import ChatChoice, TextChoice
 from edgelm.server.openai.completion_request import CompletionRequest
 from edgelm.server.openai.embedding_request import EmbeddingRequest
 from edgelm.server.openai.fields import CommonFields
-from edgelm.server.openai.wire import ERROR, error_body, head, usage_of
+from edgelm.server.openai.wire import ERROR, error_body, error_response, head, usage_of
 from edgelm.server.replies import Reply
 
 Choice = ChatChoice | TextChoice
@@ -82,22 +81,6 @@ async def completions(request: Request) -> Response:
     return await _respond(request, asked, begin)
 
 
-async def models(request: Request) -> Response:
-    """Answer `GET /v1/models`."""
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
-    listed = [_described(name, path.stat().st_mtime) for name, path in sorted(served.items())]
-    return JSONResponse({"object": "list", "data": listed})
-
-
-async def model(request: Request) -> Response:
-    """Answer `GET /v1/models/NAME`."""
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
-    name = request.path_params["name"]
-    if name not in served:
-        raise RequestError(404, f"there is no model {name!r} here", param="model", code="model_not_found")
-    return JSONResponse(_described(name, served[name].stat().st_mtime))
-
-
 async def embeddings(request: Request) -> Response:
     """Refuse `POST /v1/embeddings`: what is served here writes text."""
     raise RequestError(
@@ -128,19 +111,13 @@ OPENAI = Api(
             body=CompletionRequest,
             stream=EVENTS,
         ),
-        Endpoint("GET", "/v1/models", models, "List the models.", refusals=(401, 500)),
-        Endpoint("GET", "/v1/models/{name:path}", model, "Describe a model.", refusals=(401, 404, 500)),
         Endpoint(
             "POST", "/v1/embeddings", embeddings, "Refuse: the models here write text.", body=EmbeddingRequest
         ),
     ],
-    error_body,
+    error_response,
     ERROR,
 )
-
-
-def _described(name: str, created: float) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": int(created), "owned_by": "edgelm"}
 
 
 async def _respond(

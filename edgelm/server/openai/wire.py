@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from edgelm.runtime.events import Token, Usage
 from edgelm.server.exchange.logprobs import finite, token_logprobs
 from edgelm.server.http.errors import RequestError
@@ -90,3 +92,8 @@ def error_body(error: RequestError) -> dict[str, Any]:
     kind = {401: "authentication_error", 429: "rate_limit_error"}.get(error.status)
     kind = kind or ("invalid_request_error" if error.status < 500 else "server_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def error_response(error: RequestError) -> JSONResponse:
+    """Return the answer to a request that is refused."""
+    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)

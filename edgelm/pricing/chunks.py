@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edgelm.device import Device
 
@@ -25,13 +26,20 @@ _ATTENTION_PAIRS = 32 * _METAL * _FAR_TOKENS
 """Heads × queries × keys of the longest attention kernel: 32 heads may have 2,048 queries up to 64k tokens of context."""
 
 
+class ChunkSizes(Protocol):
+    """`Chunks`, or what chooses between several."""
+
+    def at(self, context_tokens: int) -> int:
+        """Return how many tokens to compute at once behind so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunks:
     """Prompt tokens to compute at once.
 
     Args:
         near: at most.
-        far: at least, and beyond 64k tokens of context; no more than `near`.
+        far: at least, beyond 64k tokens of context, and where others wait meanwhile; no more than `near`.
         heads: of attention; more of them make long chunks dearer.
     """
 
@@ -49,6 +57,10 @@ class Chunks:
     def capped(self, most: int) -> Chunks:
         """Return the same chunks, but never more than `most` tokens at once."""
         return replace(self, near=min(self.near, most), far=min(self.far, most))
+
+    def beside_streams(self) -> Chunks:
+        """Return the chunks between the steps of others: each makes them wait once."""
+        return self.capped(self.far)
 
     def _is_bearable(self, size: int, context_tokens: int) -> bool:
         pairs = self.heads * size * (context_tokens + size)

@@ -83,7 +83,7 @@ class Ready:
 
     def step(self) -> None:
         """Go on with the requests that are being served."""
-        self.engine.scheduler.step()
+        self.engine.step()
 
     def many(
         self, tasks: Sequence[Task], cancel: Cancel, *, rows: int | None = None

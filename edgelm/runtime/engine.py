@@ -215,9 +215,20 @@ class Engine:
 
     def persist(self) -> None:
         """Write what the last requests computed to the disk, if the pool has one; that a disk refuses is said once."""
-        try:
+        with self._as_disk_allows():
             self._live.persist()
             self.scheduler.persist()
+
+    def step(self) -> None:
+        """Go on with those who are served, and write a little of what was computed for several to the disk."""
+        self.scheduler.step()
+        with self._as_disk_allows():
+            self.scheduler.write_some()
+
+    @contextmanager
+    def _as_disk_allows(self) -> Iterator[None]:
+        try:
+            yield
         except OutputError as error:  # a cache that is not written costs time later, not the answer now
             level = logging.INFO if self._is_refused else logging.WARNING
             log.logger.log(level, "the prompt cache was not written: %s", error.message)

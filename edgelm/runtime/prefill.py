@@ -7,20 +7,27 @@ heard between two layers, and sooner where MLX itself holds starts back. Pure po
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
 from edgelm.zoo.caches.leaves import arrays_of, leaves_of
 
+T = TypeVar("T")
+
 
 class Underway:
-    """The layers of a chunk that has been built."""
+    """The layers of a chunk that has been built.
 
-    def __init__(self) -> None:
+    Args:
+        layers: the caches that the chunk was fed to.
+    """
+
+    def __init__(self, layers: Iterable[Any] = ()) -> None:
         self._unstarted: deque[list[mx.array]] = deque()
         self._started: deque[list[mx.array]] = deque()
+        self._add(layers)
 
     def compute(self, layers: Iterable[Any], is_cancelled: Callable[[], bool]) -> bool:
         """Start every layer's state, then wait for each in order; False if cancelled, and the rest is for `settle`.
@@ -28,16 +35,20 @@ class Underway:
         Args:
             layers: the caches that the chunk was fed to.
         """
-        states = (arrays_of(leaf.state) for leaf in leaves_of(layers))
-        self._unstarted.extend(state for state in states if state)
-        return self._start(is_cancelled) and self._wait(is_cancelled)
+        self._add(layers)
+        return self.start(is_cancelled) and self.wait(is_cancelled)
 
     def settle(self) -> None:
         """Compute what is left."""
-        self._start(_never)
-        self._wait(_never)
+        self.start(_never)
+        self.wait(_never)
 
-    def _start(self, is_cancelled: Callable[[], bool]) -> bool:
+    def _add(self, layers: Iterable[Any]) -> None:
+        states = (arrays_of(leaf.state) for leaf in leaves_of(layers))
+        self._unstarted.extend(state for state in states if state)
+
+    def start(self, is_cancelled: Callable[[], bool]) -> bool:
+        """Start every layer's state; False if cancelled."""
         while self._unstarted:
             state = self._unstarted.popleft()
             mx.async_eval(state)  # type: ignore[no-untyped-call]
@@ -46,12 +57,30 @@ class Underway:
                 return False
         return True
 
-    def _wait(self, is_cancelled: Callable[[], bool]) -> bool:
+    def wait(self, is_cancelled: Callable[[], bool]) -> bool:
+        """Wait for what was started, in order; False if cancelled."""
         while self._started:
             mx.eval(self._started.popleft())
             if is_cancelled():
                 return False
         return True
+
+
+Chunk = tuple[Underway, Sequence[int]]
+"""A chunk that has been built, and how many tokens of each sequence are computed with it; work yields one after the other."""
+
+
+def finish(work: Generator[Chunk, None, T], is_cancelled: Callable[[], bool]) -> T | None:
+    """Return what `work` comes to once all its chunks are computed; None if cancelled on the way."""
+    while not is_cancelled():
+        try:
+            underway, _ = next(work)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        if not (underway.start(is_cancelled) and underway.wait(is_cancelled)):
+            break
+    return None
 
 
 def _never() -> bool:

@@ -9,15 +9,15 @@ Shapes: B sequences, T tokens, K guesses, V vocab.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import mlx.core as mx
 
 from edgelm.adapters.acting.rows import Acting, RowGroups
 from edgelm.adapters.acting.variant import Variant
-from edgelm.pricing.chunks import Chunks
-from edgelm.runtime.prefill import Underway
+from edgelm.pricing.chunks import ChunkSizes
+from edgelm.runtime.prefill import Chunk, Underway, finish
 from edgelm.zoo.protocol import Network
 
 Layers = list[Any]
@@ -56,24 +56,33 @@ class ModelRunner:
         self._logits(ids, layers)
 
     def prefill(
-        self, ids: mx.array, layers: Layers, chunks: Chunks, is_cancelled: Callable[[], bool] = lambda: False
+        self,
+        ids: mx.array,
+        layers: Layers,
+        chunks: ChunkSizes,
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Compute tokens `[B, T]`, all of one length, in chunks.
 
         Returns:
             False if cancelled on the way; what was begun of a chunk that is broken off is nobody's.
         """
-        at = 0
-        while at < ids.shape[1]:
-            if is_cancelled():
-                return False
-            size = max(2, chunks.at(at) // ids.shape[0])
+        return finish(self.in_chunks(ids, layers, chunks), is_cancelled) is not None
+
+    def in_chunks(self, ids: mx.array, layers: Layers, chunks: ChunkSizes) -> Generator[Chunk, None, Layers]:
+        """Build tokens `[B, T]`, all of one length, a chunk with every `next`, each to be computed before the one after it.
+
+        Returns:
+            `layers`.
+        """
+        at, (rows, length) = 0, ids.shape
+        while at < length:
+            size = max(2, chunks.at(at) // rows)
             self.feed(ids[:, at : at + size], layers)
-            if not Underway().compute(layers, is_cancelled):
-                return False
-            at += size
+            at = min(at + size, length)
+            yield Underway(layers), [at] * rows
         mx.clear_cache()  # once a prompt: its chunks use the same buffers
-        return True
+        return layers
 
     def _logits(self, ids: mx.array, layers: Layers) -> mx.array:
         if self._acting is None or self._groups is None:

@@ -60,7 +60,7 @@ class Scheduler:
     @property
     def running(self) -> int:
         """How many requests are being served now, without those that wait."""
-        return (self._solo is not None) + (len(self._rows.active) if self._rows else 0)
+        return (self._solo is not None) + (len(self._rows.served) if self._rows else 0)
 
     def add(self, request: Request, cancel: Cancel, *, most_rows: int | None = None) -> ActiveRequest:
         """Put a request into the queue; its events come as `step` is called.
@@ -124,7 +124,7 @@ class Scheduler:
         if self._solo is not None:
             self._solo.active.leaves = bool(self._queue) and self._share([self._solo.active, self._queue[0]])
             self._go_on_alone(self._solo)
-        elif self._rows is not None and self._rows.active:
+        elif self._rows is not None and self._rows.served:
             self._go_on_together(self._rows)
         elif len(self._queue) > 1 and self._share(list(self._queue)[:2]):
             self._live.park()
@@ -144,13 +144,22 @@ class Scheduler:
         active.is_over = True
 
     def persist(self) -> None:
-        """Write what was computed of requests that shared steps to the disk.
+        """Write what was computed of requests that shared steps to the disk, once none does.
 
         Raises:
             OutputError: the disk refuses.
         """
         if self._rows is not None:
             self._rows.persist()
+
+    def write_some(self) -> None:
+        """Write a little of it while they go on.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self._rows is not None:
+            self._rows.write_some()
 
     def _end_cancelled(self) -> None:
         """End those who wait and are no longer wanted."""
@@ -191,8 +200,10 @@ class Scheduler:
             next(solo.steps)
         except StopIteration:
             if not solo.active.is_over:  # it left its own loop, to go on beside others
-                self._rows_now().adopt(solo.active, self._live.layers)
+                rows = self._rows_now()
+                rows.adopt(solo.active, self._live.layers)
                 self._live.park()
+                rows.note_parked(solo.active)
             self._solo = None
         except Exception as error:  # noqa: BLE001 - its reader's: the others go on
             self._solo = None
@@ -202,7 +213,7 @@ class Scheduler:
             raise
 
     def _go_on_together(self, rows: Rows) -> None:
-        if len(rows.active) > 1 or self._queue:
+        if len(rows.active) > 1 or rows.is_joining or self._queue:
             rows.step(self._queue)
         elif (left := rows.release()) is not None:
             active, layers = left
@@ -214,7 +225,7 @@ class Scheduler:
         """After a failure between two requests: what is kept is unknown, and those who were being served have failed."""
         known = error if isinstance(error, EdgeLMError) else EngineError(f"generation failed: {error}")
         solo, self._solo = self._solo, None
-        for active in [*([solo.active] if solo else []), *(self._rows.active if self._rows else [])]:
+        for active in [*([solo.active] if solo else []), *(self._rows.served if self._rows else [])]:
             active.fail(known)
         self._live.reset()
         if self._rows is not None:

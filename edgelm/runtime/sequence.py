@@ -92,6 +92,11 @@ class ActiveRequest:
         """The longest that prompt and answer can become; None is without limit."""
         return None if self.budget is None else self.prompt_tokens + self.budget
 
+    def length_in(self, tokens: int) -> int:
+        """Return how long prompt and answer will be `tokens` later, their end at most."""
+        length = len(self.ids) + tokens
+        return length if self.most_tokens is None else min(length, self.most_tokens)
+
     @property
     def is_plain(self) -> bool:
         """Whether its next token is the likeliest, and nothing more is asked of it."""
@@ -122,6 +127,11 @@ class ActiveRequest:
         self._began_at = time.perf_counter()
         self.cached_tokens = cached_tokens
         self.prefilled(cached_tokens)
+
+    def shares(self, tokens: int) -> None:
+        """Note that so many tokens of its prompt were computed for several."""
+        if not self._first_at:
+            self.cached_tokens = max(self.cached_tokens, tokens)
 
     def prefilled(self, tokens: int) -> None:
         """Tell its reader how much of the prompt is in the cache."""

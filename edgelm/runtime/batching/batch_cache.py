@@ -11,22 +11,25 @@ Shapes: B sequences, T tokens, V vocab.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import mlx.core as mx
 
 from edgelm.adapters.acting.variant import Variant
-from edgelm.pricing.chunks import Chunks
-from edgelm.runtime.prefill import Underway
+from edgelm.pricing.chunks import Chunks, ChunkSizes
+from edgelm.runtime.prefill import Chunk, Underway, finish
 from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.zoo.caches.batch import extract_row
 from edgelm.zoo.caches.leaves import arrays_of, leaves_of
 
-_SPREAD_TOKENS = 512
+Work = Generator[Chunk, None, Layers]
+"""Computes sequences chunk by chunk, and comes to their caches."""
+
+SPREAD_TOKENS = 512
 """The most padding, over all sequences that are computed together."""
 
-CHUNKS = Chunks(512, 512)
-"""Tokens computed at once, over all sequences, where nothing else is asked: so many fill a CPU."""
+CHUNKS = Chunks(512, 128)
+"""Tokens computed at once, over all sequences, where nothing else is asked: so many fill a CPU; fewer where others wait."""
 
 
 class BatchCache:
@@ -38,7 +41,7 @@ class BatchCache:
         chunks: tokens computed at once, over all sequences.
     """
 
-    def __init__(self, runner: ModelRunner, *, pads: bool, chunks: Chunks = CHUNKS) -> None:
+    def __init__(self, runner: ModelRunner, *, pads: bool, chunks: ChunkSizes = CHUNKS) -> None:
         self._runner = runner
         self._pads = pads
         self._chunks = chunks
@@ -60,15 +63,27 @@ class BatchCache:
             starts: the caches, of one sequence each, that hold what comes before; they stay as they are.
             variants: which adapters act on each; none given is what the network does by itself.
         """
-        side_by_side = self._padded if self._pads else self._separate
-        layers = side_by_side(rests, starts, is_cancelled, variants)
+        layers = finish(self.computed(rests, starts, variants), is_cancelled)
         if layers is None:
             return False
+        self.append(layers, variants)
+        return True
+
+    def computed(
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], variants: Sequence[Variant]
+    ) -> Work:
+        """Compute sequences side by side, chunk by chunk, apart from those that run; for arguments see `join`."""
+        return (self._padded if self._pads else self._separate)(rests, starts, variants)
+
+    def append(self, layers: Layers, variants: Sequence[Variant], rows: Sequence[int] | None = None) -> None:
+        """Put computed sequences behind those that run: all, or those of `rows`; `variants` are of those."""
+        if rows is not None:
+            for layer in layers:
+                layer.filter(list(rows))
         self._turn_to([*self._variants, *variants])
         for mine, other in zip(self._layers, layers, strict=False):
             mine.extend(other)
         self._layers = self._layers or layers
-        return True
 
     def step(self, ids: mx.array) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
@@ -97,28 +112,22 @@ class BatchCache:
         self._stepper = self._runner.of(variants)
 
     def _separate(
-        self,
-        rests: Sequence[Sequence[int]],
-        starts: Sequence[Layers],
-        is_cancelled: Callable[[], bool],
-        variants: Sequence[Variant],
-    ) -> Layers | None:
-        single = []
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], variants: Sequence[Variant]
+    ) -> Work:
+        single: list[Layers] = []
+        done = [0] * len(rests)
         for row, (rest, start) in enumerate(zip(rests, starts, strict=True)):
             layers = copy.deepcopy(start)
             runner = self._runner.of(variants[row : row + 1])
-            if not runner.prefill(mx.array([list(rest)]), layers, self._chunks, is_cancelled):
-                return None
+            for underway, (computed,) in runner.in_chunks(mx.array([list(rest)]), layers, self._chunks):
+                done[row] = computed
+                yield underway, list(done)
             single.append(layers)
         return merge(single)
 
     def _padded(
-        self,
-        rests: Sequence[Sequence[int]],
-        starts: Sequence[Layers],
-        is_cancelled: Callable[[], bool],
-        variants: Sequence[Variant],
-    ) -> Layers | None:
+        self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], variants: Sequence[Variant]
+    ) -> Work:
         """All up to the length of the shortest, then the ends padded on the right, in one chunk.
 
         In one, since mlx-lm's recurrent layers lose their state when a sequence ends in an earlier chunk
@@ -129,13 +138,10 @@ class BatchCache:
         shared, longest = min(map(len, rests)), max(map(len, rests))
         if shared < longest < shared + 2:
             shared = max(0, longest - 2)
-        ids = mx.array([rest[:shared] for rest in rests])
-        if not runner.prefill(ids, layers, self._chunks, is_cancelled):
-            return None
+        yield from runner.in_chunks(mx.array([rest[:shared] for rest in rests]), layers, self._chunks)
         if shared < longest:
             self._feed_ends(runner, layers, [list(rest[shared:]) for rest in rests], max(2, longest - shared))
-            if not Underway().compute(layers, is_cancelled):
-                return None
+            yield Underway(layers), list(map(len, rests))
             mx.clear_cache()
         return layers
 
@@ -155,6 +161,6 @@ def merge(starts: Sequence[Layers]) -> Layers:
     return [column[0].merge(list(column)) for column in zip(*starts, strict=True)]
 
 
-def widest_spread(rows: int) -> int:
+def widest_spread(rows: int, most_padding: int = SPREAD_TOKENS) -> int:
     """Return by how many tokens the rests of `rows` sequences may differ to be computed together."""
-    return max(2, _SPREAD_TOKENS // rows)
+    return max(2, most_padding // rows)

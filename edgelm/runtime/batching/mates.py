@@ -5,10 +5,16 @@ Knows lengths and order; nothing about networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
-from edgelm.runtime.batching.batch_cache import widest_spread
+from edgelm.runtime.batching.batch_cache import SPREAD_TOKENS, widest_spread
 from edgelm.runtime.sequence import ActiveRequest
+
+
+def before_a_loner(queue: Iterable[ActiveRequest]) -> list[ActiveRequest]:
+    """Return the requests that may share steps, up to the first that may not."""
+    return list(itertools.takewhile(lambda active: active.most_rows != 1, queue))
 
 
 def mates(
@@ -16,6 +22,8 @@ def mates(
     places: int,
     rest_tokens: Callable[[ActiveRequest], int],
     fits: Callable[[list[ActiveRequest]], bool],
+    *,
+    most_padding: int = SPREAD_TOKENS,
 ) -> list[ActiveRequest]:
     """Return the first of `waiting` with others of about its length; none if the first does not fit.
 
@@ -25,6 +33,7 @@ def mates(
         places: how many may join.
         rest_tokens: what is to be computed of a prompt.
         fits: whether these may run beside those that run already.
+        most_padding: tokens that are computed only for the shorter ones to be as long as the longest.
     """
     if not waiting or places < 1 or not fits([waiting[0]]):
         return []
@@ -35,7 +44,7 @@ def mates(
     group, sizes = [first], [size]
     for active in sorted(others, key=lambda active: abs(rests[id(active)] - size)):
         sizes.append(rests[id(active)])
-        is_mate = max(sizes) - min(sizes) <= widest_spread(len(sizes))
+        is_mate = max(sizes) - min(sizes) <= widest_spread(len(sizes), most_padding)
         if len(group) == places or not is_mate or not fits([*group, active]):
             break
         group.append(active)

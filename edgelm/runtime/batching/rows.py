@@ -1,17 +1,17 @@
 """Continuous batching: requests join as others end, and share every step of the network.
 
 Each step feeds one token of every running request; the next step is built and started before the tokens of the one before it
-are read. What prompts begin with is taken from the prefix pool, and what was computed of a request that ends goes there. When
-the caches would outgrow the budget the last to join leaves, and joins again later with what it has said. What fails in one
-request ends that request; when MLX fails, what ran goes on in a batch half as wide, down to one, so that only what fails alone
-is given up. Runs on the engine thread.
+are read. Prompts of those who join are computed a chunk at a time between two steps (`joining.py`). What prompts begin with is
+taken from the prefix pool, and what was computed of a request that ends goes there. When the caches would outgrow the budget
+the last to join leaves, and joins again later with what it has said. What fails in one request ends that request; when MLX
+fails, what ran goes on in a batch half as wide, down to one, so that only what fails alone is given up. Runs on the engine
+thread.
 
 Shapes: B requests, V vocab.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -21,12 +21,14 @@ from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.batch_budget import Budget
 from edgelm.pricing.chunks import Chunks
-from edgelm.runtime.batching.batch_cache import CHUNKS, BatchCache
+from edgelm.runtime.batching.bank import Bank
+from edgelm.runtime.batching.batch_cache import CHUNKS, SPREAD_TOKENS, BatchCache
 from edgelm.runtime.batching.draw import Draw, Drawer
-from edgelm.runtime.batching.mates import mates
+from edgelm.runtime.batching.joining import Joining
+from edgelm.runtime.batching.mates import before_a_loner, mates
 from edgelm.runtime.batching.shared_prefixes import SharedPrefixes
 from edgelm.runtime.cache.live import WORTH_KEEPING
-from edgelm.runtime.cache.pool import Pool
+from edgelm.runtime.cache.pool import Pool, common_prefix
 from edgelm.runtime.events import Token
 from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.runtime.sequence import ActiveRequest
@@ -58,22 +60,39 @@ class Rows:
         chunks: Chunks = CHUNKS,
     ) -> None:
         self.active: list[ActiveRequest] = []
-        self._cache = BatchCache(runner, pads=pads, chunks=chunks)
+        self._chunks, self._chunks_beside = chunks, chunks.beside_streams()
+        self._cache = BatchCache(runner, pads=pads, chunks=self)
         self._pool = pool
-        self._prefixes = SharedPrefixes(runner, pool, chunks)
+        self._prefixes = SharedPrefixes(runner, pool, self)
+        self._joining: Joining | None = None
         self._ask_budget = budget
         self._budget = budget()
         self._most_rows = self._budget.rows
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
         self._drawer = Drawer()
         self._steps = 0
-        self._banked: list[tuple[str, list[int], Layers]] = []  # for the pool
-        self._unwritten: list[tuple[str, list[int]]] = []  # in the pool, for its disk
+        self._bank = Bank(pool)
+
+    @property
+    def served(self) -> list[ActiveRequest]:
+        """Those who run, and those whose prompts are under way."""
+        return [*self.active, *(self._joining.group if self._joining else [])]
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether prompts are under way."""
+        return self._joining is not None
+
+    def at(self, context_tokens: int) -> int:
+        """Return how many prompt tokens to compute at once: fewer where others wait for it."""
+        return (self._chunks_beside if self.active else self._chunks).at(context_tokens)
 
     def fits(self, candidates: Sequence[ActiveRequest]) -> bool:
-        """Return whether `candidates` may run beside those that run already."""
-        everybody = [*self.active, *candidates]
-        return self._budget.holds(len(everybody), max(map(_length_ahead, everybody)))
+        """Return whether `candidates` may run beside those that are served already."""
+        everybody = [*self.served, *candidates]
+        return self._budget.holds(
+            len(everybody), max(active.length_in(_HEADROOM_TOKENS) for active in everybody)
+        )
 
     def adopt(self, active: ActiveRequest, layers: Layers) -> None:
         """Let a request go on here that was served alone; its caches, which hold all but its last token, are copied."""
@@ -82,15 +101,19 @@ class Rows:
         self._cache.join([[]], [layers], _never, [active.variant])
         self.active.append(active)
 
+    def note_parked(self, active: ActiveRequest) -> None:
+        """Have what the pool has got of a request that was served alone written."""
+        self._bank.note(active.variant.key, active.keys[:-1])
+
     def release(self) -> tuple[ActiveRequest, Layers] | None:
         """Let the only request go, with its caches, which hold all but its last token; None where that token ended it."""
         drawn, self._drawn = self._drawn, None
         self._drawer.clear()  # it says more alone, and comes back as one who joins
         if not self._deal(drawn.read() if drawn else [], is_fed=False, scores=_scores_of(drawn)):
             self._keep([])
-            self._store()
+            self._bank.store()
             return None
-        self._store()
+        self._bank.store()
         (active,) = self.active
         layers = self._cache.extract(0, len(active.ids) - 1)
         self._keep([])
@@ -98,32 +121,52 @@ class Rows:
 
     def drop(self, active: ActiveRequest) -> None:
         """Forget a request that nobody reads any more."""
+        active.is_over = True  # one whose prompt is under way is left out when it is computed
         if active in self.active:
             self._keep([row for row, other in enumerate(self.active) if other is not active])
+        elif self._joining is not None and not self._joining.is_wanted:
+            self._joining = None
 
     def persist(self) -> None:
-        """Write what the pool has got from requests that ended to the disk, if it has one.
+        """Write what the pool has got to its disk, if it has one and nobody waits; see `write_some`.
 
         Raises:
             OutputError: the disk refuses.
         """
-        self._store()
-        unwritten, self._unwritten = self._unwritten, []
-        for variant, tokens in unwritten:
-            self._pool.write_down(variant, tokens)
+        self._bank.store()
+        if not self.served:
+            self._bank.write_all()
+
+    def write_some(self) -> None:
+        """Write a little of that while others run, unless they wait for a prompt already.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self._bank.has_unwritten and self._joining is None:
+            self._bank.write_some()
 
     def step(self, queue: deque[ActiveRequest]) -> None:
-        """Let those who wait in `queue` join, then give everybody who runs a token."""
+        """Compute a chunk of the prompts of those who join from `queue`, and give everybody who runs a token."""
         try:
             self._end_cancelled()
-            self._admit(queue)
-            self._go_on(queue)
+            if (
+                self._drawn or not self.active
+            ):  # else those who run would wait for a chunk and for a second one
+                self._admit(queue)
+            if self._joining is not None:
+                self._joining.start()
+            if self.active:
+                self._go_on(queue)
+            if self._joining is not None:
+                self._joining.wait()
+                self._seat_if_computed()
             if not self.active:
-                self._store()
+                self._bank.store()
         except _FAILURES as error:
             self._retreat(error, queue)
         except Exception as error:  # noqa: BLE001 - theirs who run: those who wait go on
-            for active in self.active:
+            for active in self.served:
                 active.fail(error)
             self.clear()
         except BaseException:
@@ -134,52 +177,76 @@ class Rows:
         running = len(self._drawn.places) if self._drawn else 0
         for row, active in enumerate(self.active):
             if active.cancel.is_set():
-                active.finish()
-                self._bank(row, is_fed=row < running)
+                self._end(row, is_fed=row < running)
         self._keep([row for row, active in enumerate(self.active) if not active.is_over])
+        if self._joining is not None:
+            self._joining.end_cancelled()
+            if not self._joining.is_wanted:
+                self._joining = None
 
     def _admit(self, queue: deque[ActiveRequest]) -> None:
-        """Let requests join, once so many places are free that it is worth a pause of those that run."""
-        if not self.active:
+        """Begin the prompts of those who join next, once so many places are free that it is worth a pause of those that run."""
+        if not self.active and self._joining is None:
             self._renew_budget()
             mx.reset_peak_memory()
-        while queue and queue[0].most_rows != 1:
-            waiting = _before_a_loner(queue)
+        while self._joining is None and queue and queue[0].most_rows != 1:
+            waiting = before_a_loner(queue)
             most = min([self._most_rows, *(a.most_rows for a in [*self.active, *waiting] if a.most_rows)])
             free = most - len(self.active)
             if free < min(max(1, most // 4), len(waiting)):
                 return
-            group = mates(waiting, free, self._rest_tokens, self.fits)
+            self._bank.store()
+            self._share_running(waiting[0])
+            padding = self.at(0) if self.active else SPREAD_TOKENS
+            group = mates(waiting, free, self._rest_tokens, self.fits, most_padding=padding)
             if not group:
                 return
-            self._store()
             for active in group:
                 queue.remove(active)
-            at = len(self.active)
-            self.active += group  # before they are computed, so that a failure finds them
-            if not self._join(group, _before_a_loner(queue)):
-                del self.active[at:]
-                for active in group:
-                    active.finish()
+            waiting = before_a_loner(queue)
+            self._joining = Joining(group, waiting, self._prefixes, self._cache)
+            self._joining.build()  # now that a failure finds them
+            self._seat_if_computed()
+
+    def _seat_if_computed(self) -> None:
+        """Let those whose prompts are computed run."""
+        joining = self._joining
+        if joining is None:
+            return
+        if joining.stem:
+            self._bank.note(joining.group[0].variant.key, joining.stem)
+            joining.stem = []
+        rows = joining.rows
+        if joining.layers is not None and rows:
+            staying = [joining.group[row] for row in rows]
+            variants = [active.variant for active in staying]
+            self._cache.append(joining.layers, variants, rows if len(rows) < len(joining.group) else None)
+            self.active += staying
+        if joining.layers is not None or not rows:
+            self._joining = None
+
+    def _share_running(self, newcomer: ActiveRequest) -> None:
+        """Put what a running request has in common with one that comes into the pool, where it is not known there."""
+        wanted, variant = newcomer.keys[:-1], newcomer.variant.key
+        known = self._prefixes.known(variant, newcomer.keys)
+        shared = [
+            common_prefix(active.keys, wanted) if active.variant.key == variant else 0
+            for active in self.active
+        ]
+        if self._pool.cuts_anywhere and max(shared, default=0) - known >= WORTH_KEEPING:
+            row = shared.index(max(shared))
+            tokens = self._fed(row)
+            self._bank.put(variant, tokens, self._cache.extract(row, len(tokens)))
+
+    def _fed(self, row: int) -> list[int]:
+        """What the caches of a running request hold; its last token only where the one after it is under way."""
+        keys = self.active[row].keys
+        return list(keys if self._drawn and row < len(self._drawn.places) else keys[:-1])
 
     def _renew_budget(self) -> None:
         """Ask what may be taken, before the first joins."""
         self._budget = self._ask_budget()
         self._most_rows = min(self._most_rows, self._budget.rows)
-
-    def _join(self, group: list[ActiveRequest], waiting: list[ActiveRequest]) -> bool:
-        """Compute the prompts of `group` behind those that run; False where nobody of it is waited for any more."""
-
-        def is_cancelled() -> bool:
-            return all(active.cancel.is_set() for active in group)
-
-        first, *others = [*group, *waiting]
-        self._prefixes.look_for(first, others, is_cancelled)
-        starts, known = self._prefixes.starts(group)
-        for active, tokens in zip(group, known, strict=True):
-            active.begin(tokens)
-        rests = [active.ids[tokens:-1] for active, tokens in zip(group, known, strict=True)]
-        return self._cache.join(rests, starts, is_cancelled, [active.variant for active in group])
 
     def _rest_tokens(self, active: ActiveRequest) -> int:
         return len(active.keys) - self._prefixes.known(active.variant.key, active.keys)
@@ -232,8 +299,9 @@ class Rows:
 
     def _has_room(self) -> bool:
         """Whether the next step fits; where it does not, `_make_room` asks for no less, and so sends somebody away."""
-        longest = max(_length_in(active, 2) for active in self.active)  # one under way, one to come
-        return self._budget.holds(len(self.active), longest)
+        served = self.served
+        longest = max(active.length_in(2) for active in served)  # one under way, one to come
+        return self._budget.holds(len(served), longest)
 
     def _deal(
         self, tokens: list[Token], *, is_fed: bool, scores: Sequence[Sequence[float] | None]
@@ -252,27 +320,17 @@ class Rows:
                 active.fail(error)
                 continue
             if is_last:
-                active.finish()
-                self._bank(row, is_fed=is_fed)
+                self._end(row, is_fed=is_fed)
         staying = [row for row, active in enumerate(self.active) if not active.is_over]
         self._most_rows = min(self._budget.rows, self._most_rows + len(self.active) - len(staying))
         return staying
 
-    def _bank(self, row: int, *, is_fed: bool) -> None:
-        """Keep what was computed of a request that ends, for the pool; nothing is waited for."""
+    def _end(self, row: int, *, is_fed: bool) -> None:
+        """Tell a request how it ended, and keep what was computed of it; nothing is waited for."""
         active = self.active[row]
+        active.finish()
         tokens = list(active.keys if is_fed else active.keys[:-1])
-        variant = active.variant.key
-        if len(tokens) - self._pool.match(variant, tokens).length >= WORTH_KEEPING:
-            self._banked.append((variant, tokens, self._cache.extract(row, len(tokens))))
-
-    def _store(self) -> None:
-        """Give the pool what was banked: where the device is waited for anyhow, or has nothing to do."""
-        banked, self._banked = self._banked, []
-        for variant, tokens, layers in banked:
-            self._pool.store(variant, tokens, layers)
-            if self._pool.has_disk:
-                self._unwritten.append((variant, tokens))
+        self._bank.add(active.variant.key, tokens, lambda: self._cache.extract(row, len(tokens)))
 
     def _keep(self, rows: list[int]) -> None:
         if len(rows) == len(self.active):
@@ -284,16 +342,20 @@ class Rows:
             self._drawn = self._drawn.keep(running) if running else None
 
     def _make_room(self, queue: deque[ActiveRequest]) -> None:
-        """Send the last to join back to wait, with what they have said."""
+        """Send the last to join back to wait, with what they have said: first those whose prompts are under way."""
+        joining, self._joining = self._joining, None
+        if joining is not None:
+            queue.extendleft(reversed([joining.group[row] for row in joining.rows]))
         staying = len(self.active)
-        while staying > 1 and not self._budget.holds(staying, max(map(_length_ahead, self.active[:staying]))):
+        lengths = [active.length_in(_HEADROOM_TOKENS) for active in self.active]
+        while staying > 1 and not self._budget.holds(staying, max(lengths[:staying])):
             staying -= 1
         queue.extendleft(reversed(self.active[staying:]))
         self._keep(list(range(staying)))
 
     def _retreat(self, error: Exception, queue: deque[ActiveRequest]) -> None:
         """After MLX failed: all that ran goes on half as many at once; what ran alone has failed."""
-        active = [active for active in self.active if not active.is_over]
+        active = [active for active in self.served if not active.is_over]
         self.clear()
         if len(active) == 1:
             active[0].fail(error if isinstance(error, EdgeLMError) else _translated(error))
@@ -303,28 +365,12 @@ class Rows:
 
     def clear(self) -> None:
         """Let everything go that MLX may have left half computed."""
-        self.active, self._drawn = [], None
-        self._banked.clear()
+        self.active, self._drawn, self._joining = [], None, None
+        self._bank.clear()
         self._drawer.clear()
         self._cache.keep([])
         self._pool.reset()
         mx.clear_cache()
-
-
-def _before_a_loner(queue: deque[ActiveRequest]) -> list[ActiveRequest]:
-    """The requests that may share steps, up to the first that may not."""
-    return list(itertools.takewhile(lambda active: active.most_rows != 1, queue))
-
-
-def _length_ahead(active: ActiveRequest) -> int:
-    """How long a sequence will soon be, its end at most."""
-    return _length_in(active, _HEADROOM_TOKENS)
-
-
-def _length_in(active: ActiveRequest, tokens: int) -> int:
-    """How long a sequence will be `tokens` later, its end at most."""
-    length = len(active.ids) + tokens
-    return length if active.most_tokens is None else min(length, active.most_tokens)
 
 
 def _translated(error: Exception) -> EngineError:

@@ -6,17 +6,18 @@ prompts of one variant share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 
 import mlx.core as mx
 
-from edgelm.pricing.chunks import Chunks
+from edgelm.pricing.chunks import ChunkSizes
 from edgelm.runtime.batching.batch_cache import CHUNKS
 from edgelm.runtime.cache.pool import Pool, common_prefix
+from edgelm.runtime.prefill import Chunk
 from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.runtime.sequence import ActiveRequest
 
-_WORTH_TOKENS = 32
+WORTH_TOKENS = 32
 """Saved over all prompts: less costs more to copy than to compute."""
 
 
@@ -29,7 +30,7 @@ class SharedPrefixes:
         chunks: prompt tokens computed at once.
     """
 
-    def __init__(self, runner: ModelRunner, pool: Pool, chunks: Chunks = CHUNKS) -> None:
+    def __init__(self, runner: ModelRunner, pool: Pool, chunks: ChunkSizes = CHUNKS) -> None:
         self._runner = runner
         self._pool = pool
         self._chunks = chunks
@@ -56,30 +57,31 @@ class SharedPrefixes:
             known.append(len(tokens))
         return starts, known
 
-    def look_for(
-        self,
-        first: ActiveRequest,
-        others: Sequence[ActiveRequest],
-        is_cancelled: Callable[[], bool],
-    ) -> None:
-        """Compute what the prompt of `first` shares with others of its variant, if that is worth it, beyond what is known."""
+    def stem(self, first: ActiveRequest, others: Sequence[ActiveRequest]) -> list[int]:
+        """Return what the prompt of `first` shares with others of its variant beyond what is known of it; empty where
+        it is not worth computing.
+        """
         variant = first.variant.key
-        keys = shared_stem(
+        return shared_stem(
             first.keys,
             [other.keys for other in others if other.variant.key == variant],
             known=self.known(variant, first.keys),
-            worth=1 if first.request.n > 1 else _WORTH_TOKENS,
+            worth=1 if first.request.n > 1 else WORTH_TOKENS,
         )
-        if not keys:
-            return
+
+    def learn(self, first: ActiveRequest, keys: Sequence[int]) -> Generator[Chunk, None, Layers]:
+        """Compute the beginning `keys` of the prompt of `first`, chunk by chunk, and put it into the pool."""
+        variant = first.variant.key
         layers, known = self._pool.load(variant, keys)
         rest = mx.array([first.ids[known : len(keys)]])
-        if self._runner.of([first.variant]).prefill(rest, layers, self._chunks, is_cancelled):
-            self._pool.store(variant, keys, layers)
+        for underway, (done,) in self._runner.of([first.variant]).in_chunks(rest, layers, self._chunks):
+            yield underway, [known + done]
+        self._pool.store(variant, keys, layers)
+        return layers
 
 
 def shared_stem(
-    prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0, worth: int = _WORTH_TOKENS
+    prompt: Sequence[int], others: Sequence[Sequence[int]], *, known: int = 0, worth: int = WORTH_TOKENS
 ) -> list[int]:
     """Return the beginning of `prompt` that saves most tokens if it is computed once; empty if none is worth it.
 

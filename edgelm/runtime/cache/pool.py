@@ -137,21 +137,32 @@ class Pool:
         """Whether what is kept outlives the process."""
         return self._disk is not None
 
-    def write_down(self, variant: str, tokens: Sequence[int]) -> None:
-        """Write what is in memory of `tokens` and not yet on the disk.
+    def write_down(self, variant: str, tokens: Sequence[int], *, most: int | None = None) -> bool:
+        """Write what is in memory of `tokens` and not yet on the disk; whether some of it is left.
+
+        Args:
+            most: tokens to write at once; None is all of them.
 
         Raises:
             OutputError: the disk refuses.
         """
         if self._disk is None or len(tokens) - self._written(variant, tokens) < self._disk.smallest:
-            return
+            return False
         node, _ = _descend(self._root(variant), tokens)
+        left = len(tokens) if most is None else most
         for part in node.path():
-            if part.span is None and part.payload is None:
+            if part.span is not None:
+                continue
+            if part.payload is None or not left:
                 break
-            self._write(variant, part)
+            upper = self._split(part, left) if len(part.tokens) > left else part
+            self._write(variant, upper)
+            left -= len(upper.tokens)
+            if upper is not part:
+                break
         self._touch(node.path())
         self._disk.shrink()
+        return most is not None and not left
 
     def _insert(
         self, variant: str, tokens: Sequence[int], leaves: list[Any], snapshots: dict[int, Snapshot]

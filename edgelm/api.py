@@ -238,6 +238,11 @@ class Model:
         return self._run_many(tasks, failures, most, on_progress)
 
     @property
+    def stalled_s(self) -> float:
+        """The seconds since a step of the replies under way last ended, for watchdogs; 0 where there are none."""
+        return self._thread.stalled_s
+
+    @property
     def adapters(self) -> dict[str, float]:
         """The weight of each adapter on the model by name; 0 is off."""
         return self._thread.call(lambda ready: ready.loaded.adapters.weights)
@@ -304,8 +309,7 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> Generator[ChatEvent, None, None]:
         # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
-        job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
-        yield from job.events()
+        yield from self._thread.share(ReplyWork(ids, options, tools)).events()
 
     async def areply(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
@@ -355,10 +359,8 @@ def load(
 
     Args:
         model: a name from the library, a path, or a Hub id (which is pulled into the library first).
-        adapter: a name from the library of adapters, or a directory of mlx-lm adapters; with `=WEIGHT` how strongly it
-            acts; or several of them.
-        dtype: "float16", "bfloat16" or "float32" for the unquantized parameters; None is the
-            machine's best (float32 and dequantized on a CPU).
+        adapter: a name from the library, or a directory of mlx-lm's; `=WEIGHT` says how strongly it acts; or several of them.
+        dtype: "float16", "bfloat16" or "float32" for unquantized parameters; None is the machine's best (on a CPU: float32).
         check_fit: refuse a model, or later a prompt, that would not fit in memory.
         draft: a smaller model with the same vocabulary that guesses ahead; the text is the same.
         disk_cache: keep computed prompts on the disk, so that a chat reopens at once in another process.

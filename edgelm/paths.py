@@ -53,6 +53,11 @@ def rows() -> Path:
     return home() / "rows"
 
 
+def servers() -> Path:
+    """Return the folder of the servers that run, a file each, and of the log of those in the background."""
+    return home() / "servers"
+
+
 def prompt_caches() -> Path:
     """Return the folder of computed prompts, one directory for each model and kind of cache."""
     return caches() / "prompts"

@@ -14,6 +14,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
@@ -239,6 +240,12 @@ class EngineThread(Generic[T]):
         (result,) = self.submit(lambda value, _: (function(value),)).events()
         return result
 
+    @property
+    def stalled_s(self) -> float:
+        """The seconds since the jobs under way last went on; 0 where there are none."""
+        core = self._core
+        return time.monotonic() - core.moved_s if core.running else 0.0
+
     def cancel(self) -> None:
         """Ask the jobs under way, if there are any, to end soon. From any thread."""
         self._core.cancel()
@@ -266,6 +273,8 @@ class _Core(Generic[T]):
     closed: bool = False
     running: tuple[Job[Any], ...] = ()
     value: T | None = None
+    moved_s: float = 0.0
+    """When what runs last went on, by the monotonic clock."""
 
     def submit(self, job: Job[Any]) -> None:
         if os.getpid() != self.process:
@@ -331,6 +340,7 @@ class _Core(Generic[T]):
         waiting: Job[Any] | None = None
         self._begin(job)
         while self.running:
+            self.moved_s = time.monotonic()
             for job in self.running:
                 if job._run(self.value):
                     self.running = tuple(other for other in self.running if other is not job)
@@ -358,6 +368,7 @@ class _Core(Generic[T]):
         if self.closed:
             job._end(EngineError("the engine was closed before this began"))
         else:
+            self.moved_s = time.monotonic()
             self.running = (*self.running, job)
 
     def _step(self) -> None:
@@ -367,6 +378,13 @@ class _Core(Generic[T]):
 
 _open: dict[_Core[Any], threading.Thread] = {}
 """Whose threads have not ended."""
+
+
+def abandon_all() -> None:
+    """Wait for no engine any more, whatever it computes: the process is to end at once."""
+    for core, thread in list(_open.items()):
+        core.end(thread, 0)
+        abandon(thread)
 
 
 @atexit.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,15 +14,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from edgelm.errors import EdgeLMError
-from edgelm.log import logger
 from edgelm.server.anthropic.routes import ANTHROPIC
 from edgelm.server.http.endpoints import Api, Endpoint, api_of
 from edgelm.server.http.errors import RequestError, refusal_of, refusal_of_fields
 from edgelm.server.http.events import ClientGoneError
-from edgelm.server.http.guards import BodyLimit, HostGuard, KeyGuard
+from edgelm.server.http.guards import BodyLimit, HostGuard, KeyGuard, path_below_mount
+from edgelm.server.http.request_log import CLIENT_CLOSED, RequestLog
 from edgelm.server.listing import LISTING
 from edgelm.server.metrics import ServerMetrics
 from edgelm.server.openai.routes import OPENAI
@@ -31,18 +31,18 @@ from edgelm.server.replies import Admission
 from edgelm.server.residents import Residents
 from edgelm.server.serving import Serving
 from edgelm.server.settings import ServerSettings
+from edgelm.server.stalls import StallWatch
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-CLIENT_CLOSED = 499
-"""nginx's status for an asker that has gone; only logs and metrics see it."""
 
 
 def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
     """Make the application that serves `residents`; its end lets go of them."""
     metrics = ServerMetrics()
-    serving = Serving(residents, Admission(settings.max_waiting, settings.retry_after_s, metrics), metrics)
+    admission = Admission(settings.max_waiting, settings.retry_after_s, metrics)
+    serving = Serving(residents, admission, metrics, StallWatch(residents, settings.stall_s))
     guards = [
-        Middleware(_Counted, metrics=metrics),
+        Middleware(RequestLog, count=metrics.answered, respond=_error_response),
         Middleware(HostGuard, names=settings.allowed_hosts, respond=_error_response),
     ]
     if settings.origins:
@@ -60,8 +60,10 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        watch = asyncio.create_task(serving.stalls.run())
         yield
-        serving.admission.is_closing = True
+        watch.cancel()
+        admission.close()
         await residents.close()
 
     app = Starlette(
@@ -74,7 +76,6 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
             ValidationError: _misread,
             ClientGoneError: _gone,
             HTTPException: _unrouted,
-            Exception: _unforeseen,
         },
     )
     app.state.serving = serving
@@ -82,7 +83,12 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
 
 
 async def _health(request: Request) -> Response:
-    """Answer `GET /health`, which needs no key."""
+    """Answer `GET /health`, which needs no key: 503 where the server should get no further requests, or be begun again."""
+    serving: Serving = request.app.state.serving
+    if serving.admission.is_closing:
+        return JSONResponse({"status": "stopping"}, 503)
+    if serving.stalls.is_stalled:
+        return JSONResponse({"status": "stalled"}, 503)
     return JSONResponse({"status": "ok"})
 
 
@@ -90,6 +96,7 @@ async def _metrics(request: Request) -> Response:
     """Answer `GET /metrics`."""
     serving: Serving = request.app.state.serving
     serving.metrics.loaded.set(len(serving.residents.loaded))
+    serving.metrics.stalled.set(serving.stalls.waited_s)
     return Response(serving.metrics.text(), media_type=METRICS)
 
 
@@ -115,7 +122,7 @@ OWN = Api(
 
 
 def _error_response(scope: Scope, error: RequestError) -> Response:
-    return api_of(scope["path"], APIS, Headers(scope=scope)).error_response(error)
+    return api_of(path_below_mount(scope), APIS, Headers(scope=scope)).error_response(error)
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -147,41 +154,3 @@ def _unrouted(request: Request, error: Exception) -> Response:
         error.status_code, message.get(error.status_code, error.detail), headers=error.headers
     )
     return _error_response(request.scope, refusal)
-
-
-def _unforeseen(request: Request, error: Exception) -> Response:
-    """A fault of ours ends this request and no other; what it was stands in the log."""
-    logger.error("%s failed", request.url.path, exc_info=error)
-    return _error_response(
-        request.scope, RequestError(500, "the server has failed at this request", code="server_error")
-    )
-
-
-class _Counted:
-    """Counts requests by path and status, and writes a line of each to the log: never what was asked."""
-
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began, status = time.monotonic(), 0
-
-        async def told(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, told)
-        finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "other")
-            self._metrics.answered(path, status or CLIENT_CLOSED)
-            logger.info(
-                "%s %s %s %.2f s", scope["method"], path, status or CLIENT_CLOSED, time.monotonic() - began
-            )

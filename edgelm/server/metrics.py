@@ -27,6 +27,11 @@ class ServerMetrics:
             "edgelm_replies_under_way", "Replies under way and waiting", registry=self._registry
         )
         self.loaded = Gauge("edgelm_models_loaded", "Models in memory", registry=self._registry)
+        self.stalled = Gauge(
+            "edgelm_stalled_seconds",
+            "Since a step of a model that has work last ended; 0 without work",
+            registry=self._registry,
+        )
         self._first = Histogram(
             "edgelm_first_token_seconds",
             "From a request to its first token",

@@ -29,6 +29,10 @@ class Admission:
         """Replies under way and waiting."""
         return self._count
 
+    def close(self) -> None:
+        """Let nobody in any more; what is under way goes on."""
+        self.is_closing = True
+
     @contextmanager
     def admitted(self, count: int) -> Iterator[None]:
         """Hold the places of `count` replies during the block.

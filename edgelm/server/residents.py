@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from edgelm.api import Model
 from edgelm.errors import FitError, NotFoundError
 from edgelm.library import models as library
+from edgelm.server.threads import in_own_thread
 
 T = TypeVar("T")
 
@@ -56,6 +58,9 @@ class Residents:
     ) -> None:
         self._load, self._named, self._pinned = load, named, pinned
         self._loaded: dict[str, Resident] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._wanted = Counter[str]()
+        """Names that somebody waits for: what has just been loaded for them is no other's room."""
         self._lock = asyncio.Lock()
 
     @property
@@ -74,6 +79,11 @@ class Residents:
         """The model of a request that names none: the first that is served by name."""
         return next(iter(self._named), None) if self._named else None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is served by name; empty where it is the whole library."""
+        return tuple(self._named or ())
+
     @asynccontextmanager
     async def use(self, name: str | None) -> AsyncIterator[Resident]:
         """Give a model, which stays loaded during the block.
@@ -90,18 +100,43 @@ class Residents:
             resident.users -= 1
             resident.last_used = time.monotonic()
 
+    def preload(self) -> None:
+        """Load the first that is served by name, in this thread, where Ctrl-C is heard.
+
+        Raises:
+            FitError, EdgeLMError: as `use`.
+        """
+        if (name := self.default) is not None:
+            self._loaded[name] = Resident(name, self._load(self._find(name)))
+
     async def _obtain(self, name: str) -> Resident:
         """The resident of `name` with one more user, which keeps it from being let go."""
-        if (resident := self._loaded.get(name)) is None:
+        self._wanted[name] += 1
+        try:
+            while (resident := self._loaded.get(name)) is None:
+                await self._arrival(name)
+            resident.users += 1
+            return resident
+        finally:
+            self._wanted[name] -= 1
+
+    async def _arrival(self, name: str) -> None:
+        """Wait until `name` is loaded. The load goes on when who asked for it has gone: others may wait for it too."""
+        if name not in self._loading:
             directory = await asyncio.to_thread(self._find, name)
-            async with self._lock:
-                if (resident := self._loaded.get(name)) is None:
-                    resident = Resident(name, await self._load_beside(directory))
-                    self._loaded[name] = resident
-                resident.users += 1
-                return resident
-        resident.users += 1
-        return resident
+            if name not in self._loading:
+                task = self._loading[name] = asyncio.create_task(self._bring(name, directory))
+                task.add_done_callback(lambda done: self._has_come(name, done))
+        await asyncio.shield(self._loading[name])
+
+    def _has_come(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._loading[name]
+        if not task.cancelled():
+            task.exception()  # told to those who wait; nobody may be left
+
+    async def _bring(self, name: str, directory: Path) -> None:
+        async with self._lock:
+            self._loaded[name] = Resident(name, await self._load_beside(directory))
 
     def _find(self, name: str) -> Path:
         served = self.directories()
@@ -113,9 +148,10 @@ class Residents:
     async def _load_beside(self, directory: Path) -> Model:
         while True:
             try:
-                return await asyncio.shield(asyncio.to_thread(self._load, directory))
+                return await in_own_thread(lambda: self._load(directory), lambda model: model.close())
             except FitError:
-                idle = [each for each in self.loaded if not each.users and each.name not in self._pinned]
+                kept = self._pinned | (+self._wanted).keys()
+                idle = [each for each in self.loaded if not each.users and each.name not in kept]
                 if not idle:
                     raise
                 await self._let_go(min(idle, key=lambda each: each.last_used))
@@ -125,6 +161,8 @@ class Residents:
         await asyncio.to_thread(resident.close)
 
     async def close(self) -> None:
-        """Let go of all models."""
+        """Let go of all models, and wait for none that is still being loaded."""
+        for task in list(self._loading.values()):
+            task.cancel()
         for resident in self.loaded:
             await self._let_go(resident)

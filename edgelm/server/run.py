@@ -6,24 +6,24 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-
-import uvicorn
-from starlette.types import ASGIApp
+from typing import TYPE_CHECKING, Any
 
 from edgelm.api import Model, load
 from edgelm.errors import OptionError
+from edgelm.launch.records import recorded
 from edgelm.library import models as library
-from edgelm.server.app import make_app
-from edgelm.server.residents import Residents
+from edgelm.server.extra import require_extra
 from edgelm.server.settings import ServerSettings
 
-KEY_VARIABLE = "EDGELM_API_KEY"
+if TYPE_CHECKING:  # what the extra `serve` brings, which is asked for in functions
+    from starlette.types import ASGIApp
 
-DRAIN_S = 30
-"""How long replies that are under way may go on once the server is told to stop."""
+    from edgelm.server.http.listener import DrainingServer
+    from edgelm.server.residents import Residents
+
+KEY_VARIABLE = "EDGELM_API_KEY"
 
 
 def serve(
@@ -33,7 +33,7 @@ def serve(
     model_settings: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> None:
-    """Serve models until Ctrl-C or SIGTERM.
+    """Serve models until Ctrl-C or SIGTERM: replies under way may end, for up to 30 seconds; a second Ctrl-C does not wait.
 
     Args:
         models: names of the library, paths or Hub ids; none is all of the library, each loaded when it is asked for. The first
@@ -44,27 +44,45 @@ def serve(
         settings: fields of `ServerSettings` (host, port, api_key, …).
 
     Raises:
+        UnsupportedError: the extra `serve` is not installed.
         OptionError: a setting outside what it may be, or an address that cannot be listened on.
         NotFoundError, FitError: a model that is not there, or does not fit.
+        KeyboardInterrupt: Ctrl-C came twice, or while the first model was being loaded.
     """
+    require_extra()
+    from edgelm.runtime.worker import abandon_all
+    from edgelm.server.app import make_app
+    from edgelm.server.http.listener import DrainingServer
+
     wanted = server_settings(**settings)
     listener = _listen(wanted)
     try:
         residents = residents_of(models, pinned, model_settings or {})
+        residents.preload()
         app = make_app(residents, wanted)
+        admission = app.state.serving.admission
+        server = DrainingServer(app, admission.close, lambda: not admission.count)
         host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
-        address = f"http://{host}:{listener.getsockname()[1]}"
-        # uvicorn lets replies end, and then gives the Ctrl-C that told it to on.
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_run(app, residents, listener, lambda: on_ready(address)))
+        port = listener.getsockname()[1]
+        record = recorded(wanted.host, port, wanted.api_key, residents.names)
+        asyncio.run(_run(server, listener, record, lambda: on_ready(f"http://{host}:{port}")))
     finally:
         listener.close()
+    if server.was_forced:
+        abandon_all()
+        raise KeyboardInterrupt
 
 
 def asgi_app(
     *models: str | Path, model_settings: Mapping[str, Any] | None = None, **settings: Any
 ) -> ASGIApp:
-    """Make the ASGI application of a server, to be run by another one. For arguments and errors see `serve`."""
+    """Make the ASGI application of a server, to be run by another one, or mounted in another application.
+
+    For arguments and errors see `serve`.
+    """
+    require_extra()
+    from edgelm.server.app import make_app
+
     return make_app(residents_of(models, (), model_settings or {}), server_settings(**settings))
 
 
@@ -84,6 +102,8 @@ def residents_of(
         NotFoundError: a model that is not there.
         OptionError: two of one name, or a pinned one that is not served.
     """
+    from edgelm.server.residents import Residents
+
     named: dict[str, Path] | None = None
     if models:
         named = {}
@@ -117,23 +137,17 @@ def _listen(settings: ServerSettings) -> socket.socket:
 
 
 async def _run(
-    app: ASGIApp, residents: Residents, listener: socket.socket, on_ready: Callable[[], object]
+    server: DrainingServer,
+    listener: socket.socket,
+    record: AbstractContextManager[None],
+    on_ready: Callable[[], object],
 ) -> None:
-    if residents.default is not None:
-        async with residents.use(None):
-            pass
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-        lifespan="on",
-    )
-    server = uvicorn.Server(config)
     running = asyncio.ensure_future(server.serve(sockets=[listener]))
     while not server.started and not running.done():
         await asyncio.sleep(0.01)
-    if server.started:
+    if not server.started:
+        await running
+        return
+    with record:
         on_ready()
-    await running
+        await running

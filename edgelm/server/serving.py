@@ -1,4 +1,4 @@
-"""What endpoints share: the models, the places for replies, the counts."""
+"""What endpoints share: the models, the places for replies, the counts, the watchdog."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edgelm.server.metrics import ServerMetrics
 from edgelm.server.replies import Admission
 from edgelm.server.residents import Residents
+from edgelm.server.stalls import StallWatch
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,4 @@ class Serving:
     residents: Residents
     admission: Admission
     metrics: ServerMetrics
+    stalls: StallWatch

@@ -30,6 +30,9 @@ class ServerSettings(Options):
         64, "replies under way and waiting; beyond them askers are told to come again", ge=1
     )
     retry_after_s: int = option(2, "when they may come again", ge=1)
+    stall_s: int = option(
+        120, "seconds without a step, while there is work, after which /health says stalled", ge=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

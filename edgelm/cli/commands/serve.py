@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from edgelm.cli.parsing.model_flags import MODEL_HELP, add_dtype
+from edgelm.cli.parsing.loading_flags import add_loading_flags
+from edgelm.cli.parsing.model_flags import MODEL_HELP
+from edgelm.cli.servers import print_servers, start_server, stop_servers
 from edgelm.cli.show.output import say
-from edgelm.errors import UnsupportedError
+from edgelm.server.settings import ServerSettings
 
 EXAMPLES = ("edgelm serve smollm2-135m-instruct-4bit", "edgelm serve --port 8081")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
-    from edgelm.server.settings import ServerSettings
-
     add = parser.add_argument
     add("models", nargs="*", metavar="MODEL", help=f"{MODEL_HELP}; none serves the whole library")
     ServerSettings.add_flags(parser)
@@ -28,33 +28,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further name in the Host header (repeatable)",
     )
     add("--pin", action="append", default=[], metavar="NAME", help="a model that stays loaded (repeatable)")
-    add("--no-disk-cache", action="store_true", help="keep no computed prompts on the disk")
-    add("--kv-bits", type=int, choices=(8, 4), help="quantize the KV cache of full attention")
-    add(
-        "--max-context",
-        type=int,
-        metavar="INT",
-        help="keep the first 4 and the last tokens in the cache, so many in all",
-    )
-    add("--no-fit-check", action="store_true", help="load even if it would not fit in memory")
-    add_dtype(parser)
+    add_loading_flags(parser)
+    _add_background_flags(parser)
+
+
+def _add_background_flags(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--background", action="store_true", help="leave the terminal once it serves")
+    how.add_argument("--status", action="store_true", help="say which servers run, and what they do")
+    how.add_argument("--stop", action="store_true", help="end the servers that run, or the one on --port")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the command until Ctrl-C.
+    """Run the command until Ctrl-C, or do with servers that run what was asked for.
 
     Raises:
         UnsupportedError: the extra `serve` is not installed.
         OptionError, NotFoundError, FitError: see `edgelm.server.run.serve`.
     """
-    from edgelm.server.settings import ServerSettings
+    if arguments.status:
+        print_servers()
+        return
+    if arguments.stop:
+        stop_servers(arguments.port)
+        return
+    if arguments.background:
+        start_server(arguments)
+        return
+    from edgelm.server.run import serve
 
-    try:
-        from edgelm.server.run import serve
-    except ImportError as error:
-        raise UnsupportedError(
-            f"a server needs {error.name}, which is not installed", hint="pip install 'edgelm[serve]'"
-        ) from error
     names = {item.name for item in dataclasses.fields(ServerSettings)}
     flags = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
     flags |= {"origins": tuple(arguments.origin), "hosts": tuple(arguments.allow_host)}

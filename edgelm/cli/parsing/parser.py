@@ -25,6 +25,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
         self._words: list[str] = []
+        self.passes_on = False
+        """Whether words behind `--` are another program's: they become the namespace's `passed_on`."""
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does; what is given besides is one line of error."""
@@ -36,6 +38,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does. The namespace has `flags_given`, by setting, and `parser`, the one of the chosen action."""
         self._words = list(sys.argv[1:] if args is None else args)
+        passed_on = self._take_passed_on()
         for action in self._actions:
             if isinstance(action, OnOffOrWord):
                 self._words = action.joined(self._words)
@@ -44,7 +47,16 @@ class Parser(argparse.ArgumentParser):
         # The innermost parser ends first: what an outer one adds stays beside it.
         given = {**self._given(), **getattr(found, "flags_given", {})}
         found.flags_given, found.parser = given, getattr(found, "parser", self)
+        if self.passes_on:
+            found.passed_on = passed_on
         return found, rest
+
+    def _take_passed_on(self) -> list[str]:
+        if not self.passes_on or "--" not in self._words:
+            return []
+        at = self._words.index("--")
+        self._words, passed_on = self._words[:at], self._words[at + 1 :]
+        return passed_on
 
     def error(self, message: str) -> NoReturn:
         """Print one line and a hint on stderr, exit code 2; a misspelt flag comes before what is missing without it."""

@@ -309,7 +309,8 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> Generator[ChatEvent, None, None]:
         # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
-        yield from self._thread.share(ReplyWork(ids, options, tools)).events()
+        job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
+        yield from job.events()
 
     async def areply(
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
@@ -372,8 +373,7 @@ def load(
 
     Raises:
         NotFoundError, FormatError, UnsafeError, UnsupportedError, NetworkError: about the model.
-        OptionError: a setting of the KV cache outside what it may be.
-        FitError: it would not fit.
+        OptionError, FitError: a setting of the KV cache outside what it may be, or it would not fit.
     """
     adapters = several_names("adapter", adapter)
     check_name("model", model)

@@ -22,7 +22,7 @@ KEY_OF_CODEX = "EDGELM_AGENT_KEY"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ModelAddress:
     """Where an agent finds its model.
 
     Attributes:
@@ -68,10 +68,10 @@ class Agent:
     program: str
     title: str
     install: str
-    call: Callable[[Endpoint], AgentCall]
+    call: Callable[[ModelAddress], AgentCall]
 
 
-def _claude(to: Endpoint) -> AgentCall:
+def _claude(to: ModelAddress) -> AgentCall:
     """Return Claude Code's call: every tier of models, the small one for titles too, is the one model there is."""
     tiers = ("OPUS", "SONNET", "HAIKU")
     return AgentCall(
@@ -92,7 +92,7 @@ def _claude(to: Endpoint) -> AgentCall:
     )
 
 
-def _codex(to: Endpoint) -> AgentCall:
+def _codex(to: ModelAddress) -> AgentCall:
     settings = {
         "model_provider": "edgelm",
         "model_providers.edgelm.name": "edgelm",
@@ -105,7 +105,7 @@ def _codex(to: Endpoint) -> AgentCall:
     return AgentCall({KEY_OF_CODEX: to.key}, (*flags, "-m", to.model))
 
 
-def _opencode(to: Endpoint) -> AgentCall:
+def _opencode(to: ModelAddress) -> AgentCall:
     config = {
         "$schema": "https://opencode.ai/config.json",
         "model": f"edgelm/{to.model}",
@@ -122,7 +122,7 @@ def _opencode(to: Endpoint) -> AgentCall:
     return AgentCall({"OPENCODE_CONFIG_CONTENT": json.dumps(config, separators=(",", ":"))})
 
 
-def _aider(to: Endpoint) -> AgentCall:
+def _aider(to: ModelAddress) -> AgentCall:
     model = f"openai/{to.model}"
     return AgentCall(
         {"OPENAI_API_BASE": to.openai, "OPENAI_API_KEY": to.key},
@@ -130,7 +130,7 @@ def _aider(to: Endpoint) -> AgentCall:
     )
 
 
-def _goose(to: Endpoint) -> AgentCall:
+def _goose(to: ModelAddress) -> AgentCall:
     return AgentCall(
         {
             "GOOSE_PROVIDER": "openai",

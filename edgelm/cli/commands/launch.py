@@ -127,8 +127,8 @@ def _serve_arguments(source: str, arguments: argparse.Namespace) -> list[str]:
     return [source, "--port", str(port), *loading_arguments(arguments)]
 
 
-def _endpoint(server: RunningServer, model: str) -> agents.Endpoint:
-    return agents.Endpoint(server.address, server.key or agents.NO_KEY, model)
+def _endpoint(server: RunningServer, model: str) -> agents.ModelAddress:
+    return agents.ModelAddress(server.address, server.key or agents.NO_KEY, model)
 
 
 def _leave(server: RunningServer) -> None:

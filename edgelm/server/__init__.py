@@ -11,6 +11,7 @@
     exchange/         what requests of every API ask for, and what answers are made of
     openai/           what OpenAI's requests ask for, and its answers
     anthropic/        the same of Anthropic's
+    ollama/           the same of Ollama's
 
     serving.py        what endpoints share
     run.py            `edgelm.serve`: listen until told to stop

@@ -25,6 +25,7 @@ from edgelm.server.http.guards import BodyLimit, HostGuard, KeyGuard, path_below
 from edgelm.server.http.request_log import CLIENT_CLOSED, RequestLog
 from edgelm.server.listing import LISTING
 from edgelm.server.metrics import ServerMetrics
+from edgelm.server.ollama.routes import OLLAMA
 from edgelm.server.openai.routes import OPENAI
 from edgelm.server.openapi import openapi
 from edgelm.server.replies import Admission
@@ -105,7 +106,7 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(openapi([*APIS, OWN]))
 
 
-APIS = [OPENAI, ANTHROPIC]
+APIS = [OPENAI, ANTHROPIC, OLLAMA]
 """The APIs of others; a path that belongs to none is answered as the first would."""
 OWN = Api(
     "edgelm",

@@ -160,6 +160,12 @@ class Residents:
         del self._loaded[resident.name]
         await asyncio.to_thread(resident.close)
 
+    async def release(self, name: str) -> None:
+        """Let go of a model that somebody wants to leave the memory, unless it is in use or stays by `pinned`."""
+        resident = self._loaded.get(name)
+        if resident is not None and not resident.users and name not in self._pinned:
+            await self._let_go(resident)
+
     async def close(self) -> None:
         """Let go of all models, and wait for none that is still being loaded."""
         for task in list(self._loading.values()):

@@ -31,6 +31,7 @@ REFUSALS = {
     413: "The body is larger than the server takes.",
     429: "So many replies are under way that the asker has to come again.",
     500: "The server, or the model, has failed at this request.",
+    501: "The server does not do that for anybody.",
     503: "The model does not fit in memory, or the server is about to end.",
     529: "The same, as Anthropic counts it.",
 }

@@ -35,12 +35,15 @@ def event(data: Any, name: str | None = None) -> str:
 
 
 class EventStream(StreamingResponse):
-    """Sends events as they come. The source is closed, and `held` let go of, when all are sent or the asker goes."""
+    """Sends events, or lines of another type, as they come.
 
-    def __init__(self, source: AsyncGenerator[str, None], held: AsyncExitStack) -> None:
+    The source is closed, and `held` let go of, when all are sent or the asker goes.
+    """
+
+    def __init__(self, source: AsyncGenerator[str, None], held: AsyncExitStack, media: str = EVENTS) -> None:
         # Buffering proxies would hold a stream back.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(source, media_type=EVENTS, headers=headers)
+        super().__init__(source, media_type=media, headers=headers)
         self._source, self._held = source, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -36,6 +36,7 @@ from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
 from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
+from edgelm.runtime.many.foreign import without_foreign
 from edgelm.runtime.many.options import BatchOptions
 from edgelm.runtime.many.prompts import AnyPrompt, Task, read_prompts, token_ids
 from edgelm.runtime.many.results import BatchEvent, BatchResult
@@ -98,14 +99,13 @@ class Model:
 
         Args:
             prompt: text, or token ids.
-            settings: fields of `GenerationOptions` (max_tokens, stop, logprobs) and of `Sampling`
-                (temperature, top_p, top_k, min_p, seed, …), over those of `defaults`; `greedy`; `schema`, `regex` or
-                `grammar`, which the text must match as a whole.
+            settings: fields of `GenerationOptions` (max_tokens, stop, logprobs) and of `Sampling` (temperature, top_p, top_k,
+                min_p, seed, …), over those of `defaults`; `greedy`; `schema`, `regex` or `grammar`, which the text
+                must match as a whole; `adapter`, those that act on this answer alone.
 
         Raises:
-            PromptError: the prompt is empty, longer than the context, or holds ids out of range.
-            OptionError: a setting outside what it may be.
-            UnsupportedError: a schema with a keyword that cannot be enforced.
+            PromptError, OptionError: a prompt that is empty, too long or holds ids out of range; a setting out of bounds.
+            UnsupportedError, NotFoundError: a schema that cannot be enforced; an adapter of another base, or none.
             EngineError: the model is closed, or MLX failed.
         """
         return self._run(self._ids(prompt), self.defaults.changed(**settings))
@@ -159,8 +159,7 @@ class Model:
             settings: as for `events`.
 
         Raises:
-            UnsupportedError: tools for a model whose template does not know them.
-            OptionError: a function that cannot be described.
+            UnsupportedError, OptionError: tools that the model's template does not know; a function that cannot be described.
         """
         return self._chat(self.defaults.changed(**settings), system, messages, enable_thinking, tools)
 
@@ -175,8 +174,7 @@ class Model:
             settings: over those of the file.
 
         Raises:
-            NotFoundError, FormatError: no such file, or it holds no chat.
-            OptionError: a setting in it that does not exist or is not what it may be.
+            NotFoundError, FormatError, OptionError: no such file; it holds no chat, or a setting that is none or out of bounds.
         """
         check_type("path", path, str, Path)
         saved = read_chat(path)
@@ -235,7 +233,7 @@ class Model:
         most = BatchOptions(rows=rows).rows
         check_callable("on_progress", on_progress)
         tasks, failures = read_prompts(prompts, options)
-        return self._run_many(tasks, failures, most, on_progress)
+        return self._run_many(*without_foreign(tasks, failures, self.directory), most, on_progress)
 
     @property
     def stalled_s(self) -> float:
@@ -253,8 +251,8 @@ class Model:
         That is its directory's name, or one like it where the adapter of another directory has that.
 
         Raises:
-            NotFoundError, FormatError, UnsupportedError: there is none, it does not fit, or has another base.
-            OptionError: it is on the model already, or a weight that is not a finite number.
+            NotFoundError, FormatError, UnsupportedError, OptionError: there is none, it does not fit, has another base or is
+                on the model already; a weight that is not a finite number.
         """
         check_name("adapter", adapter)
         check_weight(weight)
@@ -270,8 +268,7 @@ class Model:
         """Let an adapter, named by its name or its directory, act with another weight from the next reply on; 0 turns it off.
 
         Raises:
-            NotFoundError: there is none of that name or directory on the model.
-            OptionError: a weight that is not a finite number.
+            NotFoundError, OptionError: there is none of that name or directory; a weight that is not a finite number.
         """
         check_type("name", name, str)
         check_weight(weight)
@@ -309,6 +306,7 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> Generator[ChatEvent, None, None]:
         # Begun by the first `next`, so that what nobody listens to is not computed; holds this model till its end.
+        check_uses(options.adapters or (), self.directory)
         job: Job[ChatEvent] = self._thread.share(ReplyWork(ids, options, tools))
         yield from job.events()
 
@@ -321,8 +319,8 @@ class Model:
                 yield event
 
     def areplies(self, work: AnswersWork) -> AsyncGenerator[Numbered, None]:
-        """Begin several answers of one computation of the prompt; every event has the number of its answer."""
-        return self._thread.share(work).aevents()
+        """Yield the events of several answers of one computation of the prompt, each with the number of its answer."""
+        return work.aevents(self._thread, self.directory)
 
     def _run_many(
         self,

@@ -6,30 +6,14 @@ import math
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgelm import paths
 from edgelm.adapters.base import check_base
 from edgelm.adapters.files import CONFIG, checked_directory, read_adapter
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import NotFoundError, OptionError
 from edgelm.library.names import directories, named_in, near_name
-
-
-@dataclass(frozen=True)
-class AdapterUse:
-    """An adapter to load, and how strongly it acts."""
-
-    directory: Path
-    weight: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """Return the name of the adapter's directory."""
-        return self.directory.absolute().name
-
-    def __str__(self) -> str:
-        return self.name if self.weight == 1 else f"{self.name}={self.weight:g}"
 
 
 def find_adapter(text: str) -> Path:

@@ -20,8 +20,8 @@ import mlx.core as mx
 from edgelm.adapters.base import check_base, describe_base, parent_of
 from edgelm.adapters.deltas import dense_delta, dense_weight, is_embedding
 from edgelm.adapters.files import Adapter, read_adapter
-from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.stack import check_fits
+from edgelm.adapters.use import AdapterUse
 from edgelm.atomic import atomic_directory, disk_errors, refuse_existing
 from edgelm.errors import OptionError, UnsupportedError
 from edgelm.library.identity import file_sha256

@@ -25,7 +25,7 @@ from edgelm.adapters.acting.rows import Acting
 from edgelm.adapters.acting.stacked import Stacked, apart
 from edgelm.adapters.acting.variant import LoadedAdapter, Variant, variant_key
 from edgelm.adapters.files import Adapter
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import FormatError, NotFoundError, OptionError
 from edgelm.zoo.lora import adaptable, install, is_layer_of_experts, wrap
 from edgelm.zoo.tree import flat_parameters

@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx.utils import tree_map_with_path
 
 from edgelm import device
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.use import AdapterUse
 from edgelm.evaluate.compare import compare
 from edgelm.evaluate.reference import Reference
 from edgelm.evaluate.rows import Measuring, Row, held_out_rows

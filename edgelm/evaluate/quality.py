@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from edgelm import corpus
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import FormatError, NotFoundError, PromptError, UnsupportedError
 from edgelm.evaluate.compare import Comparison, Quality, compare, measure
 from edgelm.evaluate.reference import Reference

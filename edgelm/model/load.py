@@ -20,8 +20,8 @@ from mlx.utils import tree_map_with_path
 from edgelm import device
 from edgelm.adapters.base import check_base
 from edgelm.adapters.files import read_adapter
-from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.stack import AdapterStack
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import NotFoundError
 from edgelm.json_files import read_json
 from edgelm.pricing.fit import require_fit

@@ -6,6 +6,7 @@ tried before a prompt is refused. Pure arithmetic on `pricing/fit.py`'s account;
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgelm.device import memory_budget_bytes
@@ -25,6 +26,8 @@ class MemoryPlan:
     settings: CacheSettings = CacheSettings()  # noqa: RUF009 - frozen
     draft: Account | None = None
     """The account of a smaller model that guesses ahead: its weights and its cache of the same tokens lie beside."""
+    adapters: Callable[[], int] = int
+    """Says what the adapters on the model take now."""
 
     @property
     def budget_bytes(self) -> int:
@@ -37,8 +40,9 @@ class MemoryPlan:
 
     @property
     def weights_bytes(self) -> int:
-        """The weights, a draft's too."""
-        return self.account.weights.loaded_bytes + (self.draft.weights.loaded_bytes if self.draft else 0)
+        """The weights, those of a draft and of adapters too."""
+        draft = self.draft.weights.loaded_bytes if self.draft else 0
+        return self.account.weights.loaded_bytes + draft + self.adapters()
 
     def need_bytes(self, tokens: int, chunk: int) -> int:
         """Return the bytes of weights, cache and workspace for a prompt of `tokens`, computed `chunk` at a time."""

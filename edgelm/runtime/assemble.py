@@ -4,10 +4,12 @@ plan, and a smaller model that guesses ahead. Runs on the thread that will own M
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ import mlx.core as mx
 
 from edgelm import device as devices
 from edgelm import paths
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.find import check_uses
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import UnsupportedError
 from edgelm.machine.open_files import raise_open_files
 from edgelm.model.load import LoadedModel, load
@@ -38,6 +41,7 @@ from edgelm.runtime.many.run import ManyPrompts
 from edgelm.runtime.requests import Cancel
 from edgelm.runtime.speculation.draft_model import DraftModel
 from edgelm.runtime.speculation.width import most_guesses
+from edgelm.runtime.worker import EngineThread
 from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.weights.files import read_headers
 from edgelm.zoo.weights.fingerprint import fingerprint
@@ -126,6 +130,18 @@ class AnswersWork:
         yield from answers.events(ready.engine.scheduler)
         ready.engine.persist()
 
+    async def aevents(self, thread: EngineThread[Ready], model: Path) -> AsyncGenerator[Numbered, None]:
+        """Yield the same in an event loop, once it is known that the adapters are made for the model in a directory.
+
+        Raises:
+            NotFoundError, FormatError, UnsupportedError: see `check_uses`.
+        """
+        if self.options.adapters:  # hashes files, which nobody else is to wait for
+            await asyncio.to_thread(check_uses, self.options.adapters, model)
+        async with aclosing(thread.share(self).aevents()) as events:
+            async for event in events:
+                yield event
+
 
 def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | None = None) -> Ready:
     """Load the model in `directory` and what runs it.
@@ -154,8 +170,13 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
     make_layers = caches_of(loaded.network, options.cache)
     chunks = chunks_for(machine, attention_heads(loaded.config))
     memory = MemoryPlan(
-        _account(loaded, machine), options.cache, _account(draft, machine) if draft is not None else None
+        _account(loaded, machine),
+        options.cache,
+        _account(draft, machine) if draft is not None else None,
+        adapters=lambda: loaded.adapters.size_bytes,
     )
+    if options.check_fit:
+        loaded.adapters.price(lambda: memory.budget_bytes - memory.weights_bytes)
     engine = Engine(
         loaded.network,
         vocab_size=loaded.vocab_size,

@@ -20,7 +20,8 @@ import mlx.nn as nn
 from edgelm import log
 from edgelm.adapters.acting.rows import Acting
 from edgelm.adapters.acting.variant import Variant
-from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError
+from edgelm.adapters.use import AdapterUse
+from edgelm.errors import EdgeLMError, EngineError, FitError, OutputError, UnsupportedError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.chunks import Chunks
 from edgelm.pricing.memory_plan import MemoryPlan
@@ -49,6 +50,9 @@ class Variants(Protocol):
     @property
     def acting(self) -> Acting:
         """What the modules of the network heed."""
+
+    def variant_of(self, uses: Sequence[AdapterUse] | None) -> Variant:
+        """Return the network with the adapters that a request names, read where they are not in memory."""
 
 
 class Engine:
@@ -138,8 +142,18 @@ class Engine:
             context_length=self._context_length,
             most_rows=most_rows,
             number=number,
-            variant=self._variants.acting.default if self._variants else Variant(),
+            variant=self._variant_of(request),
         )
+
+    def _variant_of(self, request: Request) -> Variant:
+        if self._variants is None:
+            if request.adapters:
+                raise UnsupportedError("this engine serves a network without adapters")
+            return Variant()
+        try:
+            return self._variants.variant_of(request.adapters)
+        except (RuntimeError, ValueError, MemoryError) as error:  # MLX's, while it reads one
+            raise _translated(error) from error
 
     def _alone(self, active: ActiveRequest) -> Generator[None, None, None]:
         chunk = self._make_room(len(active.ids))
@@ -170,6 +184,7 @@ class Engine:
             self._runner,
             self._pool,
             self._sharing.budget,
+            mixes=self._sharing.mixes,
             pads=batching == "prompts",
             chunks=self._sharing.chunks(),
         )

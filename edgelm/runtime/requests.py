@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import PromptError
 from edgelm.options import Options, option
 from edgelm.runtime.constraints.constraint import MakeConstraint
@@ -53,6 +54,8 @@ class Request(Options):
         "report the log-probability of every token in arrays, under the distribution it was drawn from and the model's",
     )
     """The answer comes whole, in `Finished.scores`: no `Token` is reported, and nothing is guessed."""
+    adapters: tuple[AdapterUse, ...] | None = None
+    """The adapters that act, and no others; None is as the model is set."""
     constraint: MakeConstraint | None = None
     """Makes what limits the tokens, given the columns of the logits; called on the engine thread."""
 

@@ -15,10 +15,10 @@ from edgelm.adapters.base import describe_base
 from edgelm.adapters.deltas import factors
 from edgelm.adapters.export import export_adapter
 from edgelm.adapters.files import Adapter, read_adapter
-from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.fuse import fuse
 from edgelm.adapters.merge import merge
 from edgelm.adapters.merge_settings import MergeSettings
+from edgelm.adapters.use import AdapterUse
 from edgelm.cli.main import main
 from edgelm.errors import EdgeLMError, OptionError, UnsupportedError
 from edgelm.evaluate.fusing import FusedMeasure

@@ -15,9 +15,9 @@ from tuning import request, write_chats
 from edgelm import device
 from edgelm.adapters import merge as merging
 from edgelm.adapters.files import read_adapter
-from edgelm.adapters.find import AdapterUse
 from edgelm.adapters.fuse import fuse
 from edgelm.adapters.merge_settings import MergeSettings
+from edgelm.adapters.use import AdapterUse
 from edgelm.api import load
 from edgelm.errors import EngineError, UnsupportedError
 from edgelm.evaluate.bench.options import BenchOptions

@@ -2,7 +2,7 @@
 
 Of mlx-lm's architectures some ignore the padding of their recurrent states, some need positions as plain
 numbers, and a few have caches that cannot stand side by side. Two short sequences of random tokens, one much
-shorter, go through the network alone and together; the logits must agree.
+shorter, go through the network alone and together; the logits must agree. So it is with rows under different adapters.
 
 Shapes: B sequences, S steps, V vocab.
 """
@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
+from edgelm.adapters.acting.rows import Acting
+from edgelm.adapters.acting.variant import Variant
+from edgelm.errors import EngineError
 from edgelm.runtime.batching.batch_cache import CHUNKS, BatchCache
 from edgelm.runtime.runner import ModelRunner
 from edgelm.zoo.caches.batch import stands_side_by_side
@@ -25,6 +28,7 @@ Batching = Literal["prompts", "tokens", "none"]
 """What may be computed together: prompts and tokens, the tokens of prompts computed one by one, or nothing."""
 
 _LENGTHS = (40, 3)  # windows up to this, which tiny networks have, are wrapped too
+_MIXED_LENGTHS = (9, 7)
 _STEPS = 3
 # Of the logits' standard deviation. A padding token taken for text moves them by about one; the order of
 # additions by 1e-5 in float32 and by a few hundredths in half precision.
@@ -37,15 +41,43 @@ def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Bat
         return "none"  # LongRoPE turns a sequence by how long it is, and side by side they share one answer
     drawn = random.Random(0)
     prompts = [[drawn.randrange(vocab_size) for _ in range(length + _STEPS)] for length in _LENGTHS]
-    expected = mx.concatenate([_alone(network, make_layers, prompt) for prompt in prompts], axis=1)
-    if _agree(expected, _together(network, make_layers, prompts, pads=True)):
+    runner = ModelRunner(network)
+    expected = mx.concatenate([_alone(runner, make_layers, prompt) for prompt in prompts], axis=1)
+    if _agree(expected, _together(runner, make_layers, prompts, pads=True)):
         return "prompts"
-    return "tokens" if _agree(expected, _together(network, make_layers, prompts, pads=False)) else "none"
+    return "tokens" if _agree(expected, _together(runner, make_layers, prompts, pads=False)) else "none"
 
 
-def _alone(network: Any, make_layers: MakeLayers, prompt: list[int]) -> mx.array:
+def mixes_variants(
+    network: Any, acting: Acting, make_layers: MakeLayers, vocab_size: int, variant: Variant, *, pads: bool
+) -> bool:
+    """Return whether a row under adapters and one of the base come out beside each other as they do alone.
+
+    A module may get the rows in a form in which it cannot tell them apart. A row that was mistaken for another is off by what
+    the adapters change, so an error far below that is rounding. Some twenty short forward passes.
+    """
+    drawn = random.Random(0)
+    prompts = [[drawn.randrange(vocab_size) for _ in range(length + _STEPS)] for length in _MIXED_LENGTHS]
+    runner = ModelRunner(network, acting)
+
+    def alone(rows: Sequence[Variant]) -> mx.array:
+        found = (_alone(runner.of([row]), make_layers, ids) for row, ids in zip(rows, prompts, strict=True))
+        return mx.concatenate(list(found), axis=1)
+
+    rows = [variant, acting.base]
+    expected, swapped = alone(rows), alone(rows[::-1])
+    found = _together(runner, make_layers, prompts, pads=pads, variants=rows)
+    if found is None:
+        return False
+    rounding = (1e-5 if expected.dtype == mx.float32 else 1e-2) * mx.max(mx.abs(expected))
+    effect = mx.max(mx.abs(swapped - expected), axis=(0, 2))  # [B]
+    error = mx.max(mx.abs(found - expected), axis=(0, 2))
+    return bool(mx.all(error <= mx.maximum(0.2 * effect, rounding)).item())
+
+
+def _alone(runner: ModelRunner, make_layers: MakeLayers, prompt: list[int]) -> mx.array:
     """Logits `[S, 1, V]` of the last tokens."""
-    layers, runner = make_layers(), ModelRunner(network)
+    layers = make_layers()
     runner.prefill(mx.array([prompt[:-_STEPS]]), layers, CHUNKS)
     steps = [runner.step(mx.array([token]), layers) for token in prompt[-_STEPS:]]
     logits = mx.stack(steps)
@@ -54,16 +86,22 @@ def _alone(network: Any, make_layers: MakeLayers, prompt: list[int]) -> mx.array
 
 
 def _together(
-    network: Any, make_layers: MakeLayers, prompts: Sequence[list[int]], *, pads: bool
+    runner: ModelRunner,
+    make_layers: MakeLayers,
+    prompts: Sequence[list[int]],
+    *,
+    pads: bool,
+    variants: Sequence[Variant] = (),
 ) -> mx.array | None:
     """Logits `[S, B, V]` of the last tokens of each; None where the network cannot."""
-    together = BatchCache(ModelRunner(network), pads=pads)
+    together = BatchCache(runner, pads=pads)
     try:
-        together.join([prompt[:-_STEPS] for prompt in prompts], [make_layers() for _ in prompts], _never)
+        beginnings = [prompt[:-_STEPS] for prompt in prompts]
+        together.join(beginnings, [make_layers() for _ in prompts], _never, variants)
         last = zip(*(prompt[-_STEPS:] for prompt in prompts), strict=True)
         logits = mx.stack([together.step(mx.array(ids)) for ids in last])
         mx.eval(logits)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError):
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError, EngineError):
         # Whatever an architecture that expects one sequence stumbles over.
         return None
     return logits

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
+from edgelm.adapters.acting.variant import Variant
 from edgelm.errors import EdgeLMError, EngineError
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.pricing.batch_budget import Budget
@@ -46,6 +47,7 @@ class Rows:
         runner: calls a network that computes several sequences as it computes each alone.
         pool: what was computed of any prompt.
         budget: what they may take, asked whenever the first of them join.
+        mixes: whether rows of a variant may run beside rows of others, asked when they would.
         pads: whether prompts may be computed together, see `exactness`.
         chunks: prompt tokens computed at once, over all of them.
     """
@@ -56,6 +58,7 @@ class Rows:
         pool: Pool,
         budget: Callable[[], Budget],
         *,
+        mixes: Callable[[Variant], bool],
         pads: bool,
         chunks: Chunks = CHUNKS,
     ) -> None:
@@ -66,6 +69,7 @@ class Rows:
         self._prefixes = SharedPrefixes(runner, pool, self)
         self._joining: Joining | None = None
         self._ask_budget = budget
+        self._mixes = mixes
         self._budget = budget()
         self._most_rows = self._budget.rows
         self._drawn: Draw | None = None  # of the first rows; those that joined since have none yet
@@ -90,9 +94,12 @@ class Rows:
     def fits(self, candidates: Sequence[ActiveRequest]) -> bool:
         """Return whether `candidates` may run beside those that are served already."""
         everybody = [*self.served, *candidates]
-        return self._budget.holds(
-            len(everybody), max(active.length_in(_HEADROOM_TOKENS) for active in everybody)
-        )
+        longest = max(active.length_in(_HEADROOM_TOKENS) for active in everybody)
+        return self._budget.holds(len(everybody), longest) and self._may_mix(everybody)
+
+    def _may_mix(self, actives: Sequence[ActiveRequest]) -> bool:
+        variants = {active.variant.key: active.variant for active in actives}
+        return len(variants) == 1 or all(map(self._mixes, variants.values()))
 
     def adopt(self, active: ActiveRequest, layers: Layers) -> None:
         """Let a request go on here that was served alone; its caches, which hold all but its last token, are copied."""

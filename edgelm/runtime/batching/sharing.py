@@ -8,6 +8,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from edgelm import device, log
+from edgelm.adapters.acting.variant import Variant
 from edgelm.model.load import LoadedModel
 from edgelm.pricing.batch_budget import MOST_ROWS, Budget, batch_budget_bytes
 from edgelm.pricing.chunks import Chunks, chunks_for
@@ -15,7 +16,7 @@ from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS
 from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.pricing.shapes import attention_heads
 from edgelm.runtime.batching.batch_cache import CHUNKS
-from edgelm.runtime.batching.exactness import Batching, find_batching
+from edgelm.runtime.batching.exactness import Batching, find_batching, mixes_variants
 from edgelm.zoo.caches.leaves import MakeLayers
 
 
@@ -32,6 +33,7 @@ class Sharing:
         self._make_layers = make_layers
         self._memory = memory
         self._batching: Batching | None = None
+        self._mixes: dict[frozenset[str], bool] = {}
 
     def batching(self) -> Batching:
         """Return what may be computed together; tried on the network the first time."""
@@ -41,6 +43,37 @@ class Sharing:
             self._batching = find_batching(self._loaded.network, self._make_layers, self._loaded.vocab_size)
             log.logger.info("%s computes together: %s", self._loaded.name, self._batching)
         return self._batching
+
+    def mixes(self, variant: Variant) -> bool:
+        """Return whether rows of a variant may run beside others; tried the first time that adapters of its modules might."""
+        paths = frozenset(path for adapter, _ in variant.acting for path in adapter.layers)
+        if not paths:
+            return True
+        if paths not in self._mixes:
+            self._mixes[paths] = self._try(variant)
+            log.logger.info(
+                "%s, rows under different adapters together: %s", self._loaded.name, self._mixes[paths]
+            )
+        return self._mixes[paths]
+
+    def _try(self, variant: Variant) -> bool:
+        loaded, pads = self._loaded, self.batching() == "prompts"
+        try:
+            return mixes_variants(
+                loaded.network,
+                loaded.adapters.acting,
+                self._make_layers,
+                loaded.vocab_size,
+                variant,
+                pads=pads,
+            )
+        except (
+            RuntimeError,
+            ValueError,
+            MemoryError,
+        ) as error:  # what MLX raises: nobody's answer depends on it
+            log.logger.warning("rows under different adapters are computed apart: %s", error)
+            return False
 
     def budget(self) -> Budget:
         """Return what may run together beside what MLX holds now."""

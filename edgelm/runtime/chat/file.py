@@ -114,6 +114,8 @@ def _settings(options: GenerationOptions) -> dict[str, Any]:
     said: dict[str, Any] = {**sampling, "max_tokens": options.max_tokens, "stop": list(options.stop)}
     if options.enable_thinking is not None:
         said["enable_thinking"] = options.enable_thinking
+    if options.adapters is not None:
+        said["adapter"] = [f"{use.directory}={use.weight:g}" for use in options.adapters]
     if options.grammar is not None:
         said[_FORMS[options.grammar.kind]] = options.grammar.text
     return said

@@ -6,8 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from edgelm.adapters.use import AdapterUse
 from edgelm.errors import OptionError
 from edgelm.options import Options, check_names, option
+from edgelm.runtime.arguments import several_names
 from edgelm.runtime.constraints.grammar import Grammar, grammar_of
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.stops import as_stops
@@ -44,6 +46,8 @@ class GenerationOptions(Options):
     )
     grammar: Grammar | None = None
     """What the answer must match: see `changed` for how to name it."""
+    adapters: tuple[AdapterUse, ...] | None = None
+    """The adapters that act, and no others, see `changed`; None is as the model is set, none at all is its base."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +55,10 @@ class GenerationOptions(Options):
             raise OptionError(f"grammar is {self.grammar!r}, expected Grammar")
         if not isinstance(self.sampling, Sampling):
             raise OptionError(f"sampling is {self.sampling!r}, expected Sampling")
+        if self.adapters is not None and not all(isinstance(use, AdapterUse) for use in self.adapters):
+            raise OptionError(
+                f"adapters is {self.adapters!r}, expected uses of adapters", hint="say adapter=NAME"
+            )
         object.__setattr__(self, "stop", as_stops(self.stop))
 
     def changed(self, **settings: Any) -> Self:
@@ -58,19 +66,23 @@ class GenerationOptions(Options):
 
         `greedy=True` takes the likeliest token, without the penalties that were set before. The answer's form is one of
         `schema` (a JSON Schema or a Pydantic model class), `regex` and `grammar`
-        (in Lark's syntax, or a `Grammar`); None takes it off.
+        (in Lark's syntax, or a `Grammar`); None takes it off. `adapter` is a name of the library of adapters, or a directory,
+        with `=WEIGHT` how strongly it acts; or several.
 
         Raises:
             OptionError: a setting that does not exist, or outside what it may be.
             UnsupportedError: a schema with a keyword that cannot be enforced.
+            NotFoundError: no such adapter.
         """
+        if "adapter" in settings:
+            settings["adapters"] = _uses(settings.pop("adapter"))
         greedy = settings.pop("greedy", False)
         forms = {name: settings.pop(name) for name in ("schema", "regex", "grammar") if name in settings}
         if forms:
             settings["grammar"] = grammar_of(**forms)
         own = {item.name for item in dataclasses.fields(self)}
         sampling = {item.name for item in dataclasses.fields(Sampling)}
-        check_names(settings, {*own, *sampling, "schema", "regex", "greedy"})
+        check_names(settings, {*own, *sampling, "schema", "regex", "greedy", "adapter"})
         drawn = {name: value for name, value in settings.items() if name in sampling}
         rest = {name: value for name, value in settings.items() if name in own}
         if drawn or greedy is not False:
@@ -89,3 +101,10 @@ def _likeliest(greedy: Any, base: Any, drawn: dict[str, Any]) -> Sampling:
     if not sampling.is_greedy:
         raise OptionError(f"greedy and temperature {sampling.temperature:g} are given, expected one of them")
     return sampling
+
+
+def _uses(said: Any) -> tuple[AdapterUse, ...] | None:
+    """The adapters that a caller means."""
+    from edgelm.adapters.find import parse_use  # with MLX
+
+    return None if said is None else tuple(parse_use(str(name)) for name in several_names("adapter", said))

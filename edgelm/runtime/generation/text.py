@@ -101,6 +101,7 @@ class TextReply:
             stop_tokens=voice.stop_tokens,
             logprobs=options.logprobs,
             speculation=options.speculation,
+            adapters=options.adapters,
             constraint=_constraint(tokenizer, prompt, options, voice.stop_tokens),
         )
         self._cancel = cancel

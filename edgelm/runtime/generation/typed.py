@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ReplySettings(SamplingSettings, total=False):
     logprobs: int | None
     speculation: bool
     stop: str | Sequence[str]
+    adapter: str | Path | Sequence[str | Path] | None
     schema: Mapping[str, Any] | str | bool | type[Any] | None
     regex: str | None
     grammar: Grammar | str | None

@@ -25,7 +25,10 @@ AnyPrompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Mapping[str, Any
 settings: `{"prompt": "Once upon", "max_tokens": 20, "seed": 7}`."""
 
 _SETTINGS = {item.name for kind in (GenerationOptions, Sampling) for item in dataclasses.fields(kind)}
-ROW_KEYS = frozenset({"prompt", "messages", "tools", "schema", "regex", "greedy", *_SETTINGS} - {"sampling"})
+ROW_KEYS = frozenset(
+    {"prompt", "messages", "tools", "schema", "regex", "greedy", "adapter", *_SETTINGS}
+    - {"sampling", "adapters"}
+)
 """What a prompt given as a mapping may hold."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from adapter_files import write_adapter_named
 
-from edgelm.adapters.find import AdapterUse
+from edgelm.adapters.use import AdapterUse
 from edgelm.cli.commands import bench
 from edgelm.errors import NotFoundError, OptionError
 from edgelm.evaluate.bench.options import BenchOptions

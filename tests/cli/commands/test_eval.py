@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from adapter_files import write_adapter_named
 
-from edgelm.adapters.find import AdapterUse, find_adapter
+from edgelm.adapters.find import find_adapter
+from edgelm.adapters.use import AdapterUse
 from edgelm.cli.main import main
 from edgelm.evaluate.compare import Comparison, Quality
 from edgelm.evaluate.harness import TaskScore

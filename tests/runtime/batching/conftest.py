@@ -69,6 +69,7 @@ class FixedSharing:
         self.batching = lambda: batching
         self.budget = lambda: budget
         self.chunks = lambda: CHUNKS
+        self.mixes = lambda _: True
 
 
 class Running:

@@ -59,8 +59,8 @@ def _export_peft(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fuse(settings: dict[str, Any]) -> dict[str, Any]:
-    from edgelm.adapters.find import AdapterUse
     from edgelm.adapters.fuse import fuse
+    from edgelm.adapters.use import AdapterUse
     from edgelm.evaluate.fusing import FusedMeasure
     from edgelm.library.models import resolve
 

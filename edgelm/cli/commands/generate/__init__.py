@@ -26,7 +26,7 @@ from edgelm.errors import EngineError, Interrupted, NotFoundError
 from edgelm.units import count
 
 if TYPE_CHECKING:
-    from edgelm.adapters.find import AdapterUse
+    from edgelm.adapters.use import AdapterUse
     from edgelm.cli.commands.generate.answer_file import AnswerWriter
     from edgelm.cli.commands.generate.prompt_rows import PromptRow
     from edgelm.progress import OnProgress

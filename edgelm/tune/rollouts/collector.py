@@ -13,7 +13,7 @@ from edgelm.rewards.combined import Rewards
 from edgelm.rewards.reward import JudgedAnswer
 from edgelm.runtime.requests import Cancel
 from edgelm.tune.rollouts.advantages import advantages, has_variance
-from edgelm.tune.rollouts.questions import Question
+from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.rollout import RolloutGroup
 from edgelm.tune.rollouts.sampling import GroupSampler
 from edgelm.tune.rollouts.settings import RolloutSettings
@@ -54,7 +54,7 @@ class RolloutRound:
 
 
 class RoundCollector:
-    """Collects rounds.
+    """Draws and judges the answers of one round after the other.
 
     Args:
         store: keeps groups when they are drawn, and again when they are judged.
@@ -63,7 +63,7 @@ class RoundCollector:
 
     def __init__(
         self,
-        questions: Sequence[Question],
+        questions: Sequence[RewardedQuestion],
         sampler: GroupSampler,
         rewards: Rewards,
         store: RolloutStore,

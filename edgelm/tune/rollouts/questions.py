@@ -26,8 +26,8 @@ _ASKING = ("prompt", "messages", "question")
 
 
 @dataclass(frozen=True)
-class Question:
-    """One row."""
+class RewardedQuestion:
+    """A row that asks, and what rewards read of it."""
 
     ids: tuple[int, ...]
     """The prompt as the network reads it."""
@@ -40,14 +40,16 @@ class Question:
 
 
 @dataclass
-class Questions:
+class QuestionFile:
     """The rows of a file, and what is wrong with others. Call `report.require_clean()` before training."""
 
-    rows: list[Question] = field(default_factory=list)
+    rows: list[RewardedQuestion] = field(default_factory=list)
     report: Report = field(default_factory=Report)
 
 
-def read_questions(source: str, tokenizer: Any, rewards: Rewards, *, longest: int | None = None) -> Questions:
+def read_questions(
+    source: str, tokenizer: Any, rewards: Rewards, *, longest: int | None = None
+) -> QuestionFile:
     """Read every row of a file or Hub dataset.
 
     Args:
@@ -57,7 +59,7 @@ def read_questions(source: str, tokenizer: Any, rewards: Rewards, *, longest: in
     Raises:
         NotFoundError, FormatError, UnsupportedError, NetworkError: see `readers.read_rows`; FormatError also without rows.
     """
-    read = Questions()
+    read = QuestionFile()
     for row in read_rows(source):
         read.report.rows += 1
         if isinstance(row, Problem):
@@ -75,7 +77,7 @@ def read_questions(source: str, tokenizer: Any, rewards: Rewards, *, longest: in
     return read
 
 
-def _question(row: Written, tokenizer: Any, rewards: Rewards, longest: int | None) -> Question:
+def _question(row: Written, tokenizer: Any, rewards: Rewards, longest: int | None) -> RewardedQuestion:
     tools = tuple(read_tools(row.value.get("tools")))
     name, prompt = _asked(row.value)
     columns = {key: value for key, value in row.value.items() if key not in (name, "tools")}
@@ -83,7 +85,7 @@ def _question(row: Written, tokenizer: Any, rewards: Rewards, longest: int | Non
     ids = encoded(tokenizer, prompt, tools)
     if longest is not None and len(ids) > longest:
         raise RowError(name, f"{len(ids):,} tokens, expected at most {longest:,}", "too long")
-    return Question(tuple(ids), prompt, columns, row.origin, tools)
+    return RewardedQuestion(tuple(ids), prompt, columns, row.origin, tools)
 
 
 def encoded(

@@ -19,7 +19,7 @@ from edgelm.runtime.events import Finished
 from edgelm.runtime.requests import Cancel, Request
 from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.segments import Segment, Segmenter
-from edgelm.tune.rollouts.questions import Question
+from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.rollout import Rollout, RolloutGroup
 from edgelm.tune.rollouts.settings import RolloutSettings
 
@@ -46,7 +46,9 @@ class GroupSampler:
         self._tokenizer, self._stop_tokens = tokenizer, stop_tokens
         self._settings = settings
 
-    def groups(self, questions: Mapping[int, Question], seed: str, cancel: Cancel) -> Iterator[RolloutGroup]:
+    def groups(
+        self, questions: Mapping[int, RewardedQuestion], seed: str, cancel: Cancel
+    ) -> Iterator[RolloutGroup]:
         """Yield the group of each question, by its number, as it is complete.
 
         Args:
@@ -76,7 +78,7 @@ class GroupSampler:
         if done < len(numbers):
             raise Interrupted("stopped while answers were drawn")
 
-    def _request(self, question: Question, seed: str) -> Request:
+    def _request(self, question: RewardedQuestion, seed: str) -> Request:
         settings = self._settings
         sampling = Sampling(
             temperature=settings.temperature,
@@ -93,10 +95,10 @@ class GroupSampler:
             scored=True,
         )
 
-    def _group(self, number: int, question: Question, answers: Sequence[Finished]) -> RolloutGroup:
+    def _group(self, number: int, question: RewardedQuestion, answers: Sequence[Finished]) -> RolloutGroup:
         return RolloutGroup(number, tuple(self._rollout(question, answer) for answer in answers))
 
-    def _rollout(self, question: Question, answer: Finished) -> Rollout:
+    def _rollout(self, question: RewardedQuestion, answer: Finished) -> Rollout:
         if answer.scores is None:
             raise EngineError("an answer came without its log-probabilities")
         text = spoken(self._tokenizer, question.ids, answer.tokens)

@@ -19,7 +19,7 @@ from edgelm.rewards.functions.given import FunctionReward
 from edgelm.runtime.engine import Engine
 from edgelm.tune.data.rows import RowOrigin
 from edgelm.tune.rollouts.collector import RoundCollector
-from edgelm.tune.rollouts.questions import Question
+from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.sampling import GroupSampler
 from edgelm.tune.rollouts.settings import RolloutSettings
 from edgelm.tune.rollouts.store import RolloutStore
@@ -50,7 +50,9 @@ class Counted:
 def collector(loaded: Any, folder: Path, reward: Any, **settings: Any) -> RoundCollector:
     chosen = RolloutSettings(**{"group_size": 3, "answer_tokens": 6, **settings})
     engine = Engine(loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length)
-    questions = [Question(tuple(ids), f"q{at}", {}, RowOrigin("made", at)) for at, ids in enumerate(PROMPTS)]
+    questions = [
+        RewardedQuestion(tuple(ids), f"q{at}", {}, RowOrigin("made", at)) for at, ids in enumerate(PROMPTS)
+    ]
     sampler = GroupSampler(loaded.network, engine, loaded.tokenizer, loaded.stop_tokens, chosen)
     rewards = Rewards([WeightedReward(1.0, FunctionReward(reward))])
     return RoundCollector(questions, sampler, rewards, RolloutStore(folder), chosen, seed=1)

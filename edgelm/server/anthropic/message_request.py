@@ -69,6 +69,8 @@ class CountRequest(RequestBody):
     mcp_servers: Any = None
     thread: Any = None
     fallbacks: Any = None
+    compaction: Any = None
+    """A prompt is counted as it is, and no message is made that way."""
 
     @field_validator("thread")
     @classmethod
@@ -127,18 +129,13 @@ class CountRequest(RequestBody):
         Raises:
             RequestError, PromptError, MessageError, UnsupportedError: the request cannot be met by this model.
         """
-        task = chat_task(
+        return chat_task(
             model,
             chat_messages(self.system, self.messages),
             self.options(model.defaults),
             self.definitions,
             goes_on=ends_open(self.messages),
         )
-        most = model.context_length
-        if most is not None and len(task.ids) >= most:
-            # The words by which Claude Code knows that it has to make the conversation shorter.
-            raise RequestError(400, f"prompt is too long: {len(task.ids)} tokens > {most - 1} maximum")
-        return task
 
 
 class MessageRequest(CountRequest):
@@ -152,7 +149,6 @@ class MessageRequest(CountRequest):
     temperature: float | None = None
     top_p: float | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
-    compaction: Any = None
 
     @property
     def only_warms(self) -> bool:
@@ -166,6 +162,19 @@ class MessageRequest(CountRequest):
         if self.stop_sequences:
             given["stop"] = self.stop_sequences
         return {**super().settings(), **given, "max_tokens": max(1, self.max_tokens)}
+
+    def asked(self, model: Model) -> ReplyTask:
+        """Return the prompt and the settings of the answer; renders and encodes, which takes time.
+
+        Raises:
+            RequestError, PromptError, MessageError, UnsupportedError: the request cannot be met by this model.
+        """
+        task = super().asked(model)
+        most = model.context_length
+        if most is not None and len(task.ids) >= most:
+            # The words by which Claude Code knows that it has to make the conversation shorter.
+            raise RequestError(400, f"prompt is too long: {len(task.ids)} tokens > {most - 1} maximum")
+        return task
 
     def options(self, defaults: GenerationOptions) -> GenerationOptions:
         """Return how the answer is made.

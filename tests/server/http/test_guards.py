@@ -55,6 +55,35 @@ def test_a_name_that_was_bound_to_this_address_is_refused(guarded: httpx2.Client
         assert guarded.get("/v1/models", headers={"Host": host}).status_code == status
 
 
+MESSAGES, OLLAMA = "/v1/messages", "/api/chat"
+VERSION = {"anthropic-version": "2023-06-01"}
+
+
+def test_what_is_refused_has_the_form_of_the_paths_api(guarded: httpx2.Client) -> None:
+    large = {"model": "tiny", "messages": [], "metadata": "x" * 5000}
+    refusals = [
+        (401, "authentication_error", {"headers": {"Authorization": "Bearer wrong"}}),
+        (400, "invalid_request_error", {"headers": {"Host": "evil.example"}}),
+        (413, "request_too_large", {"json": large}),
+    ]
+    for status, kind, given in refusals:
+        answers = {path: guarded.post(path, **given) for path in (CHAT, MESSAGES, OLLAMA)}
+        assert {answer.status_code for answer in answers.values()} == {status}
+        assert answers[CHAT].json()["error"]["code"]
+        assert (answers[MESSAGES].json()["type"], answers[MESSAGES].json()["error"]["type"]) == (
+            "error",
+            kind,
+        )
+        assert answers[MESSAGES].headers["request-id"] == answers[MESSAGES].json()["request_id"]
+        assert list(answers[OLLAMA].json()) == ["error"]
+        assert isinstance(answers[OLLAMA].json()["error"], str)
+    wrong = guarded.get("/v1/models", headers={**VERSION, "Authorization": "Bearer wrong"})
+    assert wrong.json()["error"]["type"] == "authentication_error"
+    assert guarded.get("/v1/models", headers=VERSION).json()["has_more"] is False
+    assert guarded.get("/v1/messages/batches").json()["error"]["type"] == "not_found_error"
+    assert "/api/nothing" in guarded.get("/api/nothing").json()["error"]
+
+
 def test_web_pages_ask_where_they_are_named(guarded: httpx2.Client, address: str) -> None:
     asks = {"Origin": "https://good.example", "Access-Control-Request-Method": "POST"}
     assert (
@@ -84,10 +113,11 @@ def test_more_replies_than_there_are_places_for(guarded: httpx2.Client) -> None:
     "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"messages": 3}', b"[" * 2000]
 )
 def test_what_is_no_request(guarded: httpx2.Client, body: bytes) -> None:
-    for path in (CHAT, "/v1/completions"):
+    for path in (CHAT, "/v1/completions", MESSAGES, "/v1/messages/count_tokens", OLLAMA, "/api/generate"):
         answer = guarded.post(path, content=body)
         assert answer.status_code == 400
-        assert answer.json()["error"]["type"] == "invalid_request_error"
+        error = answer.json()["error"]
+        assert isinstance(error, str) or error["type"] == "invalid_request_error"
 
 
 def test_other_paths_and_methods(guarded: httpx2.Client) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from serving import served, write_chat_model
 
 import edgelm
+from edgelm.errors import EngineError
 
 
 @pytest.fixture(scope="package")
@@ -32,3 +34,18 @@ def model(model_directory: Path) -> Iterator[edgelm.Model]:
     """The same model without a server: what its answers are."""
     with edgelm.load(model_directory) as model:
         yield model
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every reply fails behind its first words, with this in the error."""
+    own, fault = edgelm.Model.areplies, "the GPU has gone"
+
+    async def replies(self: edgelm.Model, *given: Any) -> Any:
+        async for number, event in own(self, *given):
+            yield number, event
+            if isinstance(event, edgelm.Text):
+                raise EngineError(fault)
+
+    monkeypatch.setattr(edgelm.Model, "areplies", replies)
+    return fault

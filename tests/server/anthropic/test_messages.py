@@ -13,6 +13,8 @@ import pydantic
 import pytest
 
 import edgelm
+from edgelm.server.anthropic.wire import error_response
+from edgelm.server.http.errors import RequestError
 
 pytestmark = pytest.mark.slow
 
@@ -310,3 +312,30 @@ def test_the_models_that_are_served(claude: anthropic.Anthropic) -> None:
         claude.models.retrieve("other")
     with pytest.raises(anthropic.BadRequestError, match="limit"):
         claude.models.list(limit=0)
+
+
+def test_an_error_in_the_middle_is_an_event_and_no_end(
+    address: str, claude: anthropic.Anthropic, failing: str
+) -> None:
+    sent = events(address)
+    assert sent[-1]["type"] == "error"
+    assert sent[-1]["error"] == {"type": "api_error", "message": failing}
+    with pytest.raises(anthropic.APIStatusError, match=failing):
+        list(ask(claude, stream=True))
+    with pytest.raises(anthropic.InternalServerError, match=failing):
+        ask(claude)
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "kind"),
+    [
+        (429, 429, "rate_limit_error"),
+        (503, 529, "overloaded_error"),
+        (500, 500, "api_error"),
+        (405, 405, "invalid_request_error"),
+    ],
+)
+def test_statuses_are_anthropics(status: int, given: int, kind: str) -> None:
+    answer = error_response(RequestError(status, "so", headers={"Retry-After": "2"}))
+    assert (answer.status_code, answer.headers["retry-after"]) == (given, "2")
+    assert json.loads(bytes(answer.body))["error"] == {"type": kind, "message": "so"}

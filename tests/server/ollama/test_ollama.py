@@ -213,3 +213,11 @@ def test_models_are_not_changed_and_nothing_is_embedded(llama: ollama.Client) ->
     for embed in (lambda: llama.embed("tiny", "x"), lambda: llama.embeddings("tiny", "x")):
         with pytest.raises(ollama.ResponseError, match="no embeddings"):
             embed()
+
+
+def test_an_error_in_the_middle_is_a_line_and_no_end(llama: ollama.Client, failing: str) -> None:
+    with pytest.raises(ollama.ResponseError, match=failing):
+        list(llama.chat("tiny", ASK, options=FEW, stream=True))
+    with pytest.raises(ollama.ResponseError, match=failing) as refusal:
+        llama.generate("tiny", "x", options=FEW)
+    assert refusal.value.status_code == 500

@@ -104,8 +104,7 @@ def read_adapter(directory: Path) -> Adapter:
         FormatError: one is broken, or holds what is no adapter.
         UnsupportedError: it is in PEFT's format.
     """
-    checked_directory(directory)
-    config = _parse(read_json(directory / CONFIG), directory / CONFIG)
+    config = read_adapter_config(checked_directory(directory))
     tensors = load_safetensors(directory / WEIGHTS)
     if config.kind != "full":
         strange = [name for name in tensors if name.rpartition(".")[2] not in LEAVES]
@@ -116,6 +115,15 @@ def read_adapter(directory: Path) -> Adapter:
     if not tensors:
         raise FormatError(f"{directory / WEIGHTS} holds no tensor")
     return Adapter(directory, config, tensors)
+
+
+def read_adapter_config(directory: Path) -> AdapterConfig:
+    """Read what the adapter in `directory` says of itself; no tensor.
+
+    Raises:
+        NotFoundError, FormatError: the file is missing or broken, or is no adapter's.
+    """
+    return _parse(read_json(directory / CONFIG), directory / CONFIG)
 
 
 def _parse(said: Mapping[str, Any], path: Path) -> AdapterConfig:

@@ -27,13 +27,35 @@ def weights_identity(directory: Path) -> str:
         NotFoundError, FormatError, UnsafeError: the manifest or the index of the weights is broken, or there are none.
         OSError: a file cannot be read.
     """
+    listed, files = _listed(directory)
+    if listed is None:
+        listed = {path.name: _remembered_sha256(path) for path in files}
+    return identity_of(listed)
+
+
+def known_identity(directory: Path) -> str | None:
+    """Return the same where it is known without reading the weights, else None.
+
+    Raises:
+        NotFoundError, FormatError, UnsafeError, OSError: as `weights_identity`.
+    """
+    listed, files = _listed(directory)
+    if listed is None:
+        memory = _read(paths.caches() / "sha256.json")
+        found = {path.name: memory.get(_key(path)) for path in files}
+        listed = {name: known for name, known in found.items() if known is not None}
+        if len(listed) < len(found):
+            return None
+    return identity_of(listed)
+
+
+def _listed(directory: Path) -> tuple[dict[str, str] | None, list[Path]]:
+    """The hashes that the manifest has of all weight files, if it has them, and the files."""
     adapter = directory / "adapters.safetensors"
     files = [adapter] if adapter.is_file() else weight_files(directory)
     manifest = Manifest.read(directory)
     listed = manifest.weights_sha256 if manifest else {}
-    if set(listed) != {path.name for path in files}:
-        listed = {path.name: _remembered_sha256(path) for path in files}
-    return identity_of(listed)
+    return (listed if set(listed) == {path.name for path in files} else None), files
 
 
 def identity_of(sha256_by_name: dict[str, str]) -> str:
@@ -52,8 +74,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _remembered_sha256(path: Path) -> str:
-    found = path.stat()
-    key = f"{path.resolve()}|{found.st_size}|{found.st_mtime_ns}"
+    key = _key(path)
     memory = paths.caches() / "sha256.json"
     known = _read(memory)
     if key not in known:
@@ -61,6 +82,11 @@ def _remembered_sha256(path: Path) -> str:
         with suppress(OutputError):  # a full disk costs the memory, not the answer
             atomic_write(memory, json.dumps(known))
     return known[key]
+
+
+def _key(path: Path) -> str:
+    found = path.stat()
+    return f"{path.resolve()}|{found.st_size}|{found.st_mtime_ns}"
 
 
 def _read(path: Path) -> dict[str, str]:

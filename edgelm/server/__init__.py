@@ -2,6 +2,7 @@
 
     app.py            the ASGI application, of a `ServerSettings`
     settings.py       where it listens, who may ask, how much
+    names.py          what requests may name: models, and adapters on them
     residents.py      the models that are loaded, and who uses them
     replies.py        one reply: a prompt rendered, events, and their end when the asker has gone
     metrics.py        what `/metrics` counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,27 +13,25 @@ from edgelm.server.anthropic.listing import PageQuery, model_info, models_page
 from edgelm.server.anthropic.routes import ANTHROPIC
 from edgelm.server.exchange.begin import serving_of
 from edgelm.server.http.endpoints import SHARED_PATH, Endpoint
-from edgelm.server.http.errors import RequestError, refusal_of_fields
+from edgelm.server.http.errors import refusal_of_fields
+from edgelm.server.names import NamedModel
 
 
 async def models(request: Request) -> Response:
     """Answer `GET /v1/models`."""
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
+    named = await asyncio.to_thread(serving_of(request).residents.named.all)
     if ANTHROPIC.header in request.headers:
+        served = {each.name: each.directory for each in named}
         return JSONResponse(await asyncio.to_thread(models_page, served, _page(request)))
-    listed = [_described(name, path) for name, path in sorted(served.items())]
-    return JSONResponse({"object": "list", "data": listed})
+    return JSONResponse({"object": "list", "data": [_described(each) for each in named]})
 
 
 async def model(request: Request) -> Response:
     """Answer `GET /v1/models/NAME`."""
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
-    name = request.path_params["name"]
-    if name not in served:
-        raise RequestError(404, f"there is no model {name!r} here", param="model", code="model_not_found")
+    named = await asyncio.to_thread(serving_of(request).residents.named.find, request.path_params["name"])
     if ANTHROPIC.header in request.headers:
-        return JSONResponse(await asyncio.to_thread(model_info, name, served[name]))
-    return JSONResponse(_described(name, served[name]))
+        return JSONResponse(await asyncio.to_thread(model_info, named.name, named.directory))
+    return JSONResponse(_described(named))
 
 
 LISTING = [
@@ -57,6 +54,9 @@ def _page(request: Request) -> PageQuery:
         raise refusal_of_fields(error) from error
 
 
-def _described(name: str, directory: Path) -> dict[str, Any]:
+def _described(named: NamedModel) -> dict[str, Any]:
+    """One entry; one with adapters names its base as vLLM does, in `parent`."""
+    directory = named.adapters[-1].directory if named.adapters else named.directory
+    parent = {"parent": named.base} if named.adapters else {}
     created = int(directory.stat().st_mtime)
-    return {"id": name, "object": "model", "created": created, "owned_by": "edgelm"}
+    return {"id": named.name, "object": "model", "created": created, "owned_by": "edgelm", **parent}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgelm.runtime.assemble import AnswersWork
@@ -88,7 +88,10 @@ class Reply:
         Raises:
             PromptError, OptionError, FitError, EngineError: see `Model.events`.
         """
-        work = AnswersWork(asked.ids, asked.options, asked.tools, asked.count)
+        options = asked.options
+        if resident.adapters is not None:
+            options = replace(options, adapters=resident.adapters)
+        work = AnswersWork(asked.ids, options, asked.tools, asked.count)
         events = resident.model.areplies(work)
         try:
             return cls(events, await anext(events), asked.count, metrics)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgelm.adapters.use import AdapterUse
 from edgelm.api import Model
-from edgelm.errors import FitError, NotFoundError
+from edgelm.errors import FitError
 from edgelm.library import models as library
+from edgelm.server.names import NamedModels
 from edgelm.server.threads import in_own_thread
 
 T = TypeVar("T")
@@ -24,10 +26,12 @@ Load = Callable[[Path], Model]
 
 @dataclass(eq=False)
 class Resident:
-    """A loaded model."""
+    """A loaded model, as a request has it."""
 
     name: str
     model: Model
+    adapters: tuple[AdapterUse, ...] | None = None
+    """Who acts on this request; None is as the model was loaded."""
     users: int = 0
     last_used: float = 0.0
     _text: ThreadPoolExecutor = field(
@@ -57,6 +61,8 @@ class Residents:
         self, load: Load, named: Mapping[str, Path] | None = None, pinned: frozenset[str] = frozenset()
     ) -> None:
         self._load, self._named, self._pinned = load, named, pinned
+        self.named = NamedModels(self.directories)
+        """What requests may name."""
         self._loaded: dict[str, Resident] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._wanted = Counter[str]()
@@ -85,17 +91,28 @@ class Residents:
         return tuple(self._named or ())
 
     @asynccontextmanager
-    async def use(self, name: str | None) -> AsyncIterator[Resident]:
+    async def use(self, name: str | None, adapters: Sequence[str] = ()) -> AsyncIterator[Resident]:
         """Give a model, which stays loaded during the block.
 
+        Args:
+            name: a model, or "model+adapter"; None is the default.
+            adapters: names of further ones that act on the request.
+
         Raises:
-            NotFoundError: it is not served.
+            NotFoundError: it is not served, or there is no such adapter.
+            UnsupportedError, FormatError: an adapter that was made for another model, or is broken.
             FitError: it does not fit beside those that are in use.
             EdgeLMError: it cannot be loaded.
         """
-        resident = await self._obtain(name or self.default or "")
+        name = name or self.default or ""
+        if adapters or name not in self._loaded:  # else nothing has to be looked for
+            named = await asyncio.to_thread(self.named.find, name, adapters)
+            resident = await self._obtain(named.base)
+            asked = replace(resident, name=named.name, adapters=named.adapters)
+        else:
+            asked = resident = await self._obtain(name)
         try:
-            yield resident
+            yield asked
         finally:
             resident.users -= 1
             resident.last_used = time.monotonic()
@@ -139,11 +156,7 @@ class Residents:
             self._loaded[name] = Resident(name, await self._load_beside(directory))
 
     def _find(self, name: str) -> Path:
-        served = self.directories()
-        if name not in served:
-            names = ", ".join(sorted(served)) or "none"
-            raise NotFoundError(f"there is no model {name!r} here", hint=f"models are {names}")
-        return served[name]
+        return self.named.find(name).directory
 
     async def _load_beside(self, directory: Path) -> Model:
         while True:

@@ -27,7 +27,7 @@ async def messages(request: Request) -> Response:
     asked = read_request(MessageRequest, await request.body())
 
     async def begin(stack: AsyncExitStack) -> tuple[Reply, MessageAnswer]:
-        resident = await admitted(stack, request, asked.model, 1)
+        resident = await admitted(stack, request, asked.model, 1, asked.adapters)
         task = await resident.in_text_thread(asked.asked, resident.model)
         [reply] = await begun(stack, request, resident, [task])
         return reply, MessageAnswer(asked, len(task.ids), reply.cached_tokens)
@@ -48,7 +48,7 @@ async def messages(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """Answer `POST /v1/messages/count_tokens`: the tokens of the prompt that `messages` would make."""
     asked = read_request(CountRequest, await request.body())
-    async with serving_of(request).residents.use(asked.model) as resident:
+    async with serving_of(request).residents.use(asked.model, asked.adapters) as resident:
         task = await while_connected(request, resident.in_text_thread(asked.asked, resident.model))
     body: dict[str, Any] = {"input_tokens": len(task.ids)}
     if asked.context_management is not None:

@@ -18,16 +18,18 @@ def serving_of(request: Request) -> Serving:
     return serving
 
 
-async def admitted(stack: AsyncExitStack, request: Request, model: str | None, count: int) -> Resident:
+async def admitted(
+    stack: AsyncExitStack, request: Request, model: str | None, count: int, adapters: Sequence[str] = ()
+) -> Resident:
     """Return the model of a request, held with the places of `count` replies until `stack` ends.
 
     Raises:
         RequestError: there are not so many places.
-        NotFoundError, FitError: see `Residents.use`.
+        NotFoundError, UnsupportedError, FormatError, FitError: see `Residents.use`.
     """
     serving = serving_of(request)
     stack.enter_context(serving.admission.admitted(count))
-    return await stack.enter_async_context(serving.residents.use(model))
+    return await stack.enter_async_context(serving.residents.use(model, adapters))
 
 
 async def begun(

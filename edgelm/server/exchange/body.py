@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgelm.errors import OptionError
 from edgelm.runtime.generation.options import GenerationOptions
@@ -22,6 +22,13 @@ class RequestBody(BaseModel):
     """Fields that ask for what there is not → values that ask for nothing."""
 
     model: str | None = None
+    adapter: str | Annotated[list[str], Field(max_length=8)] | None = None
+    """Names of adapters that act on this request, as "model+adapter" says in `model`."""
+
+    @property
+    def adapters(self) -> list[str]:
+        """The adapters that are named beside the model."""
+        return [self.adapter] if isinstance(self.adapter, str) else self.adapter or []
 
 
 def read_request(kind: type[R], body: bytes) -> R:

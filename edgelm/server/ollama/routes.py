@@ -53,7 +53,7 @@ async def _respond(request: Request, asked: OllamaChatRequest | OllamaGenerateRe
         )
 
     async def begin(stack: AsyncExitStack) -> tuple[Reply | None, OllamaAnswer]:
-        resident = await admitted(stack, request, name, 1)
+        resident = await admitted(stack, request, name, 1, asked.adapters)
         answered = answer(time.perf_counter() - began_at)
         if asked.only_loads:
             return None, answered

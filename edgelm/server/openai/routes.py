@@ -49,7 +49,7 @@ async def chat_completions(request: Request) -> Response:
     asked = read_request(ChatRequest, await request.body())
 
     async def begin(stack: AsyncExitStack) -> _Answer:
-        resident = await admitted(stack, request, asked.model, asked.choices)
+        resident = await admitted(stack, request, asked.model, asked.choices, asked.adapters)
         one = await resident.in_text_thread(asked.asked, resident.model)
         choices = [
             ChatChoice(
@@ -72,7 +72,7 @@ async def completions(request: Request) -> Response:
     count = asked.choices * len(asked.prompts)
 
     async def begin(stack: AsyncExitStack) -> _Answer:
-        resident = await admitted(stack, request, asked.model, count)
+        resident = await admitted(stack, request, asked.model, count, asked.adapters)
         each = await resident.in_text_thread(asked.asked, resident.model)
         choices = [TextChoice(index, has_logprobs=asked.logprobs is not None) for index in range(count)]
         replies = await begun(stack, request, resident, [replace(one, count=asked.choices) for one in each])

@@ -41,6 +41,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Referenced:
+    """Before the first step: the model as it is was asked how likely so many rows are, which the loss compares with."""
+
+    rows: int
+    total_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """One update of the weights."""
 
@@ -80,7 +88,7 @@ class SampleAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Mean loss of the tokens held out, in nats."""
+    """Mean loss of what is held out: of supervised training by token, in nats."""
 
     step: int
     loss: float
@@ -89,6 +97,8 @@ class Validated:
     tokens: int
     elapsed_s: float
     answers: tuple[SampleAnswer, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    """As those of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +150,10 @@ class Aborted:
     """What went wrong; None where its user ended it at once."""
 
 
-TuneEvent = Started | Stepped | Validated | Checkpointed | Paused | Unpaused | Aborted | RunEnded
+TuneEvent = Started | Referenced | Stepped | Validated | Checkpointed | Paused | Unpaused | Aborted | RunEnded
 
 _NAMES = {
-    Started: "started", Stepped: "stepped", Validated: "validated", Checkpointed: "checkpointed",
+    Started: "started", Referenced: "referenced", Stepped: "stepped", Validated: "validated", Checkpointed: "checkpointed",
     Paused: "paused", Unpaused: "unpaused", Aborted: "aborted", RunEnded: "ended",
 }  # fmt: skip
 

@@ -24,6 +24,10 @@ PAUSE_REASONS = ("battery", "heat", "pressure")
 DEFAULT_LEARNING_RATES = {"adamw": 2e-4, "adafactor": 2e-4, "lion": 5e-5, "muon": 2e-3}
 """For adapters; a full fine-tune takes a tenth."""
 
+PREFERENCE_RATES = {"adapter": 5e-6, "full": 1e-6}
+"""For losses of preferences, with AdamW: of adapters the rate in TRL's own DPO example, else the default of its trainers
+(trl/scripts/dpo.py and DPOConfig of TRL 1.16). Other optimizers take them in the proportion of DEFAULT_LEARNING_RATES."""
+
 _LAYERS = re.compile(r"-\d+|\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -94,7 +98,7 @@ class OptimizerSettings(Options):
 
     optimizer: str = option("adamw", "the update rule", choices=OPTIMIZERS)
     learning_rate: float | None = option(
-        None, "at its highest; default depends on method and optimizer", gt=0, le=1
+        None, "at its highest; default depends on method, loss and optimizer", gt=0, le=1
     )
     weight_decay: float = option(0.0, "decoupled weight decay", ge=0, le=1)
     schedule: str = option("cosine", "how the learning rate falls after the warm-up", choices=SCHEDULES)
@@ -157,8 +161,11 @@ class TuneSettings:
         """The highest learning rate."""
         if self.optimizer.learning_rate is not None:
             return self.optimizer.learning_rate
-        rate = DEFAULT_LEARNING_RATES[self.optimizer.optimizer]
-        return rate / 10 if self.method.method == "full" else rate
+        rate, is_full = DEFAULT_LEARNING_RATES[self.optimizer.optimizer], self.method.method == "full"
+        if self.objective.loss != "sft":
+            preferred = PREFERENCE_RATES["full" if is_full else "adapter"]
+            return rate / DEFAULT_LEARNING_RATES["adamw"] * preferred
+        return rate / 10 if is_full else rate
 
     @classmethod
     def build(cls, **flat: Any) -> TuneSettings:

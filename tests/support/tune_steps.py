@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.trace.step import BatchShape, batch_of
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.methods import make_trainable
@@ -37,21 +38,24 @@ def measure_step(
     loop = settings.loop
     times = []
     with recomputed(network.layers) if loop.grad_checkpoint else nullcontext():
+        objective = make_objective(settings.objective)
         stepper = Stepper(
             network,
             Optimizer(settings.optimizer),
+            objective,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,
             make_caches=lambda segments: packed_caches(network, config, segments),
         )
-        batch = batch_of(shape)
+        batch = batch_of(shape, objective)
+        totals = (1.0, 1.0) if objective.has_totals else None
         for _ in range(repeats):
             gc.collect()
             mx.clear_cache()
             before = mx.get_active_memory()
             mx.reset_peak_memory()
             began = time.perf_counter()
-            stepper.update(stepper.gradients(batch), 1e-4)
+            stepper.update(stepper.gradients(batch, totals), 1e-4)
             times.append(time.perf_counter() - began)
     peak = mx.get_peak_memory()
     return MeasuredStep(peak, peak - before, min(times))

@@ -36,6 +36,28 @@ def write_chats(path: Path, count: int = 24) -> Path:
     return path
 
 
+def write_pairs(path: Path, count: int = 24) -> Path:
+    """Questions with a better and a worse answer."""
+    rows = (
+        {"prompt": f"what is {n}{' or so' * (n % 3)}", "chosen": f"the water number {n} boils",
+         "rejected": f"number {n} is cold{' and wet' * (n % 2)}"}
+        for n in range(count)
+    )  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_judged(path: Path, count: int = 24) -> Path:
+    """Questions with an answer that was good or bad."""
+    rows = (
+        {"prompt": f"what is {n}", "completion": f"the water {'boils' if n % 2 else 'is cold'} at {n}",
+         "label": bool(n % 2)}
+        for n in range(count)
+    )  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 def request(base: Path, data: Path, *, name: str | None = "run", **changes: Any) -> TuneRequest:
     own = {key: changes.pop(key) for key in list(changes) if key in TuneRequest.__dataclass_fields__}
     settings = TuneSettings.build(**{**SETTINGS, **changes})
@@ -65,7 +87,10 @@ def train(task):
     if task.get("file_limit"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (task["file_limit"],) * 2)
-    folder = None
+    if task.get("often"):  # a reference is told and kept with every batch
+        from edgelm.tune.loop import reference_phase
+        from edgelm.tune.reference import precompute
+        reference_phase.TOLD_EVERY_S = precompute.PART_S = 0.0
     from edgelm import paths
     if (paths.runs() / "run" / "config.json").exists():
         session = resume(find_run("run"))

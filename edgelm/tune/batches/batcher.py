@@ -4,11 +4,16 @@ Every epoch holds every row exactly once. A plan depends only on the data, the s
 resumed run continues at any index without replaying; and all plans of a run have one of a few shapes, so that
 compiled steps are reused. Knows nothing about networks.
 
-Shapes: B lanes (twice as many sequences for preferences), T positions.
+Both answers of a pair are always in one lane, or in two that belong together: no batch, step or machine has one of them alone.
+
+Shapes: B lanes (twice as many for preferences that are not packed), T positions, S sequences.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelm.errors import OptionError
+from edgelm.tune.batches.arrays import PlacedSequence, ReferenceValues, lay_out
 from edgelm.tune.batches.buckets import bucket_of, choose_lengths, lanes_of, round_up
 from edgelm.tune.batches.packing import choose_layout, make_packs
 from edgelm.tune.data.dataset import Dataset
-from edgelm.tune.data.rows import Example, Judged
+from edgelm.tune.data.rows import Judged, Pair, Row
+from edgelm.tune.objectives.objective import IMITATED, REFERENCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,7 +62,7 @@ class BatchPlan:
 class TrainingBatch:
     """Arrays for one step. Position t reads `inputs[:, t]` and is trained to say `targets[:, t]`.
 
-    For preferences B is twice the lanes: the chosen sequences, then the rejected ones in the same order.
+    Of preferences that are not packed B is twice the lanes: the chosen sequences, then the rejected ones in the same order.
     """
 
     inputs: npt.NDArray[np.int32]
@@ -71,9 +78,16 @@ class TrainingBatch:
     rows: tuple[int, ...]
     """Dataset indices, lane by lane."""
     labels: npt.NDArray[np.bool_] | None = None
-    """[B]; for KTO: whether the answer is desirable. Of an empty lane, False."""
+    """[S]; for KTO: whether the answer is desirable. Of an empty place, False."""
     columns: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """[B, T] by name: other numbers of each target that an objective reads, as those of a reference."""
+    sequences: npt.NDArray[np.int32] | None = None
+    """[B, T]; of packed preferences and verdicts: the number of the sequence, from 0; of pairs the chosen ones come first, then
+    the rejected ones. None: every lane is one."""
+    sequence_count: int = 0
+    """S, some places of which are empty, where `sequences` says who is who."""
+    mismatched: TrainingBatch | None = None
+    """For KTO: a batch of the same shape, of prompts with answers to others."""
 
     @property
     def target_count(self) -> int:
@@ -89,34 +103,56 @@ class BatchPlanner:
         batch_tokens: positions of one batch (B * T) at most, unless one row alone has more.
         seed: with the epoch, decides every order.
         packing: put several rows in a lane, kept apart by `TrainingBatch.segments`. Only for networks that
-            `edgelm.tune.step.packed_cache` knows to isolate them, and only for examples, not for preferences. Rows
-            much longer than the others go into batches of their own, unpacked.
+            `edgelm.tune.step.packed_cache` knows to isolate them. Rows much longer than the others go into batches of
+            their own, unpacked.
         world: workers that share each batch; lanes come in multiples of it.
+        imitates_prompts: the column `imitated` is to mark all targets of chosen answers, those in their prompts too.
+        reference: log-probabilities of the targets under the reference model, for the column `reference`.
 
     Raises:
         OptionError: no rows, or a setting outside what it may be.
     """
 
     def __init__(
-        self, dataset: Dataset, batch_tokens: int, seed: int = 0, *, packing: bool = False, world: int = 1
+        self,
+        dataset: Dataset,
+        batch_tokens: int,
+        seed: int = 0,
+        *,
+        packing: bool = False,
+        world: int = 1,
+        imitates_prompts: bool = False,
+        reference: ReferenceValues | None = None,
     ) -> None:
-        _check(dataset, batch_tokens, packing, world)
+        _check(dataset, batch_tokens, world)
         self._dataset = dataset
         self._seed = seed
         self._world = world
+        self._imitates_prompts = imitates_prompts
+        self._reference = reference
+        self._columns = [*([REFERENCE] if reference else []), *([IMITATED] if imitates_prompts else [])]
         self._per_lane = 2 if dataset.kind == "preference" else 1
-        self._sizes = [row.size for row in dataset.rows]
-        layout = choose_layout(self._sizes, batch_tokens, world) if packing else None
+        self._sizes = _sizes(dataset)
+        self._packed_sizes = [
+            row.packed_size if isinstance(row, Pair) else size for row, size in self._rows()
+        ]
+        layout = choose_layout(self._packed_sizes, batch_tokens, world) if packing else None
         self._shape = layout.shape if layout else None
         limit = layout.limit if layout else 0
-        self._packed = [index for index, size in enumerate(self._sizes) if size <= limit]
-        self._single = [index for index, size in enumerate(self._sizes) if size > limit]
-        self._lengths = layout.lengths if layout else choose_lengths(self._sizes)
+        self._packed = [index for index, size in enumerate(self._packed_sizes) if size <= limit]
+        self._single = [index for index, size in enumerate(self._packed_sizes) if size > limit]
+        self._least = min((self._packed_sizes[row] for row in self._packed), default=1)
+        single = [self._sizes[row] for row in self._single]
+        self._lengths = choose_lengths(single) if single else ()
         self._batch_tokens = batch_tokens
         first = self.epoch(0)
-        self._shapes = frozenset((len(plan.lanes) * self._per_lane, plan.length) for plan in first)
+        shapes = [self.shape_of(plan) for plan in first]
+        self._shapes = frozenset(shapes)
         self._count = len(first)
-        self._positions = sum(self._per_lane * len(plan.lanes) * plan.length for plan in first)
+        self._positions = sum(lanes * length for lanes, length in shapes)
+
+    def _rows(self) -> Iterator[tuple[Row, int]]:
+        return zip(self._dataset.rows, self._sizes, strict=True)
 
     def epoch(self, number: int) -> tuple[BatchPlan, ...]:
         """Plan the batches of epoch `number` (from 0), in order."""
@@ -126,30 +162,94 @@ class BatchPlanner:
         rng.shuffle(plans)
         return tuple(plans)
 
+    def shape_of(self, plan: BatchPlan) -> tuple[int, int]:
+        """Return (B, T) of its arrays."""
+        return len(plan.lanes) * (1 if plan.is_packed else self._per_lane), plan.length
+
     def load(self, plan: BatchPlan) -> TrainingBatch:
         """Make the arrays of `plan`."""
-        sequences = self._sequences(plan)
-        B, T = len(sequences), plan.length
-        inputs, targets, segments = (np.zeros((B, T), np.int32) for _ in range(3))
-        weights = np.zeros((B, T), np.float32)
-        lengths = np.zeros(B, np.int32)
-        for lane, examples in enumerate(sequences):
-            for number, example in enumerate(examples, start=1):
-                here = slice(lengths[lane], lengths[lane] + example.size)
-                inputs[lane, here] = example.tokens[:-1]
-                targets[lane, here] = example.tokens[1:]
-                weights[lane, here] = example.trained[1:]
-                segments[lane, here] = number
-                lengths[lane] = here.stop
-        labels = self._labels(plan)
+        batch = self._arrays(plan, self._placed(plan))
+        if self._dataset.kind != "kto" or self._reference is None:
+            return batch
+        return dataclasses.replace(batch, mismatched=self._arrays(plan, self._mismatched(plan)))
+
+    def load_mismatched(self, plan: BatchPlan) -> TrainingBatch:
+        """Make the arrays of the prompts of `plan` with answers to others."""
+        return self._arrays(plan, self._mismatched(plan))
+
+    def sequence_numbers(self, plan: BatchPlan) -> list[int]:
+        """Return the numbers, as `ReferenceValues` counts, of the sequences in the order in which they lie."""
+        return [placed.number for lane in self._placed(plan) for placed in lane]
+
+    def _arrays(self, plan: BatchPlan, lanes: Sequence[Sequence[PlacedSequence]]) -> TrainingBatch:
+        laid = lay_out(lanes, plan.length, self._columns)
+        count = self.sequence_count(plan)
         return TrainingBatch(
-            inputs, targets, weights, segments if plan.is_packed else None, lengths, plan.rows, labels
+            laid.inputs,
+            laid.targets,
+            laid.weights,
+            laid.segments if plan.is_packed else None,
+            laid.lengths,
+            plan.rows,
+            self._labels(plan),
+            laid.columns,
+            laid.sequences if count else None,
+            count,
         )
+
+    def sequence_count(self, plan: BatchPlan) -> int:
+        """Count the sequences that a batch has room for where it says which is which; 0 where every lane is one."""
+        is_told = plan.is_packed and self._dataset.kind != "sft"
+        return self._per_lane * self._places(plan) if is_told else 0
+
+    def _places(self, plan: BatchPlan) -> int:
+        """The most rows that a batch of this shape may hold: one number, whatever rows it has, so that a step fits all."""
+        return len(plan.lanes) * (plan.length // max(1, self._least) if plan.is_packed else 1)
+
+    def _placed(self, plan: BatchPlan) -> list[list[PlacedSequence]]:
+        """What lies in every lane of the arrays."""
+        places, lanes, count = self._places(plan), [], 0
+        for rows in plan.lanes:
+            parts: list[list[PlacedSequence]] = []
+            for row in rows:
+                parts.append(
+                    [self._sequence(row, part, count + part * places) for part in range(self._per_lane)]
+                )
+                count += 1
+            lanes.append(parts)
+        if plan.is_packed:
+            return [[placed for parts in lane for placed in parts] for lane in lanes]
+        return [[parts[part] for parts in lane] for part in range(self._per_lane) for lane in lanes]
+
+    def _sequence(self, row: int, part: int, place: int) -> PlacedSequence:
+        example = self._dataset.rows[row].sequences[part]
+        number = row * self._per_lane + part
+        reference = self._reference.answers[number] if self._reference else None
+        imitated = part == 0 and self._imitates_prompts
+        return PlacedSequence(example, number, place, reference, imitated)
+
+    def _mismatched(self, plan: BatchPlan) -> list[list[PlacedSequence]]:
+        numbers = itertools.count()
+        known = self._reference.mismatched if self._reference else None
+        return [
+            [
+                PlacedSequence(
+                    self._dataset.mismatched[row], row, next(numbers), known[row] if known else None
+                )
+                for row in lane
+            ]
+            for lane in plan.lanes
+        ]
 
     @property
     def shapes(self) -> frozenset[tuple[int, int]]:
         """Every (B, T) that any epoch has: how often a step is compiled."""
         return self._shapes
+
+    @property
+    def layout(self) -> str:
+        """A name, of 16 hexadecimal digits, of which rows are in which batch of the first epoch, and in which order."""
+        return hashlib.sha256(repr(self.epoch(0)).encode()).hexdigest()[:16]
 
     @property
     def batches_per_epoch(self) -> int:
@@ -166,13 +266,10 @@ class BatchPlanner:
         """That go through the network in every epoch, padding and all."""
         return self._positions
 
-    def _sizes_of(self, rows: Sequence[int]) -> list[int]:
-        return [self._sizes[row] for row in rows]
-
     def _packed_plans(self, rng: random.Random) -> Iterator[BatchPlan]:
         if self._shape is None:
             return
-        packs = make_packs(self._sizes_of(self._packed), self._shape, rng)
+        packs = make_packs([self._packed_sizes[row] for row in self._packed], self._shape, rng)
         named = [tuple(self._packed[at] for at in pack) for pack in packs]
         for begin in range(0, len(named), self._shape.lanes):
             lanes = tuple(named[begin : begin + self._shape.lanes])
@@ -197,24 +294,29 @@ class BatchPlanner:
     def _lanes(self, length: int) -> int:
         return lanes_of(length * self._per_lane, self._batch_tokens, self._world)
 
-    def _sequences(self, plan: BatchPlan) -> list[list[Example]]:
-        """Return the examples of every sequence of the batch."""
-        lanes = [[self._dataset.rows[row].sequences for row in lane] for lane in plan.lanes]
-        return [[sequences[part] for sequences in lane] for part in range(self._per_lane) for lane in lanes]
-
     def _labels(self, plan: BatchPlan) -> npt.NDArray[np.bool_] | None:
         if self._dataset.kind != "kto":
             return None
-        rows = [[self._dataset.rows[row] for row in lane] for lane in plan.lanes]
-        return np.array([any(isinstance(r, Judged) and r.is_desirable for r in lane) for lane in rows])
+        rows = [self._dataset.rows[row] for row in plan.rows]
+        if not plan.is_packed:
+            lanes = [[self._dataset.rows[row] for row in lane] for lane in plan.lanes]
+            return np.array([any(isinstance(r, Judged) and r.is_desirable for r in lane) for lane in lanes])
+        labels = np.zeros(self._places(plan), np.bool_)
+        labels[: len(rows)] = [isinstance(row, Judged) and row.is_desirable for row in rows]
+        return labels
 
 
-def _check(dataset: Dataset, batch_tokens: int, packing: bool, world: int) -> None:
+def _sizes(dataset: Dataset) -> list[int]:
+    """The longest sequence of each row; of judged rows also with the answer to another."""
+    if dataset.kind != "kto":
+        return [row.size for row in dataset.rows]
+    return [max(row.size, other.size) for row, other in zip(dataset.rows, dataset.mismatched, strict=True)]
+
+
+def _check(dataset: Dataset, batch_tokens: int, world: int) -> None:
     if not dataset.rows:
         raise OptionError("there are no rows to train on")
     if batch_tokens < 1:
         raise OptionError(f"batch_tokens is {batch_tokens}, expected 1 or more")
     if world < 1:
         raise OptionError(f"world is {world}, expected 1 or more workers")
-    if packing and dataset.kind != "sft":
-        raise OptionError(f"packing is for examples, and these rows are for {dataset.kind}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import overload
 
+from edgelm.tune.data.mismatched import mismatched_answers
 from edgelm.tune.data.rows import Example, Judged, Kind, Pair, Row
 
 
@@ -42,6 +43,11 @@ class Dataset(Sequence[Row]):
     def sequences(self) -> Iterator[Example]:
         """Every sequence that goes through the network."""
         return (sequence for row in self.rows for sequence in row.sequences)
+
+    @cached_property
+    def mismatched(self) -> tuple[Example, ...]:
+        """Each judged row's prompt with the answer to another; none of other kinds."""
+        return mismatched_answers([row for row in self.rows if isinstance(row, Judged)])
 
     @cached_property
     def token_count(self) -> int:

@@ -69,6 +69,11 @@ class Pair:
         return max(self.chosen.size, self.rejected.size)
 
     @property
+    def packed_size(self) -> int:
+        """The size of both behind each other, as they lie in a pack."""
+        return self.chosen.size + self.rejected.size
+
+    @property
     def target_count(self) -> int:
         """Tokens of both answers."""
         return self.chosen.target_count + self.rejected.target_count

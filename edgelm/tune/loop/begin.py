@@ -83,10 +83,6 @@ _ROWS = {
 def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
     loss = request.settings.objective.loss
     wanted = make_objective(request.settings.objective).data_kind
-    if wanted != "sft":
-        raise UnsupportedError(
-            f"the loss {loss} is there, but no run trains it yet", hint="--loss sft trains on chats and texts"
-        )
     if data.train.kind != wanted:
         what, hint = _ROWS[wanted]
         raise UnsupportedError(

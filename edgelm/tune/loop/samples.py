@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.tune.data.dataset import Dataset
 
 _FROM_DATA = 2
+_SEARCHED = 64
+"""Sequences that are looked at for prompts that differ."""
 _SHOWN_CHARS = 300
 
 
@@ -31,13 +34,13 @@ def choose_prompts(asked: Sequence[str], tokenizer: Any, data: Dataset) -> tuple
     if asked:
         encode = _as_chat if tokenizer.has_chat_template else encode_text
         return tuple(FixedPrompt(text, tuple(encode(tokenizer, text))) for text in asked)
-    examples = [example for example in data.sequences if 0 < example.prompt_size < len(example.tokens)][
-        :_FROM_DATA
-    ]
-    return tuple(
-        FixedPrompt(shown(ids, tokenizer), ids)
-        for ids in (example.tokens[: example.prompt_size] for example in examples)
+    asked_in = (
+        example.tokens[: example.prompt_size]
+        for example in data.sequences
+        if 0 < example.prompt_size < len(example.tokens)
     )
+    different = itertools.islice(dict.fromkeys(itertools.islice(asked_in, _SEARCHED)), _FROM_DATA)
+    return tuple(FixedPrompt(shown(ids, tokenizer), ids) for ids in different)
 
 
 def shown(ids: Sequence[int], tokenizer: Any) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
@@ -33,8 +33,9 @@ from edgelm.runs.events import (
     Validated,
 )
 from edgelm.runs.folder import RunFolder, remove_directory
-from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner, TrainingBatch
+from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner
 from edgelm.tune.loop.checkpoint import TrainingCheckpoint, best_step_of, checkpoints, save_checkpoint
+from edgelm.tune.loop.measuring import Batches, find_totals, measure
 from edgelm.tune.loop.power_policy import PowerPolicy
 from edgelm.tune.loop.run_length import RunLength
 from edgelm.tune.loop.workers import Workers
@@ -47,23 +48,6 @@ from edgelm.tune.step.stepper import Gradients, Stepper, StepResult
 _SMOOTHING = 0.9
 _POLL_S = 0.2
 _ROWS_NAMED = 8
-
-
-class Batches(Protocol):
-    """What the loop needs of a `BatchPlanner`."""
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """The number of batches of every epoch."""
-        ...
-
-    def epoch(self, number: int) -> Sequence[BatchPlan]:
-        """Plan the batches of an epoch, in order."""
-        ...
-
-    def load(self, plan: BatchPlan) -> TrainingBatch:
-        """Make the arrays of a batch."""
-        ...
 
 
 class _TokenCount(NamedTuple):
@@ -208,10 +192,11 @@ class Trainer:
     def _gradients(self, plans: Sequence[BatchPlan]) -> tuple[Gradients, _TokenCount]:
         total: Gradients | None = None
         read = trained = 0
+        totals = find_totals(self.stepper, self.batches, plans, self.workers)
         for plan in plans:
             batch = self.batches.load(self.workers.share(plan))
             read, trained = read + int(batch.lengths.sum()), trained + batch.target_count
-            part = self.stepper.gradients(batch)
+            part = self.stepper.gradients(batch, totals)
             self._shapes_run.add(batch.inputs.shape)
             total = part if total is None else total + part
             if len(plans) > 1:
@@ -308,27 +293,22 @@ class Trainer:
     def _validate(self) -> Iterator[TuneEvent]:
         assert self.validation is not None
         position, began = self.position, self._tick()
-        total, denominator, tokens = 0.0, 0.0, 0
-        for plan in self.validation.epoch(0):
-            batch = self.validation.load(self.workers.share(plan))
-            loss, count = self.stepper.loss([batch])
-            total, denominator, tokens = total + loss, denominator + count, tokens + batch.target_count
-        total, denominator, trained = self.workers.sum_numbers(total, denominator, tokens)
-        loss = total / max(denominator, 1)
+        found = measure(self.stepper, self.validation, self.workers)
         answers = self.say() if self.workers.is_first else ()
-        self._note_validation(loss)
+        self._note_validation(found.loss)
         self._spend()
         self._length.measured_validation(self._tick() - began)
         assert position.best_loss is not None
         assert position.best_step is not None
         yield Validated(
             position.step,
-            loss,
+            found.loss,
             position.best_loss,
             position.best_step,
-            round(trained),
+            found.tokens,
             position.elapsed_s,
             answers,
+            found.metrics,
         )
 
     def _note_validation(self, loss: float) -> None:

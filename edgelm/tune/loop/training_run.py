@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,24 @@ from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load
 from edgelm.runs.control import RunControl
-from edgelm.runs.events import Aborted, Started, TuneEvent
+from edgelm.runs.events import Aborted, RunEnded, Started, TuneEvent
 from edgelm.runs.folder import RunFolder, remove_directory
+from edgelm.tune.batches.arrays import ReferenceValues
 from edgelm.tune.batches.batcher import BatchPlanner
+from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.prepare import Prepared
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
 from edgelm.tune.loop.power_policy import Look, PowerPolicy
+from edgelm.tune.loop.reference_phase import ReferencePhase
 from edgelm.tune.loop.samples import PromptAnswers, choose_prompts
 from edgelm.tune.loop.trainer import Trainer
 from edgelm.tune.loop.workers import Workers
+from edgelm.tune.objectives.objective import Objective
 from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.forecast import Forecast, forecast
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
+from edgelm.tune.reference.scorer import Scorer
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
@@ -111,12 +117,19 @@ class TrainingRun:
         request, loop = self.request, self.request.settings.loop
         told = forecast(request, self.config, self.data.train) if request.check_fit else None
         loaded = load(request.model, check_fit=request.check_fit, keep_range=True)
-        mx.random.seed(loop.seed)
-        make_trainable(loaded.network, request.settings.method)
         layers = loaded.network.layers
         recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
         with recomputing, training_threads(self.config), _mlx_errors():
-            trainer = self._trainer(loaded, told.plan if told else None)
+            phase = self._reference_phase(loaded)
+            if phase is not None:
+                with self.control.signals(is_shared=self.workers.size > 1):
+                    yield from phase.events()
+                if phase.is_stopped:
+                    yield _stopped_before_a_step()
+                    return
+            mx.random.seed(loop.seed)
+            make_trainable(loaded.network, request.settings.method)
+            trainer = self._trainer(loaded, told.plan if told else None, phase)
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
@@ -124,14 +137,45 @@ class TrainingRun:
             with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
 
-    def _trainer(self, loaded: LoadedModel, plan: TunePlan | None) -> Trainer:
+    def _reference_phase(self, loaded: LoadedModel) -> ReferencePhase | None:
+        """What there is to do before adapters are put into the network, which is its own reference until then."""
+        if not self._objective.needs_reference:
+            return None
+        scorer = Scorer(
+            loaded.network,
+            chunk=self.request.settings.loop.loss_chunk,
+            make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+        )
+        return ReferencePhase(
+            self.data, scorer, self._planner, self.folder, self.base, self.workers, self.control
+        )
+
+    @cached_property
+    def _objective(self) -> Objective:
+        return make_objective(self.request.settings.objective)
+
+    def _planner(self, data: Dataset, reference: ReferenceValues | None = None) -> BatchPlanner:
+        """The batches of the data to train on, or of the data held out, whose order does not depend on the seed."""
+        loop, world = self.request.settings.loop, self.workers.size
+        return BatchPlanner(
+            data,
+            loop.batch_tokens * world,
+            loop.seed if data is self.data.train else 0,
+            packing=self._packs(),
+            world=world,
+            imitates_prompts=self._objective.imitates_prompts,
+            reference=reference,
+        )
+
+    def _trainer(
+        self, loaded: LoadedModel, plan: TunePlan | None, reference: ReferencePhase | None
+    ) -> Trainer:
         request, settings = self.request, self.request.settings
         loop = settings.loop
-        packs = self._packs()
         stepper = Stepper(
             loaded.network,
             Optimizer(settings.optimizer),
-            make_objective(settings.objective),
+            self._objective,
             clip=settings.optimizer.clip,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,
@@ -139,11 +183,10 @@ class TrainingRun:
         )
         validation = self.data.validation
         prompts = choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train)
-        world, batch_tokens = self.workers.size, loop.batch_tokens * self.workers.size
         return Trainer(
             stepper=stepper,
-            batches=BatchPlanner(self.data.train, batch_tokens, loop.seed, packing=packs, world=world),
-            validation=BatchPlanner(validation, batch_tokens, packing=packs, world=world)
+            batches=self._planner(self.data.train, reference.training if reference else None),
+            validation=self._planner(validation, reference.validation if reference else None)
             if validation
             else None,
             settings=settings,
@@ -161,7 +204,7 @@ class TrainingRun:
         )
 
     def _packs(self) -> bool:
-        return self.request.settings.loop.packing and can_pack(self.config) and self.data.train.kind == "sft"
+        return self.request.settings.loop.packing and can_pack(self.config)
 
     def _export(self, directory: Path, parameters: Any, position: Position) -> None:
         receipt = {
@@ -217,6 +260,10 @@ class TrainingRun:
             yield "all logits are held at once: this architecture's head cannot be taken apart"
         if self.data.validation is None:
             yield "nothing is held out, so the last weights are kept, not the best"
+
+
+def _stopped_before_a_step() -> RunEnded:
+    return RunEnded("stopped", 0, None, None, None, None, 0.0, 0, mx.get_peak_memory())
 
 
 @contextmanager

@@ -56,11 +56,21 @@ class Workers:
         if self.size == 1:
             return gradients
         tree = tree_map(lambda grad: grad * self.size, average_gradients(gradients.tree, self.group))
-        names = sorted(gradients.metrics)
-        scalars = [gradients.loss, gradients.denominator, *(gradients.metrics[name] for name in names)]
-        loss, denominator, *metrics = self._sum(mx.stack(scalars))
+        loss, denominator = self._sum(mx.stack([gradients.loss, gradients.denominator]))
+        metrics = self.sum_arrays(gradients.metrics)
         mx.eval(tree, loss, denominator, metrics)
-        return Gradients(tree, loss, denominator, dict(zip(names, metrics, strict=True)))
+        return Gradients(tree, loss, denominator, metrics)
+
+    def sum_arrays(self, arrays: dict[str, mx.array]) -> dict[str, mx.array]:
+        """Add up small arrays of all, by their names."""
+        if self.size == 1 or not arrays:
+            return arrays
+        names = sorted(arrays)
+        sizes = [max(1, arrays[name].size) for name in names]
+        ends = [sum(sizes[: at + 1]) for at in range(len(sizes) - 1)]
+        together = self._sum(mx.concatenate([arrays[name].reshape(-1) for name in names]))
+        parts = mx.split(together, ends)
+        return {name: part.reshape(arrays[name].shape) for name, part in zip(names, parts, strict=True)}
 
     def sum_numbers(self, *numbers: float) -> tuple[float, ...]:
         """Add up plain numbers of all."""

@@ -85,6 +85,8 @@ class Objective(Protocol):
     """What rows it is trained on."""
     needs_reference: bool = False
     """Whether it reads log-probabilities under a reference model."""
+    has_totals: bool = False
+    """Whether `totals` says something."""
     imitates_prompts: bool = False
     """Whether the column `imitated` has to mark the tokens of chosen answers with those of their prompts."""
 

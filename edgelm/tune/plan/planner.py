@@ -7,12 +7,13 @@
 
 The step that will run is traced on a network without weights and its evaluation followed buffer by buffer
 (`edgelm.tune.plan.trace`): no table of architectures, no fitted constants. A first real step corrects it (`corrected`), which
-it has to on Metal, where kernels fuse more. Imitation only: preference losses also hold a reference.
+it has to on Metal, where kernels fuse more.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,12 @@ from edgelm.pricing.machine_rates import Rates
 from edgelm.pricing.verdict import Verdict, verdict_of
 from edgelm.pricing.weight_bytes import Headers
 from edgelm.tune.batches.batcher import BatchPlanner
+from edgelm.tune.batches.buckets import round_up
 from edgelm.tune.batches.packing import MAX_PACK_TOKENS
 from edgelm.tune.data.dataset import Dataset
+from edgelm.tune.data.rows import Pair
+from edgelm.tune.objectives.objective import Objective
+from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.trace.peak import find_peak
 from edgelm.tune.plan.trace.step import BatchShape, trace_step
 from edgelm.tune.plan.trace.unread import build_unread
@@ -109,22 +114,30 @@ class TunePlanner:
 
     def shapes(self, settings: TuneSettings) -> list[BatchShape]:
         """Return the batches that could take most: with the most positions, and with the longest lanes."""
-        loop = settings.loop
+        loop, objective = settings.loop, make_objective(settings.objective)
         packs = loop.packing and can_pack(self._config)
         if self._data is None:
             longest = min(MAX_PACK_TOKENS, context_length(self._config) or MAX_PACK_TOKENS)
             length = min(loop.batch_tokens, longest)
-            return [BatchShape(max(1, loop.batch_tokens // length), length, packs)]
-        batcher = BatchPlanner(
-            self._data, loop.batch_tokens, loop.seed, packing=packs and self._data.kind == "sft"
-        )
+            lanes = max(1, loop.batch_tokens // length)
+            if objective.data_kind != "sft" and not packs:
+                lanes = round_up(lanes, 2)
+            return [
+                BatchShape(
+                    lanes, length, packs, places=2 * lanes if objective.data_kind != "sft" and packs else 0
+                )
+            ]
+        batcher = BatchPlanner(self._data, loop.batch_tokens, loop.seed, packing=packs)
         plans = batcher.epoch(0)
         chosen = {
-            max(plans, key=lambda plan: len(plan.lanes) * plan.length),
-            max(plans, key=lambda plan: len(plan.lanes) * plan.length**2),
+            max(plans, key=lambda plan: math.prod(batcher.shape_of(plan))),
+            max(plans, key=lambda plan: math.prod(batcher.shape_of(plan)) * plan.length),
         }
-        share = self._data.target_count / max(1, self._data.token_count)
-        return [BatchShape(len(p.lanes), p.length, p.is_packed, share) for p in chosen]
+        share = _trained(self._data, objective) / max(1, self._data.token_count)
+        return [
+            BatchShape(*batcher.shape_of(plan), plan.is_packed, share, batcher.sequence_count(plan))
+            for plan in chosen
+        ]
 
     def plan(self, settings: TuneSettings) -> TunePlan:
         """Price the most expensive batch of a run.
@@ -199,6 +212,13 @@ class TunePlanner:
         least = max(SMALLEST_BATCH_TOKENS, self._data.longest if self._data else 0)
         halves = [settings.loop.batch_tokens >> by for by in range(1, 16)]
         return [tokens for tokens in halves if tokens >= least]
+
+
+def _trained(data: Dataset, objective: Objective) -> int:
+    """Targets whose logits are made, of an epoch."""
+    if not objective.imitates_prompts:
+        return data.target_count
+    return sum(row.chosen.size + row.rejected.target_count for row in data if isinstance(row, Pair))
 
 
 def _changed(settings: TuneSettings, **changes: Any) -> TuneSettings:

@@ -7,6 +7,7 @@ Shapes: B lanes, T positions, N trained positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from edgelm.tune.batches.batcher import TrainingBatch
-from edgelm.tune.objectives.objective import TargetBatch
+from edgelm.tune.objectives.objective import IMITATED, TargetBatch
 
 GRANULE = 128
 """Trained positions come in multiples of this."""
@@ -23,21 +24,35 @@ _COLUMN = "column."
 """What the names of a batch's columns begin with among its arrays."""
 
 
-def arrays_of(batch: TrainingBatch) -> dict[str, mx.array]:
-    """Make what the computation reads of a batch: `[B, T]` inputs and segments, `[B]` labels, `[N]` the rest."""
-    chosen = _chosen(batch.weights)
-    trained = batch.weights.reshape(-1)[chosen.positions] * chosen.is_real
+def arrays_of(batch: TrainingBatch, totals: Sequence[float] | None = None) -> dict[str, mx.array]:
+    """Make what the computation reads of a batch: `[B, T]` inputs and segments, `[S]` labels, `[N]` the rest.
+
+    `totals` are those of the whole step, for objectives that have them.
+    """
+    chosen = _chosen(np.maximum(batch.weights, batch.columns.get(IMITATED, batch.weights)))
+
+    def gathered(values: np.ndarray[Any, Any]) -> Any:
+        return values.reshape(-1)[chosen.positions]
+
     arrays = {
         "inputs": batch.inputs,
         "positions": chosen.positions,
-        "targets": batch.targets.reshape(-1)[chosen.positions],
-        "weights": trained.astype(np.float32),
+        "targets": gathered(batch.targets),
+        "weights": (gathered(batch.weights) * chosen.is_real).astype(np.float32),
     }
     arrays |= {
-        f"{_COLUMN}{name}": values.reshape(-1)[chosen.positions] for name, values in batch.columns.items()
+        f"{_COLUMN}{name}": gathered(values) * chosen.is_real for name, values in batch.columns.items()
     }
+    if batch.sequences is not None:
+        # How many places there are is a shape, which a compiled step has to know.
+        arrays |= {
+            "sequences": gathered(batch.sequences),
+            "places": np.zeros(batch.sequence_count, np.float32),
+        }
     given = {"segments": batch.segments, "labels": batch.labels}
     arrays |= {name: values for name, values in given.items() if values is not None}
+    if totals is not None:
+        arrays["totals"] = np.array(totals, np.float32)
     return {name: mx.array(value) for name, value in arrays.items()}
 
 
@@ -47,7 +62,12 @@ def targets_of(arrays: dict[str, mx.array]) -> TargetBatch:
     columns = {
         name.removeprefix(_COLUMN): values for name, values in arrays.items() if name.startswith(_COLUMN)
     }
-    return TargetBatch(arrays["weights"], arrays["positions"] // length, lanes, arrays.get("labels"), columns)
+    numbers = arrays["positions"] // length
+    if "sequences" in arrays:
+        numbers, lanes = arrays["sequences"], arrays["places"].shape[0]
+    return TargetBatch(
+        arrays["weights"], numbers, lanes, arrays.get("labels"), columns, totals=arrays.get("totals")
+    )
 
 
 @dataclass(frozen=True, slots=True)

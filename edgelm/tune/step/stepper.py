@@ -9,7 +9,7 @@ Shapes: B lanes, T positions, N trained positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,23 +19,20 @@ from mlx.utils import tree_map, tree_unflatten
 
 from edgelm.errors import FormatError
 from edgelm.tune.batches.batcher import TrainingBatch
-from edgelm.tune.objectives.objective import Objective
+from edgelm.tune.objectives.objective import REFERENCE, MismatchedAnswers, Objective
 from edgelm.tune.objectives.supervised import Supervised
 from edgelm.tune.step.batch_arrays import GRANULE, arrays_of, targets_of
 from edgelm.tune.step.head import find_head
 from edgelm.tune.step.optimizer import Optimizer, Tree
 from edgelm.tune.step.target_logits import (
-    ChunkedLogits,
+    MakeCaches,
     ObjectiveSums,
     TargetLogits,
-    WholeLogits,
     objective_loss,
     objective_sums,
+    target_logits,
 )
 from edgelm.zoo.tree import flat_arrays, flat_trainable
-
-MakeCaches = Callable[[mx.array], Any]
-"""Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,19 @@ class Gradients:
     def __add__(self, other: Gradients) -> Gradients:
         tree, metrics = tree_map(mx.add, (self.tree, self.metrics), (other.tree, other.metrics))
         return Gradients(tree, self.loss + other.loss, self.denominator + other.denominator, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class LossSums:
+    """What was measured of batches, still to be divided."""
+
+    loss: float
+    denominator: float
+    metrics: dict[str, mx.array] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """Return the means of what the objective watches."""
+        return means_of(self.metrics, self.denominator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +130,35 @@ class Stepper:
         """Whether logits are made a chunk at a time."""
         return self._head is not None
 
-    def gradients(self, batch: TrainingBatch) -> Gradients:
-        """Return the gradients of one batch; nothing is changed."""
-        arrays = arrays_of(batch)
+    def totals(self, batch: TrainingBatch) -> list[float] | None:
+        """Return what the objective has to know of a whole step, of this batch; None if it needs no such thing."""
+        if not self._objective.has_totals:
+            return None
+        targets = targets_of(arrays_of(batch))
+        mismatched = None
+        if batch.mismatched is not None:
+            other = arrays_of(batch.mismatched)
+            seen = targets_of(other)
+            mismatched = MismatchedAnswers(self._evaluated_log_probs(other), seen.columns[REFERENCE], seen)
+        totals = self._objective.totals(targets, mismatched)
+        return None if totals is None else [float(value) for value in np.array(totals)]
+
+    def _evaluated_log_probs(self, arrays: dict[str, mx.array]) -> mx.array:
+        self.sync()
+        self._network.eval()
+        try:
+            log_probs = self._logits(arrays).log_probs()
+            mx.eval(log_probs)
+        finally:
+            self._network.train()
+        return log_probs
+
+    def gradients(self, batch: TrainingBatch, totals: Sequence[float] | None = None) -> Gradients:
+        """Return the gradients of one batch; nothing is changed. `totals` are those of all batches of the step.
+
+        None: the step has no other batch.
+        """
+        arrays = arrays_of(batch, self.totals(batch) if totals is None else totals)
         tree, loss, metrics = self._gradients(self.parameters, arrays)
         self.sync()  # tracing leaves its own arrays in the network
         return Gradients(tree, loss, self._objective.denominator(targets_of(arrays)), metrics)
@@ -138,23 +174,34 @@ class Stepper:
             mx.array(rate),
         )
         mx.eval(self.parameters, self.state, loss, norm)
-        metrics = {name: _number(total / gradients.denominator) for name, total in gradients.metrics.items()}
+        metrics = means_of(gradients.metrics, _number(gradients.denominator))
         return StepResult(_number(loss), _number(norm), metrics)
 
-    def loss(self, batches: Sequence[TrainingBatch]) -> tuple[float, float]:
+    def loss(
+        self, batches: Sequence[TrainingBatch], totals: Sequence[float] | None = None
+    ) -> tuple[float, float]:
         """Return the summed loss of batches under the weights as they are, without dropout, and its denominator."""
+        sums = self.measure(batches, totals)
+        return sums.loss, sums.denominator
+
+    def measure(self, batches: Sequence[TrainingBatch], totals: Sequence[float] | None = None) -> LossSums:
+        """Return the same with the sums of what the objective watches; `totals` are those of all that is measured."""
         self.sync()
         self._network.eval()
         total = denominator = 0.0
+        metrics: dict[str, mx.array] = {}
         try:
             for batch in batches:
-                arrays = arrays_of(batch)
+                arrays = arrays_of(batch, totals)
                 targets = targets_of(arrays)
-                total += _number(objective_loss(self._objective, self._logits(arrays), targets))
+                loss, watched = objective_loss(self._objective, self._logits(arrays), targets)
+                total += _number(loss)
                 denominator += _number(self._objective.denominator(targets))
+                metrics = {name: metrics.get(name, mx.array(0.0)) + value for name, value in watched.items()}
+                mx.eval(metrics)
         finally:
             self._network.train()
-        return total, denominator
+        return LossSums(total, denominator, metrics)
 
     def sync(self) -> None:
         """Put the weights into the network, after compiled steps that worked on `parameters`."""
@@ -188,19 +235,7 @@ class Stepper:
         return objective_sums(self._objective, self._logits(arrays), targets_of(arrays))
 
     def _logits(self, arrays: dict[str, mx.array]) -> TargetLogits:
-        inputs, positions, targets = arrays["inputs"], arrays["positions"], arrays["targets"]
-        if self._head is None:
-            return WholeLogits(_at(self._network(inputs, cache=self._caches(arrays)), positions), targets)
-        hidden = _at(self._head.hidden(inputs, self._caches(arrays)), positions)
-        return ChunkedLogits(self._head, hidden, targets, self._chunk)
-
-    def _caches(self, arrays: dict[str, mx.array]) -> Any:
-        segments = arrays.get("segments")
-        if segments is None:
-            return None
-        if self._make_caches is None:
-            raise ValueError("a packed batch needs make_caches")
-        return self._make_caches(segments)
+        return target_logits(self._network, self._head, arrays, self._chunk, self._make_caches)
 
     def updated(
         self,
@@ -222,6 +257,17 @@ class Stepper:
         is_finite = mx.isfinite(norm) & mx.isfinite(mean_loss)
         kept = tree_map(lambda new, old: mx.where(is_finite, new, old), changed, (parameters, state))
         return kept[0], kept[1], mean_loss, norm
+
+
+def means_of(metrics: dict[str, mx.array], denominator: float) -> dict[str, float]:
+    """Divide sums by their denominator, or by the count beside them; what nothing was counted of is left out."""
+    means: dict[str, float] = {}
+    for name, value in metrics.items():
+        numbers: Any = np.array(value, np.float64).reshape(-1)
+        count = float(numbers[1]) if numbers.size > 1 else denominator
+        if count:
+            means[name] = float(numbers[0]) / count
+    return means
 
 
 def _trainable(network: Any) -> Tree:
@@ -249,8 +295,3 @@ def _number(array: mx.array) -> float:
 def _norm(tree: Tree) -> mx.array:
     squares = (grad.astype(mx.float32).square().sum() for grad in flat_arrays(tree).values())
     return mx.sqrt(sum(squares, mx.array(0.0)))
-
-
-def _at(values: mx.array, positions: mx.array) -> mx.array:
-    """`[B, T, X]` at flat positions `[N]`, as `[N, X]`."""
-    return values.reshape(-1, values.shape[-1])[positions]

@@ -9,8 +9,9 @@ Shapes: N target positions (padded with weight 0), D hidden, V vocab.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 
@@ -24,6 +25,9 @@ from edgelm.tune.step.losses import (
     plain_cross_entropy,
     plain_log_probs,
 )
+
+MakeCaches = Callable[[mx.array], Any]
+"""Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
 
 
 class ObjectiveSums(NamedTuple):
@@ -96,6 +100,30 @@ class ChunkedLogits(TargetLogits):
         return chunked_log_probs(self.head, mx.stop_gradient(self.hidden), self.targets, self.chunk)
 
 
+def target_logits(
+    network: Any,
+    head: TrainedHead | None,
+    arrays: dict[str, mx.array],
+    chunk: int,
+    make_caches: MakeCaches | None,
+) -> TargetLogits:
+    """Run the network, or its body where its head can be taken apart, on the arrays of a batch (see `batch_arrays`)."""
+    inputs, positions, targets = arrays["inputs"], arrays["positions"], arrays["targets"]
+    caches = None
+    if "segments" in arrays:
+        if make_caches is None:
+            raise ValueError("a packed batch needs make_caches")
+        caches = make_caches(arrays["segments"])
+    if head is None:
+        return WholeLogits(_at(network(inputs, cache=caches), positions), targets)
+    return ChunkedLogits(head, _at(head.hidden(inputs, caches), positions), targets, chunk)
+
+
+def _at(values: mx.array, positions: mx.array) -> mx.array:
+    """`[B, T, X]` at flat positions `[N]`, as `[N, X]`."""
+    return values.reshape(-1, values.shape[-1])[positions]
+
+
 def objective_sums(objective: Objective, logits: TargetLogits, batch: TargetBatch) -> ObjectiveSums:
     """Return the loss of a batch, to be differentiated, and its metrics."""
     weights = objective.fixed_weights(batch)
@@ -106,10 +134,15 @@ def objective_sums(objective: Objective, logits: TargetLogits, batch: TargetBatc
     return ObjectiveSums(surrogate, mx.stop_gradient(value.loss), dict(value.metrics))
 
 
-def objective_loss(objective: Objective, logits: TargetLogits, batch: TargetBatch) -> mx.array:
-    """Return the loss of a batch alone."""
+def objective_loss(
+    objective: Objective, logits: TargetLogits, batch: TargetBatch
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """Return the loss of a batch, without a gradient, and its metrics."""
     weights = objective.fixed_weights(batch)
-    return logits.loss(weights) if weights is not None else _value(objective, logits, batch).loss
+    if weights is not None:
+        return logits.loss(weights), {}
+    value = _value(objective, logits, batch)
+    return value.loss, dict(value.metrics)
 
 
 def _value(objective: Objective, logits: TargetLogits, batch: TargetBatch) -> ObjectiveValue:

@@ -143,8 +143,27 @@ def test_preferences_are_chosen_then_rejected() -> None:
     batch = batcher.load(BatchPlan(((0,), (1,)), plan.length))
     assert batch.inputs[:, :3].tolist() == [[7, 1, 0], [8, 1, 0], [7, 3, 4], [8, 3, 4]]
     assert batcher.shapes == {(4, plan.length)}
-    with pytest.raises(OptionError, match="packing is for examples"):
-        BatchPlanner(Dataset(pairs, "preference"), 64, packing=True)
+
+
+def test_both_answers_of_a_pair_lie_in_one_lane() -> None:
+    rows = [Pair(example([n, *range(n % 5 + 2)]), example([n, *range(n % 3 + 2)]), ORIGIN) for n in range(40)]
+    for world in (1, 2):
+        batcher = BatchPlanner(Dataset(tuple(rows), "preference"), 64, packing=True, world=world)
+        seen: list[int] = []
+        for plan in batcher.epoch(0):
+            for part in (plan.shard(rank, world) for rank in range(world)):
+                batch = batcher.load(part)
+                assert batch.inputs.shape == (len(part.lanes), plan.length)
+                assert batch.sequences is not None
+                places = batch.sequence_count // 2
+                for lane, held in enumerate(part.lanes):
+                    trained = batch.sequences[lane][batch.weights[lane] > 0]
+                    assert {int(place) % places for place in trained} == {
+                        part.rows.index(row) for row in held
+                    }
+                seen += part.rows
+        assert sorted(seen) == list(range(40))
+        assert len({plan.length for plan in batcher.epoch(0)}) == 1
 
 
 def test_judgements_bring_their_labels() -> None:

@@ -45,7 +45,7 @@ from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.plan.trace.step import BatchShape
 from edgelm.tune.plan.trace.work import Work
 from edgelm.tune.settings import TuneSettings
-from edgelm.tune.step.stepper import Gradients, StepResult
+from edgelm.tune.step.stepper import Gradients, LossSums, StepResult
 from edgelm_converters.convert import convert
 
 
@@ -73,7 +73,10 @@ class FakeStepper:
     rates: list[float] = field(default_factory=list)
     bad_step: int | None = None
 
-    def gradients(self, batch: TrainingBatch) -> Gradients:
+    def totals(self, batch: TrainingBatch) -> None:
+        return None
+
+    def gradients(self, batch: TrainingBatch, totals: None) -> Gradients:
         return Gradients({}, mx.array(1.0), mx.array(float(batch.target_count)))
 
     def update(self, gradients: Gradients, rate: float) -> StepResult:
@@ -82,9 +85,9 @@ class FakeStepper:
         loss = float("nan") if len(self.rates) == self.bad_step else 2.0
         return StepResult(loss, 1.0)
 
-    def loss(self, batches: list[TrainingBatch]) -> tuple[float, int]:
+    def measure(self, batches: list[TrainingBatch], totals: None) -> LossSums:
         self.clock.now += self.validation_s
-        return self.losses.pop(0) if self.losses else 1.0, 1
+        return LossSums(self.losses.pop(0) if self.losses else 1.0, 1)
 
 
 @dataclass

@@ -27,6 +27,7 @@ class KTO(Objective):
 
     data_kind: DataKind = "kto"
     needs_reference = True
+    has_totals = True
 
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.beta = settings.chosen_beta

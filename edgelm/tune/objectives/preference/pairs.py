@@ -40,6 +40,7 @@ class PairLoss(Objective):
         self.settings = settings
         self.beta = settings.chosen_beta
         self.sft_weight = settings.chosen_sft_weight
+        self.has_totals = self.sft_weight > 0
 
     @abstractmethod
     def pair_losses(self, chosen: mx.array, rejected: mx.array) -> tuple[mx.array, mx.array, mx.array]:
@@ -51,7 +52,7 @@ class PairLoss(Objective):
 
     def totals(self, batch: TargetBatch, mismatched: MismatchedAnswers | None = None) -> mx.array | None:
         """Count pairs and imitated tokens, where there is a supervised term."""
-        if not self.sft_weight:
+        if not self.has_totals:
             return None
         return mx.stack([self.denominator(batch), _imitated(batch).sum()])
 

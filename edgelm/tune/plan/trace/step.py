@@ -16,6 +16,8 @@ from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
 from edgelm.tune.batches.batcher import TrainingBatch
+from edgelm.tune.objectives.objective import IMITATED, REFERENCE, Objective
+from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.trace import recomputed
 from edgelm.tune.plan.trace.fusion import fuse
 from edgelm.tune.plan.trace.graph import Graph, trace
@@ -40,6 +42,8 @@ class BatchShape:
     is_packed: bool = False
     trained_share: float = 1.0
     """The share of positions that are trained, 0 to 1: the head makes logits of these only."""
+    places: int = 0
+    """Of packed preferences and verdicts: the sequences that a batch has room for."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,18 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
         OptionError: targets or layers that the network does not have.
     """
     make_trainable(network, settings.method, is_traced=True)
+    objective = make_objective(settings.objective)
     stepper = Stepper(
         network,
         Optimizer(settings.optimizer),
+        objective,
         clip=settings.optimizer.clip,
         chunk=settings.loop.loss_chunk,
         compiled=False,
         make_caches=lambda segments: packed_caches(network, config, segments),
         is_traced=True,
     )
-    step = _Step(network, stepper, settings.loop.grad_checkpoint, batch_of(shape))
+    step = _Step(network, stepper, settings.loop.grad_checkpoint, arrays_for(shape, objective))
     try:
         graph = trace(step, step.given)
     except ValueError as error:
@@ -93,13 +99,15 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
 class _Step:
     """A function of flat arrays, as MLX exports them."""
 
-    def __init__(self, network: Any, stepper: Stepper, is_recomputed: bool, batch: TrainingBatch) -> None:
+    def __init__(
+        self, network: Any, stepper: Stepper, is_recomputed: bool, batch: dict[str, mx.array]
+    ) -> None:
         self._network = network
         self._stepper = stepper
         self._is_recomputed = is_recomputed
         self.parameters = flat_arrays(stepper.parameters)
         self.state = flat_arrays(stepper.state)
-        self.batch = arrays_of(batch)
+        self.batch = batch
         everything = flat_parameters(network)
         self.frozen = {name: value for name, value in everything.items() if name not in self.parameters}
 
@@ -138,12 +146,20 @@ def _bytes(arrays: Any) -> int:
     return sum(value.nbytes for value in arrays)
 
 
-def batch_of(shape: BatchShape) -> TrainingBatch:
-    """Make a batch of that shape, of nothing in particular."""
+def arrays_for(shape: BatchShape, objective: Objective) -> dict[str, mx.array]:
+    """Make the arrays of a batch of that shape, of nothing in particular, as `objective` reads them."""
+    return arrays_of(batch_of(shape, objective), (1.0, 1.0) if objective.has_totals else None)
+
+
+def batch_of(shape: BatchShape, objective: Objective | None = None) -> TrainingBatch:
+    """Make a batch of that shape, of nothing in particular, for `objective` (imitation by default)."""
     B, T = shape.lanes, shape.length
     ids = np.zeros((B, T), np.int32)
     weights = np.zeros(B * T, np.float32)
     weights[: max(1, math.ceil(shape.trained_share * B * T))] = 1
+    kind = objective.data_kind if objective is not None else "sft"
+    named = {REFERENCE: objective is not None and objective.needs_reference}
+    named[IMITATED] = objective is not None and objective.imitates_prompts
     return TrainingBatch(
         inputs=ids,
         targets=ids,
@@ -151,4 +167,8 @@ def batch_of(shape: BatchShape) -> TrainingBatch:
         segments=np.ones((B, T), np.int32) if shape.is_packed else None,
         lengths=np.full(B, T, np.int32),
         rows=tuple(range(B)),
+        labels=np.zeros(shape.places or B, np.bool_) if kind == "kto" else None,
+        columns={name: np.zeros((B, T), np.float32) for name, is_read in named.items() if is_read},
+        sequences=ids if shape.places else None,
+        sequence_count=shape.places,
     )

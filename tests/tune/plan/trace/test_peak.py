@@ -60,6 +60,9 @@ def measured_bytes(config: dict[str, Any], settings: TuneSettings, shape: BatchS
         ({"method": "full"}, BatchShape(4, 256)),
         ({"loss_chunk": 0}, BatchShape(4, 256)),
         ({}, BatchShape(1, 512, is_packed=True)),
+        ({"loss": "dpo"}, BatchShape(1, 512, is_packed=True, trained_share=0.6, places=16)),
+        ({"loss": "orpo"}, BatchShape(4, 256)),
+        ({"loss": "kto"}, BatchShape(1, 512, is_packed=True, trained_share=0.6, places=8)),
     ],
 )
 def test_predicted_peaks_are_within_15_percent(changes: dict[str, Any], shape: BatchShape) -> None:

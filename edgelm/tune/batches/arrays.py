@@ -1,0 +1,80 @@
+"""Sequences in lanes, as arrays.
+
+Shapes: B lanes, T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgelm.tune.data.rows import Example
+from edgelm.tune.objectives.objective import IMITATED, REFERENCE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ReferenceValues:
+    """Log-probabilities of the targets of a dataset under its reference model, in nats."""
+
+    answers: Sequence[npt.NDArray[np.float32]]
+    """[targets] of every sequence; a pair's chosen one is number 2 · row, its rejected one the next."""
+    mismatched: Sequence[npt.NDArray[np.float32]] = ()
+    """[targets] of each judged row's prompt with the answer to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSequence:
+    """A sequence in its lane."""
+
+    example: Example
+    number: int
+    """In the dataset, as `ReferenceValues` counts."""
+    place: int
+    """In the batch."""
+    reference: npt.NDArray[np.float32] | None = None
+    """[targets]."""
+    is_imitated: bool = False
+    """Whether all its targets are, its prompt's too."""
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """Arrays [B, T], but `lengths` [B]; see `TrainingBatch`."""
+
+    inputs: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+    segments: npt.NDArray[np.int32]
+    sequences: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int32]
+    columns: dict[str, npt.NDArray[np.float32]]
+
+
+def lay_out(lanes: Sequence[Sequence[PlacedSequence]], length: int, columns: Sequence[str] = ()) -> LaidOut:
+    """Put the sequences of each lane behind each other; the named columns are there also where no sequence is."""
+    B, T = len(lanes), length
+    inputs, targets, segments, sequences = (np.zeros((B, T), np.int32) for _ in range(4))
+    weights = np.zeros((B, T), np.float32)
+    lengths = np.zeros(B, np.int32)
+    filled = {name: np.zeros((B, T), np.float32) for name in columns}
+    for lane, placed_sequences in enumerate(lanes):
+        for number, placed in enumerate(placed_sequences, start=1):
+            example = placed.example
+            here = slice(lengths[lane], lengths[lane] + example.size)
+            inputs[lane, here] = example.tokens[:-1]
+            targets[lane, here] = example.tokens[1:]
+            weights[lane, here] = example.trained[1:]
+            segments[lane, here] = number
+            sequences[lane, here] = placed.place
+            lengths[lane] = here.stop
+            if placed.reference is not None:
+                filled[REFERENCE][lane, here][weights[lane, here] > 0] = placed.reference
+            if placed.is_imitated:
+                filled[IMITATED][lane, here] = 1
+    return LaidOut(inputs, targets, weights, segments, sequences, lengths, filled)

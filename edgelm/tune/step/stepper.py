@@ -51,7 +51,7 @@ class Gradients:
 
 
 @dataclass(frozen=True, slots=True)
-class LossSums:
+class MeasuredSums:
     """What was measured of batches, still to be divided."""
 
     loss: float
@@ -184,7 +184,9 @@ class Stepper:
         sums = self.measure(batches, totals)
         return sums.loss, sums.denominator
 
-    def measure(self, batches: Sequence[TrainingBatch], totals: Sequence[float] | None = None) -> LossSums:
+    def measure(
+        self, batches: Sequence[TrainingBatch], totals: Sequence[float] | None = None
+    ) -> MeasuredSums:
         """Return the same with the sums of what the objective watches; `totals` are those of all that is measured."""
         self.sync()
         self._network.eval()
@@ -201,7 +203,7 @@ class Stepper:
                 mx.eval(metrics)
         finally:
             self._network.train()
-        return LossSums(total, denominator, metrics)
+        return MeasuredSums(total, denominator, metrics)
 
     def sync(self) -> None:
         """Put the weights into the network, after compiled steps that worked on `parameters`."""

@@ -45,7 +45,7 @@ from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.plan.trace.step import BatchShape
 from edgelm.tune.plan.trace.work import Work
 from edgelm.tune.settings import TuneSettings
-from edgelm.tune.step.stepper import Gradients, LossSums, StepResult
+from edgelm.tune.step.stepper import Gradients, MeasuredSums, StepResult
 from edgelm_converters.convert import convert
 
 
@@ -85,9 +85,9 @@ class FakeStepper:
         loss = float("nan") if len(self.rates) == self.bad_step else 2.0
         return StepResult(loss, 1.0)
 
-    def measure(self, batches: list[TrainingBatch], totals: None) -> LossSums:
+    def measure(self, batches: list[TrainingBatch], totals: None) -> MeasuredSums:
         self.clock.now += self.validation_s
-        return LossSums(self.losses.pop(0) if self.losses else 1.0, 1)
+        return MeasuredSums(self.losses.pop(0) if self.losses else 1.0, 1)
 
 
 @dataclass

@@ -43,7 +43,7 @@ class BatchShape:
     trained_share: float = 1.0
     """The share of positions that are trained, 0 to 1: the head makes logits of these only."""
     places: int = 0
-    """Of packed preferences and verdicts: the sequences that a batch has room for."""
+    """How many sequences a batch of packed preferences or verdicts has room for."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +162,44 @@ def test_what_every_layer_is_given_of_a_tensor_counts(tmp_path: Path) -> None:
         assert measured[path].kl[2] > 0.01
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A walk that nothing stopped."""
+
+    measured: dict[str, Sensitivity]
+    by_then: list[dict[str, Sensitivity]]
+    """What had been found before each part, and at the end."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    by_then: list[dict[str, Sensitivity]] = [{}]
+    case = Case(tmp_path_factory.mktemp("whole"), tied=True, sequential=True)
+    measured = case.method.measure(on_part=lambda found, _: by_then.append(dict(found)))
+    assert len(by_then) == case.method.parts + 1
+    return Whole(measured, by_then)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stop_after", [0, 1, 3, 4])
-def test_stopped_it_goes_on_with_the_same_result(tmp_path: Path, stop_after: int) -> None:
-    whole = Case(tmp_path, tied=True, sequential=True).method.measure()
-    found: dict[str, Sensitivity] = {}
+@pytest.mark.parametrize("stopped_after", [0, 1, 3, 4])
+def test_it_goes_on_with_the_same_result(tmp_path: Path, whole: Whole, stopped_after: int) -> None:
+    known: list[bool] = []
+    again = Case(tmp_path, tied=True, sequential=True, known=whole.by_then[stopped_after]).method
+    assert again.measure(on_part=lambda _, was_known: known.append(was_known)) == whole.measured
+    assert known == [at < stopped_after for at in range(again.parts)]
+
+
+@pytest.mark.slow
+def test_what_stops_it_comes_out_and_what_it_had_found_is_the_same(tmp_path: Path, whole: Whole) -> None:
+    found: list[dict[str, Sensitivity]] = []
 
     def stop(by_then: Mapping[str, Sensitivity], _: bool) -> None:
-        parts.append(0)
-        if len(parts) > stop_after:
-            raise KeyboardInterrupt
-        found.update(by_then)
+        found.append(dict(by_then))
+        raise KeyboardInterrupt
 
-    parts: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         Case(tmp_path, tied=True, sequential=True).method.measure(on_part=stop)
-    known: list[bool] = []
-    again = Case(tmp_path, tied=True, sequential=True, known=found).method
-    assert again.measure(on_part=lambda _, was_known: known.append(was_known)) == whole
-    assert known == [at < stop_after for at in range(again.parts)]
+    assert found == [whole.by_then[1]]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ pytestmark = pytest.mark.slow
 FEW: dict[str, Any] = {"calibration_tokens": 1024, "quality": "good", "verify": False, "loss_tokens": 0}
 
 
-@pytest.fixture
-def tied(tmp_path: Path, home: Path) -> Path:
-    write_checkpoint(tmp_path / "source", "llama3")
-    return tmp_path / "source"
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A source whose sensitivities are measured by the first of these tests, and read by the others."""
+    root = tmp_path_factory.mktemp("tied")
+    write_checkpoint(root / "source", "llama3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGELM_HOME", str(root / "home"))
+        yield root / "source"
 
 
 def widths(directory: Path) -> dict[str, int]:

@@ -23,8 +23,10 @@ from edgelm.machine.precision import full_float32
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Matrices are tiny here, and tests run side by side: waiting threads of a BLAS would spin on the cores of other tests.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Matrices are tiny here, and tests run side by side: waiting threads of a BLAS, of torch or of
+# a tokenizer would spin on the cores of other tests.
+for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import fake_api
 import pytest
+from encoded_once import _long_texts_are_encoded_once
 from fake_api import FakeApi
 from waiting import PATIENCE_S
+
+__all__ = ["_long_texts_are_encoded_once"]
 
 FAKE_API = Path(fake_api.__file__)
 

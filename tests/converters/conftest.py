@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from encoded_once import _long_texts_are_encoded_once
+
+__all__ = ["_long_texts_are_encoded_once"]
 
 
 @pytest.fixture(scope="session")

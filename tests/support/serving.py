@@ -16,12 +16,12 @@ from checkpoints import write_checkpoint
 from edgelm.server.run import asgi_app
 
 
-def write_chat_model(directory: Path, family: str = "chatml") -> Path:
+def write_chat_model(directory: Path, family: str = "chatml", **config: Any) -> Path:
     """A tiny llama whose every byte is a token, with the template and the markers of a family."""
     tokenizer = make_fast(family)
     # Else the ids of the checkpoint's own special tokens, which are letters here, would end answers.
     ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id}
-    write_checkpoint(directory, "llama", max_position_embeddings=100_000, **ends)
+    write_checkpoint(directory, "llama", max_position_embeddings=100_000, **ends, **config)
     tokenizer.save_pretrained(directory)
     return directory
 
@@ -29,7 +29,8 @@ def write_chat_model(directory: Path, family: str = "chatml") -> Path:
 @contextmanager
 def served(*models: Path, **settings: Any) -> Iterator[str]:
     """The address of a server of `models`."""
-    app = asgi_app(*models, model_settings={"disk_cache": False}, **settings)
+    model_settings = {"disk_cache": False, **settings.pop("model_settings", {})}
+    app = asgi_app(*models, model_settings=model_settings, **settings)
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
     )

@@ -7,7 +7,7 @@ open source → sanitize names → decide → plan → check → try the tokeniz
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -19,6 +19,7 @@ from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FitError, OptionError, UnsupportedError
 from edgelm.library.manifest import Manifest
 from edgelm.library.names import place
+from edgelm.machine.garbage import uncollected
 from edgelm.machine.long_job import long_job
 from edgelm.machine.open_files import raise_open_files
 from edgelm.options import check_callable, check_names, check_type
@@ -30,11 +31,12 @@ from edgelm_converters.methods.quantized import Quantized
 from edgelm_converters.methods.quantizers import round_to_nearest
 from edgelm_converters.pipeline.buffers import REUSED_BYTES, buffer_cache
 from edgelm_converters.pipeline.check import check_disk, check_size
+from edgelm_converters.pipeline.hashing import hashing
 from edgelm_converters.pipeline.job import ConversionJob
 from edgelm_converters.pipeline.planning import plan_of, plan_within_budget
 from edgelm_converters.pipeline.settle import settled
 from edgelm_converters.pipeline.underflow import without_underflow
-from edgelm_converters.result.conversion_receipt import hash_files, peak_memory_bytes
+from edgelm_converters.result.conversion_receipt import peak_memory_bytes
 from edgelm_converters.result.existing import refuse_there
 from edgelm_converters.result.judge.ask import check_judge
 from edgelm_converters.result.naming import library_name
@@ -100,17 +102,20 @@ def convert(
     named = None if name is None and output is None else place(paths.models(), name=name, output=output)
     if named is not None:
         refuse_there(named, force=force)
-    with watch.step("opening the source"):
-        checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
-        if wanted.asks_judge:  # before an hour's work
-            check_judge(checkpoint.origin.kind, checkpoint.config)
-        checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
-    notes += [*wide_notes(checkpoint), *checkpoint.notes]
-    target = named or place(paths.models(), default=library_name(checkpoint, config, wanted))
-    refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
-    with buffer_cache(devices.current_pace().reused_bytes), long_job("the conversion", "a lower --quality"):
-        with atomic_directory(target, replace=force) as directory, ThreadPoolExecutor(1) as pool:
-            hashes = pool.submit(hash_files, checkpoint.origin.files)
+    with ExitStack() as stack:
+        with watch.step("opening the source"), uncollected():
+            checkpoint = open_checkpoint(str(source), revision=revision, on_progress=on_progress)
+            # From here on: imports and the tokenizer leave a core idle.
+            hashes = stack.enter_context(hashing(checkpoint.origin.files))
+            if wanted.asks_judge:  # before an hour's work
+                check_judge(checkpoint.origin.kind, checkpoint.config)
+            checkpoint, config, notes = settled(checkpoint, normalise_config(checkpoint.config))
+        notes += [*wide_notes(checkpoint), *checkpoint.notes]
+        target = named or place(paths.models(), default=library_name(checkpoint, config, wanted))
+        refuse_there(target, force=force, wanted=wanted, origin=checkpoint.origin)
+        stack.enter_context(buffer_cache(devices.current_pace().reused_bytes))
+        stack.enter_context(long_job("the conversion", "a lower --quality"))
+        with atomic_directory(target, replace=force) as directory:
             manifest, quantized = _convert(
                 ConversionJob(
                     checkpoint,
@@ -146,7 +151,8 @@ def _convert(job: ConversionJob) -> tuple[Manifest, Quantized]:
     # Before the weights: a tokenizer that does not load is no news to give after an hour's work.
     config = converted_config(job.config, plan, sorted(decision.left))
     write_configs(config, job.checkpoint.generation_config, directory)
-    tokenizer = check_tokenizer(directory, config, job.checkpoint.origin.source)
+    with uncollected():
+        tokenizer = check_tokenizer(directory, config, job.checkpoint.origin.source)
     job, quantized = _quantize(job.settled(plan), plan)
     if unused := wanted.unused(calibrated=quantized.calibrated is not None):
         job.notes.append(f"nothing is calibrated, so {' and '.join(unused)} changed nothing")

@@ -1,4 +1,4 @@
-"""Peak memory and time of converting a synthetic 1.9 GB bfloat16 llama, beside mlx_lm.convert.
+"""Peak memory, time and processor time of converting a synthetic 1.9 GB bfloat16 llama, beside mlx_lm.convert.
 
     python tests/benchmarks/convert.py [--layers 19] [--vocab 49152] [--repeats 3]
 
@@ -46,7 +46,8 @@ started = time.monotonic()
 code = subprocess.run([sys.executable, "-c", *sys.argv[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 if code.returncode:
     sys.exit(code.stderr)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, time.monotonic() - started)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss * 1024, time.monotonic() - started, used.ru_utime + used.ru_stime)
 """
 
 
@@ -117,15 +118,15 @@ def write_tokenizer(directory: Path, vocab: int) -> None:
     )
 
 
-def measure(code: str, source: Path, output: Path) -> tuple[float, float]:
-    """(peak resident bytes, seconds) of one conversion in a process of its own."""
+def measure(code: str, source: Path, output: Path) -> tuple[float, float, float]:
+    """(peak resident bytes, seconds, seconds of processors) of one conversion in a process of its own."""
     shutil.rmtree(output, ignore_errors=True)
     run = subprocess.run(
         [sys.executable, "-c", MEASURE, code, str(source), str(output)],
         capture_output=True, text=True, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    peak, seconds = run.stdout.split()
-    return float(peak), float(seconds)
+    peak, seconds, processors = map(float, run.stdout.split())
+    return peak, seconds, processors
 
 
 def same_tensors(one: Path, other: Path) -> bool:
@@ -152,7 +153,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         size = write_model(root / "source", arguments.layers, arguments.vocab)
-        results: dict[str, list[tuple[float, float]]] = {"edgelm": [], "mlx-lm": []}
+        results: dict[str, list[tuple[float, float, float]]] = {"edgelm": [], "mlx-lm": []}
         for _ in range(arguments.repeats):
             results["mlx-lm"].append(measure(MLX_LM, root / "source", root / "peer"))
             results["edgelm"].append(measure(EDGELM, root / "source", root / "ours"))
@@ -165,12 +166,11 @@ def main() -> None:
         name: [statistics.median(column) for column in zip(*rows, strict=True)]
         for name, rows in results.items()
     }
-    for name, (peak, seconds) in medians.items():
-        print(f"{name:8} peak RSS {peak / 1e6:7.0f} MB   {seconds:6.1f} s")
-    ours, peer = medians["edgelm"], medians["mlx-lm"]
-    print(
-        f"ratio    peak RSS {ours[0] / peer[0]:7.2f}      {ours[1] / peer[1]:6.2f}   tensors identical: {same}"
-    )
+    for name, (peak, seconds, processors) in medians.items():
+        print(f"{name:8} peak RSS {peak / 1e6:7.0f} MB   {seconds:6.1f} s   processors {processors:6.1f} s")
+    ratios = [one / other for one, other in zip(medians["edgelm"], medians["mlx-lm"], strict=True)]
+    print(f"ratio    peak RSS {ratios[0]:7.2f}      {ratios[1]:6.2f}     processors {ratios[2]:6.2f}")
+    print(f"tensors identical: {same}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -25,7 +26,6 @@ from edgelm.errors import (
 from edgelm.library.manifest import Manifest
 from edgelm.progress import Progress
 from edgelm_converters.convert import convert
-from edgelm_converters.result.conversion_receipt import hash_files
 
 
 def tensors(directory: Path) -> dict[str, mx.array]:
@@ -33,6 +33,10 @@ def tensors(directory: Path) -> dict[str, mx.array]:
     for path in sorted(directory.glob("*.safetensors")):
         found.update(mx.load(str(path)))  # type: ignore[arg-type]
     return found
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def assert_same(one: dict[str, mx.array], other: dict[str, mx.array]) -> None:
@@ -61,8 +65,9 @@ PEER_RECIPES += [({"mode": "none"}, None)]
     ("ours", "theirs"), PEER_RECIPES, ids=lambda value: "-".join(map(str, (value or {}).values()))
 )
 def test_tensors_are_bit_identical_to_mlx_lm_convert(
-    ours: dict[str, Any], theirs: dict[str, Any] | None, tmp_path: Path
+    ours: dict[str, Any], theirs: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgelm_converters.methods.quantizers.WORTH_COMPILING", 0)
     from mlx_lm import load as mlx_lm_load
     from mlx_lm.convert import convert as mlx_lm_convert
 
@@ -186,8 +191,8 @@ def test_the_receipt_says_what_was_made(source: Path, tmp_path: Path) -> None:
     assert manifest is not None
     assert manifest == made.manifest
     weights = made.directory / "model.safetensors"
-    assert manifest.weights_sha256 == hash_files([weights])
-    assert manifest.source_sha256 == hash_files([source / "model.safetensors"])
+    assert manifest.weights_sha256 == {weights.name: sha256(weights)}
+    assert manifest.source_sha256 == {"model.safetensors": sha256(source / "model.safetensors")}
     assert manifest.size_bytes is not None
     assert abs(manifest.size_bytes - weights.stat().st_size) < 8_000
     assert manifest.recipe == {

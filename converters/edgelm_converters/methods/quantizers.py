@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 
 from edgelm.quant.matrix.formats import Packed, searched
+from edgelm.quant.matrix.rounding import vector_rounding
 from edgelm.quant.matrix.search import DISCRETE, QUICK
 from edgelm.zoo.tree import flat_parameters
 from edgelm_converters.targets.mlx.plan import OutputPlan
@@ -20,9 +21,34 @@ from edgelm_converters.targets.mlx.weights import SLICES_AHEAD, input_rows
 
 _KINDS = ("weight", "scales", "biases")
 
+WORTH_COMPILING = 1 << 26
+"""Weights of a model from which on it pays to have the routine compiled that rounds by vectors."""
+
 
 def round_to_nearest(plan: OutputPlan, path: str) -> Iterator[Packed]:
-    """Quantize the module at `path` by its own `to_quantized`, as mlx-lm does it."""
+    """Quantize the module at `path` as its own `to_quantized` does it, which is what mlx-lm writes; on a CPU by vectors."""
+    name = f"{path}.weight"
+    if plan.parameters >= WORTH_COMPILING and {f"{path}.{kind}" for kind in _KINDS} <= plan.layout.keys():
+        at_once = vector_rounding(plan.quantize[path], plan.dtypes[name])
+        if at_once is not None:
+            yield from map(at_once, _started(input_rows(plan, name)))
+            return
+    yield from _rounded_by_mlx(plan, path)
+
+
+def _started(slices: Iterator[mx.array]) -> Iterator[mx.array]:
+    """Give `slices` in order, each once the next one is being read."""
+    waiting = None
+    for rows in slices:
+        mx.async_eval(rows)  # type: ignore[no-untyped-call]
+        if waiting is not None:
+            yield waiting
+        waiting = rows
+    if waiting is not None:
+        yield waiting
+
+
+def _rounded_by_mlx(plan: OutputPlan, path: str) -> Iterator[Packed]:
     module, settings = plan.modules[path], plan.quantize[path]
     for stream, rows in zip(itertools.cycle(_streams()), input_rows(plan, f"{path}.weight"), strict=False):
         with mx.stream(stream):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from edgelm.quant.apply import Decision
@@ -95,15 +92,6 @@ def _words(settings: Settings) -> str:
     mode = mode_of(settings)
     label = f"{settings['bits']}-bit" if mode == "affine" else mode
     return f"{label} group {settings['group_size']}"
-
-
-def hash_files(files: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 of each file in hexadecimal, by file name."""
-    hashes = {}
-    for path in files:
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
 
 
 def peak_memory_bytes() -> int:

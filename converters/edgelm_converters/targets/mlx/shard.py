@@ -70,8 +70,7 @@ class ShardWriter:
                 f"{name} {array.shape} {array.dtype} written, {expected} {shape} {dtype} announced"
             )
         if array.size:
-            # bfloat16 has no buffer protocol: hand over the bytes.
-            self._put(memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8)))  # type: ignore[arg-type]
+            self._put(_bytes_of(array))
         self._rows = rows
         if not shape or rows == shape[0]:
             self._written, self._rows = self._written + 1, 0
@@ -125,6 +124,15 @@ class ShardWriter:
         else:
             self._thread.shutdown()
             self._file.close()
+
+
+def _bytes_of(array: mx.array) -> memoryview:
+    """Hand over the bytes of `array`; bfloat16 has no buffer protocol, and is first seen as them."""
+    if array.dtype != mx.bfloat16:
+        view = memoryview(array)  # type: ignore[arg-type]
+        if view.c_contiguous:
+            return view.cast("B")
+    return memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8))  # type: ignore[arg-type]
 
 
 def _header(layout: Layout) -> bytes:

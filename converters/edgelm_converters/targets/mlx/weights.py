@@ -48,19 +48,19 @@ def write_weights(
     if len(shards) > 1:
         names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
     pieces = _ahead(_pieces(plan, quantizer), SLICES_AHEAD)
-    done, hashes = 0, {}
+    done, total, hashes = 0, plan.size_bytes, {}
     for file_name, layout in zip(names, shards, strict=True):
         writer = ShardWriter(directory / file_name, layout)
         with writer:
             left = sum(size_bytes(*entry) for entry in layout.values())
             while left:
                 name, array = next(pieces)
-                on_progress(Progress("Converting", done, plan.size_bytes, "bytes", name))
+                on_progress(Progress("Converting", done, total, "bytes", name))
                 mx.eval(array)
                 writer.write(name, array)
                 done, left = done + array.nbytes, left - array.nbytes
         hashes[file_name] = writer.sha256
-    on_progress(Progress("Converting", done, plan.size_bytes, "bytes"))
+    on_progress(Progress("Converting", done, total, "bytes"))
     _write_index(plan, dict(zip(names, shards, strict=True)), directory)
     return hashes
 

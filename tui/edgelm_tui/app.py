@@ -34,6 +34,7 @@ from edgelm_tui.engine_feed import EngineFeed
 from edgelm_tui.jobs.manager import JobManager
 from edgelm_tui.screens import SCREENS
 from edgelm_tui.services.screen_entry import ScreenEntry
+from edgelm_tui.services.servers import look_for_servers
 from edgelm_tui.services.services import Services
 from edgelm_tui.settings import Settings
 from edgelm_tui.shell.colours.terminal_colours import TerminalColours
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 1 / 30
 _MEMORY_S = 5.0
+_SERVERS_S = 2.0
 _TWICE_S = 2.0
 _LEAVE_S = 0.2
 """How long quitting waits for the engine, so that what it has computed is kept."""
@@ -147,6 +149,8 @@ class EdgeLMApp(App[None]):
         if self._measures_memory:
             self._measure()
             self.set_interval(_MEMORY_S, self._measure)
+        self._look_for_servers()
+        self.set_interval(_SERVERS_S, self._look_for_servers)
         self._check_keys()
         self._warm()
 
@@ -166,6 +170,20 @@ class EdgeLMApp(App[None]):
     def _measured(self, memory: Memory) -> None:
         self.services.state.memory = memory
         self.services.changed()
+
+    def _look_for_servers(self) -> None:
+        # One that does not answer is waited for a little, and not asked a second time meanwhile.
+        if not any(worker.group == "servers" and not worker.is_finished for worker in self.workers):
+            self._ask_servers()
+
+    @work(thread=True, group="servers")
+    def _ask_servers(self) -> None:
+        self.call_from_thread(self._servers_told, look_for_servers())
+
+    def _servers_told(self, words: str) -> None:
+        if words != self.services.state.servers:
+            self.services.state.servers = words
+            self.services.changed()
 
     def _use_settings(self, settings: Settings) -> None:
         self.theme = self._colours.theme_for(settings.app.theme)

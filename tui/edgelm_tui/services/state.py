@@ -1,4 +1,4 @@
-"""What every screen's status line shows: the model, memory, and the job under way."""
+"""What every screen's status line shows: the model, the job under way, servers that run, and memory."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class AppState:
     """The training run that was begun in this app, in words."""
     job: str = ""
     """All that runs, in words."""
+    servers: str = ""
+    """The servers of this machine, in words."""
 
     def status(self, width: int) -> str:
         """Say the state in one line, the most important first; what does not fit is left out."""
@@ -43,6 +45,8 @@ class AppState:
             parts.append(self.problem)
         if self.job:
             parts.append(self.job)
+        if self.servers:
+            parts.append(self.servers)
         if self.memory is not None:
             used = self.memory.total_bytes - self.memory.available_bytes
             parts.append(f"memory {format_bytes(used)} of {format_bytes(self.memory.total_bytes)}")

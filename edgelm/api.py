@@ -36,11 +36,12 @@ from edgelm.runtime.generation.completion import Collector, Completion, collect
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
 from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
+from edgelm.runtime.job import Job
 from edgelm.runtime.many.foreign import without_foreign
 from edgelm.runtime.many.options import BatchOptions
 from edgelm.runtime.many.prompts import AnyPrompt, Task, read_prompts, token_ids
 from edgelm.runtime.many.results import BatchEvent, BatchResult
-from edgelm.runtime.worker import EngineThread, Job
+from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 from edgelm.tune.api import TuneResult, tune

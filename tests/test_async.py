@@ -11,7 +11,7 @@ import pytest
 from checkpoints import write_checkpoint
 
 import edgelm
-from edgelm.runtime.worker import Job, _End, _Event
+from edgelm.runtime.job import Job, _End, _Event
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,8 @@ class AnswersWork:
     options: GenerationOptions
     tools: Sequence[Mapping[str, Any]] | None = None
     count: int = 1
+    most_unread: int | None = None
+    """Events that may wait for who reads them; see `Job.aevents`."""
 
     def __call__(self, ready: Ready, cancel: Cancel) -> Generator[Numbered | None, None, None]:
         """Yield what happens, each with the number of its reply, until all have ended."""
@@ -138,7 +140,7 @@ class AnswersWork:
         """
         if self.options.adapters:  # hashes files, which nobody else is to wait for
             await asyncio.to_thread(check_uses, self.options.adapters, model)
-        async with aclosing(thread.share(self).aevents()) as events:
+        async with aclosing(thread.share(self).aevents(self.most_unread)) as events:
             async for event in events:
                 yield event
 

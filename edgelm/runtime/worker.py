@@ -8,167 +8,29 @@ handle, so a handle that nobody holds any more ends the thread, which frees what
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import gc
 import os
 import sys
 import threading
 import time
-import traceback
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from edgelm.errors import EngineError
 from edgelm.machine.abandoned import abandon, is_any_alive, leave_interrupted
+from edgelm.runtime.job import Job
 
 T = TypeVar("T")
 E = TypeVar("E")
 R = TypeVar("R")
 
-_POLL_S = 0.2  # a plain wait cannot be interrupted by Ctrl-C on every platform
 _CLOSE_S = 10.0  # the longest that one chunk of a prompt should take
 _LEAVING_S = 0.5  # for a load that Ctrl-C has stopped, once the process ends
 _LOST_S = 1.0  # a lost handle may be collected anywhere, also where waiting is in the way
-
-
-class Job(Generic[E]):
-    """Work on the engine thread. Iterate `events()` in one thread, or `aevents()` in one event loop."""
-
-    def __init__(
-        self,
-        work: Callable[[Any, threading.Event], Iterable[E | None]],
-        owner: threading.Thread,
-        *,
-        is_shared: bool = False,
-    ) -> None:
-        self._work: Callable[[Any, threading.Event], Iterable[E | None]] | None = work
-        self._events: Iterator[E | None] = iter(())
-        self._owner = owner
-        self.is_shared = is_shared
-        self._cancel = threading.Event()
-        self._out: SimpleQueue[_Event[E] | _End] = SimpleQueue()
-        self._wake: Callable[[], object] = _nobody
-
-    def cancel(self) -> None:
-        """Ask the work to end soon; it says itself how (an engine: with `Finished("cancelled")`)."""
-        self._cancel.set()
-
-    def events(self) -> Generator[E, None, None]:
-        """Yield what the work yields. Leaving early cancels it.
-
-        Raises:
-            EngineError: the engine thread has ended; or whatever the work raised.
-        """
-        try:
-            while True:
-                item = self._next()
-                if isinstance(item, _End):
-                    if item.error is not None:
-                        raise item.error
-                    return
-                yield item.value
-        finally:
-            self.cancel()
-
-    async def aevents(self) -> AsyncGenerator[E, None]:
-        """Do what `events` does, without a thread that waits: cancelling the task cancels the work.
-
-        Raises:
-            EngineError: the engine thread has ended; or whatever the work raised.
-        """
-        loop, came = asyncio.get_running_loop(), asyncio.Event()
-        self._wake = lambda: _tell(loop, came.set)
-        try:
-            while True:
-                came.clear()
-                while (item := self._taken()) is not None:
-                    if isinstance(item, _End):
-                        if item.error is not None:
-                            raise item.error
-                        return
-                    yield item.value
-                try:
-                    # Not `wait_for`: before Python 3.12 it loses a cancel that comes together with what it waits for.
-                    async with asyncio.timeout(_POLL_S):
-                        await came.wait()
-                except TimeoutError:
-                    self._check_owner()
-        finally:
-            self._wake = _nobody
-            self.cancel()
-
-    def _next(self) -> _Event[E] | _End:
-        while True:
-            try:
-                return self._out.get(timeout=_POLL_S)
-            except Empty:
-                self._check_owner()
-
-    def _taken(self) -> _Event[E] | _End | None:
-        try:
-            return self._out.get_nowait()
-        except Empty:
-            return None
-
-    def _check_owner(self) -> None:
-        if not self._owner.is_alive() and self._out.empty():
-            raise EngineError("the engine thread has ended") from None
-
-    def _run(self, value: Any) -> bool:
-        """Go on until its next turn, on the engine thread; whether it has ended."""
-        work, self._work = self._work, None  # what it holds goes with it, however long the job is kept
-        try:
-            if work is not None:
-                self._events = iter(work(value, self._cancel))
-                del work
-            for event in self._events:
-                if event is None and self.is_shared:
-                    return False
-                self._put(_Event(event))  # type: ignore[arg-type] # None is an event of work that is not shared
-        except BaseException as error:  # noqa: BLE001 - the caller raises it
-            self._end(error)
-        else:
-            self._end(None)
-        return True
-
-    def _end(self, error: BaseException | None) -> None:
-        self._events = iter(())
-        cause = error
-        while cause is not None:
-            # Frames hold arrays, which must not be kept alive or freed by another thread.
-            traceback.clear_frames(cause.__traceback__)
-            cause = cause.__cause__ or cause.__context__
-        self._put(_End(error))
-
-    def _put(self, item: _Event[E] | _End) -> None:
-        self._out.put(item)
-        self._wake()
-
-
-@dataclass(frozen=True, slots=True)
-class _Event(Generic[E]):
-    value: E
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    error: BaseException | None
-
-
-def _nobody() -> None:
-    """Wakes nobody."""
-
-
-def _tell(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:
-    """Have `do` done in the loop; a loop that has ended needs nothing any more."""
-    try:
-        loop.call_soon_threadsafe(do)
-    except RuntimeError:  # the loop is closed
-        return
 
 
 class EngineThread(Generic[T]):
@@ -332,7 +194,7 @@ class _Core(Generic[T]):
     def _run_alone(self, job: Job[Any]) -> None:
         self._begin(job)
         if self.running:
-            job._run(self.value)
+            job.go_on(self.value)
         self.running = ()
 
     def _share(self, job: Job[Any]) -> Job[Any] | None:
@@ -342,7 +204,7 @@ class _Core(Generic[T]):
         while self.running:
             self.moved_s = time.monotonic()
             for job in self.running:
-                if job._run(self.value):
+                if job.go_on(self.value):
                     self.running = tuple(other for other in self.running if other is not job)
             if waiting is None:
                 waiting = self._join()
@@ -366,7 +228,7 @@ class _Core(Generic[T]):
 
     def _begin(self, job: Job[Any]) -> None:
         if self.closed:
-            job._end(EngineError("the engine was closed before this began"))
+            job.end(EngineError("the engine was closed before this began"))
         else:
             self.moved_s = time.monotonic()
             self.running = (*self.running, job)

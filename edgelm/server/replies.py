@@ -15,6 +15,9 @@ from edgelm.server.http.errors import RequestError
 from edgelm.server.metrics import ServerMetrics
 from edgelm.server.residents import Resident
 
+MOST_UNREAD = 16_384
+"""Events of a reply that may wait for an asker who reads slowly: more tokens than most answers have."""
+
 
 class Admission:
     """Lets so many replies in; the rest are told to come again, so that a queue does not grow without an end."""
@@ -91,7 +94,7 @@ class Reply:
         options = asked.options
         if resident.adapters is not None:
             options = replace(options, adapters=resident.adapters)
-        work = AnswersWork(asked.ids, options, asked.tools, asked.count)
+        work = AnswersWork(asked.ids, options, asked.tools, asked.count, MOST_UNREAD)
         events = resident.model.areplies(work)
         try:
             return cls(events, await anext(events), asked.count, metrics)

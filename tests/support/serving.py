@@ -13,6 +13,7 @@ import uvicorn
 from chat_templates import make_fast
 from checkpoints import write_checkpoint
 
+from edgelm.server.http.listener import PatientProtocol
 from edgelm.server.run import asgi_app
 
 
@@ -32,7 +33,13 @@ def served(*models: Path, **settings: Any) -> Iterator[str]:
     model_settings = {"disk_cache": False, **settings.pop("model_settings", {})}
     app = asgi_app(*models, model_settings=model_settings, **settings)
     config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
+        app,
+        port=0,
+        http=PatientProtocol,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

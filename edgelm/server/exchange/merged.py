@@ -10,6 +10,9 @@ from contextlib import aclosing
 from edgelm.runtime.events import ChatEvent
 from edgelm.server.replies import Reply
 
+_MOST_READ_AHEAD = 64
+"""Events that are taken before they are asked for; the rest waits where it is counted (`replies.MOST_UNREAD`)."""
+
 
 async def merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, ChatEvent], None]:
     """Yield the events of several replies as they come, each with the number of its reply.
@@ -21,17 +24,17 @@ async def merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, ChatEven
             async for numbered in events:
                 yield numbered
         return
-    came: asyncio.Queue[tuple[int, ChatEvent | BaseException | None]] = asyncio.Queue()
+    came: asyncio.Queue[tuple[int, ChatEvent | BaseException | None]] = asyncio.Queue(_MOST_READ_AHEAD)
 
     async def pump(first: int, reply: Reply) -> None:
         try:
             async with aclosing(reply.numbered()) as events:
                 async for number, each in events:
-                    came.put_nowait((first + number, each))
+                    await came.put((first + number, each))
         except Exception as error:  # noqa: BLE001 - raised by whoever reads the queue
-            came.put_nowait((first, error))
+            await came.put((first, error))
         else:
-            came.put_nowait((first, None))
+            await came.put((first, None))
 
     firsts = itertools.accumulate((reply.count for reply in replies[:-1]), initial=0)
     tasks = [asyncio.create_task(pump(first, reply)) for first, reply in zip(firsts, replies, strict=True)]

@@ -17,6 +17,9 @@ from edgelm.errors import (
     UnsupportedError,
 )
 
+MOST_CHARACTERS = 2_000
+"""Of a message: what a request sent is not all sent back."""
+
 
 class RequestError(Exception):
     """A request that is refused.
@@ -39,6 +42,8 @@ class RequestError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        if len(message) > MOST_CHARACTERS:
+            message = f"{message[:MOST_CHARACTERS]}…"
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = dict(headers or {})
 
@@ -69,7 +74,9 @@ def refusal_of_fields(error: ValidationError) -> RequestError:
     first = error.errors(include_url=False, include_context=False)[0]
     where = _field(first["loc"])
     shown = repr(first["input"])
-    value = "" if first["type"] == "missing" else f" is {shown if len(shown) <= 80 else shown[:80] + '…'}"
+    value = f" is {shown if len(shown) <= 80 else shown[:80] + '…'}"
+    if first["type"] in ("missing", "json_invalid"):
+        value = ""
     return RequestError(
         400, f"{where or 'the body'}{value}: {first['msg']}", param=where or None, code="invalid_value"
     )

@@ -44,7 +44,7 @@ class HostGuard:
         name, port = split_host(hosts[0].strip().lower())
         if port and not (port.isascii() and port.isdecimal()):
             return False
-        return name in self._names or _is_address(name.strip("[]") if name.startswith("[") else name)
+        return name in self._names or _is_address(name)
 
 
 def split_host(host: str) -> tuple[str, str]:
@@ -56,9 +56,12 @@ def split_host(host: str) -> tuple[str, str]:
     return name, port
 
 
-def _is_address(text: str) -> bool:
+def _is_address(name: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        if name.startswith("[") and name.endswith("]"):
+            ipaddress.IPv6Address(name[1:-1])
+        else:
+            ipaddress.IPv4Address(name)
     except ValueError:
         return False
     return True

@@ -26,10 +26,20 @@ _CLOSE_S = 2
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 of uvicorn; the head of a request has to come within `head_s` seconds of its first byte."""
+    """HTTP/1.1 of uvicorn for askers who may stop half-way.
+
+    The head of a request has to come within `head_s` seconds of its first byte. Who has read nothing of an answer for `read_s`
+    seconds, though more than fits on the way is there, has gone.
+    """
 
     head_s = 20.0
+    read_s = 120.0
     _head_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.access_log = False  # it has whole paths, and edgelm's own log has their patterns
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for a request."""
@@ -47,7 +57,24 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hold the answer back, and wait until it is read."""
+        super().pause_writing()
+        self._stop_waiting_for_reader()
+        self._read_timer = self.loop.call_later(self.read_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _wait_for_head(self) -> None:
         if self._head_timer is None:

@@ -18,7 +18,7 @@ from edgelm.errors import (
 )
 
 MOST_CHARACTERS = 2_000
-"""Of a message: what a request sent is not all sent back."""
+"""A message has no more: what a request sent is not all sent back."""
 
 
 class RequestError(Exception):

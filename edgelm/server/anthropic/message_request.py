@@ -10,7 +10,7 @@ from edgelm.api import Model
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.anthropic.thinking import ThinkingConfig
 from edgelm.server.anthropic.tools import AnthropicToolChoice, ClientTool, definitions_of, insisted_on
-from edgelm.server.anthropic.turns import chat_messages, ends_open
+from edgelm.server.anthropic.turns import MESSAGE, chat_messages, ends_open
 from edgelm.server.anthropic.wire import NO_THREADS
 from edgelm.server.exchange.body import RequestBody, changed, refusal
 from edgelm.server.exchange.calls import ForcedCalls
@@ -57,7 +57,10 @@ class CountRequest(RequestBody):
     }  # fmt: skip
 
     model: str
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)]
+    messages: Annotated[
+        list[Annotated[dict[str, Any], Field(json_schema_extra=MESSAGE)]],
+        Field(min_length=1, max_length=100_000),
+    ]
     system: str | list[dict[str, Any]] | None = None
     tools: Annotated[list[ClientTool], Field(max_length=512)] | None = None
     tool_choice: AnthropicToolChoice | None = None

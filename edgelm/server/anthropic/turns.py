@@ -6,11 +6,26 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from pydantic.config import JsonDict, JsonValue
+
 from edgelm.messages.values import MessageError, describe
 from edgelm.server.anthropic.blocks import TurnBlocks, read_blocks, system_text, texts_of
 from edgelm.server.anthropic.wire import own_call_id
 
 ROLES = ("user", "assistant", "system")
+
+_KINDS: list[JsonValue] = ["text", "thinking", "redacted_thinking", "tool_use", "tool_result", "document"]
+_BLOCK: JsonDict = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {"type": {"enum": _KINDS}, "text": {"type": "string"}},
+}
+_CONTENT: JsonDict = {"anyOf": [{"type": "string"}, {"type": "array", "items": _BLOCK}]}
+MESSAGE: JsonDict = {
+    "required": ["role", "content"],
+    "properties": {"role": {"enum": [*ROLES]}, "content": _CONTENT},
+}
+"""What the server's document says of a message; the reader says more."""
 
 
 def chat_messages(system: Any, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -27,11 +27,11 @@ SHARED_PATH = "/v1/models"
 REFUSALS = {
     400: "The request is not one, or asks for what there is not.",
     401: "The key is missing or wrong.",
+    403: "The server does not do that for anybody.",
     404: "What is named does not exist.",
     413: "The body is larger than the server takes.",
     429: "So many replies are under way that the asker has to come again.",
     500: "The server, or the model, has failed at this request.",
-    501: "The server does not do that for anybody.",
     503: "The model does not fit in memory, or the server is about to end.",
     529: "The same, as Anthropic counts it.",
 }

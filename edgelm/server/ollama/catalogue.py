@@ -88,7 +88,7 @@ async def embed(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """Refuse to change the library: that is its owner's, by `edgelm pull`, `convert` and `models`."""
     raise RequestError(
-        501,
+        403,
         f"{request.url.path} is not done over the API: models are changed by edgelm pull, convert and models remove",
     )
 
@@ -99,7 +99,7 @@ def _all_listed(served: dict[str, Path]) -> list[dict[str, Any]]:
 
 
 _EMBEDS = (400, 401, 413)
-_CHANGES = (401, 413, 501)
+_CHANGES = (401, 403, 413)
 CATALOGUE = [
     Endpoint("GET", "/api/tags", tags, "List the models.", refusals=(401, 500)),
     Endpoint(

@@ -10,7 +10,7 @@ from edgelm.api import Model
 from edgelm.server.exchange.body import refusal
 from edgelm.server.exchange.chat import chat_task, definition
 from edgelm.server.ollama.fields import OllamaRequest
-from edgelm.server.ollama.turns import template_messages
+from edgelm.server.ollama.turns import MESSAGE, template_messages
 from edgelm.server.replies import ReplyTask
 
 
@@ -32,7 +32,7 @@ class OllamaTool(BaseModel):
 class OllamaChatRequest(OllamaRequest):
     """A body of `/api/chat`."""
 
-    messages: list[dict[str, Any]] | None = None
+    messages: list[Annotated[dict[str, Any], Field(json_schema_extra=MESSAGE)]] | None = None
     tools: Annotated[list[OllamaTool], Field(max_length=512)] | None = None
 
     @property

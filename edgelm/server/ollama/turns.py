@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic.config import JsonDict
+
 from edgelm.messages.values import MessageError, read_list, read_object
+
+MESSAGE: JsonDict = {
+    "required": ["role"],
+    "properties": {
+        "role": {"enum": ["system", "user", "assistant", "tool"]},
+        "content": {"type": ["string", "null"]},
+    },
+}
+"""What the server's document says of a message; the reader says more."""
 
 _KEPT = ("role", "content", "thinking", "tool_calls", "tool_call_id")
 

@@ -209,7 +209,7 @@ def test_models_are_not_changed_and_nothing_is_embedded(llama: ollama.Client) ->
     for change in changes:
         with pytest.raises(ollama.ResponseError, match="not done over the API") as refusal:
             change()
-        assert refusal.value.status_code == 501
+        assert refusal.value.status_code == 403
     for embed in (lambda: llama.embed("tiny", "x"), lambda: llama.embeddings("tiny", "x")):
         with pytest.raises(ollama.ResponseError, match="no embeddings"):
             embed()

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-_COUNTS = frozenset({"step", "rows", "validation_rows", "total_steps", "best_step"})
+_COUNTS = frozenset({"step", "rows", "total_rows", "validation_rows", "total_steps", "best_step"})
 _MEASURED = frozenset(
     {
         "eta_s", "predicted_s", "elapsed_s", "tokens_per_s", "memory_bytes", "pad_share", "loss", "smoothed", "best_loss",
@@ -18,7 +18,7 @@ _MEASURED = frozenset(
 )  # fmt: skip
 _LOSSES = frozenset({"loss", "smoothed"})
 """These alone may be NaN or infinite: that a run has diverged is to be seen."""
-_LISTS = frozenset({"notes", "answers"})
+_LISTS = frozenset({"notes", "answers", "warnings"})
 _LARGEST = 1e18
 STEPPED = b'{"event": "stepped"'
 """What the line of a step begins with (see `events.to_json`)."""
@@ -37,7 +37,15 @@ def read_event(line: bytes) -> dict[str, Any] | None:
         event[name] = int(event[name])
     if "answers" in event:
         event["answers"] = [answer for answer in event["answers"] if isinstance(answer, dict)]
+    if "metrics" in event:
+        event["metrics"] = {
+            name: value for name, value in event["metrics"].items() if _is_plain_number(value)
+        }
     return event
+
+
+def _is_plain_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _is_of_its_kind(name: str, value: object) -> bool:
@@ -46,6 +54,8 @@ def _is_of_its_kind(name: str, value: object) -> bool:
         return is_number and (abs(value) < _LARGEST or (name in _LOSSES and not _is_finite(value)))  # type: ignore[arg-type]
     if name in _LISTS:
         return isinstance(value, list)
+    if name == "metrics":
+        return isinstance(value, dict)
     return name != "adapter" or isinstance(value, str)
 
 

@@ -76,6 +76,8 @@ class Stepped:
     """Whether that is more than is safe on this machine."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What the objective watches beside its loss; empty for supervised training, and then not written."""
+    warnings: tuple[str, ...] = ()
+    """What is going wrong, in words; not written where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,9 @@ _NAMES = {
 def to_json(event: TuneEvent) -> str:
     """Write one line: `{"event": "stepped", …}`. Numbers that are not finite become null."""
     values = {"event": _NAMES[type(event)], **dataclasses.asdict(event)}
-    if not values.get("metrics"):
-        values.pop("metrics", None)
+    for name in ("metrics", "warnings"):
+        if not values.get(name):
+            values.pop(name, None)
     return json.dumps({key: _plain(value) for key, value in values.items()}, ensure_ascii=False)
 
 
@@ -179,8 +182,9 @@ def from_json(line: str) -> TuneEvent:
         raise ValueError(f"{line[:80]!r} is no event of a run")
     if "answers" in values:
         values["answers"] = tuple(SampleAnswer(**answer) for answer in values["answers"])
-    if "notes" in values:
-        values["notes"] = tuple(values["notes"])
+    for name in ("notes", "warnings"):
+        if name in values:
+            values[name] = tuple(values[name])
     event: TuneEvent = kind(**values)
     return event
 

@@ -37,6 +37,8 @@ class RunLog:
     started: dict[str, Any] = field(default_factory=dict)
     step: dict[str, Any] = field(default_factory=dict)
     """The last `stepped`."""
+    referenced: dict[str, Any] = field(default_factory=dict)
+    """The last `referenced`, of a run whose loss compares with its base."""
     validated: dict[str, Any] = field(default_factory=dict)
     """The last `validated`."""
     first_loss: float | None = None
@@ -216,6 +218,8 @@ class RunLog:
         match event.get("event"):
             case "started":
                 self._start(event)
+            case "referenced":
+                self.referenced, self.ended, self.aborted = event, {}, {}
             case "stepped":
                 self._stepped(event)
             case "validated":
@@ -247,7 +251,10 @@ class RunLog:
             self._say(event, str(note))
 
     def _stepped(self, event: dict[str, Any]) -> None:
+        said_before = bool(self.step.get("warnings"))
         self.step = event
+        for warning in event.get("warnings", ()) if not said_before else ():
+            self._say(event, str(warning))
         for name in _OF_STEPS:
             self._add_point(name, event, name)
 

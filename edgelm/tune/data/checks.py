@@ -8,8 +8,17 @@ from typing import Any
 
 from edgelm.text.control_tokens import find_control_tokens
 from edgelm.tune.data.problems import Problem
-from edgelm.tune.data.records import ChatRecord, CompletionRecord, Record, TextRecord
+from edgelm.tune.data.records import (
+    ChatRecord,
+    CompletionRecord,
+    JudgementRecord,
+    Messages,
+    PreferenceRecord,
+    Record,
+    TextRecord,
+)
 from edgelm.tune.data.rows import RowOrigin
+from edgelm.units import count
 
 
 def find_duplicates(records: Iterable[Record]) -> Iterator[Problem]:
@@ -118,6 +127,41 @@ def find_mixed_kinds(records: Sequence[Record]) -> Iterator[Problem]:
                 f"a row for {_NAMES[record.kind]}, but {records[0].origin} is for {_NAMES[records[0].kind]}"
             )
             yield Problem(record.origin, "", reason, "format")
+
+
+_LOPSIDED = 1.5
+"""From here on one side's length alone tells it from the other."""
+
+
+def find_lone_verdicts(records: Sequence[Record]) -> Iterator[Problem]:
+    """Find verdicts that are all the same: nothing is learnt of the difference."""
+    judged = [record for record in records if isinstance(record, JudgementRecord)]
+    verdicts = {record.is_desirable for record in judged}
+    if len(verdicts) == 1:
+        what = "desirable" if verdicts == {True} else "undesirable"
+        reason = f"all {count(len(judged), 'answer')} are {what}: KTO needs both labels"
+        yield Problem(judged[0].origin, "label", reason, "one label", "warning")
+    if len(judged) == 1:
+        reason = "the only row: KTO measures its divergence on answers to other prompts"
+        yield Problem(judged[0].origin, "", reason, "one label", "warning")
+
+
+def find_lopsided_pairs(records: Sequence[Record]) -> Iterator[Problem]:
+    """Find that chosen answers are much longer or shorter than rejected ones, by characters in all: length would be learnt."""
+    pairs = [record for record in records if isinstance(record, PreferenceRecord)]
+    chosen, rejected = (sum(_said(getattr(pair, side)) for pair in pairs) for side in ("chosen", "rejected"))
+    if not pairs or not chosen or not rejected or 1 / _LOPSIDED < chosen / rejected < _LOPSIDED:
+        return
+    longer = sum(_said(pair.chosen) > _said(pair.rejected) for pair in pairs)
+    reason = (
+        f"chosen answers have {chosen / rejected:.2f} times the characters of rejected ones"
+        f" ({longer:,} of {len(pairs):,} are longer): length alone may be learnt"
+    )
+    yield Problem(pairs[0].origin, "", reason, "length ratio", "warning")
+
+
+def _said(messages: Messages) -> int:
+    return sum(len(message["content"]) for message in messages)
 
 
 _NAMES = {"sft": "imitation", "preference": "preferences", "kto": "judgements (KTO)"}

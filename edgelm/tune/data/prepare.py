@@ -12,6 +12,8 @@ from edgelm.tune.data.checks import (
     find_duplicates,
     find_empty_answers,
     find_empty_prompts,
+    find_lone_verdicts,
+    find_lopsided_pairs,
     find_mixed_kinds,
     find_overlap,
     find_spelt_tokens,
@@ -74,6 +76,8 @@ def read_records(source: str, tokenizer: Any = None) -> Records:
         raise FormatError(f"{source} holds no rows")
     read.report.extend(find_mixed_kinds(read.records))
     read.report.extend(find_duplicates(read.records))
+    read.report.extend(find_lone_verdicts(read.records))
+    read.report.extend(find_lopsided_pairs(read.records))
     return read
 
 

@@ -30,6 +30,8 @@ Sort = Literal[
     "overlap",
     "left out",
     "no stop",
+    "one label",
+    "length ratio",
 ]
 """What problems are counted by."""
 

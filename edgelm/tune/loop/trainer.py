@@ -33,6 +33,7 @@ from edgelm.runs.events import (
     Validated,
 )
 from edgelm.runs.folder import RunFolder, remove_directory
+from edgelm.runs.watched import watched_warnings
 from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner
 from edgelm.tune.loop.checkpoint import TrainingCheckpoint, best_step_of, checkpoints, save_checkpoint
 from edgelm.tune.loop.measuring import Batches, find_totals, measure
@@ -266,6 +267,7 @@ class Trainer:
             expected_bytes=plan.peak_bytes if plan else None,
             is_over_budget=plan is not None and plan.verdict == "does not fit",
             metrics=result.metrics,
+            warnings=tuple(watched_warnings(result.metrics)),
         )
 
     def _corrected_plan(self) -> TunePlan | None:

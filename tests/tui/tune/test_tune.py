@@ -18,6 +18,7 @@ from textual.widgets import DataTable, Input
 from edgelm.charts.braille import Series
 from edgelm.runs.log import RunLog
 from edgelm.runs.shelf import RunShelf
+from edgelm.runs.watched import watched_warnings
 from edgelm_tui.screens.tune.new_run import NewRun
 from edgelm_tui.screens.tune.new_run_form import NewRunScreen, _plan_arguments
 from edgelm_tui.screens.tune.panel import describe
@@ -296,6 +297,23 @@ def test_before_the_first_step_there_are_total_and_forecast(home: Path) -> None:
         said = describe(log).plain
     for text in ("step 0 of 120", "forecast 4:10", "the first step is under way"):
         assert text in said
+
+
+def test_preferences_are_watched_from_their_reference_to_a_collapse(home: Path) -> None:
+    asked = {"event": "referenced", "rows": 40, "total_rows": 200}
+    log = RunLog(write_run(home, "one", [asked]))
+    log.read_on()
+    with taken(log.directory / "pid"):
+        assert "the model as it is is asked: 40 of 200 rows" in describe(log).plain
+    warnings = list(watched_warnings({"chosen_gain": -0.8}))
+    step = {"event": "stepped", "step": 3, "loss": 0.4, "smoothed": 0.5, "warnings": warnings,
+            "metrics": {"margin": 0.25, "accuracy": 0.75, "broken": "x"}}  # fmt: skip
+    log = RunLog(write_run(home, "two", [asked, step]))
+    log.read_on()
+    said = describe(log).plain
+    assert "margin +0.250 · right 75%" in said
+    assert "have lost 0.80 nats a token" in said
+    assert any("have lost" in line for line in log.lines)
 
 
 async def test_list_and_header_show_the_same_loss(home: Path) -> None:

@@ -18,6 +18,7 @@ from edgelm.errors import FormatError, OptionError
 from edgelm.units import count
 
 if TYPE_CHECKING:
+    from edgelm.tune.data.dataset import Dataset
     from edgelm.tune.data.prepare import Prepared
     from edgelm.tune.data.problems import Problem, Report
     from edgelm.tune.data.rows import Row
@@ -168,9 +169,29 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
             "longest": dataset.longest,
             "sha256": dataset.sha256,
             "changes": list(dataset.changes),
+            **_pair_facts(dataset),
         }
         for name, dataset in parts.items()
         if dataset is not None
+    }
+
+
+def _pair_facts(dataset: Dataset) -> dict[str, Any]:
+    """How many tokens both sides of pairs have; length alone should not tell them apart."""
+    from edgelm.tune.data.rows import Pair
+
+    pairs = [row for row in dataset if isinstance(row, Pair)]
+    if not pairs:
+        return {}
+    chosen, rejected = (
+        sum(getattr(pair, side).target_count for pair in pairs) for side in ("chosen", "rejected")
+    )
+    longer = sum(pair.chosen.target_count > pair.rejected.target_count for pair in pairs)
+    return {
+        "chosen_tokens": chosen,
+        "rejected_tokens": rejected,
+        "length_ratio": round(chosen / rejected, 3),
+        "chosen_longer": longer,
     }
 
 
@@ -211,6 +232,11 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
             f" {fact['trained_tokens']:,} are trained;"
             f" longest {fact['longest']:,}"
         )
+        if "length_ratio" in fact:
+            print(
+                f"  chosen answers have {fact['length_ratio']:.2f} times the tokens of rejected ones;"
+                f" {fact['chosen_longer']:,} are longer"
+            )
         for change in fact["changes"]:
             print(f"  {change}")
 

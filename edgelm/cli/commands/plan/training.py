@@ -27,17 +27,19 @@ _FLAGS = (
     "packing",
     "accumulate",
     "loss_chunk",
+    "loss",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags that decide the cost of training; `edgelm tune` has the same."""
+    from edgelm.tune.objectives.settings import ObjectiveSettings
     from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
 
     group = parser.add_argument_group("training")
     group.add_argument("--tune", action="store_true", help="plan training it instead of running it")
     group.add_argument("--data", metavar="FILE", help="what to train on: decides the batches and the time")
-    for settings in (MethodSettings, OptimizerSettings, LoopSettings):
+    for settings in (MethodSettings, OptimizerSettings, ObjectiveSettings, LoopSettings):
         settings.add_flags(group, only=_FLAGS)
 
 

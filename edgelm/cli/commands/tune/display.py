@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.show.facts import labelled
 from edgelm.cli.show.output import error_console, is_terminal, say
+from edgelm.runs.watched import watched_facts
 from edgelm.units import count, format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def step_line(event: Stepped) -> str:
     """Say one step in a line."""
     of = f"/{event.total_steps}" if event.total_steps else ""
     left = f", {format_seconds(event.eta_s)} left" if event.eta_s is not None else ""
+    watched = "".join(f"  {fact}" for fact in watched_facts(event.metrics))
     return (
-        f"step {event.step}{of}  loss {event.loss:.4f}  smoothed {event.smoothed:.4f}"
+        f"step {event.step}{of}  loss {event.loss:.4f}  smoothed {event.smoothed:.4f}{watched}"
         f"  {event.tokens_per_s:,.0f} token/s  memory {memory_text(event)}{left}"
     )
 
@@ -82,7 +84,8 @@ def memory_text(event: Stepped) -> str:
 def validation_lines(event: Validated) -> Iterator[str]:
     """Show a validation and its answers."""
     best = " (best so far)" if event.best_step == event.step and event.step else ""
-    yield f"step {event.step}  validation {event.loss:.4f}{best}"
+    watched = "".join(f"  {fact}" for fact in watched_facts(event.metrics))
+    yield f"step {event.step}  validation {event.loss:.4f}{watched}{best}"
     for answer in event.answers:
         yield f"  {_short(answer.prompt)} → {_short(answer.text)}"
 
@@ -93,10 +96,12 @@ def result_lines(session: TrainingRun, ended: RunEnded) -> Iterator[str]:
 
     validations = [event for event in session.folder.events() if isinstance(event, Validated)]
     facts = {"adapter": ended.adapter}
+    unit = " nats per token" if session.request.settings.objective.loss == "sft" else ""
     if validations and ended.best_loss is not None:
-        facts["validation"] = f"{validations[0].loss:.4f} → {ended.best_loss:.4f} nats per token"
+        facts["validation"] = f"{validations[0].loss:.4f} → {ended.best_loss:.4f}{unit}"
+        facts |= dict(_watched_change(validations[0], _best(validations, ended.best_loss)))
     if ended.loss is not None:
-        facts["training"] = f"{ended.loss:.4f} nats per token at the end, smoothed"
+        facts["training"] = f"{ended.loss:.4f}{unit} at the end, smoothed"
     facts["cost"] = (
         f"{count(ended.step, 'step')}, {count(ended.tokens, 'token')}, {format_seconds(ended.elapsed_s)},"
         f" peak memory {format_bytes(ended.memory_bytes)}"
@@ -104,11 +109,25 @@ def result_lines(session: TrainingRun, ended: RunEnded) -> Iterator[str]:
     yield from labelled(facts)
 
 
+def _best(validations: list[Validated], loss: float) -> Validated:
+    return next(event for event in reversed(validations) if event.loss == loss)
+
+
+def _watched_change(first: Validated, best: Validated) -> Iterator[tuple[str, str]]:
+    """What was watched on the rows held out, before and at the best."""
+    before, after = watched_facts(first.metrics), watched_facts(best.metrics)
+    if before and after:
+        yield "held out", f"{', '.join(before)} → {', '.join(after)}"
+
+
 def _other_lines(event: TuneEvent) -> Iterator[str]:
-    from edgelm.runs.events import Paused, Started, Unpaused, Validated
+    from edgelm.runs.events import Paused, Referenced, Started, Unpaused, Validated
 
     if isinstance(event, Started):
         yield from started_lines(event)
+    elif isinstance(event, Referenced):
+        if event.rows >= event.total_rows:
+            yield f"{count(event.rows, 'row')} compared with the model as it is"
     elif isinstance(event, Validated):
         yield from validation_lines(event)
     elif isinstance(event, Paused):
@@ -130,6 +149,8 @@ class _Lines:
             say(line)
         if isinstance(event, Stepped) and self._is_due(event):
             say(step_line(event))
+            for warning in event.warnings:
+                say(warning)
 
     def _is_due(self, event: Stepped) -> bool:
         share = event.step / event.total_steps if event.total_steps else 0.0
@@ -146,16 +167,21 @@ class _Panel:
         self._validation: Validated | None = None
         self._losses: list[float] = []
         self._state = ""
+        self._before = "the first step compiles, and takes longer"
 
     def take(self, event: TuneEvent) -> list[str]:
         """Note an event; the lines that are to scroll."""
-        from edgelm.runs.events import Paused, Stepped, Unpaused, Validated
+        from edgelm.runs.events import Paused, Referenced, Started, Stepped, Unpaused, Validated
 
         if isinstance(event, Stepped):
             self._step = event
             self._losses = [*self._losses[1 - _HISTORY :], event.smoothed]
         elif isinstance(event, Validated):
             self._validation = event
+        if isinstance(event, Referenced) and event.rows < event.total_rows:
+            self._before = f"asking the model as it is: {event.rows:,} of {count(event.total_rows, 'row')}"
+        elif isinstance(event, Started):
+            self._before = "the first step compiles, and takes longer"
         if isinstance(event, Paused):
             self._state = f"paused: {event.reason}"
         elif isinstance(event, Unpaused):
@@ -170,7 +196,7 @@ class _Panel:
 
         step = self._step
         if step is None:
-            return Text("the first step compiles, and takes longer", style="dim")
+            return Text(self._before, style="dim")
         parts: list[Any] = [ProgressBar(total=step.total_steps or 1, completed=step.step, width=48)]
         parts += [Text(line) for line in self._lines(step)]
         return Group(*parts)
@@ -180,6 +206,9 @@ class _Panel:
         left = f", {format_seconds(step.eta_s)} left" if step.eta_s is not None else ""
         yield f"step {step.step}{of}, epoch {step.epoch:.2f}, {format_seconds(step.elapsed_s)}{left}  {self._state}"
         yield f"loss {step.loss:.4f}   smoothed {step.smoothed:.4f}   {sparkline(self._losses)}"
+        if watched := watched_facts(step.metrics):
+            yield "   ".join(watched)
+        yield from step.warnings
         if self._validation is not None:
             found = self._validation
             yield f"validation {found.loss:.4f}   best {found.best_loss:.4f} at step {found.best_step}"

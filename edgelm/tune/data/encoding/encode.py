@@ -126,6 +126,8 @@ class RowEncoder:
         size = chosen.prompt_size
         if size != rejected.prompt_size or chosen.tokens[:size] != rejected.tokens[:size]:
             raise RowError("prompt", "chosen and rejected do not begin with the same tokens", "template")
+        if chosen.tokens == rejected.tokens:
+            raise RowError("rejected", "the same as chosen once it is written by the template", "no target")
         return Pair(chosen, rejected, record.origin)
 
     def _judged(self, record: JudgementRecord) -> Judged:

@@ -2,7 +2,8 @@
 
     messages                        a chat (OpenAI, mlx-lm); `tools` beside it
     conversations                   ShareGPT: `from` and `value`; `system` and `tools` beside it
-    chosen, rejected                a preference; `prompt` beside it, or the turns that both begin with
+    chosen, rejected                a preference; `prompt` beside it, or the turns that both begin with, also as transcripts
+                                    of `Human:` and `Assistant:`
     prompt, completion, label       a judgement (KTO)
     prompt, completion              a completion; of messages, a chat
     instruction, output             Alpaca; `input`, `system` and `history` beside it
@@ -13,6 +14,7 @@ Each row is told by itself: one file may mix formats, but not kinds of training.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,8 +34,11 @@ from edgelm.tune.data.records import (
 )
 from edgelm.tune.data.rows import RowOrigin
 
-_LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "good": True, "desirable": True,
-           "false": False, "0": False, "0.0": False, "no": False, "bad": False, "undesirable": False}  # fmt: skip
+_LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "good": True, "desirable": True, "up": True, "👍": True,
+           "false": False, "0": False, "0.0": False, "no": False, "bad": False, "undesirable": False, "down": False,
+           "-1": False, "-1.0": False, "👎": False}  # fmt: skip
+_TURN = re.compile(r"\n\n(Human|Assistant):[ \n]?")
+"""The turns of Anthropic's transcripts (hh-rlhf), which hold a whole conversation in one text."""
 
 
 def read_record(row: Written) -> tuple[str, Record] | Problem:
@@ -47,6 +52,9 @@ def read_record(row: Written) -> tuple[str, Record] | Problem:
 
 
 def _recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any], RowOrigin], Record]]:
+    if "edgelm_chat" in row:
+        reason = "a chat with all its alternatives, expected rows: /feedback FILE preferences (or labels) writes them"
+        raise RowError("edgelm_chat", reason, "format")
     # A table has every column in every row; a format is there where its cells are, and a CSV's empty cell is none.
     for none in ((None, ""), (None,)):
         for name, needed, read in _FORMATS:
@@ -108,17 +116,46 @@ def _text(row: Mapping[str, Any], origin: RowOrigin) -> TextRecord:
 
 
 def _preference(row: Mapping[str, Any], origin: RowOrigin) -> PreferenceRecord:
-    chosen, rejected = (_answered(row[key], key) for key in ("chosen", "rejected"))
+    if row.get("prompt") is None and all(_is_transcript(row[key]) for key in ("chosen", "rejected")):
+        chosen, rejected = (_turns_of(row[key]) for key in ("chosen", "rejected"))
+    else:
+        chosen, rejected = (_answered(row[key], key) for key in ("chosen", "rejected"))
     if row.get("prompt") is not None:
         prompt: Messages = _asked(row["prompt"], "prompt")
         chosen, rejected = _without(prompt, chosen), _without(prompt, rejected)
     else:
         prompt, chosen, rejected = _common_prompt(chosen, rejected)
+    _check_one_prompt(prompt, chosen, rejected)
     _check_answer(chosen, "chosen")
     _check_answer(rejected, "rejected")
     if chosen == rejected:
         raise RowError("rejected", "the same as chosen, which teaches nothing", "no target")
     return PreferenceRecord(prompt, chosen, rejected, read_tools(row.get("tools")), origin)
+
+
+def _is_transcript(value: Any) -> bool:
+    return isinstance(value, str) and _TURN.match(value) is not None
+
+
+def _turns_of(text: str) -> Messages:
+    """The messages of a transcript."""
+    _, *parts = _TURN.split(text)
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return tuple(
+        _message(roles[who], said.strip()) for who, said in zip(parts[::2], parts[1::2], strict=True)
+    )
+
+
+def _check_one_prompt(prompt: Messages, chosen: Messages, rejected: Messages) -> None:
+    """Answers that begin with a question of their own were not given to the prompt, or not to the same one."""
+    for field, answer in (("chosen", chosen), ("rejected", rejected)):
+        asked = [message for message in answer if message["role"] == "user"]
+        if answer and answer[0]["role"] == "user" and asked:
+            other = "the other answer has" if not prompt else "prompt says"
+            raise RowError(
+                f"{field}[0].role",
+                f"'user', expected the assistant's answer: it begins with another question than {other}",
+            )
 
 
 def _without(prompt: Messages, answer: Messages) -> Messages:
@@ -128,11 +165,16 @@ def _without(prompt: Messages, answer: Messages) -> Messages:
 
 
 def _common_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, Messages, Messages]:
+    if not chosen or not rejected:
+        raise RowError("rejected" if chosen else "chosen", "empty, expected an answer", "no target")
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
         shared += 1
     if shared == 0:
-        raise RowError("prompt", "missing, and chosen and rejected do not begin with the same turns")
+        raise RowError(
+            "prompt",
+            "missing, and chosen and rejected do not begin with the same turns: their prompts differ",
+        )
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 

@@ -6,11 +6,19 @@ import dataclasses
 
 import pytest
 
-from edgelm.cli.commands.tune.display import memory_text, started_lines
+from edgelm.cli.commands.tune.display import memory_text, started_lines, step_line
 from edgelm.runs.events import Started, Stepped
 
 STARTED = Started("run", "model", "lora", 0, 9, 10, 1, 100, 60, 5, 0.01, True)
 STEP = Stepped(3, 9, 0.5, 2.0, 2.5, 1e-4, 1.5, 10, 20, 100.0, 700_000_000, 1.0, None)
+
+
+def test_what_a_loss_watches_stands_in_its_line() -> None:
+    watched = dataclasses.replace(
+        STEP, metrics={"margin": 0.2134, "accuracy": 0.875, "chosen_log_prob": -31.27}
+    )
+    assert "margin +0.213  right 88%  chosen -31.3" in step_line(watched)
+    assert "margin" not in step_line(STEP)
 
 
 def test_predictions_are_told_before_the_first_step() -> None:

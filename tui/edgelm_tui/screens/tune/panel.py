@@ -6,7 +6,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from edgelm.runs.log import RunLog
-from edgelm.units import format_bytes, format_seconds
+from edgelm.runs.watched import watched_facts
+from edgelm.units import count, format_bytes, format_seconds
 
 _COLOURS = {
     "running": "$text-success",
@@ -43,16 +44,26 @@ def describe(log: RunLog) -> Content:
     lines = [Content.assemble(*parts)]
     facts = [fact for fact in (_beginning(log), *_facts(log)) if fact]
     lines.append(Content.styled(" · ".join(facts), "$foreground-muted"))
+    lines += [Content.styled(str(warning), "$text-warning") for warning in _warnings(log)]
     if status in ("interrupted", "failed"):
         why = "its process is gone" if status == "interrupted" else log.aborted["error"]
         lines.append(Content.styled(f"{why}; r resumes the run from its last checkpoint", "$text-warning"))
     return Content("\n").join(lines)
 
 
+def _warnings(log: RunLog) -> list[object]:
+    """List what the last step warned of."""
+    warnings = log.step.get("warnings", [])
+    return list(warnings) if isinstance(warnings, list) else []
+
+
 def _beginning(log: RunLog) -> str:
     """Why there is nothing yet."""
     if log.status() != "running" or log.step:
         return ""
+    done, total = log.referenced.get("rows"), log.referenced.get("total_rows")
+    if not log.started and isinstance(done, int) and isinstance(total, int):
+        return f"the model as it is is asked: {done:,} of {count(total, 'row')}"
     return "the first step is under way" if log.started else "data and model are being prepared"
 
 
@@ -62,6 +73,7 @@ def _facts(log: RunLog) -> list[str]:
     return [
         f"loss {log.loss:.4f}" if log.loss is not None else "",
         f"validation {log.validation_loss:.4f}" if log.validation_loss is not None else "",
+        *watched_facts(step.get("metrics", {})),
         f"{step['tokens_per_s']:,.0f} token/s" if _is_number(step.get("tokens_per_s")) else "",
         f"{1 - pad:.0%} of positions used" if isinstance(pad, float) else "",
         f"memory {format_bytes(step['memory_bytes'])}" if _is_number(step.get("memory_bytes")) else "",

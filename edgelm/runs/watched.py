@@ -1,0 +1,43 @@
+"""What an objective watches beside its loss, in words, for every place that shows a run.
+
+Names and values are those of `Stepped.metrics`. Knows no objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+_SHOWN = {
+    "margin": ("margin", "{:+.3f}"),
+    "accuracy": ("right", "{:.0%}"),
+    "chosen_log_prob": ("chosen", "{:.1f}"),
+    "rejected_log_prob": ("rejected", "{:.1f}"),
+    "desirable_reward": ("good", "{:+.3f}"),
+    "undesirable_reward": ("bad", "{:+.3f}"),
+    "kl": ("kl", "{:.3f}"),
+    "clipped": ("clipped", "{:.0%}"),
+    "imitation": ("imitation", "{:.3f}"),
+}
+"""Name → what it is called, and how it is written. Log-probabilities are those of whole answers, in nats."""
+
+_COLLAPSED = -0.5
+"""Nats a token that chosen answers have lost next to the reference: each is then less than two thirds as likely."""
+
+
+def watched_facts(metrics: Mapping[str, object]) -> list[str]:
+    """List what is watched: `["margin +0.213", "right 88%"]`."""
+    return [
+        f"{called} {form.format(value)}"
+        for name, (called, form) in _SHOWN.items()
+        if isinstance(value := metrics.get(name), int | float)
+    ]
+
+
+def watched_warnings(metrics: Mapping[str, float]) -> Iterator[str]:
+    """Say what has gone wrong though the loss falls: margins also grow where both answers become unlikely."""
+    gained = metrics.get("chosen_gain", 0.0)
+    if gained < _COLLAPSED:
+        yield (
+            f"the answers to prefer have lost {-gained:.2f} nats a token: they are unlearnt as well;"
+            " a lower --learning-rate, a higher --beta or --sft-weight holds them"
+        )

@@ -126,9 +126,8 @@ def check_equality(home: Path, count: int, **settings: Any) -> list[Any]:
     return [said for _, said in staying]
 
 
-def test_two_hundred_mixed_requests_at_once_say_what_they_say_one_at_a_time(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def watched(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """How many variants had rows in one call of the network."""
     together = set[int]()
 
     class Watched(RowGroups):
@@ -137,11 +136,20 @@ def test_two_hundred_mixed_requests_at_once_say_what_they_say_one_at_a_time(
             together.add(len(self.groups))
 
     monkeypatch.setattr(runner, "RowGroups", Watched)
+    return together
+
+
+def test_two_hundred_mixed_requests_at_once_say_what_they_say_one_at_a_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = watched(monkeypatch)
     said = check_equality(home, 200)
     assert max(together) == 4  # the base, each adapter, both
     assert {reason for choices in said for _, reason, _ in choices} == {"stop", "length"}
     assert Counter(map(str, said)).most_common(1)[0][1] < len(said) / 4  # they are not all alike
 
 
-def test_so_it_is_with_a_quantized_kv_cache(home: Path) -> None:
+def test_so_it_is_with_a_quantized_kv_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = watched(monkeypatch)
     check_equality(home, 40, kv_bits=8)
+    assert max(most) > 1

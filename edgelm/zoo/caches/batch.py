@@ -14,11 +14,13 @@ def stands_side_by_side(cache: Any) -> bool:
     """Return whether mlx-lm has a batch cache of this kind that keeps what the cache alone keeps."""
     from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
+    from edgelm.zoo.caches.quantized import PackedKVCache
+
     if type(cache) is CacheList:
         return all(map(stands_side_by_side, cache.caches))
     if type(cache) is RotatingKVCache:
         return bool(cache.keep == 0)  # the batch cache keeps no first tokens
-    return type(cache) in (KVCache, ArraysCache)
+    return type(cache) in (KVCache, ArraysCache, PackedKVCache)
 
 
 def extract_row(cache: Any, row: int, tokens: int) -> Any:
@@ -33,8 +35,12 @@ def extract_row(cache: Any, row: int, tokens: int) -> Any:
     """
     from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, CacheList, KVCache, RotatingKVCache
 
+    from edgelm.zoo.caches.quantized import BatchPackedKVCache
+
     if type(cache) is CacheList:
         return CacheList(*(extract_row(part, row, tokens) for part in cache.caches))
+    if type(cache) is BatchPackedKVCache:
+        return cache.alone(row, tokens)
     if type(cache) is BatchKVCache:
         alone = KVCache()
         kept = slice(cache._idx - tokens, cache._idx)

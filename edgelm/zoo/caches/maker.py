@@ -17,13 +17,13 @@ from mlx_lm.models.cache import (
     CacheList,
     ChunkedKVCache,
     KVCache,
-    QuantizedKVCache,
     RotatingKVCache,
     make_prompt_cache,
 )
 
 from edgelm.errors import UnsupportedError
 from edgelm.zoo.caches.leaves import MakeLayers, leaves_of
+from edgelm.zoo.caches.quantized import PackedKVCache
 from edgelm.zoo.caches.settings import CacheSettings
 from edgelm.zoo.protocol import architecture_of
 
@@ -103,7 +103,7 @@ def layer_maker(network: Any, settings: CacheSettings | None = None) -> MakeLaye
 def _replacement(network: Any, make: MakeLayers, settings: CacheSettings) -> Callable[[Any], Any] | None:
     if settings.kv_bits is not None:
         bits, group_size = settings.kv_bits, _group_size(network, make)
-        return _only_full(network, make, lambda: QuantizedKVCache(group_size, bits))
+        return _only_full(network, make, lambda: PackedKVCache(group_size, bits))
     if settings.kv_dtype is not None:
         dtype: mx.Dtype = getattr(mx, settings.kv_dtype)
         return _only_full(network, make, lambda: CastKVCache(dtype))

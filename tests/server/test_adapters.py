@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anthropic
 import httpx
+import ollama
 import openai
 import pytest
 from lora_adapters import write_lora
@@ -90,6 +91,12 @@ def test_models_and_what_was_made_for_them_are_listed(client: openai.OpenAI, add
     assert client.models.retrieve("tiny+one").id == "tiny+one"
     with anthropic.Anthropic(base_url=address, api_key="none") as other:
         assert "tiny+two" in [model.id for model in other.models.list()]
+    with ollama.Client(address) as third:
+        parents = {model.model: model.details and model.details.parent_model for model in third.list().models}
+        assert parents == {f"{name}:latest": parent or "" for name, parent in listed.items()}
+        assert third.show("tiny+one:latest").modified_at is not None
+        assert third.generate("tiny+one", keep_alive=0).done_reason == "unload"
+        assert third.ps().models == []
 
 
 def test_other_apis_name_them_the_same_way(client: openai.OpenAI, address: str) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from edgelm.errors import NotFoundError
 from edgelm.server.exchange.begin import serving_of
 from edgelm.server.exchange.body import RequestBody, read_request, refusal
 from edgelm.server.http.endpoints import Endpoint
 from edgelm.server.http.errors import RequestError
+from edgelm.server.names import NamedModel, NamedModels
 from edgelm.server.ollama.describe import listed, shown
 from edgelm.server.ollama.names import API_VERSION, own_name
 
@@ -38,20 +37,18 @@ class ShowRequest(RequestBody):
 
 async def tags(request: Request) -> Response:
     """Answer `GET /api/tags`."""
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
-    return JSONResponse({"models": await asyncio.to_thread(_all_listed, served)})
+    return JSONResponse({"models": await asyncio.to_thread(_all_listed, serving_of(request).residents.named)})
 
 
 async def show(request: Request) -> Response:
     """Answer `POST /api/show`."""
     asked = read_request(ShowRequest, await request.body())
-    name = own_name(asked.model or asked.name or "")
-    served = await asyncio.to_thread(serving_of(request).residents.directories)
-    if name not in served:
-        raise NotFoundError(
-            f"model {name!r} not found", hint=f"models are {', '.join(sorted(served)) or 'none'}"
-        )
-    return JSONResponse(await asyncio.to_thread(shown, name, served[name], is_verbose=bool(asked.verbose)))
+    name, find = own_name(asked.model or asked.name or ""), serving_of(request).residents.named.find
+
+    def described() -> dict[str, Any]:
+        return shown(find(name, asked.adapters), is_verbose=bool(asked.verbose))
+
+    return JSONResponse(await asyncio.to_thread(described))
 
 
 async def running(request: Request) -> Response:
@@ -59,7 +56,8 @@ async def running(request: Request) -> Response:
     models = []
     for resident in serving_of(request).residents.loaded:
         model = resident.model
-        described = await asyncio.to_thread(listed, resident.name, model.directory)
+        named = NamedModel(resident.name, None, model.directory)
+        described = await asyncio.to_thread(listed, named)
         del described["modified_at"]
         sizes = {
             "size": model.size_bytes,
@@ -93,9 +91,9 @@ async def change(request: Request) -> Response:
     )
 
 
-def _all_listed(served: dict[str, Path]) -> list[dict[str, Any]]:
-    models = [listed(name, directory) for name, directory in served.items()]
-    return sorted(models, key=lambda model: str(model["modified_at"]), reverse=True)
+def _all_listed(named: NamedModels) -> list[dict[str, Any]]:
+    """The newest first, as Ollama has them."""
+    return sorted(map(listed, named.all()), key=lambda model: str(model["modified_at"]), reverse=True)
 
 
 _EMBEDS = (400, 401, 413)

@@ -11,6 +11,7 @@ from edgelm.errors import PromptError, UnsupportedError
 from edgelm.library.models import Installed, describe, files_of
 from edgelm.model.load import load_tokenizer
 from edgelm.runtime.generation.recommended import recommended
+from edgelm.server.names import NamedModel
 from edgelm.server.ollama.names import TAG, moment
 from edgelm.text.families.family import family_of, template_text
 from edgelm.text.prompt import require_tool_support
@@ -29,48 +30,60 @@ _COUNTS = {
 """Keys of GGUF → of config.json."""
 
 
-def listed(name: str, directory: Path) -> dict[str, Any]:
-    """Return one model of a list.
+def listed(named: NamedModel) -> dict[str, Any]:
+    """Return one model of a list; one with adapters names its base as its parent.
 
     Raises:
         FormatError, NotFoundError, UnsafeError: it has no config, or broken weights.
     """
-    model = describe(directory)
+    model = describe(named.directory)
     return {
-        "name": name + TAG,
-        "model": name + TAG,
-        "modified_at": moment(directory.stat().st_mtime),
+        "name": named.name + TAG,
+        "model": named.name + TAG,
+        "modified_at": _modified(named),
         "size": model.size_bytes,
-        "digest": digest(directory),
-        "details": _details(model, read_config(directory), parameter_count(directory)),
+        "digest": digest(named),
+        "details": _details(model, named),
     }
 
 
-def shown(name: str, directory: Path, *, is_verbose: bool) -> dict[str, Any]:
+def shown(named: NamedModel, *, is_verbose: bool) -> dict[str, Any]:
     """Return all that is known of one model.
 
     Raises:
         FormatError, NotFoundError, UnsafeError, UnsupportedError: it has no config, no tokenizer, or broken weights.
     """
+    directory = named.directory
     model, config = describe(directory), read_config(directory)
-    count = parameter_count(directory)
     template, capabilities = _abilities(directory, directory.stat().st_mtime_ns)
     settings = recommended(directory).settings
     return {
-        "modelfile": f"# served by edgelm\nFROM {name}\n",
+        "modelfile": f"# served by edgelm\nFROM {named.name}\n",
         "license": model.licence or "",
         "parameters": "\n".join(f"{key} {value:g}" for key, value in settings.items()),
         "template": template,
-        "details": _details(model, config, count),
-        "model_info": _info(name, model, config, count, is_verbose=is_verbose),
+        "details": _details(model, named),
+        "model_info": _info(named, model, config, is_verbose=is_verbose),
         "capabilities": list(capabilities),
-        "modified_at": moment(directory.stat().st_mtime),
+        "modified_at": _modified(named),
     }
 
 
-def digest(directory: Path) -> str:
+def _directories(named: NamedModel) -> list[Path]:
+    return [named.directory, *(use.directory for use in named.adapters or ())]
+
+
+def _modified(named: NamedModel) -> str:
+    return moment(max(directory.stat().st_mtime for directory in _directories(named)))
+
+
+def digest(named: NamedModel) -> str:
     """Return what tells one state of a model from another: names, sizes and times of its files, hashed."""
-    stats = [(path.relative_to(directory).as_posix(), path.stat()) for path in files_of(directory)]
+    stats = [
+        (path.relative_to(directory).as_posix(), path.stat())
+        for directory in _directories(named)
+        for path in files_of(directory)
+    ]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -81,15 +94,15 @@ def parameter_count(directory: Path) -> int:
     return sum(count_weights(name, info, headers, config) for name, info in headers.items())
 
 
-def _details(model: Installed, config: Config, count: int) -> dict[str, Any]:
+def _details(model: Installed, named: NamedModel) -> dict[str, Any]:
     family = model.model_type or ""
     return {
-        "parent_model": "",
+        "parent_model": named.base if named.adapters else "",
         "format": "safetensors",
         "family": family,
         "families": [family],
-        "parameter_size": _in_short(count),
-        "quantization_level": _precision(config, model.bits_per_weight),
+        "parameter_size": _in_short(parameter_count(named.directory)),
+        "quantization_level": _precision(read_config(named.directory), model.bits_per_weight),
     }
 
 
@@ -108,12 +121,12 @@ def _precision(config: Config, bits: float | None) -> str:
     return {32.0: "F32", 16.0: "F16"}.get(bits or 0.0, "unknown" if bits is None else f"{bits:g}-bit")
 
 
-def _info(name: str, model: Installed, config: Config, count: int, *, is_verbose: bool) -> dict[str, Any]:
+def _info(named: NamedModel, model: Installed, config: Config, *, is_verbose: bool) -> dict[str, Any]:
     family, text = model.model_type or "", normalise_config(config)
     info = {
         "general.architecture": family,
-        "general.basename": name,
-        "general.parameter_count": count,
+        "general.basename": named.base,
+        "general.parameter_count": parameter_count(named.directory),
         f"{family}.context_length": model.context_length,
         **{f"{family}.{key}": text.get(own) for key, own in _COUNTS.items()},
     }

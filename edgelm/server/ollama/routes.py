@@ -64,8 +64,9 @@ async def _respond(request: Request, asked: OllamaChatRequest | OllamaGenerateRe
     async with AsyncExitStack() as stack:
         if asked.lets_go:
             # Entered first, so done last: once the reply uses the model no more.
-            stack.push_async_callback(residents.release, name)
-            if asked.only_loads and name in await asyncio.to_thread(residents.directories):
+            named = await asyncio.to_thread(residents.named.find, name, asked.adapters)
+            stack.push_async_callback(residents.release, named.base)
+            if asked.only_loads:
                 return JSONResponse(answer(0.0).only("unload"))
         reply, answered = await while_connected(request, begin(stack))
         if reply is None:

@@ -86,6 +86,8 @@ class Usage:
     """Guessed by speculation and checked."""
     accepted_tokens: int = 0
     """Guesses that stood."""
+    thinking_tokens: int = 0
+    """Of `completion_tokens`, those of thinking and its marks; counted by a text generation."""
 
     @property
     def prefill_tokens_per_s(self) -> float:

@@ -26,6 +26,7 @@ from edgelm.server.http.request_log import CLIENT_CLOSED, RequestLog
 from edgelm.server.listing import LISTING
 from edgelm.server.metrics import ServerMetrics
 from edgelm.server.ollama.routes import OLLAMA
+from edgelm.server.openai.responses.store import ResponseStore
 from edgelm.server.openai.routes import OPENAI
 from edgelm.server.openapi import openapi
 from edgelm.server.replies import Admission
@@ -80,6 +81,7 @@ def make_app(residents: Residents, settings: ServerSettings) -> Starlette:
         },
     )
     app.state.serving = serving
+    app.state.responses = ResponseStore()
     return app
 
 

@@ -82,6 +82,11 @@ class Segmenter:
         self._enter(begin.state, fresh=True)
         self._at_start = False
 
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what comes next is thinking, or ends it."""
+        return self._state == "thinking"
+
     def add(self, token: int) -> list[Segment | ToolCall]:
         """Return the segments and calls that are certain now that `token` has come."""
         parts: list[Segment | ToolCall] = []

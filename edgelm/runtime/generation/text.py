@@ -105,6 +105,7 @@ class TextReply:
             constraint=_constraint(tokenizer, prompt, options, voice.stop_tokens),
         )
         self._cancel = cancel
+        self._thinking_tokens = 0
         self._segmenter = Segmenter(tokenizer, prompt, tools, plain_answer=options.grammar is not None)
         self._stops = StopMatcher(options.stop)
         self._pieces = None if options.logprobs is None else Pieces(tokenizer)
@@ -132,14 +133,23 @@ class TextReply:
             case Token():
                 if self._pieces is not None:
                     yield _spelled(event, self._pieces)
-                yield from self._pass(self._segmenter.add(event.id))
+                was_thinking = self._segmenter.is_thinking
+                parts = self._segmenter.add(event.id)
+                self._thinking_tokens += was_thinking or self._segmenter.is_thinking
+                yield from self._pass(parts)
             case Finished():
                 yield from self._pass(self._segmenter.finish())
                 yield from self._release()
-                stop = self._stops.matched
-                yield event if stop is None else dataclasses.replace(event, reason="stop", matched=stop)
+                yield self._ended(event)
             case _:
                 yield event
+
+    def _ended(self, event: Finished) -> Finished:
+        usage = dataclasses.replace(event.usage, thinking_tokens=self._thinking_tokens)
+        stop = self._stops.matched
+        if stop is None:
+            return dataclasses.replace(event, usage=usage)
+        return dataclasses.replace(event, usage=usage, reason="stop", matched=stop)
 
     def _pass(self, items: Iterable[Segment | ToolCall]) -> Iterator[Text | ToolCall]:
         for item in items:

@@ -61,6 +61,8 @@ class AnswerParts:
         match event:
             case Text(text, "answer") if self._forced is not None:
                 self._held += text
+            case Text(channel="tool_call"):
+                pass  # the call itself comes when it is whole
             case Text():
                 yield event
             case ToolCall(error=None):

@@ -16,6 +16,7 @@ from edgelm.errors import (
     PromptError,
     UnsupportedError,
 )
+from edgelm.messages.values import MessageError
 
 MOST_CHARACTERS = 2_000
 """A message has no more: what a request sent is not all sent back."""
@@ -63,6 +64,7 @@ def refusal_of(error: EdgeLMError) -> RequestError:
     """Return how a request is told of one of edgelm's errors."""
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     param = error.settings[0] if isinstance(error, OptionError) and error.settings else None
+    param = error.field if isinstance(error, MessageError) else param
     for kind, status, code in _STATUSES:
         if isinstance(error, kind):
             return RequestError(status, message, param=param, code=code)

@@ -11,7 +11,7 @@ from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.exchange.body import changed, refusal
 from edgelm.server.exchange.calls import ForcedCalls, forced_calls
 from edgelm.server.exchange.chat import answer_form, chat_task, parameters_of
-from edgelm.server.openai.fields import CommonFields
+from edgelm.server.openai.fields import CommonFields, ReasoningEffort
 from edgelm.server.replies import ReplyTask
 
 
@@ -77,7 +77,7 @@ class ChatRequest(CommonFields):
     tools: Annotated[list[FunctionTool], Field(max_length=512)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
     functions: Any = None
     function_call: Any = None
     audio: Any = None

@@ -1,8 +1,8 @@
-"""Fields that chat completions and completions have in common, checked, and the settings of a reply that they become."""
+"""Fields that requests for text have in common, checked, and the settings of a reply that they become."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,6 +11,8 @@ from edgelm.server.http.errors import RequestError
 
 MOST_CHOICES = 16
 
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
 
 class StreamOptions(BaseModel):
     """What a stream has beside its choices."""
@@ -18,12 +20,12 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class CommonFields(RequestBody):
-    """A request. Null is as good as nothing in every field, as it is for OpenAI."""
+class SamplingFields(RequestBody):
+    """How an answer is drawn, and what ends it. Null is as good as nothing in every field, as it is for OpenAI."""
 
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    tolerated: ClassVar[dict[str, str]] = {}
+    """Documented fields that change nothing here → why they may be passed over."""
+
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -34,6 +36,29 @@ class CommonFields(RequestBody):
     seed: int | None = None
     logit_bias: dict[str, float] | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of `GenerationOptions.changed` that were given.
+
+        Raises:
+            RequestError: a logit bias on what is no token id.
+        """
+        names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+                 "stop")  # fmt: skip
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.seed is not None:
+            given["seed"] = self.seed % 2**64
+        if self.logit_bias:
+            given["logit_bias"] = _token_ids(self.logit_bias)
+        return given
+
+
+class CommonFields(SamplingFields):
+    """A request for choices: what chat completions and completions have in common."""
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     max_tokens: int | None = None
 
     @property
@@ -52,14 +77,8 @@ class CommonFields(RequestBody):
         Raises:
             RequestError: a logit bias on what is no token id.
         """
-        names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-                 "stop", "max_tokens")  # fmt: skip
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.seed is not None:
-            given["seed"] = self.seed % 2**64
-        if self.logit_bias:
-            given["logit_bias"] = _token_ids(self.logit_bias)
-        return given
+        given = super().settings()
+        return given if self.max_tokens is None else {**given, "max_tokens": self.max_tokens}
 
 
 def _token_ids(bias: dict[str, float]) -> dict[int, float]:

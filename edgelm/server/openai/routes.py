@@ -23,6 +23,7 @@ from edgelm.server.openai.choices import ChatChoice, TextChoice
 from edgelm.server.openai.completion_request import CompletionRequest
 from edgelm.server.openai.embedding_request import EmbeddingRequest
 from edgelm.server.openai.fields import CommonFields
+from edgelm.server.openai.responses.routes import ENDPOINTS as RESPONSES
 from edgelm.server.openai.wire import ERROR, error_body, error_response, head, usage_of
 from edgelm.server.replies import Reply
 
@@ -111,6 +112,7 @@ OPENAI = Api(
             body=CompletionRequest,
             stream=EVENTS,
         ),
+        *RESPONSES,
         Endpoint(
             "POST", "/v1/embeddings", embeddings, "Refuse: the models here write text.", body=EmbeddingRequest
         ),

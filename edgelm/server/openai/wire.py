@@ -34,9 +34,10 @@ def usage_of(replies: Iterable[tuple[Usage, bool]]) -> dict[str, Any]:
     Args:
         replies: of each choice, its usage, and whether it is the first of its prompt, which is counted once.
     """
-    prompt = cached = completion = 0
+    prompt = cached = completion = thinking = 0
     for usage, is_first in replies:
         completion += usage.completion_tokens
+        thinking += usage.thinking_tokens
         if is_first:
             prompt, cached = prompt + usage.prompt_tokens, cached + usage.cached_tokens
     return {
@@ -44,6 +45,7 @@ def usage_of(replies: Iterable[tuple[Usage, bool]]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": thinking},
     }
 
 

@@ -62,6 +62,8 @@ class SharedPrefixes:
         it is not worth computing.
         """
         variant = first.variant.key
+        if first.request.n > 1:  # its siblings have all of it in common, whoever else shares a part
+            others = [other for other in others if other.request is first.request]
         return shared_stem(
             first.keys,
             [other.keys for other in others if other.variant.key == variant],

@@ -19,7 +19,7 @@ Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ItemHistory:
     """The items that a response goes on from.
 
     Attributes:

@@ -18,7 +18,7 @@ from edgelm.server.http.endpoints import Endpoint
 from edgelm.server.http.errors import refusal_of
 from edgelm.server.http.events import EVENTS, KEEP_ALIVE, EventStream, event, while_connected
 from edgelm.server.openai.responses.output import Item, ResponseOutput, new_id
-from edgelm.server.openai.responses.prompt import Conversation, items_of
+from edgelm.server.openai.responses.prompt import ItemHistory, items_of
 from edgelm.server.openai.responses.response import begun_response, ended_response, failed_response
 from edgelm.server.openai.responses.response_request import ResponseRequest
 from edgelm.server.openai.responses.store import ResponseStore, StoredResponse
@@ -35,7 +35,7 @@ class _Asked:
 
     request: ResponseRequest
     tools: Toolbox
-    conversation: Conversation
+    conversation: ItemHistory
     store: ResponseStore
 
 
@@ -164,7 +164,7 @@ async def _read(request: Request) -> _Asked:
     store = _store(request)
     name = asked.previous_response_id
     before = store.get(name, "previous_response_id").items if name is not None else []
-    return _Asked(asked, tools, Conversation(before, items_of(asked.input)), store)
+    return _Asked(asked, tools, ItemHistory(before, items_of(asked.input)), store)
 
 
 def _task(resident: Resident, asked: _Asked) -> Awaitable[ReplyTask]:

@@ -14,7 +14,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 import edgelm
 from edgelm.runtime.events import Finished, Text, ToolCall, Usage
-from edgelm.server.openai.responses.prompt import Conversation
+from edgelm.server.openai.responses.prompt import ItemHistory
 from edgelm.server.openai.responses.response_request import ResponseRequest
 from edgelm.server.openai.responses.thoughts import unwrap
 from edgelm.server.openai.responses.toolbox import Toolbox
@@ -282,7 +282,7 @@ def test_a_conversation_that_is_too_long_is_cut_where_it_may(
         for number in range(8)
         for role in ("user", "assistant")
     ]
-    conversation = Conversation(items[:4], [*items[4:], {"role": "user", "content": "last"}])
+    conversation = ItemHistory(items[:4], [*items[4:], {"role": "user", "content": "last"}])
 
     def prompt(**fields: Any) -> str:
         request = ResponseRequest(instructions="Stay.", **fields)

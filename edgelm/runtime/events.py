@@ -87,7 +87,7 @@ class Usage:
     accepted_tokens: int = 0
     """Guesses that stood."""
     thinking_tokens: int = 0
-    """Of `completion_tokens`, those of thinking and its marks; counted by a text generation."""
+    """Tokens of thinking and its marks among the sampled ones; a text generation counts them."""
 
     @property
     def prefill_tokens_per_s(self) -> float:

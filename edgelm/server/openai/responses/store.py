@@ -14,7 +14,7 @@ Item = dict[str, Any]
 
 MOST_RESPONSES = 1024
 MOST_BYTES = 64 << 20
-"""Of JSON, each response counted with all that came before it, though they share that."""
+"""The size as JSON; each response counts with all that came before it, though they share that."""
 
 
 @dataclass(frozen=True)

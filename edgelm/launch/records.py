@@ -128,9 +128,12 @@ def _write(server: RunningServer) -> None:
     with contextlib.suppress(FileNotFoundError):
         partial.unlink()
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(told, file)
-    partial.replace(server.file)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(told, file)
+        partial.replace(server.file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _reached_by(host: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from edgelm.adapters.use import AdapterUse
 from edgelm.api import Model
-from edgelm.errors import FitError
+from edgelm.errors import EngineError, FitError, FormatError, UnsupportedError
 from edgelm.library import models as library
 from edgelm.server.names import NamedModels
 from edgelm.server.threads import in_own_thread
@@ -162,6 +162,10 @@ class Residents:
         while True:
             try:
                 return await in_own_thread(lambda: self._load(directory), lambda model: model.close())
+            except (FormatError, UnsupportedError) as error:  # no fault of who asks for it
+                raise EngineError(
+                    f"{directory.name} cannot be loaded: {error.message}", hint=error.hint
+                ) from error
             except FitError:
                 kept = self._pinned | (+self._wanted).keys()
                 idle = [each for each in self.loaded if not each.users and each.name not in kept]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
+from chat_templates import make_tokenizer
 from ollama import _types as types
 
+from edgelm.api import Model
+from edgelm.server.http.errors import RequestError
 from edgelm.server.ollama.chat_request import OllamaChatRequest
 from edgelm.server.ollama.generate_request import OllamaGenerateRequest
 from edgelm.server.ollama.options import OPTIONS_PASSED_OVER, OllamaOptions
@@ -48,6 +54,15 @@ def test_what_options_become(options: dict[str, object], settings: dict[str, obj
 )
 def test_a_model_that_is_kept_for_no_time_is_let_go(value: float | str | None, lets_go: bool) -> None:
     assert OllamaChatRequest.model_validate({"model": "m", "keep_alive": value}).lets_go is lets_go
+
+
+def test_thinking_is_refused_of_a_model_that_cannot() -> None:
+    asked = OllamaChatRequest.model_validate({"model": "m", "think": "high"})
+    asked.check_thinking(cast(Model, SimpleNamespace(tokenizer=make_tokenizer("chatml"))))
+    other = cast(Model, SimpleNamespace(tokenizer=make_tokenizer("llama3")))
+    with pytest.raises(RequestError, match='"m" does not support thinking'):
+        asked.check_thinking(other)
+    asked.model_copy(update={"think": False}).check_thinking(other)
 
 
 def test_calls_get_ids_and_results_those_of_their_calls() -> None:

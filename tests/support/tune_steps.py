@@ -15,8 +15,8 @@ from edgelm.tune.plan.trace.step import BatchShape, batch_of
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
-from edgelm.tune.step.packed_cache import packed_caches
 from edgelm.tune.step.recompute import recomputed
+from edgelm.tune.step.shared_prompt import row_caches
 from edgelm.tune.step.stepper import Stepper
 
 
@@ -45,7 +45,7 @@ def measure_step(
             objective,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,
-            make_caches=lambda segments: packed_caches(network, config, segments),
+            make_caches=lambda *placing: row_caches(network, config, *placing),
         )
         batch = batch_of(shape, objective)
         totals = (1.0, 1.0) if objective.has_totals else None

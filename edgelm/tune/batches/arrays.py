@@ -41,6 +41,10 @@ class PlacedSequence:
     """[targets]."""
     is_imitated: bool = False
     """Whether all its targets are, its prompt's too."""
+    shared: int | None = None
+    """How many of its first positions it shares with the sequence beside it; None if it is one that shares nothing."""
+    is_second: bool = False
+    """Whether the sequence before it has those positions."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +57,48 @@ class LaidOut:
     segments: npt.NDArray[np.int32]
     sequences: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int32]
+    branches: npt.NDArray[np.int32]
+    copies: npt.NDArray[np.int32]
+    shifts: npt.NDArray[np.int32]
     columns: dict[str, npt.NDArray[np.float32]]
 
 
-def lay_out(lanes: Sequence[Sequence[PlacedSequence]], length: int, columns: Sequence[str] = ()) -> LaidOut:
-    """Put the sequences of each lane behind each other; the named columns are there also where no sequence is."""
+def lay_out(
+    lanes: Sequence[Sequence[PlacedSequence]], length: int, columns: Sequence[str] = (), copied: int = 0
+) -> LaidOut:
+    """Put the sequences of each lane behind each other.
+
+    The named columns are there also where no sequence is; `copied` is how many shared positions a lane has room for.
+    """
     B, T = len(lanes), length
-    inputs, targets, segments, sequences = (np.zeros((B, T), np.int32) for _ in range(4))
+    inputs, targets, segments, sequences, branches = (np.zeros((B, T), np.int32) for _ in range(5))
+    copies, shifts = (np.zeros((B, copied), np.int32) for _ in range(2))
     weights = np.zeros((B, T), np.float32)
     lengths = np.zeros(B, np.int32)
     filled = {name: np.zeros((B, T), np.float32) for name in columns}
     for lane, placed_sequences in enumerate(lanes):
-        for number, placed in enumerate(placed_sequences, start=1):
-            example = placed.example
-            here = slice(lengths[lane], lengths[lane] + example.size)
-            inputs[lane, here] = example.tokens[:-1]
-            targets[lane, here] = example.tokens[1:]
-            weights[lane, here] = example.trained[1:]
+        number = used = first = 0
+        for placed in placed_sequences:
+            example, shared = placed.example, placed.shared or 0
+            skipped = shared if placed.is_second else 0
+            begin, number = int(lengths[lane]), number + (not placed.is_second)
+            here = slice(begin, begin + example.size - skipped)
+            inputs[lane, here] = example.tokens[skipped:-1]
+            targets[lane, here] = example.tokens[skipped + 1 :]
+            weights[lane, here] = example.trained[skipped + 1 :]
             segments[lane, here] = number
             sequences[lane, here] = placed.place
             lengths[lane] = here.stop
+            if placed.is_second:
+                branches[lane, here] = 2
+                copies[lane, used : used + shared] = np.arange(first, first + shared)
+                shifts[lane, used : used + shared] = begin - first - shared
+                used += shared
+            elif placed.shared is not None:
+                branches[lane, begin + shared : here.stop] = 1
+                first = begin
             if placed.reference is not None:
                 filled[REFERENCE][lane, here][weights[lane, here] > 0] = placed.reference
             if placed.is_imitated:
                 filled[IMITATED][lane, here] = 1
-    return LaidOut(inputs, targets, weights, segments, sequences, lengths, filled)
+    return LaidOut(inputs, targets, weights, segments, sequences, lengths, branches, copies, shifts, filled)

@@ -14,9 +14,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +61,18 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
+class SharedPositions:
+    """Prompts that both answers of a pair look at (see `edgelm.tune.step.shared_prompt`)."""
+
+    branches: npt.NDArray[np.int32]
+    """[B, T]; 0 is of a prompt, 1 of a chosen answer, 2 of a rejected one."""
+    copies: npt.NDArray[np.int32]
+    """[B, M]; positions of prompts."""
+    shifts: npt.NDArray[np.int32]
+    """[B, M]; how much further back their rejected answer lies than behind its prompt."""
+
+
+@dataclass(frozen=True)
 class TrainingBatch:
     """Arrays for one step. Position t reads `inputs[:, t]` and is trained to say `targets[:, t]`.
 
@@ -88,6 +102,8 @@ class TrainingBatch:
     """S, some places of which are empty, where `sequences` says who is who."""
     mismatched: TrainingBatch | None = None
     """For KTO: a batch of the same shape, of prompts with answers to others."""
+    shared: SharedPositions | None = None
+    """Of packed pairs whose prompt is there once: which positions are shared. Their segments are pairs."""
 
     @property
     def target_count(self) -> int:
@@ -106,6 +122,7 @@ class BatchPlanner:
             `edgelm.tune.step.packed_cache` knows to isolate them. Rows much longer than the others go into batches of
             their own, unpacked.
         world: workers that share each batch; lanes come in multiples of it.
+        sharing: a packed pair has its prompt once. Only for networks that `edgelm.tune.step.shared_prompt` knows.
         imitates_prompts: the column `imitated` is to mark all targets of chosen answers, those in their prompts too.
         reference: log-probabilities of the targets under the reference model, for the column `reference`.
 
@@ -121,6 +138,7 @@ class BatchPlanner:
         *,
         packing: bool = False,
         world: int = 1,
+        sharing: bool = False,
         imitates_prompts: bool = False,
         reference: ReferenceValues | None = None,
     ) -> None:
@@ -132,10 +150,9 @@ class BatchPlanner:
         self._reference = reference
         self._columns = [*([REFERENCE] if reference else []), *([IMITATED] if imitates_prompts else [])]
         self._per_lane = 2 if dataset.kind == "preference" else 1
+        self._is_shared = sharing and dataset.kind == "preference"
         self._sizes = _sizes(dataset)
-        self._packed_sizes = [
-            row.packed_size if isinstance(row, Pair) else size for row, size in self._rows()
-        ]
+        self._packed_sizes = [self._packed_size(row, size) for row, size in self._rows()]
         layout = choose_layout(self._packed_sizes, batch_tokens, world) if packing else None
         self._shape = layout.shape if layout else None
         limit = layout.limit if layout else 0
@@ -150,6 +167,11 @@ class BatchPlanner:
         self._shapes = frozenset(shapes)
         self._count = len(first)
         self._positions = sum(lanes * length for lanes, length in shapes)
+
+    def _packed_size(self, row: Row, size: int) -> int:
+        if not isinstance(row, Pair):
+            return size
+        return row.packed_size - (row.shared_size if self._is_shared else 0)
 
     def _rows(self) -> Iterator[tuple[Row, int]]:
         return zip(self._dataset.rows, self._sizes, strict=True)
@@ -182,8 +204,10 @@ class BatchPlanner:
         return [placed.number for lane in self._placed(plan) for placed in lane]
 
     def _arrays(self, plan: BatchPlan, lanes: Sequence[Sequence[PlacedSequence]]) -> TrainingBatch:
-        laid = lay_out(lanes, plan.length, self._columns)
+        copied = self.copied_count(plan)
+        laid = lay_out(lanes, plan.length, self._columns, copied)
         count = self.sequence_count(plan)
+        shared = SharedPositions(laid.branches, laid.copies, laid.shifts) if copied else None
         return TrainingBatch(
             laid.inputs,
             laid.targets,
@@ -195,12 +219,25 @@ class BatchPlanner:
             laid.columns,
             laid.sequences if count else None,
             count,
+            shared=shared,
         )
 
     def sequence_count(self, plan: BatchPlan) -> int:
         """Count the sequences that a batch has room for where it says which is which; 0 where every lane is one."""
         is_told = plan.is_packed and self._dataset.kind != "sft"
         return self._per_lane * self._places(plan) if is_told else 0
+
+    def copied_count(self, plan: BatchPlan) -> int:
+        """Count the shared positions that a lane has room for; 0 where none are shared."""
+        if not (self._is_shared and plan.is_packed):
+            return 0
+        return round_up(math.ceil(self._shared_share * plan.length))
+
+    @cached_property
+    def _shared_share(self) -> float:
+        """The most of a pair's positions that is a shared prompt."""
+        rows = [(row, self._packed_sizes[at]) for at, row in enumerate(self._dataset.rows)]
+        return max((row.shared_size / size for row, size in rows if isinstance(row, Pair)), default=0.0)
 
     def _places(self, plan: BatchPlan) -> int:
         """The most rows that a batch of this shape may hold: one number, whatever rows it has, so that a step fits all."""
@@ -218,8 +255,16 @@ class BatchPlanner:
                 count += 1
             lanes.append(parts)
         if plan.is_packed:
-            return [[placed for parts in lane for placed in parts] for lane in lanes]
+            return [[placed for parts in lane for placed in self._beside(parts)] for lane in lanes]
         return [[parts[part] for parts in lane] for part in range(self._per_lane) for lane in lanes]
+
+    def _beside(self, parts: Sequence[PlacedSequence]) -> Sequence[PlacedSequence]:
+        """The answers to one prompt, which share it if they may."""
+        row = self._dataset.rows[parts[0].number // self._per_lane]
+        if not (self._is_shared and isinstance(row, Pair)):
+            return parts
+        size = row.shared_size
+        return [dataclasses.replace(part, shared=size, is_second=at > 0) for at, part in enumerate(parts)]
 
     def _sequence(self, row: int, part: int, place: int) -> PlacedSequence:
         example = self._dataset.rows[row].sequences[part]
@@ -259,7 +304,17 @@ class BatchPlanner:
     @property
     def pad_share(self) -> float:
         """Share of all positions that hold no row, 0 to 1: the same in every epoch."""
-        return 1 - self._dataset.token_count / self.positions_per_epoch
+        return 1 - self.used_positions / self.positions_per_epoch
+
+    @property
+    def used_positions(self) -> int:
+        """Positions of an epoch that hold a row; a shared prompt counts once."""
+        shared = sum(
+            row.shared_size
+            for row in (self._dataset.rows[at] for at in self._packed)
+            if isinstance(row, Pair)
+        )
+        return self._dataset.token_count - (shared if self._is_shared else 0)
 
     @property
     def positions_per_epoch(self) -> int:

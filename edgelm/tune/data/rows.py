@@ -74,6 +74,13 @@ class Pair:
         return self.chosen.size + self.rejected.size
 
     @property
+    def shared_size(self) -> int:
+        """Positions that both answers have before them, but for the last, whose target is of the answer."""
+        size = min(self.chosen.prompt_size, self.rejected.prompt_size)
+        is_same = self.chosen.tokens[:size] == self.rejected.tokens[:size]
+        return max(0, size - 1) if is_same else 0
+
+    @property
     def target_count(self) -> int:
         """Tokens of both answers."""
         return self.chosen.target_count + self.rejected.target_count

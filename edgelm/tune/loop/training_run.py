@@ -51,8 +51,9 @@ from edgelm.tune.reference.scorer import Scorer
 from edgelm.tune.request import TuneRequest
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
-from edgelm.tune.step.packed_cache import can_pack, packed_caches
+from edgelm.tune.step.packed_cache import can_pack
 from edgelm.tune.step.recompute import recomputed
+from edgelm.tune.step.shared_prompt import can_share, row_caches
 from edgelm.tune.step.stepper import Stepper
 from edgelm.tune.step.threads import training_threads
 from edgelm.zoo.tree import flat_arrays
@@ -144,7 +145,7 @@ class TrainingRun:
         scorer = Scorer(
             loaded.network,
             chunk=self.request.settings.loop.loss_chunk,
-            make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+            make_caches=lambda *placing: row_caches(loaded.network, self.config, *placing),
         )
         return ReferencePhase(
             self.data, scorer, self._planner, self.folder, self.base, self.workers, self.control
@@ -163,6 +164,7 @@ class TrainingRun:
             loop.seed if data is self.data.train else 0,
             packing=self._packs(),
             world=world,
+            sharing=can_share(self.config),
             imitates_prompts=self._objective.imitates_prompts,
             reference=reference,
         )
@@ -179,7 +181,7 @@ class TrainingRun:
             clip=settings.optimizer.clip,
             chunk=loop.loss_chunk,
             compiled=loop.compiled,
-            make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+            make_caches=lambda *placing: row_caches(loaded.network, self.config, *placing),
         )
         validation = self.data.validation
         prompts = choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train)

@@ -37,6 +37,7 @@ from edgelm.tune.plan.trace.unread import build_unread
 from edgelm.tune.plan.trace.work import Work
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.packed_cache import can_pack
+from edgelm.tune.step.shared_prompt import can_share
 from edgelm.units import format_bytes
 from edgelm.zoo.configs.normalise import context_length
 
@@ -127,15 +128,23 @@ class TunePlanner:
                     lanes, length, packs, places=2 * lanes if objective.data_kind != "sft" and packs else 0
                 )
             ]
-        batcher = BatchPlanner(self._data, loop.batch_tokens, loop.seed, packing=packs)
+        batcher = BatchPlanner(
+            self._data, loop.batch_tokens, loop.seed, packing=packs, sharing=can_share(self._config)
+        )
         plans = batcher.epoch(0)
         chosen = {
             max(plans, key=lambda plan: math.prod(batcher.shape_of(plan))),
             max(plans, key=lambda plan: math.prod(batcher.shape_of(plan)) * plan.length),
         }
-        share = _trained(self._data, objective) / max(1, self._data.token_count)
+        share = _trained(self._data, objective) / max(1, batcher.used_positions)
         return [
-            BatchShape(*batcher.shape_of(plan), plan.is_packed, share, batcher.sequence_count(plan))
+            BatchShape(
+                *batcher.shape_of(plan),
+                plan.is_packed,
+                share,
+                batcher.sequence_count(plan),
+                batcher.copied_count(plan),
+            )
             for plan in chosen
         ]
 

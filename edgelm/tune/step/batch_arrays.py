@@ -49,6 +49,9 @@ def arrays_of(batch: TrainingBatch, totals: Sequence[float] | None = None) -> di
             "sequences": gathered(batch.sequences),
             "places": np.zeros(batch.sequence_count, np.float32),
         }
+    if batch.shared is not None:
+        shared = batch.shared
+        arrays |= {"branches": shared.branches, "copies": shared.copies, "shifts": shared.shifts}
     given = {"segments": batch.segments, "labels": batch.labels}
     arrays |= {name: values for name, values in given.items() if values is not None}
     if totals is not None:

@@ -26,8 +26,9 @@ from edgelm.tune.step.losses import (
     plain_log_probs,
 )
 
-MakeCaches = Callable[[mx.array], Any]
-"""Segments `[B, T]` to what is passed to the network as its cache, to keep packed rows apart."""
+MakeCaches = Callable[..., Any]
+"""Segments `[B, T]`, and of pairs that share prompts the arrays of `SharedPositions`, to what is passed to the network as its
+cache, to keep packed rows apart (`shared_prompt.row_caches`)."""
 
 
 class ObjectiveSums(NamedTuple):
@@ -113,10 +114,16 @@ def target_logits(
     if "segments" in arrays:
         if make_caches is None:
             raise ValueError("a packed batch needs make_caches")
-        caches = make_caches(arrays["segments"])
+        caches = make_caches(*_placing(arrays))
     if head is None:
         return WholeLogits(_at(network(inputs, cache=caches), positions), targets)
     return ChunkedLogits(head, _at(head.hidden(inputs, caches), positions), targets, chunk)
+
+
+def _placing(arrays: dict[str, mx.array]) -> list[mx.array]:
+    """What caches are made of: segments, and where prompts are shared their branches, copies and shifts."""
+    names = ("segments", "branches", "copies", "shifts")
+    return [arrays[name] for name in names if name in arrays]
 
 
 def _at(values: mx.array, positions: mx.array) -> mx.array:

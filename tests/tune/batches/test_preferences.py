@@ -17,7 +17,7 @@ from edgelm.tune.objectives.registry import OBJECTIVES
 from edgelm.tune.objectives.settings import ObjectiveSettings, make_objective
 from edgelm.tune.settings import OptimizerSettings
 from edgelm.tune.step.optimizer import Optimizer
-from edgelm.tune.step.packed_cache import packed_caches
+from edgelm.tune.step.shared_prompt import row_caches
 from edgelm.tune.step.stepper import Gradients, Stepper
 
 PAIRS = [(5, 6, 4), (3, 2, 8), (7, 5, 5), (4, 9, 3), (6, 1, 2)]
@@ -51,6 +51,7 @@ def far(left: Any, right: Any) -> float:
     ],
 )  # fmt: skip
 def test_packed_rows_have_the_gradient_of_single_rows(loss: str, kind: str) -> None:
+    """Also where a pair has its prompt once."""
     objective = make_objective(ObjectiveSettings(loss=loss))
     data: Dataset = (
         make_judged([row[:2] for row in PAIRS], VOCAB) if loss == "kto" else make_pairs(PAIRS, VOCAB)
@@ -60,7 +61,7 @@ def test_packed_rows_have_the_gradient_of_single_rows(loss: str, kind: str) -> N
     config = {"model_type": kind.removesuffix("-tied")}
     stepper = Stepper(
         network, Optimizer(OptimizerSettings()), objective, chunk=16, compiled=True,
-        make_caches=lambda segments: packed_caches(network, config, segments),
+        make_caches=lambda *placing: row_caches(network, config, *placing),
     )  # fmt: skip
     options: dict[str, Any] = {
         "imitates_prompts": objective.imitates_prompts,
@@ -71,12 +72,14 @@ def test_packed_rows_have_the_gradient_of_single_rows(loss: str, kind: str) -> N
     assert max(len(plan.rows) for plan in plans) > 2
     alone = BatchPlanner(data, 64, **options)
     singles = [BatchPlan(((row,),), 24) for row in range(len(data))]
-    got = step_gradients(stepper, packed, [*packed.epoch(0)])
+    shared = BatchPlanner(data, 128, packing=True, sharing=True, **options)
     expected = step_gradients(stepper, alone, singles)
-    assert got.denominator.item() == expected.denominator.item() == len(data)
-    assert got.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
-    assert far(got.tree, expected.tree) < 1e-5
-    assert far(got.metrics, expected.metrics) < 1e-5
+    for batcher in (packed, shared):
+        got = step_gradients(stepper, batcher, [*batcher.epoch(0)])
+        assert got.denominator.item() == expected.denominator.item() == len(data)
+        assert got.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+        assert far(got.tree, expected.tree) < 1e-5
+        assert far(got.metrics, expected.metrics) < 1e-5
 
 
 def test_a_mismatched_answer_is_one_to_another_question() -> None:
@@ -96,8 +99,8 @@ def test_a_mismatched_answer_is_one_to_another_question() -> None:
 def test_reference_numbers_stand_at_their_tokens() -> None:
     data = make_pairs(PAIRS, VOCAB)
     reference = make_reference(data)
-    for packing in (False, True):
-        batcher = BatchPlanner(data, 64, packing=packing, reference=reference)
+    for packing, sharing in ((False, False), (True, False), (True, True)):
+        batcher = BatchPlanner(data, 64, packing=packing, sharing=sharing, reference=reference)
         for plan in batcher.epoch(1):
             batch = batcher.load(plan)
             at_targets = batch.columns["reference"][batch.weights > 0]

@@ -15,7 +15,7 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
-from edgelm.tune.batches.batcher import TrainingBatch
+from edgelm.tune.batches.batcher import SharedPositions, TrainingBatch
 from edgelm.tune.objectives.objective import IMITATED, REFERENCE, Objective
 from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.trace import recomputed
@@ -26,7 +26,7 @@ from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.batch_arrays import arrays_of
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
-from edgelm.tune.step.packed_cache import packed_caches
+from edgelm.tune.step.shared_prompt import row_caches
 from edgelm.tune.step.stepper import Stepper
 from edgelm.zoo.tree import flat_arrays, flat_parameters
 
@@ -44,6 +44,8 @@ class BatchShape:
     """The share of positions that are trained, 0 to 1: the head makes logits of these only."""
     places: int = 0
     """How many sequences a batch of packed preferences or verdicts has room for."""
+    copied: int = 0
+    """How many positions of shared prompts a lane of packed pairs has room for."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
         clip=settings.optimizer.clip,
         chunk=settings.loop.loss_chunk,
         compiled=False,
-        make_caches=lambda segments: packed_caches(network, config, segments),
+        make_caches=lambda *placing: row_caches(network, config, *placing),
         is_traced=True,
     )
     step = _Step(network, stepper, settings.loop.grad_checkpoint, arrays_for(shape, objective))
@@ -171,4 +173,7 @@ def batch_of(shape: BatchShape, objective: Objective | None = None) -> TrainingB
         columns={name: np.zeros((B, T), np.float32) for name, is_read in named.items() if is_read},
         sequences=ids if shape.places else None,
         sequence_count=shape.places,
+        shared=SharedPositions(ids, *(np.zeros((B, shape.copied), np.int32) for _ in range(2)))
+        if shape.copied
+        else None,
     )

@@ -60,7 +60,7 @@ def measured_bytes(config: dict[str, Any], settings: TuneSettings, shape: BatchS
         ({"method": "full"}, BatchShape(4, 256)),
         ({"loss_chunk": 0}, BatchShape(4, 256)),
         ({}, BatchShape(1, 512, is_packed=True)),
-        ({"loss": "dpo"}, BatchShape(1, 512, is_packed=True, trained_share=0.6, places=16)),
+        ({"loss": "dpo"}, BatchShape(1, 512, is_packed=True, trained_share=0.6, places=16, copied=128)),
         ({"loss": "orpo"}, BatchShape(4, 256)),
         ({"loss": "kto"}, BatchShape(1, 512, is_packed=True, trained_share=0.6, places=8)),
     ],

@@ -103,7 +103,7 @@ class TrainingBatch:
     mismatched: TrainingBatch | None = None
     """For KTO: a batch of the same shape, of prompts with answers to others."""
     shared: SharedPositions | None = None
-    """Of packed pairs whose prompt is there once: which positions are shared. Their segments are pairs."""
+    """Which positions both answers of a packed pair share; its segments are pairs then. None: none are."""
 
     @property
     def target_count(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_hub import FakeHub
@@ -17,6 +19,9 @@ __all__ = ["llama_cpp", "published", "published_shards"]
 
 from edgelm.blas import preload_blas
 from edgelm.machine.precision import full_float32
+
+# What collecting leaves, a million objects of torch and its like, is garbage of no test: nothing looks for any there.
+gc.disable()
 
 # A shell's background, and nohup, start processes with SIGINT ignored, and children inherit that: what tests do with
 # Ctrl-C is done with Python's own handler, wherever they run.
@@ -31,6 +36,17 @@ for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "R
 # Before any test imports mlx, as the packages do: the processes that tests start compute with it, and bits are compared.
 preload_blas()
 full_float32()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """From the end of collecting on, garbage is looked for again, among what tests make."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -86,7 +86,10 @@ class OpenChat:
     def is_whole(self) -> bool:
         """Whether the widgets are there: not before they are made, and not while the app is closing."""
         screen = self.screen
-        return screen.is_attached and bool(screen.query(ChatPrompt)) and bool(screen.query(Waiting))
+        # Asked at every tick: `query_one` remembers what it found, where a query would walk every message.
+        return screen.is_attached and all(
+            screen.query_one_optional(kind) is not None for kind in (ChatPrompt, Waiting)
+        )
 
     @property
     def is_answering(self) -> bool:

@@ -12,7 +12,7 @@ another. Lives on the thread that owns MLX.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -174,25 +174,26 @@ class AdapterStack:
     def _load(self, name: str, adapter: Adapter) -> LoadedAdapter:
         """Read the layers of `adapter`, all of them or, where one cannot be made, none; its modules heed them from now on."""
         check_fits(adapter, self._network, self._stacked)
+        _check_finite(adapter)
         modules = adaptable(self._network)
         bases = {path: stacked.base for path, stacked in self._stacked.items()}
         fingerprint = adapter_fingerprint(adapter.directory)
         layers = {path: _layer(path, bases.get(path) or modules[path], adapter) for path in adapter.modules}
-        for path in layers:
-            if path not in self._stacked:
-                self._stack(path, modules[path])
+        self._stack({path: modules[path] for path in layers if path not in self._stacked})
         loaded = LoadedAdapter(name, fingerprint, layers, adapter.size_bytes)
         self._alive.add(loaded)
         return loaded
 
-    def _stack(self, path: str, module: Any) -> None:
-        stacked = self._stacked[path] = Stacked(module, path, self.acting)
-        install(self._network, {path: stacked})
-        block = path.rpartition(".")[0]
-        if is_layer_of_experts(module) and block not in self._experts:
-            self._experts.add(block)
-            above = dict(self._network.named_modules())[block]
-            apart(above, [f"{block}.{name}" for name in above], self.acting)
+    def _stack(self, modules: Mapping[str, Any]) -> None:
+        """Have the modules at their paths heed adapters."""
+        above = {path.rpartition(".")[0] for path, module in modules.items() if is_layer_of_experts(module)}
+        for block, experts in self._network.named_modules():
+            if block in above - self._experts:
+                self._experts.add(block)
+                apart(experts, [f"{block}.{name}" for name in experts], self.acting)
+        stacked = {path: Stacked(module, path, self.acting) for path, module in modules.items()}
+        install(self._network, stacked)
+        self._stacked |= stacked
 
 
 def _check_weight(name: str, weight: float) -> None:
@@ -241,6 +242,17 @@ def check_fits(adapter: Adapter, network: Any, stacked: dict[str, Stacked] | Non
     if adapter.config.kind == "lora" and _is_zero(adapter, "lora_b"):
         raise FormatError(
             f"{adapter.directory} would change nothing: every lora_b is zero", hint="it was never trained"
+        )
+
+
+def _check_finite(adapter: Adapter) -> None:
+    """Refuse what would make numbers of other rows infinite too, where they share a product."""
+    names, values = list(adapter.tensors), list(adapter.tensors.values())
+    is_finite: Any = mx.stack([mx.all(mx.isfinite(value)) for value in values]).tolist()
+    if not all(is_finite):
+        raise FormatError(
+            f"{adapter.directory}: {names[is_finite.index(False)]} holds numbers that are not finite",
+            hint="its training diverged: take an earlier step of the run",
         )
 
 

@@ -37,6 +37,9 @@ class Stacked(nn.Module):
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
         plain: mx.array = self.base(x, *args, **kwargs)
+        joined: mx.array | None = self.acting.added(self.path, plain, x)
+        if joined is not None:
+            return joined
         return self._with_parts(plain, x, lambda layer, plain, x: _difference(layer, plain, x, args, kwargs))
 
     def as_linear(self, x: mx.array) -> mx.array:

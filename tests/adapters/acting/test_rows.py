@@ -14,7 +14,7 @@ from edgelm.adapters.acting import borrowed
 from edgelm.adapters.files import read_adapter
 from edgelm.adapters.stack import AdapterStack
 from edgelm.adapters.use import AdapterUse
-from edgelm.errors import EngineError, FitError, NotFoundError, OptionError, UnsupportedError
+from edgelm.errors import EngineError, FitError, FormatError, NotFoundError, OptionError, UnsupportedError
 from edgelm.runtime.runner import ModelRunner
 
 IDS = [[5, 9, 2, 77, 31, 8], [64, 3, 3, 90, 12, 1], [11, 12, 13, 14, 15, 16], [5, 9, 2, 77, 31, 8]]
@@ -88,7 +88,9 @@ def test_as_many_stay_as_are_worth_it_and_those_in_use_are_computed_to_their_end
     assert mx.array_equal(rows_of(runner.of([held]), IDS[:1]), expected)
     again = stack.variant_of([uses[0]])
     assert (again.key, again.acting[0][0] is held.acting[0][0]) == (held.key, False)
-    del held, again
+    mixed = rows_of(runner.of([held, stack.acting.base, again]), [IDS[0]] * 3)  # one in memory twice
+    assert all(mx.abs(mixed[row] - expected[0]).max().item() < 2e-5 for row in (0, 2))
+    del held, again, mixed
     assert stack.size_bytes == 2 * size
 
 
@@ -115,6 +117,18 @@ def test_an_adapter_that_was_trained_again_is_read_again(tmp_path: Path) -> None
     directory.rename(tmp_path / "old")
     write_lora(directory, network, seed=2)
     assert stack.variant_of([AdapterUse(directory)]).key != before.key
+
+
+def test_numbers_that_are_not_finite_are_refused_before_they_reach_other_rows(tmp_path: Path) -> None:
+    network = make_network()
+    directory = write_lora(tmp_path / "one", network, "q_proj")
+    tensors = dict(read_adapter(directory).tensors)
+    name = sorted(tensors)[1]
+    mx.save_safetensors(
+        str(directory / "adapters.safetensors"), {**tensors, name: tensors[name] * float("inf")}
+    )
+    with pytest.raises(FormatError, match=f"{name} holds numbers that are not finite"):
+        AdapterStack(network).variant_of([AdapterUse(directory)])
 
 
 def test_what_cannot_act_on_rows_is_refused_by_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from edgelm.adapters.acting.variant import LoadedAdapter
 from edgelm.zoo.lora import is_plain_lora
 
 Parts = tuple[tuple[int, int, float], ...]
-"""Of each adapter on a module: which of the joined it is, its rank and its scale."""
+"""For each adapter on a module, which of the joined it is, its rank and its scale."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _operation(api: Api, endpoint: Endpoint) -> dict[str, Any]:
 def _answers(api: Api, endpoint: Endpoint) -> dict[str, Any]:
     content: dict[str, Any] = {endpoint.media: {"schema": dict(endpoint.result)}}
     if endpoint.stream is not None:
-        content[endpoint.stream] = {"schema": {"type": "string"}}
+        content[endpoint.stream] = {"schema": {"description": "Each event, or line, is JSON."}}
     error = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{api.name}Error"}}}
     return {
         "200": {"description": "The answer.", "content": content},

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edgelm.errors import PromptError
 from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.constraints.make import constraint_maker
 from edgelm.runtime.events import ChatEvent, EngineEvent, Finished, Text, Token
@@ -81,6 +82,7 @@ class TextReply:
         tools: JSON schemas of callable functions, for the parsers that use them.
 
     Raises:
+        PromptError: the prompt holds what is no token of any tokenizer.
         UnsupportedError: a grammar for a tokenizer that cannot be constrained.
     """
 
@@ -94,6 +96,7 @@ class TextReply:
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         tokenizer = voice.tokenizer
+        _check_ids(prompt)
         self.request = Request(
             prompt,
             sampling=options.sampling,
@@ -163,6 +166,17 @@ class TextReply:
 
     def _release(self) -> Iterator[Text]:
         yield from _text(self._stops.finish())
+
+
+_MOST_ID = 2**31 - 1
+"""Tokenizers decode no larger one; which ids a model has is checked where it is known."""
+
+
+def _check_ids(prompt: Sequence[int]) -> None:
+    """Refuse ids that no tokenizer could decode."""
+    wrong = next((token for token in prompt if not 0 <= token <= _MOST_ID), None)
+    if wrong is not None:
+        raise PromptError(f"the prompt holds token {wrong}, expected ids of the vocabulary")
 
 
 def _spelled(token: Token, pieces: Pieces) -> Token:

@@ -11,7 +11,7 @@ from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.exchange.body import changed, refusal
 from edgelm.server.exchange.calls import ForcedCalls, forced_calls
 from edgelm.server.exchange.chat import answer_form, chat_task, parameters_of
-from edgelm.server.openai.fields import CommonFields, ReasoningEffort
+from edgelm.server.openai.fields import CommonFields, ReasoningEffort, SamplingFields
 from edgelm.server.replies import ReplyTask
 
 
@@ -66,8 +66,19 @@ class ChatRequest(CommonFields):
 
     unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {
         "functions": (None, []), "function_call": (None, "none"), "audio": (None,), "prediction": (None,),
-        "modalities": (None, ["text"]), "web_search_options": (None,),
+        "modalities": (None, ["text"]), "web_search_options": (None,), "moderation": (None,),
     }  # fmt: skip
+    tolerated: ClassVar[dict[str, str]] = {
+        **SamplingFields.tolerated,
+        "metadata": "it labels what is stored, and nothing is",
+        "store": "nothing is stored, and what is not there is a 404",
+        "prompt_cache_key": "prompts are found by what they say",
+        "prompt_cache_options": "every prompt is cached, however it is asked for",
+        "prompt_cache_retention": "a cache stays as long as there is room",
+        "safety_identifier": "nobody here watches users",
+        "service_tier": "there is one",
+        "verbosity": "models here have no such notion",
+    }
 
     messages: list[dict[str, Any]]
     max_completion_tokens: int | None = None
@@ -84,6 +95,7 @@ class ChatRequest(CommonFields):
     prediction: Any = None
     modalities: Any = None
     web_search_options: Any = None
+    moderation: Any = None
 
     @property
     def forced(self) -> ForcedCalls | None:

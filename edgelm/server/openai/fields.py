@@ -23,7 +23,7 @@ class StreamOptions(BaseModel):
 class SamplingFields(RequestBody):
     """How an answer is drawn, and what ends it. Null is as good as nothing in every field, as it is for OpenAI."""
 
-    tolerated: ClassVar[dict[str, str]] = {}
+    tolerated: ClassVar[dict[str, str]] = {"user": "nobody here watches users"}
     """Documented fields that change nothing here → why they may be passed over."""
 
     temperature: float | None = None

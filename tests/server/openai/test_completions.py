@@ -46,7 +46,8 @@ def test_log_probabilities_stand_where_their_tokens_do(client: openai.OpenAI) ->
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"prompt": []}, "prompt"), ({"prompt": ""}, "prompt"), ({"prompt": [99_999]}, "99999"), ({"echo": True}, "echo"),
+        ({"prompt": []}, "prompt"), ({"prompt": ""}, "prompt"), ({"prompt": [99_999]}, "99999"),
+        ({"prompt": [-1]}, "-1"), ({"prompt": [2**70]}, str(2**70)), ({"echo": True}, "echo"),
         ({"suffix": "x"}, "suffix"), ({"best_of": 3}, "best_of"), ({"logprobs": 9}, "logprobs"),
     ],
 )  # fmt: skip

@@ -59,6 +59,7 @@ class ResponseRequest(SamplingFields):
         "access_programs": "no model here is under one",
         "background_options": "there is no background",
         "image": "no tool here makes images",
+        "personality": "it names a voice of OpenAI's models",
         "max_tool_calls": "it bounds calls of OpenAI's own tools, and there are none",
         "prompt_cache_options": "every prompt is cached, however it is asked for",
         "stream_options": "events are padded for nobody",

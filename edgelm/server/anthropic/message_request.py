@@ -74,6 +74,16 @@ class CountRequest(RequestBody):
     fallbacks: Any = None
     compaction: Any = None
     """A prompt is counted as it is, and no message is made that way."""
+    billing_policy: Any = None
+    cache_control: dict[str, Any] | None = None
+    diagnostics: dict[str, Any] | None = None
+    fallback_credit_token: Any = None
+    inference_geo: str | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard", "fast"] | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
 
     @field_validator("thread")
     @classmethod
@@ -148,7 +158,7 @@ class MessageRequest(CountRequest):
 
     max_tokens: Annotated[int, Field(ge=0)]
     stream: bool | None = None
-    stop_sequences: Annotated[list[str], Field(max_length=64)] | None = None
+    stop_sequences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None

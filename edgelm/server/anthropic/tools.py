@@ -37,9 +37,13 @@ def definitions_of(tools: Sequence[ClientTool]) -> list[dict[str, Any]]:
     """Return tools in the form that chat templates read.
 
     Raises:
-        RequestError: a tool that Anthropic's servers run or define, or one without a schema.
+        RequestError: a tool that Anthropic's servers run or define, one without a schema, or two of a name.
     """
+    names: set[str] = set()
     for index, tool in enumerate(tools):
+        if tool.name in names:
+            raise refusal(f"tools[{index}].name", f"is {tool.name!r}, which another tool has")
+        names.add(tool.name)
         if tool.type not in OWN_KINDS:
             raise refusal(
                 f"tools[{index}].type",

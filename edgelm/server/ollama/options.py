@@ -6,9 +6,9 @@ https://docs.ollama.com/modelfile#valid-parameters-and-values
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from edgelm.server.exchange.body import refusal
 
@@ -51,14 +51,30 @@ class OllamaOptions(BaseModel):
     seed: int | None = None
     num_predict: int | None = None
     stop: str | Sequence[str] | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     tfs_z: Any = None
     typical_p: Any = None
     mirostat: Any = None
     penalize_newline: Any = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    num_ctx: int | None = None
+    num_batch: int | None = None
+    num_gpu: int | None = None
+    num_keep: int | None = None
+    num_thread: int | None = None
+    main_gpu: int | None = None
+    numa: bool | None = None
+    low_vram: bool | None = None
+    f16_kv: bool | None = None
+    logits_all: bool | None = None
+    vocab_only: bool | None = None
+    use_mmap: bool | None = None
+    use_mlock: bool | None = None
+    embedding_only: bool | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of `GenerationOptions.changed` that were given.

@@ -160,6 +160,8 @@ PICTURE = {"role": "user", "content": "x", "images": ["aGk="]}
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("temperature", "chat", {"options": {"temperature": -1}}, "temperature"),
     ("kind of option", "chat", {"options": {"num_predict": "many"}}, "num_predict"),
+    ("penalty", "chat", {"options": {"repeat_penalty": 0}}, "options.repeat_penalty"),
+    ("size of a context", "chat", {"options": {"num_ctx": "large"}}, "options.num_ctx"),
     ("sampler", "chat", {"options": {"mirostat": 2}}, "options.mirostat"),
     ("schema", "chat", {"format": {"not": {}}}, "not"),
     ("form beside tools", "chat", {"format": "json", "tools": [weather]}, "format"),

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from adapter_files import write_adapter_named
 from fake_agents import saying, write_agent
 from serving import write_chat_model
 from waiting import PATIENCE_S, wait_for
@@ -148,6 +149,23 @@ def test_a_server_of_another_model_is_not_taken(
     said = capsys.readouterr()
     assert "a launch would run edgelm serve" in said.err
     assert "export ANTHROPIC_MODEL=other" in said.out
+
+
+def test_a_model_with_an_adapter(programs: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = write_agent(programs, "claude")
+    write_adapter_named("poet")
+    write_chat_model(home / "models" / "tiny+1")
+    with saying() as port, recorded("127.0.0.1", port, None, ()):
+        main(["launch", "claude", "tiny+1+poet"])
+        assert agent.environment()["ANTHROPIC_MODEL"] == "tiny+1+poet"
+        assert main(["launch", "claude", "tiny+1+pot"]) == 1
+    assert "pot" in capsys.readouterr().err
+
+
+def test_a_server_has_it_by_its_name(programs: Path, address: str) -> None:
+    agent = write_agent(programs, "claude")
+    assert main(["launch", "claude", MODEL]) == 7
+    assert agent.environment()["ANTHROPIC_MODEL"] == MODEL
 
 
 @pytest.mark.slow

@@ -71,7 +71,15 @@ def test_what_numbers_and_depths_are_no_request(guarded: httpx2.Client, field: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/completions", "/v1/messages", "/v1/messages/count_tokens", "/api/chat", "/api/generate"]
+    "path",
+    [
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/responses",
+        "/api/chat",
+        "/api/generate",
+    ],
 )
 def test_the_same_of_every_api(guarded: httpx2.Client, path: str) -> None:
     for body in (b"", b"\xff", b"[" * 100_000, b'{"model":' + b"9" * 10_000 + b"}", b'{"max_tokens":1e999}'):
@@ -86,8 +94,8 @@ def test_names_are_looked_up_and_never_opened(
 ) -> None:
     monkeypatch.setattr(Residents, "_load_beside", None)
     body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
-    for model in (name, f"tiny+{name}"):
-        answer = guarded.post(CHAT, json={**body, "model": model})
+    for named in ({"model": name}, {"model": f"tiny+{name}"}, {"adapter": name}, {"adapter": ["x", name]}):
+        answer = guarded.post(CHAT, json={**body, **named})
         assert answer.status_code in (400, 404)
         assert len(answer.content) < 3_000
     assert guarded.get(f"/v1/models/{name[:99].encode().hex('%').join(('%', ''))}").status_code == 404

@@ -6,11 +6,13 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from edgelm.cli.parsing.default_model import choose_model, named_model
 from edgelm.cli.parsing.loading_flags import add_loading_flags, loading_arguments
 from edgelm.cli.parsing.parser import Parser
 from edgelm.cli.show.output import dim, say, warn
+from edgelm.errors import NotFoundError
 from edgelm.launch import agents, background, users
 from edgelm.launch.asking import state_of
 from edgelm.launch.records import RunningServer, running_servers
@@ -102,12 +104,31 @@ def _found(wanted: str | None) -> tuple[RunningServer | None, str, str]:
         if living and living[0].models:
             return living[0], living[0].models[0], living[0].models[0]
         wanted = choose_model()
-    directory = library.obtain(wanted or "")
+    for server in living:
+        if wanted in server.models:  # it may be of no library
+            return server, str(wanted), str(wanted)
+    directory, adapters = _with_adapters(wanted or "")
+    name = "+".join([directory.name, *adapters])
     is_listed = any(model.directory == directory for model in library.installed())
     for server in living:
         if directory.name in server.models or (not server.models and is_listed):
-            return server, directory.name, str(directory)
-    return None, directory.name, str(directory)
+            return server, name, str(directory)
+    return None, name, str(directory)
+
+
+def _with_adapters(wanted: str) -> tuple[Path, list[str]]:
+    """The directory of "model+adapter", as servers name it, and the adapters; a name of a model may have a + as well."""
+    from edgelm.adapters.find import find_adapter
+    from edgelm.library import models as library
+
+    try:
+        return library.obtain(wanted), []
+    except NotFoundError:
+        base, _, adapter = wanted.rpartition("+")
+        if not base:
+            raise
+    directory, adapters = _with_adapters(base)
+    return directory, [*adapters, find_adapter(adapter).name]
 
 
 def _answers(server: RunningServer) -> bool:

@@ -45,13 +45,15 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is no other request's business
-            logger.error("%s failed\n%s", _pattern(scope), without_messages(error))
-            if not status:
-                refusal = RequestError(500, "the server has failed at this request", code="server_error")
-                await self._respond(scope, refusal)(scope, receive, told)
-            # Else the status has been sent: returning without an end has the connection closed.
+            fault = await self._fault_of(scope, receive, told)
+            if (
+                fault is not None
+            ):  # written down here, where no exception is under way that a failing log would show
+                logger.error("%s failed\n%s", _pattern(scope), fault)
+                if not status:
+                    refusal = RequestError(500, "the server has failed at this request", code="server_error")
+                    await self._respond(scope, refusal)(scope, receive, told)
+                # Else the status has been sent: returning without an end has the connection closed.
         finally:
             self._count(_pattern(scope), status or CLIENT_CLOSED)
             logger.info(
@@ -61,6 +63,14 @@ class RequestLog:
                 status or CLIENT_CLOSED,
                 time.monotonic() - began,
             )
+
+    async def _fault_of(self, scope: Scope, receive: Receive, send: Send) -> str | None:
+        """Pass a request on; where that fails as nobody foresaw, return where it did."""
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is no other request's business
+            return without_messages(error)
+        return None
 
 
 def without_messages(error: BaseException) -> str:

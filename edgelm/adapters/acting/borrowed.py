@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgelm.adapters.acting.variant import LoadedAdapter
 from edgelm.adapters.files import CONFIG, WEIGHTS, Adapter, read_adapter
-from edgelm.errors import FitError, NotFoundError, UnsupportedError
+from edgelm.errors import FitError, FormatError, NotFoundError, UnsupportedError
 from edgelm.units import format_bytes
 
 MOST_KEPT = 16
@@ -53,7 +53,13 @@ class Borrowed:
         return known[1]
 
     def _read(self, directory: Path) -> LoadedAdapter:
-        adapter = read_adapter(directory)
+        try:
+            return self._read_whole(read_adapter(directory))
+        except FormatError as error:  # for whoever named it, maybe over a network: a name says enough
+            message = error.message.replace(str(directory), f"adapter {directory.name}")
+            raise FormatError(message, hint=error.hint) from error
+
+    def _read_whole(self, adapter: Adapter) -> LoadedAdapter:
         if adapter.config.kind == "full":
             raise UnsupportedError(
                 f"{adapter.name} is a full fine-tune, which cannot act on some requests alone",
@@ -78,5 +84,5 @@ def _stamp(directory: Path) -> Stamp:
     try:
         weights, config = (directory / WEIGHTS).stat(), (directory / CONFIG).stat()
     except OSError as error:
-        raise NotFoundError(f"{directory} holds no adapter any more") from error
+        raise NotFoundError(f"there is no adapter {directory.name} any more") from error
     return weights.st_mtime_ns, weights.st_size, config.st_mtime_ns, config.st_size

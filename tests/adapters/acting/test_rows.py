@@ -127,7 +127,7 @@ def test_numbers_that_are_not_finite_are_refused_before_they_reach_other_rows(tm
     mx.save_safetensors(
         str(directory / "adapters.safetensors"), {**tensors, name: tensors[name] * float("inf")}
     )
-    with pytest.raises(FormatError, match=f"{name} holds numbers that are not finite"):
+    with pytest.raises(FormatError, match=f"adapter one: {name} holds numbers that are not finite"):
         AdapterStack(network).variant_of([AdapterUse(directory)])
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_act_on_rows_is_refused_by_name(tmp_path: Path) -> None:
         stack.variant_of([use, use])
     with pytest.raises(OptionError, match="finite"):
         stack.variant_of([AdapterUse(use.directory, float("nan"))])
-    with pytest.raises(NotFoundError, match="none"):
+    with pytest.raises(NotFoundError, match="no adapter none any more"):
         stack.variant_of([AdapterUse(tmp_path / "none")])
     config = use.directory / "adapter_config.json"
     config.write_text(config.read_text().replace('"lora"', '"full"', 1))

@@ -91,6 +91,7 @@ def test_a_fused_dense_model_computes_what_base_and_adapter_compute(
     assert report.lost_kl == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_several_adapters_are_fused_with_their_weights(dense: Path, tmp_path: Path) -> None:
     uses = [AdapterUse(adapter(dense, tmp_path / str(n), seed=n).directory, 0.5 + n) for n in range(2)]
     fuse(dense, uses, tmp_path / "fused", measure=None)
@@ -115,6 +116,7 @@ def test_what_four_bits_would_undo_is_refused_and_dequantizing_keeps_it(packed: 
     assert isinstance(config["quantization"]["bits"], int)
 
 
+@pytest.mark.slow
 def test_a_fused_model_is_one_that_stock_mlx_lm_loads(packed: Path, tmp_path: Path) -> None:
     from mlx_lm import load as stock_load
 
@@ -131,6 +133,7 @@ def test_an_adapter_of_another_base_is_not_fused(dense: Path, packed: Path, tmp_
         fuse(packed, [AdapterUse(made.directory)], tmp_path / "fused", measure=MEASURE)
 
 
+@pytest.mark.slow
 def test_lineage_goes_from_a_fused_model_to_what_was_published(
     dense: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +251,7 @@ def test_slerp_is_of_two(count: int, dense: Path, tmp_path: Path) -> None:
         merge(made, tmp_path / "merged", MergeSettings(method="slerp"))
 
 
+@pytest.mark.slow
 def test_doras_and_adapters_of_different_bases_are_not_merged(
     dense: Path, packed: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def _products(**said: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_product_is_right(tmp_path: Path) -> None:
     found = _products(EDGELM_HOME=str(tmp_path))
     assert found["used"]
@@ -71,12 +72,14 @@ def test_every_product_is_right(tmp_path: Path) -> None:
     assert max(found["errors"].values()) < 1e-4, found["errors"]
 
 
+@pytest.mark.slow
 def test_without_a_compiler_everything_goes_the_general_way(tmp_path: Path) -> None:
     found = _products(EDGELM_HOME=str(tmp_path), PATH="")
     assert not found["used"]
     assert max(found["errors"].values()) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_done_without(tmp_path: Path) -> None:
     compiler = tmp_path / "bin" / "g++"
     compiler.parent.mkdir()
@@ -85,6 +88,7 @@ def test_a_compiler_that_fails_is_done_without(tmp_path: Path) -> None:
     assert not _products(EDGELM_HOME=str(tmp_path / "home"), PATH=str(compiler.parent))["used"]
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")

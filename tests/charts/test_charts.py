@@ -34,6 +34,7 @@ def test_another_format_is_refused_before_anything_is_drawn(tmp_path: Path) -> N
         draw(tmp_path / "a.pdf")
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_old_chart(tmp_path: Path) -> None:
     before = draw(tmp_path / "a.svg")
     with pytest.raises(ValueError, match="no"), chart(tmp_path / "a.svg", title="", x="", y=""):

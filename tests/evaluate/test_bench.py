@@ -167,6 +167,7 @@ def test_a_turn_is_from_the_cache(llama: Ready, monkeypatch: pytest.MonkeyPatch)
     assert again == 0
 
 
+@pytest.mark.slow
 def test_what_the_context_cannot_hold(sliding: Ready) -> None:
     with pytest.raises(OptionError, match="context of 256 tokens"):
         bench(sliding, depths=(0, 300), cases=("depths",))
@@ -277,6 +278,7 @@ def test_probes_are_large_enough_for_a_gpu(
     assert made == [(read, mx.float32)] * matrices
 
 
+@pytest.mark.slow
 def test_probes_measure_something_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_READ_BYTES", 1 << 24)
     assert 1e8 < probe.measure_matmul_flops_per_s() < 1e17

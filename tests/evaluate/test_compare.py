@@ -39,6 +39,7 @@ def targets(row: Row) -> np.ndarray:
     return np.array(row.ids[row.scored_from :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["qwen3", "gemma2", "llama"])
 def test_figures_equal_direct_computation(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "_LOGIT_BYTES", 4 * VOCAB * 5)  # several pieces a row

@@ -93,6 +93,7 @@ def test_adapters_are_applied(source: Path, tmp_path: Path) -> None:
     assert comparison_of(same).mean_kl.value == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_text_of_ones_own(source: Path, tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("The water boils. " * 30)
     (tmp_path / "a.txt").write_text("mountain " * 200)
@@ -120,6 +121,7 @@ def test_other_tokenizers_are_refused(source: Path, tmp_path: Path) -> None:
         evaluate(Subject(other), reference=Subject(source), measuring=MEASURING)
 
 
+@pytest.mark.slow
 def test_rows_longer_than_the_context_are_refused(source: Path) -> None:
     with pytest.raises(PromptError, match="rows of 512 tokens exceed the context of tiny, 256 tokens"):
         evaluate(Subject(source), measuring=Measuring(length=512))

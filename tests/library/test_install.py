@@ -35,6 +35,7 @@ def test_default_names(source: str, name: str) -> None:
     assert default_name(source) == name
 
 
+@pytest.mark.slow
 def test_a_pulled_model_is_in_the_library(fake_hub: FakeHub, published: Files) -> None:
     repository = fake_hub.add(REPO, published, tags=["license:mit"])
     model = pull(REPO)

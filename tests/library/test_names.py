@@ -46,6 +46,7 @@ def test_a_name_is_of_the_library_and_an_output_a_path(home: Path) -> None:
         place(paths.models())
 
 
+@pytest.mark.slow
 def test_names_that_differ_in_case_alone_are_one(home: Path) -> None:
     """On a Mac's disk they are one directory; elsewhere one would hide the other from `Tiny`."""
     write_checkpoint(paths.models() / "tiny", "llama")
@@ -61,6 +62,7 @@ def test_names_that_differ_in_case_alone_are_one(home: Path) -> None:
     assert [path.name for path in paths.models().iterdir()] == ["Tiny"]
 
 
+@pytest.mark.slow
 def test_a_rename_is_told_whatever_case_the_name_was_given_in(home: Path) -> None:
     write_checkpoint(paths.models() / "tiny", "llama")
     made = edgelm.convert("tiny", name="small", mode="none")
@@ -130,6 +132,7 @@ def test_adapters_are_found_as_models_are(
         find_adapter(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_pulled_wherever_a_model_is_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -117,6 +117,7 @@ def _raise() -> None:
     raise RuntimeError(WATCHDOG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_left", [False, True])
 def test_a_batch_to_its_end_and_one_that_is_left(source: Path, assertion: Recorder, is_left: bool) -> None:
     found, note = seen(assertion)
@@ -196,6 +197,7 @@ DOORS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", DOORS)
 def test_other_jobs(
     job: str, source: Path, tmp_path: Path, assertion: Recorder, monkeypatch: pytest.MonkeyPatch

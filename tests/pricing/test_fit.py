@@ -158,6 +158,7 @@ def _cpu(total_gb: float = 32) -> device.Device:
     return dataclasses.replace(mac, backend="cpu", chip="a CPU", generation=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [LLAMA, GEMMA3, MIXTRAL, DEEPSEEK, MAMBA2], ids=lambda config: config["model_type"]
 )
@@ -178,6 +179,7 @@ def test_windows_bound_what_a_layer_keeps() -> None:
     assert _shape(MAMBA2).growing_elements_per_token == 0
 
 
+@pytest.mark.slow
 def test_tracing_reads_no_weights() -> None:
     mx.clear_cache()
     before = mx.get_active_memory()

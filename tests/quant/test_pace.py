@@ -46,6 +46,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -88,6 +89,7 @@ def test_gptq_is_the_same_with_fewer_waits(on_gpu: Callable[[], None], waits: li
     assert len(waits) < on_cpu / 2
 
 
+@pytest.mark.slow
 def test_a_search_off_the_cpu_waits_a_few_times_for_four_million_weights(
     on_gpu: Callable[[], None], waits: list[int]
 ) -> None:

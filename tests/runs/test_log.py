@@ -124,6 +124,7 @@ def test_a_run_is_found_by_a_part_of_its_name(home: Path) -> None:
         find_run("gamma")
 
 
+@pytest.mark.slow
 def test_a_chart_is_drawn_from_the_log(home: Path, tmp_path: Path) -> None:
     for name, events in (("one", [*steps(9), DONE]), ("none", [])):
         plot_losses(write_run(home, name, events), tmp_path / f"{name}.svg")

@@ -23,6 +23,7 @@ from edgelm.runtime.sampling.settings import Sampling
 PROMPT = [5, 17, 200, 3, 42, 42, 99, 150, 7, 21]
 
 
+@pytest.mark.slow
 def test_greedy_is_mlx_lms(any_network: Any, drive: Callable[..., Any]) -> None:
     from mlx_lm.generate import generate_step
 

@@ -140,6 +140,7 @@ def test_a_draft_model_that_is_stopped_knows_what_it_has_fed(network: Any, after
     assert propose(model, following, threading.Event()) == propose(fresh, following, threading.Event())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "length", "cancelled", "closed"])
 @pytest.mark.parametrize(
     "sampling", [Sampling(), Sampling(temperature=1.0, seed=2)], ids=["greedy", "sampled"]

@@ -19,6 +19,7 @@ def run(stops: Iterable[str], pieces: Iterable[str]) -> tuple[str, str | None]:
     return text + matcher.finish(), matcher.matched
 
 
+@pytest.mark.slow
 @given(
     st.text("ab", max_size=20),
     st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),

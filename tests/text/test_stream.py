@@ -25,6 +25,7 @@ def streamed(tokenizer: Any, tokens: list[int], **options: Any) -> str:
     return "".join([decoder.add(token) for token in tokens] + [decoder.finish()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [True, False])
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -34,6 +35,7 @@ def test_pieces_join_to_decode(tokenizer: Any, skip: bool, data: st.DataObject) 
     assert streamed(tokenizer, tokens, skip_special_tokens=skip) == whole
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_few_kinds_of_token_many_times(tokenizer: Any, data: st.DataObject) -> None:

@@ -91,6 +91,7 @@ async def test_a_run_that_diverged_is_drawn(home: Path) -> None:
         await it.until(lambda: "away" in it.screen_text and "nan" in it.screen_text, "shown")
 
 
+@pytest.mark.slow
 def test_receipts_with_odd_values(home: Path) -> None:
     for at, odd in enumerate(ODD[:-1]):
         for name in ("source", "licence", "bits_per_weight", "receipt", "created", "recipe", "revision"):

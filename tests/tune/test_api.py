@@ -54,6 +54,7 @@ def test_a_model_is_tuned_and_talked_to_without_loading_it_again(
         assert model.adapters == {"style": 0.5}
 
 
+@pytest.mark.slow
 def test_edgelm_tune_is_a_function_and_a_package(base: Path, tmp_path: Path, home: Path) -> None:
     import edgelm.runs.events
 

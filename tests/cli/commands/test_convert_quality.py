@@ -33,6 +33,7 @@ def test_the_estimate_comes_first_and_the_receipt_says_what_was_done(
     assert "good, 1,024 tokens of shipped text; not reached by it: model.embed_tokens" in said.out
 
 
+@pytest.mark.slow
 def test_rounding_where_calibrating_fails_is_said_with_the_reason(
     source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,7 @@ def test_wrong_use_is_said(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plan_of_training(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["plan", str(model), "--tune", "--data", str(data), "--batch-tokens", "64", "--json"]
     assert main(command) == 0

@@ -115,6 +115,7 @@ def test_json_is_everything(asked: list[Any], capsys: pytest.CaptureFixture[str]
     assert said["reference"] == "tiny"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "label"), [([], "perplexity"), (["--reference", "b"], "mean KL to tiny (nats)")]
 )

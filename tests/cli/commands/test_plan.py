@@ -138,6 +138,7 @@ def test_bad_settings_are_refused(tiny: Path, words: list[str], message: str) ->
         _run("tiny", *words)
 
 
+@pytest.mark.slow
 def test_quantizing_what_is_quantized_is_refused(home: Path) -> None:
     _publish(home / "models" / "packed", bits=4)
     with pytest.raises(OptionError, match="already"):

@@ -76,6 +76,7 @@ def test_the_chart_has_a_row_for_each_kind(tmp_path: Path) -> None:
         assert text in drawn
 
 
+@pytest.mark.slow
 def test_the_chart_shows_kl_where_it_was_measured_and_takes_one_width(tmp_path: Path) -> None:
     layers = [LayerLoss(f"model.layers.{at}.mlp.experts.{expert}.up_proj", 4, 64, kl=0.1 * at)
               for at in range(60) for expert in range(2)]  # fmt: skip

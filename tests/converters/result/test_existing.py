@@ -64,6 +64,7 @@ def test_a_directory_without_a_manifest_is_refused_as_it_is(tmp_path: Path) -> N
         refuse_there(tmp_path, force=True, wanted=Conversion(), origin=ORIGIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [{"quality": "rtn"}, {"quality": "fast"}, {"bits": 8}], ids=str)
 def test_settings_of_a_calibration_that_is_not_made_are_warned_of_by_name(
     without: dict[str, Any], published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +17,7 @@ from checkpoints import write_checkpoint
 from edgelm.errors import UnsupportedError
 from edgelm.zoo.configs import rope
 from edgelm_converters.convert import convert
-from edgelm_converters.result.judge import ask
+from edgelm_converters.result.judge import ask, child
 from edgelm_converters.result.judge.ask import check_judge
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.usefixtures("children_with_torch")]
@@ -22,8 +27,31 @@ def receipt_of(source: Path, output: Path, **settings: Any) -> dict[str, Any]:
     return convert(source, output, verify="transformers", dtype="float32", **settings).manifest.receipt
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3_moe", "gemma2", "mamba2"])
+@pytest.fixture
+def in_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge answers in this process, which has imported torch already."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        child.run(json.loads(Path(command[-1]).read_text()))
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back at the end
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(ask, "subprocess", SimpleNamespace(**{**vars(subprocess), "run": run}))
+
+
+def test_the_judge_is_a_process_of_its_own(tmp_path: Path) -> None:
+    check_honest_reading("llama", tmp_path)
+
+
+@pytest.mark.usefixtures("in_here")
+@pytest.mark.parametrize("architecture", ["qwen3_moe", "gemma2", "mamba2"])
 def test_an_honest_reading_is_judged_alike(architecture: str, tmp_path: Path) -> None:
+    check_honest_reading(architecture, tmp_path)
+
+
+def check_honest_reading(architecture: str, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "source", architecture, shard="100KB")
     judgement = receipt_of(tmp_path / "source", tmp_path / "made", mode="none")["judgement"]
     assert judgement["alike"]
@@ -33,6 +61,7 @@ def test_an_honest_reading_is_judged_alike(architecture: str, tmp_path: Path) ->
     assert judgement["torch"]
 
 
+@pytest.mark.usefixtures("in_here")
 def test_what_quantization_costs_is_not_blamed_on_the_network(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "source", "llama")
     receipt = receipt_of(tmp_path / "source", tmp_path / "made", bits=4, group_size=32, quality="rtn")
@@ -43,6 +72,7 @@ def test_what_quantization_costs_is_not_blamed_on_the_network(tmp_path: Path) ->
     assert "as edgelm reads them" in receipt["compared"]
 
 
+@pytest.mark.usefixtures("in_here")
 def test_a_wrong_rope_base_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Today's comparison calls it 0 nats: both sides are read with the same wrong base."""
     write_checkpoint(tmp_path / "source", "llama")

@@ -89,6 +89,7 @@ def test_the_receipt_lists_every_layer(source: Path) -> None:
     assert all((layer.bits, layer.group_size) == (4, 32) for layer in receipt.layers)
 
 
+@pytest.mark.slow
 @only_qwen3
 def test_rounding_is_not_measured_unless_asked(source: Path) -> None:
     manifest = Manifest.read(converted(source, "plain"))
@@ -97,6 +98,7 @@ def test_rounding_is_not_measured_unless_asked(source: Path) -> None:
     assert manifest.receipt["comparison"]["tokens"] > 0
 
 
+@pytest.mark.slow
 @only_qwen3
 def test_less_than_a_row_is_refused_and_leaves_nothing(source: Path) -> None:
     with pytest.raises(OptionError, match="tokens is 5, expected 256 to"):

@@ -103,6 +103,7 @@ def served(engine: Engine, requests: list[Request], gap: int = 0) -> list[Finish
     return ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "gap"), [("llama", 0), ("llama", 3), ("qwen3_moe", 0)])
 def test_rows_of_one_batch_under_different_adapters_say_what_they_say_alone(
     kind: str, gap: int, tmp_path: Path
@@ -119,6 +120,7 @@ def test_rows_of_one_batch_under_different_adapters_say_what_they_say_alone(
     assert len({end.tokens for end in together}) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_together", [False, True])
 def test_caches_are_never_used_for_another_variant(is_together: bool, tmp_path: Path) -> None:
     fixture = Fixture(tmp_path)
@@ -143,6 +145,7 @@ def test_caches_are_never_used_for_another_variant(is_together: bool, tmp_path: 
     assert [end.tokens for end in cached[::2]] == expected
 
 
+@pytest.mark.slow
 def test_where_rows_cannot_be_told_apart_variants_wait_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def deal(replies: list[ActiveRequest], tokens: list[Token]) -> None:
         assert not reply.ends()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True], ids=["one group", "all settings"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_tokens_are_those_of_each_rows_own_sampler(

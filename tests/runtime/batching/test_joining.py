@@ -94,6 +94,7 @@ def test_a_long_prompt_comes_between_the_steps_of_a_stream(order: Order, network
         assert tuple(active.tokens) == tokens_of(network, active)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_between_two_tokens_of_a_stream_is_never_more_than_one_chunk(
     order: Order, network: Any, seed: int
@@ -128,6 +129,7 @@ def test_progress_goes_out_with_every_chunk(order: Order) -> None:
     assert set(range(CHUNK, 6 * CHUNK, CHUNK)) <= set(done)
 
 
+@pytest.mark.slow
 def test_one_that_is_cancelled_meanwhile_ends_at_the_next_chunk(order: Order, network: Any) -> None:
     cancel = threading.Event()
     stream = order.add(9, 60)
@@ -143,6 +145,7 @@ def test_one_that_is_cancelled_meanwhile_ends_at_the_next_chunk(order: Order, ne
     assert tuple(stream.tokens) == tokens_of(network, stream)
 
 
+@pytest.mark.slow
 def test_of_a_group_one_may_be_cancelled(order: Order, network: Any) -> None:
     cancel = threading.Event()
     stream = order.add(9, 60)
@@ -156,6 +159,7 @@ def test_of_a_group_one_may_be_cancelled(order: Order, network: Any) -> None:
         assert tuple(active.tokens) == tokens_of(network, active)
 
 
+@pytest.mark.slow
 def test_who_is_dropped_meanwhile_is_left_out(order: Order, network: Any) -> None:
     stream = order.add(9, 40)
     order.until(lambda: len(stream.tokens) == 3)
@@ -168,6 +172,7 @@ def test_who_is_dropped_meanwhile_is_left_out(order: Order, network: Any) -> Non
     assert order.engine.scheduler.running == 0
 
 
+@pytest.mark.slow
 def test_a_failure_of_mlx_while_a_prompt_is_computed_says_nothing_twice(
     order: Order, network: Any, bench: Callable[..., Any]
 ) -> None:

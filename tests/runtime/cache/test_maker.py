@@ -36,6 +36,7 @@ def test_the_default_is_the_architectures_own(any_network: Any) -> None:
     assert [type(leaf) for leaf in leaves_of(made)] == [type(leaf) for leaf in leaves_of(own)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "sliding", "hybrid", "recurrent", "nested"])
 def test_a_bound_is_honoured_by_every_architecture(build_network: Callable[[str], Any], kind: str) -> None:
     network = build_network(kind)
@@ -47,6 +48,7 @@ def test_a_bound_is_honoured_by_every_architecture(build_network: Callable[[str]
             assert leaf.keys.shape[2] <= 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "sliding", "hybrid", "nested"])
 @pytest.mark.parametrize("chunk", [2, 7, 30, 90])
 def test_a_bounded_cache_computes_the_same_however_it_is_fed(
@@ -123,6 +125,7 @@ def test_quantized_caches_are_close_and_small(bits: int, tolerance: float) -> No
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"kv_bits": 4}, {"kv_dtype": "float16"}, {"max_context": 24}], ids=str)
 def test_the_pool_works_with_every_kind(settings: dict[str, Any], drive: Callable[..., Any]) -> None:
     network = wide_llama()

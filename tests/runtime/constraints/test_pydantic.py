@@ -159,6 +159,7 @@ def test_pydantic_takes_every_reply(name: str) -> None:
     replies(model)
 
 
+@pytest.mark.slow
 def test_so_it_does_of_other_kinds_of_classes() -> None:
     class Strict(BaseModel):
         model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)

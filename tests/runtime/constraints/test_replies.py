@@ -49,6 +49,7 @@ def test_max_tokens_cuts_and_says_so(ask: Ask) -> None:
     assert (reply.text, reply.reason) == ('["abcdef"', "length")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"temperature": 1.5, "seed": 4}, {"temperature": 0.7, "top_k": 5, "seed": 2}]
 )
@@ -59,12 +60,14 @@ def test_guessing_ahead_changes_nothing(settings: dict[str, Any], ask: Ask) -> N
     assert len(plain.text) == 60
 
 
+@pytest.mark.slow
 def test_filters_choose_among_what_is_allowed(ask: Ask) -> None:
     """Top-k of the whole vocabulary would leave nothing that fits."""
     assert ask(regex=LETTERS, temperature=1.0, top_k=1, seed=1).text == ask(regex=LETTERS).text
     assert len(ask(regex=LETTERS, temperature=2.0, top_p=0.01, min_p=0.9, seed=1).text) == 30
 
 
+@pytest.mark.slow
 def test_penalties_apply_to_what_is_allowed(ask: Ask) -> None:
     assert len(set(ask(regex=LETTERS, presence_penalty=2.0, frequency_penalty=2.0).text)) > len(
         set(ask(regex=LETTERS).text)

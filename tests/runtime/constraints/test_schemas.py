@@ -28,6 +28,7 @@ def judge(schema: dict[str, Any], reply: Completion) -> None:
     assert not list(judge.iter_errors(reply.parsed)), reply.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
 def test_a_random_network_writes_valid_json(
     named_schema: Named, temperature: float, tokenizer: Any, build_network: Callable[[str], Any]

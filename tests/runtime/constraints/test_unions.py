@@ -63,6 +63,7 @@ def test_a_recursive_one_of_is_followed_to_its_end() -> None:
     assert set(written({**looped, "$defs": {"one": {"anyOf": looped["$defs"]["one"]["oneOf"]}}})) == {"null"}  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Zoo, Formula])
 def test_every_reply_of_a_tagged_union_is_parsed(model: type[BaseModel]) -> None:
     grammar = Grammar.from_schema(model)

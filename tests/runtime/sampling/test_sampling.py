@@ -61,6 +61,7 @@ def test_filters_leave_the_distribution_asked_for(settings: dict[str, Any]) -> N
         np.testing.assert_allclose(found, reference(logits, sampling), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [FILTERS[0], FILTERS[-1]], ids=str)
 def test_draws_follow_the_distribution(settings: dict[str, Any]) -> None:
     sampling = Sampling(**{"temperature": 1.0, "seed": 3, **settings})

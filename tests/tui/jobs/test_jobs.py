@@ -46,6 +46,7 @@ def test_jobs_run_one_after_another() -> None:
     manager.close()
 
 
+@pytest.mark.slow
 def test_the_real_child_reports_an_error_as_an_event(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", json.dumps({"source": "/no/such/model"})]) == 1
     event = json.loads(capsys.readouterr().out.splitlines()[-1])

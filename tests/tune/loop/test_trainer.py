@@ -450,6 +450,7 @@ def test_preferences_are_not_imitated_and_quantized_weights_not_trained(
         begin(request(packed, data, method="full"))
 
 
+@pytest.mark.slow
 def test_an_adapter_on_a_quantized_base_is_loaded_on_that_base_only(
     base: Path, data: Path, tmp_path: Path, home: Path
 ) -> None:

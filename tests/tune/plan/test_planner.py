@@ -46,6 +46,7 @@ def test_recomputing_layers_and_smaller_batches_take_less() -> None:
     assert plans[2] < plans[0] / 2
 
 
+@pytest.mark.slow
 def test_accumulating_keeps_the_sum() -> None:
     one, four = (planner().plan(TuneSettings.build(accumulate=n)) for n in (1, 4))
     assert four.peak_bytes - one.peak_bytes == one.trainable_bytes

@@ -194,6 +194,7 @@ def test_a_full_fine_tune_is_listed_with_the_only_weight_that_it_can_have(tmp_pa
     assert variant
 
 
+@pytest.mark.slow
 def test_adapters_of_one_directory_name_are_known_by_their_directories(tmp_path: Path) -> None:
     """The results of all runs are called step-…: a second one is known by its run's name."""
     stack, directories = AdapterStack(make_network()), []

@@ -37,6 +37,7 @@ def added(parts: list[dict[str, mx.array]]) -> dict[str, mx.array]:
     return {path: sum((part[path] for part in parts[1:]), parts[0][path]) for path in parts[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_is_unpacked(name: str, tiny: Callable[[str], tuple[Any, dict[str, Any]]]) -> None:
     network, config = tiny(name)

@@ -70,6 +70,7 @@ def changed(stored: Path, target: Path, value: float, *, everywhere: bool = Fals
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chip", "expected"),
     [("M1", mx.float16), ("M2 Pro", mx.float16), ("M3", mx.bfloat16), ("M4 Max", mx.bfloat16)],

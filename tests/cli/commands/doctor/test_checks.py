@@ -27,6 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_READ_BYTES", 1 << 22)
 
 
+@pytest.mark.slow
 def test_every_check_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.run(argparse.Namespace(json=True))
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
@@ -62,6 +63,7 @@ def test_what_was_measured_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None
     }
 
 
+@pytest.mark.slow
 def test_the_text_shows_status_value_and_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.run(argparse.Namespace(json=False))
     shown = capsys.readouterr().out

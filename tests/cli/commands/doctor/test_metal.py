@@ -55,6 +55,7 @@ def test_a_network_that_depends_on_the_width_is_found_out() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_quantized_cache_is_measured_beside_its_plan(tiny: Path) -> None:
     found = measure_kv_memory(tiny, (None, 4), tokens=200)
     plain, four = found.peaks

@@ -245,6 +245,7 @@ def test_failed_prompts_are_asked_again_on_demand(api: FakeApi) -> None:
     assert [(answer["id"], answer["error"]) for answer in answers()] == [(2, None), (1, None)]
 
 
+@pytest.mark.slow
 def test_stdin_and_stdout(edgelm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = edgelm("generate", "tiny", "--input", "-", "--output", "-", stdin='{"prompt": "x"}\n')
     assert done.returncode == 0
@@ -311,6 +312,7 @@ def test_a_killed_run_goes_on(api: FakeApi) -> None:
     assert len(api.models[0].asked) == 1 + 12 - there
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(api: FakeApi) -> None:
     write_prompts(*prompts(12))
     process = start("0.1")

@@ -53,6 +53,7 @@ def test_a_split_replaces_only_when_it_is_forced(home: Path, tmp_path: Path) -> 
     assert (tmp_path / "parts" / "train.jsonl").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_by_force_and_nothing_else(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

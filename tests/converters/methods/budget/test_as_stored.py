@@ -31,6 +31,7 @@ def loss(made: Converted) -> float:
     return float(made.manifest.receipt["comparison"]["mean_kl"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "budget",
     [{"fit": "M4 Max 64GB"}, {"size": "1GB"}, {"bpw": 5.2}, {"bpw": 9.0, "quality": "good"}],

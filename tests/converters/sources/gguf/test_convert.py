@@ -56,6 +56,7 @@ def write_model(tmp_path, write_gguf, tiny_metadata, blocks):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "becomes", "quality"),
     [
@@ -81,6 +82,7 @@ def test_a_file_of_types_that_mlx_lacks_keeps_near_it_and_calibrates_nothing(
     assert (estimated, receipt["calibration"], receipt["quality"]) == ([], None, None)
 
 
+@pytest.mark.slow
 def test_what_calibrates_is_still_to_be_had(write_model, home):
     made = convert(
         write_model(Kind.Q2_K), quality="good", calibration_tokens=512, loss_tokens=0, verify=False
@@ -93,6 +95,7 @@ EXACT = [(Kind.MXFP4, "mxfp4 group 32"), (Kind.NVFP4, "nvfp4 group 16"), (Kind.T
          (Kind.TQ2_0, "2-bit group 128"), (Kind.Q1_0, "1-bit group 128")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "form"), EXACT, ids=str)
 def test_types_that_mlx_has_are_kept_and_run(kind, form, write_model, home):
     from mlx_lm import load as mlx_lm_load
@@ -173,6 +176,7 @@ MIXES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [{"fit": "M2 Air 8GB"}, {"size": "1GB"}, {"bpw": 16.0}], ids=str)
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(kind.name for kind in mix.values()))
 def test_a_large_budget_gives_nothing_larger_and_worse_than_no_option(mix, budget, write_model, home):
@@ -187,6 +191,7 @@ def test_a_large_budget_gives_nothing_larger_and_worse_than_no_option(mix, budge
     assert losses[0] <= losses[1]
 
 
+@pytest.mark.slow
 def test_a_budget_that_holds_exact_repacks_is_told_so_and_measures_nothing(write_model, home):
     estimated = []
     made = convert(write_model(Kind.Q4_0), fit="M2 Air 8GB", on_estimate=estimated.append)
@@ -198,6 +203,7 @@ def test_a_budget_that_holds_exact_repacks_is_told_so_and_measures_nothing(write
     assert any("nothing is quantized anew" in note for note in made.manifest.receipt["notes"])
 
 
+@pytest.mark.slow
 def test_a_budget_below_the_source_keeps_the_tensors_that_it_can(write_model, home):
     path = write_model(Kind.Q4_0, token_embd__weight=Kind.F16)
     plain = convert(path, verify=False)

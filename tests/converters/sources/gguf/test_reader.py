@@ -237,6 +237,7 @@ def test_any_eight_bytes_replaced_by_a_count(at, value, tiny_gguf, tmp_path):
     opened_within_bounds(bytes(data), tmp_path / "count.gguf")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(tail=st.binary(max_size=400), counts=st.tuples(st.integers(0, 20), st.integers(0, 20)))
 def test_any_bytes_after_the_magic(tail, counts, tmp_path):

@@ -36,6 +36,7 @@ def test_llama_3_settings_come_back_as_published(factor, dims, llama3_factors):
     assert found == {"rope_type": "llama3", "type": "llama3", **said}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     deadline=None,

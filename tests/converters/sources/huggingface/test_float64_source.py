@@ -35,6 +35,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_converted_as_transformers_reads_it(wide: Path, tmp_path: Path, home: Path) -> None:
     made = convert(str(wide), output=tmp_path / "made", mode="none", dtype="float32")
     assert any("3 tensors of float64" in note for note in made.manifest.receipt["notes"])

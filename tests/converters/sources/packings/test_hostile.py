@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +69,7 @@ def lazy(kind: str, shape: tuple[int, ...], seed: int) -> LazyTensor:
     return LazyTensor(shape, DTYPES[kind], read, kind)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tensors=TENSORS, method=st.sampled_from(METHODS), said=st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=3),

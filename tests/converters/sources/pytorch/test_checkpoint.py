@@ -87,6 +87,7 @@ def test_the_index_decides_where_a_tensor_is(torch: Any, sharded: Path, state: d
         open_pytorch(sharded)
 
 
+@pytest.mark.slow
 def test_what_transformers_saved_is_read(torch: Any, directory: Path) -> None:
     import transformers
 

@@ -175,6 +175,7 @@ def test_a_malformed_pickle_is_a_format_error(
     assert str(path) in caught.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [

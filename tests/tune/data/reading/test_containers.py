@@ -56,6 +56,7 @@ def read(path: Path) -> list[Any]:
     return [row.value for row in read_rows(str(path))]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_parquet_gives_back_what_was_put_in(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.Table.from_pylist(ROWS)
@@ -116,6 +117,7 @@ def test_every_kind_of_column(kind: str, tmp_path: Path) -> None:
     assert read(path) == [{"column": {"inner": wanted}}]
 
 
+@pytest.mark.slow
 def test_json_columns_are_what_they_say(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     if not hasattr(datasets, "Json"):

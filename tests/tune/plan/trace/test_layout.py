@@ -36,6 +36,7 @@ def test_reshapes_are_views_where_numpy_says_so(shape: tuple[int, ...], data: st
         assert (seen == array.reshape(to)).all()
 
 
+@pytest.mark.slow
 @given(shape=SHAPES, data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_row_major_and_dense(shape: tuple[int, ...], data: st.DataObject) -> None:

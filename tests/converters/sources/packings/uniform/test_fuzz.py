@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -103,6 +104,7 @@ def check(parts: dict[str, torch.Tensor], said: dict[str, Any]) -> None:
     assert len(refusal) < 400
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=300)
 @given(st.sampled_from(PACKED), st.data())
 def test_a_part_of_another_shape_or_type(
@@ -131,6 +133,7 @@ def test_a_part_that_is_missing(
     check(parts, packed[1])
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=300)
 @given(st.sampled_from(PACKED), st.dictionaries(keys, words, max_size=3))
 def test_settings_that_lie(
@@ -139,6 +142,7 @@ def test_settings_that_lie(
     check(packed[0], {**packed[1], **changes})
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=200)
 @given(
     st.dictionaries(

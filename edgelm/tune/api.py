@@ -25,7 +25,13 @@ from edgelm.tune.loop.begin import begin, resume
 from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.objectives.settings import ObjectiveSettings
 from edgelm.tune.request import TuneRequest
-from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, TuneSettings
+from edgelm.tune.settings import (
+    LoopSettings,
+    MethodSettings,
+    OptimizerSettings,
+    RolloutSettings,
+    TuneSettings,
+)
 from edgelm.tune.typed import TuneOptions
 
 
@@ -116,7 +122,14 @@ def _source(data: Any) -> str:
 def _request(model: Path, data: str, settings: dict[str, Any]) -> TuneRequest:
     fields = {
         name
-        for part in (MethodSettings, OptimizerSettings, ObjectiveSettings, LoopSettings, DataSettings)
+        for part in (
+            MethodSettings,
+            OptimizerSettings,
+            ObjectiveSettings,
+            LoopSettings,
+            RolloutSettings,
+            DataSettings,
+        )
         for name in part.__dataclass_fields__
     }
     check_names(settings, {*fields, *_REQUEST})

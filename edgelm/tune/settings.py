@@ -148,6 +148,39 @@ class LoopSettings(Options):
 
 
 @dataclass(frozen=True)
+class RolloutSettings(Options):
+    """How many answers to how many prompts, how they are drawn, and what becomes of their rewards.
+
+    Raises:
+        OptionError: a setting outside what it may be.
+    """
+
+    group_size: int = option(8, "answers to each prompt, which are compared with each other", ge=2, le=1024)
+    prompts_per_step: int = option(4, "prompts answered before the weights change", ge=1, le=4096)
+    updates_per_round: int = option(1, "updates of the weights on the same answers", ge=1, le=64)
+    temperature: float = option(1.0, "randomness of drawn answers", gt=0, le=100)
+    top_p: float = option(
+        1.0, "of drawn answers: keep the likeliest tokens that reach this probability", gt=0, le=1
+    )
+    top_k: int = option(0, "of drawn answers: keep this many tokens; 0 is off", ge=0)
+    mask_overlong: bool = option(False, "do not train answers that were cut off at the longest")
+    advantage_scale: str = option(
+        "group",
+        "what advantages are divided by: the standard deviation of rewards in their group, in the whole step, or nothing",
+        choices=("group", "step", "none"),
+    )
+    reward: tuple[str, ...] = ()
+    """What answers are worth: see `edgelm.rewards.registry`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(isinstance(each, str) and each for each in self.reward):
+            raise OptionError(f"reward is {self.reward!r}, expected names of rewards", settings=("reward",))
+        if self.top_k == 1:
+            raise OptionError("top_k is 1, so that all answers of a group would be one", settings=("top_k",))
+
+
+@dataclass(frozen=True)
 class TuneSettings:
     """The settings of a run, by what they are about."""
 
@@ -155,6 +188,26 @@ class TuneSettings:
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     objective: ObjectiveSettings = dataclasses.field(default_factory=ObjectiveSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
+    rollouts: RolloutSettings = dataclasses.field(default_factory=RolloutSettings)
+
+    def __post_init__(self) -> None:
+        if self.objective.loss == "grpo":
+            if not self.rollouts.reward:
+                raise OptionError("grpo is given no reward", hint="see docs/rewards.md", settings=("reward",))
+            if self.loop.accumulate > 1:
+                raise OptionError(
+                    f"accumulate is {self.loop.accumulate}, but a step of grpo is as many answers as are drawn for it",
+                    hint="prompts_per_step says how many",
+                    settings=("accumulate",),
+                )
+        else:
+            defaults = RolloutSettings()
+            for item in dataclasses.fields(RolloutSettings):
+                if getattr(self.rollouts, item.name) != getattr(defaults, item.name):
+                    raise OptionError(
+                        f"{item.name} is given, but the loss {self.objective.loss} draws no answers, only grpo",
+                        settings=(item.name,),
+                    )
 
     @property
     def learning_rate(self) -> float:
@@ -192,6 +245,7 @@ _PARTS: Mapping[str, type[Options]] = {
     "optimizer": OptimizerSettings,
     "objective": ObjectiveSettings,
     "loop": LoopSettings,
+    "rollouts": RolloutSettings,
 }
 
 

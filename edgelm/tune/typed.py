@@ -37,6 +37,20 @@ class TuneOptions(TypedDict, total=False):
     gamma: float | None
     desirable_weight: float | None
     undesirable_weight: float | None
+    normaliser: Literal["grpo", "dapo", "dr_grpo"] | None
+    epsilon: float | None
+    epsilon_high: float | None
+    importance: Literal["token", "sequence"] | None
+    rollout_tokens: int | None
+    reward: Sequence[str] | None
+    group_size: int | None
+    prompts_per_step: int | None
+    updates_per_round: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    mask_overlong: bool | None
+    advantage_scale: Literal["group", "step", "none"] | None
     epochs: float | None
     steps: int | None
     for_s: float | None

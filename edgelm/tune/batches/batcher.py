@@ -100,6 +100,8 @@ class TrainingBatch:
     the rejected ones. None: every lane is one."""
     sequence_count: int = 0
     """S, some places of which are empty, where `sequences` says who is who."""
+    present: npt.NDArray[np.float32] | None = None
+    """[S]; 1 where there is a sequence, though none of its tokens may be trained. None: where a token is."""
     mismatched: TrainingBatch | None = None
     """For KTO: a batch of the same shape, of prompts with answers to others."""
     shared: SharedPositions | None = None
@@ -187,6 +189,14 @@ class BatchPlanner:
     def shape_of(self, plan: BatchPlan) -> tuple[int, int]:
         """Return (B, T) of its arrays."""
         return len(plan.lanes) * (1 if plan.is_packed else self._per_lane), plan.length
+
+    def ready(self, plans: Sequence[BatchPlan]) -> Sequence[BatchPlan]:
+        """Return them: the data of a step is there beforehand."""
+        return plans
+
+    def step_metrics(self) -> dict[str, float]:
+        """Return nothing: rows are what they are."""
+        return {}
 
     def load(self, plan: BatchPlan) -> TrainingBatch:
         """Make the arrays of `plan`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["sft", "preference", "kto"]
+Kind = Literal["sft", "preference", "kto", "rollout"]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -17,11 +17,13 @@ from edgelm.atomic import refuse_existing
 from edgelm.errors import (
     FormatError,
     NotFoundError,
+    OptionError,
     UnsupportedError,
 )
 from edgelm.library.names import check_name
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
+from edgelm.rewards.registry import read_rewards
 from edgelm.runs.control import RunControl
 from edgelm.runs.folder import RunFolder, create_run
 from edgelm.tune.data.prepare import Prepared, prepare
@@ -30,6 +32,8 @@ from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.loop.workers import Workers
 from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.request import TuneRequest
+from edgelm.tune.rollouts.asked_data import AskedData, split_questions
+from edgelm.tune.rollouts.questions import read_questions
 from edgelm.tune.step.methods import chosen_modules
 from edgelm.zoo.configs import normalise as configs
 from edgelm.zoo.network import build_network
@@ -59,7 +63,7 @@ def begin(
         refuse_existing(paths.runs() / name, hint="a run has this name; choose another --name")
     joined = workers or Workers.alone()
     config, data, base = _inputs(request, on_progress)
-    _check_kind(request, config, data)
+    _check_kind(request, config, data, joined)
     chosen_modules(build_network(config, request.model), request.settings.method)
     record = {
         "request": request.to_json(),
@@ -76,11 +80,12 @@ _ROWS = {
     "sft": ("examples to imitate", "give rows with messages, a prompt and a completion, or text"),
     "preference": ("preferences", "give rows with a prompt, a chosen and a rejected answer"),
     "kto": ("judged answers", "give rows with a prompt, a completion and a label"),
+    "rollout": ("questions", "give rows with a prompt"),
 }
 """Rows of each kind in words, and how they are written."""
 
 
-def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) -> None:
+def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared, workers: Workers) -> None:
     loss = request.settings.objective.loss
     wanted = make_objective(request.settings.objective).data_kind
     if data.train.kind != wanted:
@@ -88,12 +93,51 @@ def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared) ->
         raise UnsupportedError(
             f"{request.data} holds {data.train.kind} rows, and the loss {loss} trains only {what}", hint=hint
         )
+    if wanted == "rollout":
+        _check_rollouts(request, workers)
     # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
     if request.settings.method.method == "full" and config.get("quantization"):
         raise UnsupportedError(
             f"{request.model.name} is quantized, and quantized weights cannot be trained themselves",
             hint="--method lora trains an adapter on them; edgelm convert --mode none keeps weights trainable",
         )
+
+
+def _check_rollouts(request: TuneRequest, workers: Workers) -> None:
+    if workers.size > 1:
+        raise UnsupportedError(
+            f"grpo is asked of {workers.size} machines, and draws its answers on one",
+            hint="start it without mlx.launch",
+        )
+    if request.settings.method.method == "full" and request.settings.objective.beta:
+        raise UnsupportedError(
+            "a full fine-tune that is held near its reference would need the model twice",
+            hint="leave out --beta, or train an adapter",
+        )
+
+
+def _questions(
+    request: TuneRequest, tokenizer: Any, config: dict[str, Any], source: str, validation: str | None
+) -> Prepared:
+    """What is asked; every row is read as far as rewards and the model's context go."""
+    settings = request.settings
+    context = configs.context_length(config)
+    longest = None if context is None else context - settings.objective.rollout_tokens
+    if longest is not None and longest < 1:
+        raise OptionError(
+            f"rollout_tokens is {settings.objective.rollout_tokens}, and the model's context {context}",
+            settings=("rollout_tokens",),
+        )
+    with read_rewards(settings.rollouts.reward) as rewards:
+        read = read_questions(source, tokenizer, rewards, longest=longest)
+        other = read_questions(validation, tokenizer, rewards, longest=longest) if validation else None
+    read.report.require_clean()
+    if other is not None:
+        other.report.require_clean()
+    share = 0.0 if other else request.hold_out
+    trained, held = split_questions(read.rows, share, settings.loop.seed)
+    held = other.rows if other else held
+    return Prepared(AskedData.of(trained), AskedData.of(held) if held else None, read.report)
 
 
 def _make_run(request: TuneRequest, record: dict[str, Any], workers: Workers) -> RunFolder:
@@ -140,6 +184,12 @@ def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, An
     tokenizer = load_tokenizer(request.model, config)
     sources = find_sources(request.data)
     validation = request.validation or sources.validation
+    if request.settings.objective.loss == "grpo":
+        return (
+            config,
+            _questions(request, tokenizer, config, sources.train, validation),
+            describe_base(request.model),
+        )
     data = prepare(
         sources.train,
         tokenizer,

@@ -25,8 +25,16 @@ class Batches(Protocol):
         """Plan the batches of an epoch, in order."""
         ...
 
+    def ready(self, plans: Sequence[BatchPlan]) -> Sequence[BatchPlan]:
+        """Return the plans to load for one step, which is when data is made that cannot be made before it."""
+        ...
+
     def load(self, plan: BatchPlan) -> TrainingBatch:
         """Make the arrays of a batch."""
+        ...
+
+    def step_metrics(self) -> dict[str, float]:
+        """Return what is to be watched of the data of the last step that was made ready."""
         ...
 
 

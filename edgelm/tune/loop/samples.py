@@ -37,7 +37,7 @@ def choose_prompts(asked: Sequence[str], tokenizer: Any, data: Dataset) -> tuple
     asked_in = (
         example.tokens[: example.prompt_size]
         for example in data.sequences
-        if 0 < example.prompt_size < len(example.tokens)
+        if 0 < example.prompt_size < len(example.tokens) or data.kind == "rollout"
     )
     different = itertools.islice(dict.fromkeys(itertools.islice(asked_in, _SEARCHED)), _FROM_DATA)
     return tuple(FixedPrompt(shown(ids, tokenizer), ids) for ids in different)

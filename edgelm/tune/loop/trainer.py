@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from edgelm.errors import EngineError
+from edgelm.errors import EngineError, Interrupted
 from edgelm.machine.clock import passed_s
 from edgelm.machine.power import sleep_allowed
 from edgelm.runs.control import RunControl
@@ -34,9 +34,9 @@ from edgelm.runs.events import (
 )
 from edgelm.runs.folder import RunFolder, remove_directory
 from edgelm.runs.watched import watched_warnings
-from edgelm.tune.batches.batcher import BatchPlan, BatchPlanner
+from edgelm.tune.batches.batcher import BatchPlan
 from edgelm.tune.loop.checkpoint import TrainingCheckpoint, best_step_of, checkpoints, save_checkpoint
-from edgelm.tune.loop.measuring import Batches, find_totals, measure
+from edgelm.tune.loop.measuring import Batches, HeldOut, find_totals
 from edgelm.tune.loop.power_policy import PowerPolicy
 from edgelm.tune.loop.run_length import RunLength
 from edgelm.tune.loop.workers import Workers
@@ -65,7 +65,8 @@ class Trainer:
 
     stepper: Stepper
     batches: Batches
-    validation: BatchPlanner | None
+    validate: Callable[[], HeldOut] | None
+    """Measures what is held out; None where nothing is."""
     settings: TuneSettings
     folder: RunFolder
     export: Callable[[Path, Any, Position], None]
@@ -116,7 +117,7 @@ class Trainer:
         """
         self.begin()
         self._spent_at = self._saved_at = self.clock()
-        if self.validation is not None and not self.position.is_validated:
+        if self.validate is not None and not self.position.is_validated:
             yield from self._validate()
         while not self.workers.agree(self._is_over()):
             yield from self._obey()
@@ -124,8 +125,14 @@ class Trainer:
                 yield from self._checkpoint()
                 yield self._ended("stopped")
                 return
-            yield self._step()
-            if self._length.is_validation_due(self.position) and self.validation is not None:
+            try:
+                stepped = self._step()
+            except Interrupted:  # told to stop while data was made; the step is made again later
+                yield from self._checkpoint()
+                yield self._ended("stopped")
+                return
+            yield stepped
+            if self._length.is_validation_due(self.position) and self.validate is not None:
                 yield from self._validate()
             if self._is_stale():
                 break
@@ -135,7 +142,7 @@ class Trainer:
 
     def _finish(self) -> Iterator[TuneEvent]:
         measured = self.position.step and self._length.is_validation_due(self.position)
-        if self.validation is not None and not measured and not self._is_stale():
+        if self.validate is not None and not measured and not self._is_stale():
             yield from self._validate()
         yield from self._checkpoint()
         reason: EndReason = "done"
@@ -178,7 +185,8 @@ class Trainer:
 
     def _step(self) -> Stepped:
         position, began = self.position, self._tick()
-        plans = self._next_plans()
+        planned = self._next_plans()
+        plans = self.batches.ready(planned)
         mx.random.seed(self._step_seed())
         rate = self._rate()
         gradients, count = self._gradients(plans)
@@ -186,7 +194,7 @@ class Trainer:
         if not result.is_finite:
             self._refuse(result, plans)
         elapsed_s = self._tick() - began
-        self._advance(result, count, len(plans), elapsed_s)
+        self._advance(result, count, len(planned), elapsed_s)
         self._length.fit(position)
         return self._stepped(result, rate, count, elapsed_s)
 
@@ -266,7 +274,7 @@ class Trainer:
             eta_s=self._length.eta_s(position),
             expected_bytes=plan.peak_bytes if plan else None,
             is_over_budget=plan is not None and plan.verdict == "does not fit",
-            metrics=result.metrics,
+            metrics={**self.batches.step_metrics(), **result.metrics},
             warnings=tuple(watched_warnings(result.metrics)),
         )
 
@@ -293,9 +301,9 @@ class Trainer:
         )
 
     def _validate(self) -> Iterator[TuneEvent]:
-        assert self.validation is not None
+        assert self.validate is not None
         position, began = self.position, self._tick()
-        found = measure(self.stepper, self.validation, self.workers)
+        found = self.validate()
         answers = self.say() if self.workers.is_first else ()
         self._note_validation(found.loss)
         self._spend()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,8 @@ from edgelm.machine.clock import passed_s
 from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load
+from edgelm.rewards.combined import Rewards
+from edgelm.rewards.registry import read_rewards
 from edgelm.runs.control import RunControl
 from edgelm.runs.events import Aborted, RunEnded, Started, TuneEvent
 from edgelm.runs.folder import RunFolder, remove_directory
@@ -37,6 +39,7 @@ from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.prepare import Prepared
 from edgelm.tune.loop.checkpoint import checkpoints, load_checkpoint
+from edgelm.tune.loop.course import Course, course_of_rollouts, course_of_rows
 from edgelm.tune.loop.power_policy import Look, PowerPolicy
 from edgelm.tune.loop.reference_phase import ReferencePhase
 from edgelm.tune.loop.samples import PromptAnswers, choose_prompts
@@ -49,6 +52,7 @@ from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
 from edgelm.tune.reference.scorer import Scorer
 from edgelm.tune.request import TuneRequest
+from edgelm.tune.rollouts.asked_data import AskedData
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
 from edgelm.tune.step.packed_cache import can_pack
@@ -120,7 +124,8 @@ class TrainingRun:
         loaded = load(request.model, check_fit=request.check_fit, keep_range=True)
         layers = loaded.network.layers
         recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
-        with recomputing, training_threads(self.config), _mlx_errors():
+        with recomputing, training_threads(self.config), _mlx_errors(), ExitStack() as stack:
+            rewards = stack.enter_context(self._rewards())
             phase = self._reference_phase(loaded)
             if phase is not None:
                 with self.control.signals(is_shared=self.workers.size > 1):
@@ -130,7 +135,7 @@ class TrainingRun:
                     return
             mx.random.seed(loop.seed)
             make_trainable(loaded.network, request.settings.method)
-            trainer = self._trainer(loaded, told.plan if told else None, phase)
+            trainer = self._trainer(loaded, told.plan if told else None, phase, rewards)
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
@@ -140,7 +145,7 @@ class TrainingRun:
 
     def _reference_phase(self, loaded: LoadedModel) -> ReferencePhase | None:
         """What there is to do before adapters are put into the network, which is its own reference until then."""
-        if not self._objective.needs_reference:
+        if not self._objective.needs_reference or self._objective.data_kind == "rollout":
             return None
         scorer = Scorer(
             loaded.network,
@@ -150,6 +155,11 @@ class TrainingRun:
         return ReferencePhase(
             self.data, scorer, self._planner, self.folder, self.base, self.workers, self.control
         )
+
+    def _rewards(self) -> Rewards:
+        """What answers are worth; none where a run draws none."""
+        texts = self.request.settings.rollouts.reward
+        return read_rewards(texts, log=self.folder.path / "rewards.log") if texts else Rewards(())
 
     @cached_property
     def _objective(self) -> Objective:
@@ -169,8 +179,36 @@ class TrainingRun:
             reference=reference,
         )
 
+    def _course(
+        self, loaded: LoadedModel, stepper: Stepper, reference: ReferencePhase | None, rewards: Rewards
+    ) -> Course:
+        data, held_out = self.data.train, self.data.validation
+        if isinstance(data, AskedData):
+            assert held_out is None or isinstance(held_out, AskedData)
+            return course_of_rollouts(
+                data,
+                held_out,
+                loaded=loaded,
+                stepper=stepper,
+                settings=self.request.settings,
+                rewards=rewards,
+                folder=self.folder,
+                control=self.control,
+                packs=self._packs(),
+                make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+            )
+        training = self._planner(data, reference.training if reference else None)
+        validation = (
+            self._planner(held_out, reference.validation if reference else None) if held_out else None
+        )
+        return course_of_rows(training, validation, stepper, self.workers)
+
     def _trainer(
-        self, loaded: LoadedModel, plan: TunePlan | None, reference: ReferencePhase | None
+        self,
+        loaded: LoadedModel,
+        plan: TunePlan | None,
+        reference: ReferencePhase | None,
+        rewards: Rewards,
     ) -> Trainer:
         request, settings = self.request, self.request.settings
         loop = settings.loop
@@ -185,12 +223,11 @@ class TrainingRun:
         )
         validation = self.data.validation
         prompts = choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train)
+        course = self._course(loaded, stepper, reference, rewards)
         return Trainer(
             stepper=stepper,
-            batches=self._planner(self.data.train, reference.training if reference else None),
-            validation=self._planner(validation, reference.validation if reference else None)
-            if validation
-            else None,
+            batches=course.batches,
+            validate=course.validate,
             settings=settings,
             folder=self.folder,
             export=self._export,
@@ -233,7 +270,7 @@ class TrainingRun:
         trainer.begin()
         accumulate, position = self.request.settings.loop.accumulate, trainer.position
         data, batches = self.data, trainer.batches
-        assert isinstance(batches, BatchPlanner)
+        planner = batches if isinstance(batches, BatchPlanner) else None
         return Started(
             run=self.folder.name,
             model=self.base.name,
@@ -245,11 +282,13 @@ class TrainingRun:
             tokens_per_epoch=data.train.token_count,
             targets_per_epoch=data.train.target_count,
             trained_parameters=sum(value.size for value in flat_arrays(trainer.stepper.parameters).values()),
-            pad_share=batches.pad_share,
+            pad_share=planner.pad_share if planner else 0.0,
             is_packed=self._packs(),
             notes=tuple(self._notes(trainer)),
             predicted_bytes=told.plan.peak_bytes if told else None,
-            predicted_s=told.seconds_left(position, batches, accumulate, self.workers.size) if told else None,
+            predicted_s=told.seconds_left(position, planner, accumulate, self.workers.size)
+            if told and planner
+            else None,
         )
 
     def _notes(self, trainer: Trainer) -> Iterator[str]:

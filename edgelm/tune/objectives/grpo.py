@@ -28,6 +28,7 @@ from edgelm.tune.objectives.objective import (
     TargetBatch,
 )
 from edgelm.tune.objectives.preference.sequences import by_sequence, present_of, sizes_of
+from edgelm.tune.objectives.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,17 @@ class GRPO(Objective):
             case "dr_grpo":
                 return mx.full(sizes.shape, 1 / self._settings.answer_tokens)
         return mx.ones(sizes.shape)
+
+
+def grpo_of(settings: ObjectiveSettings) -> GRPO:
+    """Make the loss of the settings of a run."""
+    return GRPO(
+        GRPOSettings(
+            normaliser=settings.normaliser,
+            epsilon=settings.epsilon,
+            epsilon_high=settings.epsilon_high,
+            beta=settings.beta or 0.0,
+            importance=settings.importance,
+            answer_tokens=settings.rollout_tokens,
+        )
+    )

@@ -16,5 +16,6 @@ OBJECTIVES: Mapping[str, str] = {
     "cpo_hinge": "preference.cpo.CPOHinge",
     "cpo_ipo": "preference.cpo.CPOIPO",
     "simpo": "preference.cpo.SimPO",
+    "grpo": "grpo.grpo_of",
 }
-"""Name → module of this package and class in it. The losses of rows that files hold; `grpo.GRPO` is made by whoever samples."""
+"""Name → module of this package and what makes the loss in it, of `ObjectiveSettings`."""

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 _BETA = 0.1
 """TRL's default for every loss of preferences."""
-_PAIRS = tuple(name for name in OBJECTIVES if name not in ("sft", "kto"))
+_PAIRS = tuple(name for name in OBJECTIVES if name not in ("sft", "kto", "grpo"))
 _READ_BY: Mapping[str, tuple[str, ...]] = {
-    "beta": (*_PAIRS, "kto"),
+    "beta": (*_PAIRS, "kto", "grpo"),
     "label_smoothing": ("dpo", "robust", "cpo", "simpo"),
     "sft_weight": tuple(name for name in _PAIRS if name != "orpo"),
     "gamma": ("simpo",),
     "desirable_weight": ("kto",),
     "undesirable_weight": ("kto",),
+    "normaliser": ("grpo",),
+    "epsilon": ("grpo",),
+    "epsilon_high": ("grpo",),
+    "importance": ("grpo",),
+    "rollout_tokens": ("grpo",),
 }
 """Setting → the losses that read it."""
 _SFT_WEIGHTS: Mapping[str, float] = {"orpo": 1.0, "cpo": 1.0, "cpo_hinge": 1.0, "cpo_ipo": 1.0}
@@ -40,12 +45,13 @@ class ObjectiveSettings(Options):
 
     loss: str = option(
         "sft",
-        "what is learnt: sft imitates the answers; kto learns from verdicts, the others from pairs of answers",
+        "what is learnt: sft imitates the answers; kto learns from verdicts, grpo from rewards of answers that it draws, "
+        "the others from pairs of answers",
         choices=tuple(OBJECTIVES),
     )
     beta: float | None = option(
         None,
-        "how closely a loss of preferences holds to its reference, or how steep it is; default 0.1",
+        "how closely a loss of preferences holds to its reference, or how steep it is; default 0.1, for grpo 0",
         gt=0,
     )
     label_smoothing: float = option(
@@ -60,6 +66,15 @@ class ObjectiveSettings(Options):
     gamma: float = option(0.5, "the margin that simpo asks for", ge=0)
     desirable_weight: float = option(1.0, "weight of desirable answers (kto)", ge=0)
     undesirable_weight: float = option(1.0, "weight of undesirable answers (kto)", ge=0)
+    normaliser: str = option(
+        "dapo",
+        "what grpo divides by: each answer's tokens (grpo), all tokens (dapo), the longest possible answer (dr_grpo)",
+        choices=("grpo", "dapo", "dr_grpo"),
+    )
+    epsilon: float = option(0.2, "how far below 1 an importance ratio counts (grpo)", ge=0, lt=1)
+    epsilon_high: float | None = option(None, "how far above 1 (grpo); default as far as below", ge=0)
+    importance: str = option("token", "what an importance ratio is of (grpo)", choices=("token", "sequence"))
+    rollout_tokens: int = option(256, "the longest answer that is drawn, in tokens (grpo)", ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

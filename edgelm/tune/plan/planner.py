@@ -35,6 +35,7 @@ from edgelm.tune.plan.trace.peak import find_peak
 from edgelm.tune.plan.trace.step import BatchShape, trace_step
 from edgelm.tune.plan.trace.unread import build_unread
 from edgelm.tune.plan.trace.work import Work
+from edgelm.tune.rollouts.lanes import lane_length, lanes_in
 from edgelm.tune.settings import TuneSettings
 from edgelm.tune.step.packed_cache import can_pack
 from edgelm.tune.step.shared_prompt import can_share
@@ -128,6 +129,8 @@ class TunePlanner:
                     lanes, length, packs, places=2 * lanes if objective.data_kind != "sft" and packs else 0
                 )
             ]
+        if objective.data_kind == "rollout":
+            return [self._rollout_shape(settings, packs)]
         batcher = BatchPlanner(
             self._data, loop.batch_tokens, loop.seed, packing=packs, sharing=can_share(self._config)
         )
@@ -147,6 +150,14 @@ class TunePlanner:
             )
             for plan in chosen
         ]
+
+    def _rollout_shape(self, settings: TuneSettings, packs: bool) -> BatchShape:
+        """The batches of answers that are still to be drawn, were all as long as they may be."""
+        asked = self._data.longest if self._data is not None else 0
+        length = lane_length(asked + settings.objective.rollout_tokens)
+        rollouts = settings.rollouts
+        places = rollouts.group_size * rollouts.prompts_per_step
+        return BatchShape(lanes_in(length, settings.loop.batch_tokens), length, packs, places=places)
 
     def plan(self, settings: TuneSettings) -> TunePlan:
         """Price the most expensive batch of a run.

@@ -16,8 +16,8 @@ from edgelm.tune.rollouts.advantages import advantages, has_variance
 from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.rollout import RolloutGroup
 from edgelm.tune.rollouts.sampling import GroupSampler
-from edgelm.tune.rollouts.settings import RolloutSettings
 from edgelm.tune.rollouts.store import RolloutStore
+from edgelm.tune.settings import RolloutSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class RoundCollector:
                 known[row] = self._judged(known[row])
                 self._store.add(round_number, known[row])
         groups = tuple(known[row] for row in rows)
-        values = advantages([group.rewards or () for group in groups], self._settings.scale)
+        values = advantages([group.rewards or () for group in groups], self._settings.advantage_scale)
         return RolloutRound(groups, tuple(values))
 
     def _judged(self, group: RolloutGroup) -> RolloutGroup:

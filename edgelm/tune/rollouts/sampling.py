@@ -21,7 +21,7 @@ from edgelm.runtime.sampling.settings import Sampling
 from edgelm.text.segments import Segment, Segmenter
 from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.rollout import Rollout, RolloutGroup
-from edgelm.tune.rollouts.settings import RolloutSettings
+from edgelm.tune.settings import RolloutSettings
 
 
 class GroupSampler:
@@ -32,6 +32,7 @@ class GroupSampler:
             since the weights change.
         tokenizer: mlx-lm's TokenizerWrapper.
         stop_tokens: ids that end an answer.
+        longest: most tokens of an answer.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class GroupSampler:
         tokenizer: Any,
         stop_tokens: frozenset[int],
         settings: RolloutSettings,
+        longest: int,
     ) -> None:
         self._network, self._engine = network, engine
         self._tokenizer, self._stop_tokens = tokenizer, stop_tokens
-        self._settings = settings
+        self._settings, self._longest = settings, longest
 
     def groups(
         self, questions: Mapping[int, RewardedQuestion], seed: str, cancel: Cancel
@@ -58,14 +60,23 @@ class GroupSampler:
             PromptError, FitError, EngineError: what befell a question.
             Interrupted: `cancel` was set.
         """
-        if not questions:
+        requests = {number: self._request(asked, f"{seed}/{number}") for number, asked in questions.items()}
+        yield from self._drawn(questions, requests, cancel)
+
+    def likeliest(self, questions: Mapping[int, RewardedQuestion], cancel: Cancel) -> Iterator[RolloutGroup]:
+        """Yield for each question, by its number, the answer of the likeliest tokens. For errors see `groups`."""
+        requests = {number: self._plain(asked, Sampling(), 1) for number, asked in questions.items()}
+        yield from self._drawn(questions, requests, cancel)
+
+    def _drawn(
+        self, questions: Mapping[int, RewardedQuestion], requests: Mapping[int, Request], cancel: Cancel
+    ) -> Iterator[RolloutGroup]:
+        if not requests:
             return
-        numbers = list(questions)
-        requests = [self._request(questions[number], f"{seed}/{number}") for number in numbers]
-        done = 0
+        numbers, done = list(requests), 0
         self._network.eval()
         try:
-            for group in self._engine.answer(requests, cancel):
+            for group in self._engine.answer(list(requests.values()), cancel):
                 if group.error is not None:
                     raise group.error
                 number = numbers[group.index]
@@ -86,12 +97,15 @@ class GroupSampler:
             top_k=settings.top_k,
             seed=int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little"),
         )
+        return self._plain(question, sampling, settings.group_size)
+
+    def _plain(self, question: RewardedQuestion, sampling: Sampling, count: int) -> Request:
         return Request(
             question.ids,
             sampling=sampling,
-            max_tokens=settings.answer_tokens,
+            max_tokens=self._longest,
             stop_tokens=self._stop_tokens,
-            n=settings.group_size,
+            n=count,
             scored=True,
         )
 

@@ -52,7 +52,7 @@ def arrays_of(batch: TrainingBatch, totals: Sequence[float] | None = None) -> di
     if batch.shared is not None:
         shared = batch.shared
         arrays |= {"branches": shared.branches, "copies": shared.copies, "shifts": shared.shifts}
-    given = {"segments": batch.segments, "labels": batch.labels}
+    given = {"segments": batch.segments, "labels": batch.labels, "present": batch.present}
     arrays |= {name: values for name, values in given.items() if values is not None}
     if totals is not None:
         arrays["totals"] = np.array(totals, np.float32)
@@ -69,7 +69,13 @@ def targets_of(arrays: dict[str, mx.array]) -> TargetBatch:
     if "sequences" in arrays:
         numbers, lanes = arrays["sequences"], arrays["places"].shape[0]
     return TargetBatch(
-        arrays["weights"], numbers, lanes, arrays.get("labels"), columns, totals=arrays.get("totals")
+        arrays["weights"],
+        numbers,
+        lanes,
+        arrays.get("labels"),
+        columns,
+        present=arrays.get("present"),
+        totals=arrays.get("totals"),
     )
 
 

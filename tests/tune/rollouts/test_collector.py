@@ -21,8 +21,8 @@ from edgelm.tune.data.rows import RowOrigin
 from edgelm.tune.rollouts.collector import RoundCollector
 from edgelm.tune.rollouts.questions import RewardedQuestion
 from edgelm.tune.rollouts.sampling import GroupSampler
-from edgelm.tune.rollouts.settings import RolloutSettings
 from edgelm.tune.rollouts.store import RolloutStore
+from edgelm.tune.settings import RolloutSettings
 
 pytestmark = pytest.mark.slow
 
@@ -48,12 +48,12 @@ class Counted:
 
 
 def collector(loaded: Any, folder: Path, reward: Any, **settings: Any) -> RoundCollector:
-    chosen = RolloutSettings(**{"group_size": 3, "answer_tokens": 6, **settings})
+    chosen = RolloutSettings(**{"group_size": 3, **settings})
     engine = Engine(loaded.network, vocab_size=loaded.vocab_size, context_length=loaded.context_length)
     questions = [
         RewardedQuestion(tuple(ids), f"q{at}", {}, RowOrigin("made", at)) for at, ids in enumerate(PROMPTS)
     ]
-    sampler = GroupSampler(loaded.network, engine, loaded.tokenizer, loaded.stop_tokens, chosen)
+    sampler = GroupSampler(loaded.network, engine, loaded.tokenizer, loaded.stop_tokens, chosen, 6)
     rewards = Rewards([WeightedReward(1.0, FunctionReward(reward))])
     return RoundCollector(questions, sampler, rewards, RolloutStore(folder), chosen, seed=1)
 

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     ObjectiveSettings.add_flags(how)
     OptimizerSettings.add_flags(how)
+    _add_rollouts(parser.add_argument_group("answers that are drawn and rewarded (--loss grpo)"))
     _add_loop(parser.add_argument_group("for how long, in what batches"))
     _add_run(parser.add_argument_group("the run and its result"))
     _add_watching(parser.add_argument_group("watching"))
@@ -66,6 +67,16 @@ def _add_method(group: Any) -> None:
         metavar="PATTERN=RANK",
         help="another rank for some (repeatable)",
     )
+
+
+def _add_rollouts(group: Any) -> None:
+    from edgelm.tune.settings import RolloutSettings
+
+    group.add_argument(
+        "--reward", action="append", metavar="REWARD",
+        help="what answers are worth, as exact:final, 0.2*length:10-60 or FILE.py:name (repeatable; docs/rewards.md)",
+    )  # fmt: skip
+    RolloutSettings.add_flags(group)
 
 
 def _add_loop(group: Any) -> None:
@@ -156,6 +167,7 @@ def _parsed(arguments: argparse.Namespace) -> dict[str, Any]:
         "pause_on": _parts(arguments.pause_on),
         "targets": _parts(arguments.targets),
         "ranks": tuple(map(_rank_of, arguments.rank_of)),
+        "reward": tuple(arguments.reward) if arguments.reward else None,
     }
 
 

@@ -16,7 +16,7 @@ from mlx.utils import tree_unflatten
 
 from edgelm.errors import UnsupportedError
 from edgelm.tune.batches.batcher import SharedPositions, TrainingBatch
-from edgelm.tune.objectives.objective import IMITATED, REFERENCE, Objective
+from edgelm.tune.objectives.objective import ADVANTAGES, IMITATED, OLD, REFERENCE, Objective
 from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.plan.trace import recomputed
 from edgelm.tune.plan.trace.fusion import fuse
@@ -162,6 +162,7 @@ def batch_of(shape: BatchShape, objective: Objective | None = None) -> TrainingB
     kind = objective.data_kind if objective is not None else "sft"
     named = {REFERENCE: objective is not None and objective.needs_reference}
     named[IMITATED] = objective is not None and objective.imitates_prompts
+    named[ADVANTAGES] = named[OLD] = kind == "rollout"
     return TrainingBatch(
         inputs=ids,
         targets=ids,
@@ -176,4 +177,5 @@ def batch_of(shape: BatchShape, objective: Objective | None = None) -> TrainingB
         shared=SharedPositions(ids, *(np.zeros((B, shape.copied), np.int32) for _ in range(2)))
         if shape.copied
         else None,
+        present=np.ones(shape.places, np.float32) if kind == "rollout" else None,
     )

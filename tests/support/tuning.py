@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,15 @@ class Zygote:
         )
 
     def train(
-        self, home: Path, asked: TuneRequest, *, kill_after: int | None = None, **task: Any
+        self,
+        home: Path,
+        asked: TuneRequest,
+        *,
+        kill_after: int | None = None,
+        delay_s: float = 0.0,
+        **task: Any,
     ) -> dict[str, Any]:
-        """Begin or resume the run in `home`; SIGKILL it once it has reported so many events."""
+        """Begin or resume the run in `home`; SIGKILL it once it has reported so many events, and `delay_s` after that."""
         assert self._process.stdin is not None
         task = {"home": str(home), "request": asked.to_json(), **task}
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -140,6 +147,7 @@ class Zygote:
         pid = self._read()["pid"]
         if kill_after is not None:
             self._read_events(kill_after)
+            time.sleep(delay_s)
             os.kill(pid, signal.SIGKILL)
         said = self._read()
         return {**said, **self._read()} if "error" in said else said

@@ -75,6 +75,7 @@ def course_of_rollouts(
         seed=loop.seed,
         packs=packs,
         cancel=stop,
+        sync=stepper.sync,
         reference=first if settings.objective.beta else None,
     )
     if validation is None:

@@ -115,6 +115,13 @@ class Trainer:
             EngineError: a loss or gradient that is not finite, with the rows; or MLX failed.
             OutputError: the disk refuses; the last checkpoint is whole.
         """
+        try:
+            yield from self._run()
+        except Interrupted:  # told to stop while answers were drawn: they are drawn again later
+            yield from self._checkpoint()
+            yield self._ended("stopped")
+
+    def _run(self) -> Iterator[TuneEvent]:
         self.begin()
         self._spent_at = self._saved_at = self.clock()
         if self.validate is not None and not self.position.is_validated:
@@ -125,13 +132,7 @@ class Trainer:
                 yield from self._checkpoint()
                 yield self._ended("stopped")
                 return
-            try:
-                stepped = self._step()
-            except Interrupted:  # told to stop while data was made; the step is made again later
-                yield from self._checkpoint()
-                yield self._ended("stopped")
-                return
-            yield stepped
+            yield self._step()
             if self._length.is_validation_due(self.position) and self.validate is not None:
                 yield from self._validate()
             if self._is_stale():

@@ -6,6 +6,7 @@ Shapes: B lanes, T positions, S places for sequences.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class RolloutBatches:
         batch_tokens: positions of one batch at most, unless one answer alone has more.
         packs: several answers may share a lane.
         cancel: asked whether to stop, while answers are drawn.
+        sync: puts the weights of the last step into the network, before answers are drawn.
         reference: where the loss compares with a reference model.
     """
 
@@ -72,11 +74,12 @@ class RolloutBatches:
         seed: int,
         packs: bool,
         cancel: Cancel,
+        sync: Callable[[], None],
         reference: ScoreBatch | None = None,
     ) -> None:
         self._data, self._collector, self._settings = data, collector, settings
         self._longest, self._batch_tokens, self._seed = longest, batch_tokens, seed
-        self._packs, self._cancel, self._reference = packs, cancel, reference
+        self._packs, self._cancel, self._sync, self._reference = packs, cancel, sync, reference
         self._rounds_per_epoch = -(-len(data) // settings.prompts_per_step)
         self._batches: dict[BatchPlan, TrainingBatch] = {}
         self._step_metrics: dict[str, float] = {}
@@ -106,6 +109,7 @@ class RolloutBatches:
         """
         (plan,) = plans
         assert isinstance(plan, RoundPlan)
+        self._sync()
         collected = self._collector.collect(plan.round_number, plan.rows, self._cancel)
         self._step_metrics = collected.metrics()
         self._batches = dict(self._batches_of(self._sequences(collected)))
@@ -120,7 +124,7 @@ class RolloutBatches:
         return self._step_metrics
 
     def _sequences(self, collected: RolloutRound) -> list[_Sequence]:
-        return [
+        sequences = [
             _Sequence(
                 group.question,
                 self._data.questions[group.question].ids,
@@ -133,6 +137,10 @@ class RolloutBatches:
             for group, values in [(collected.groups[at], collected.advantages[at])]
             for rollout, advantage in zip(group.rollouts, values, strict=True)
         ]
+        if any(each.is_trained for each in sequences):
+            return sequences
+        # All were cut off: a step that teaches nothing still has to be one.
+        return [dataclasses.replace(each, is_trained=True, advantage=0.0) for each in sequences]
 
     def _batches_of(self, sequences: Sequence[_Sequence]) -> list[tuple[BatchPlan, TrainingBatch]]:
         longest = max(each.size for each in sequences)

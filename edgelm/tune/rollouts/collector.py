@@ -19,6 +19,9 @@ from edgelm.tune.rollouts.sampling import GroupSampler
 from edgelm.tune.rollouts.store import RolloutStore
 from edgelm.tune.settings import RolloutSettings
 
+_AT_ONCE = 64
+"""Answers that are drawn together, and kept once all of them are there."""
+
 
 @dataclass(frozen=True, eq=False)
 class RolloutRound:
@@ -83,10 +86,11 @@ class RoundCollector:
             Interrupted: `cancel` was set; what was drawn is kept.
         """
         known = self._store.groups(round_number)
-        missing = {row: self._questions[row] for row in rows if row not in known}
-        for group in self._sampler.groups(missing, f"{self._seed}/{round_number}", cancel):
-            self._store.add(round_number, group)
-            known[group.question] = group
+        for wave in self._waves(rows):
+            if not all(row in known for row in wave):
+                for group in self._drawn(round_number, wave, cancel):
+                    self._store.add(round_number, group)
+                    known[group.question] = group
         for row in rows:
             if known[row].rewards is None:
                 known[row] = self._judged(known[row])
@@ -94,6 +98,16 @@ class RoundCollector:
         groups = tuple(known[row] for row in rows)
         values = advantages([group.rewards or () for group in groups], self._settings.advantage_scale)
         return RolloutRound(groups, tuple(values))
+
+    def _waves(self, rows: Sequence[int]) -> list[Sequence[int]]:
+        """Rows that are drawn together, whatever is known: beside others log-probabilities differ in their last bits."""
+        size = max(1, _AT_ONCE // self._settings.group_size)
+        return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+
+    def _drawn(self, round_number: int, wave: Sequence[int], cancel: Cancel) -> list[RolloutGroup]:
+        asked = {row: self._questions[row] for row in wave}
+        groups = list(self._sampler.groups(asked, f"{self._seed}/{round_number}", cancel))
+        return sorted(groups, key=lambda group: wave.index(group.question))
 
     def _judged(self, group: RolloutGroup) -> RolloutGroup:
         question = self._questions[group.question]

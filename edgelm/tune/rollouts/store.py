@@ -1,6 +1,6 @@
 """Rollouts as files of the run: a line of JSON a group, written when it is drawn, and again when it is judged.
 
-A killed run loses the group that was under way. A line that a kill cut off is none. Floats are written so that they come back
+A killed run loses what was under way. A line that a kill cut off is none. Floats are written so that they come back
 as the same bits.
 """
 

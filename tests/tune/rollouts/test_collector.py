@@ -112,8 +112,8 @@ def test_what_was_drawn_and_judged_is_not_made_again(loaded: Any, tmp_path: Path
     kept = store.groups(0)
     file = tmp_path / "round-000000.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
-    # Killed in the middle: two groups were drawn, one of them judged.
-    file.write_bytes(lines[0] + lines[1] + next(line for line in lines[3:] if line[:14] == lines[0][:14]))
+    # Killed while judging: all groups were drawn, one of them judged.
+    file.write_bytes(b"".join(lines[:4]))
     counted = Counted()
     again = collector(loaded, tmp_path, counted).collect(0, [0, 1, 2], never())
     assert counted.calls == 2
@@ -121,6 +121,15 @@ def test_what_was_drawn_and_judged_is_not_made_again(loaded: Any, tmp_path: Path
     assert {at: group.rewards for at, group in store.groups(0).items()} == {
         at: group.rewards for at, group in kept.items()
     }
+
+
+def test_a_kill_while_answers_are_kept_changes_no_bit(loaded: Any, tmp_path: Path) -> None:
+    collector(loaded, tmp_path, Counted()).collect(0, [0, 1, 2], never())
+    file = tmp_path / "round-000000.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.splitlines(keepends=True)[0])
+    collector(loaded, tmp_path, Counted()).collect(0, [0, 1, 2], never())
+    assert file.read_bytes() == whole.splitlines(keepends=True)[0] + whole
 
 
 def test_a_reward_that_fails_loses_no_answer(loaded: Any, tmp_path: Path) -> None:

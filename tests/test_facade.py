@@ -23,7 +23,7 @@ from edgelm.runtime.sampling.settings import Sampling
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.objectives.settings import ObjectiveSettings
 from edgelm.tune.request import TuneRequest
-from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings
+from edgelm.tune.settings import LoopSettings, MethodSettings, OptimizerSettings, RolloutSettings
 from edgelm.tune.typed import TuneOptions
 from edgelm_converters.conversion import Conversion
 from edgelm_converters.typed_settings import ConversionSettings
@@ -45,6 +45,7 @@ def test_typed_settings_are_those_that_are_checked() -> None:
         OptimizerSettings,
         ObjectiveSettings,
         LoopSettings,
+        RolloutSettings,
         DataSettings,
     )
     given = names(TuneRequest) - {"model", "data", "settings", "data_settings"}

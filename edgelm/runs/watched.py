@@ -14,6 +14,12 @@ _SHOWN = {
     "rejected_log_prob": ("rejected", "{:.1f}"),
     "desirable_reward": ("good", "{:+.3f}"),
     "undesirable_reward": ("bad", "{:+.3f}"),
+    "reward": ("reward", "{:.3f}"),
+    "reward_spread": ("spread", "{:.3f}"),
+    "alike": ("groups alike", "{:.0%}"),
+    "answer_tokens": ("answers of", "{:.0f} tokens"),
+    "cut_off": ("cut off", "{:.0%}"),
+    "entropy": ("entropy", "{:.2f}"),
     "kl": ("kl", "{:.3f}"),
     "clipped": ("clipped", "{:.0%}"),
     "imitation": ("imitation", "{:.3f}"),
@@ -35,6 +41,8 @@ def watched_facts(metrics: Mapping[str, object]) -> list[str]:
 
 def watched_warnings(metrics: Mapping[str, float]) -> Iterator[str]:
     """Say what has gone wrong though the loss falls: margins also grow where both answers become unlikely."""
+    if metrics.get("alike") == 1:
+        yield "no group has answers of different reward: this step teaches nothing; prompts may be too hard, or too easy"
     gained = metrics.get("chosen_gain", 0.0)
     if gained < _COLLAPSED:
         yield (

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ from edgelm.runs.shelf import RunShelf
 from edgelm.tune.batches.batcher import BatchPlan, TrainingBatch
 from edgelm.tune.loop.begin import begin, resume
 from edgelm.tune.loop.checkpoint import checkpoints
+from edgelm.tune.loop.measuring import measure
 from edgelm.tune.loop.power_policy import PowerPolicy
 from edgelm.tune.loop.trainer import Trainer
+from edgelm.tune.loop.workers import Workers
 from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.plan.trace.step import BatchShape
 from edgelm.tune.plan.trace.work import Work
@@ -111,6 +114,12 @@ class FakeBatches:
     def epoch(self, number: int) -> list[BatchPlan]:
         return [BatchPlan(((10 * number + index,),), 4) for index in range(self.batches_per_epoch)]
 
+    def ready(self, plans: Sequence[BatchPlan]) -> Sequence[BatchPlan]:
+        return plans
+
+    def step_metrics(self) -> dict[str, float]:
+        return {}
+
     def load(self, plan: BatchPlan) -> TrainingBatch:
         ones = np.ones((1, 4))
         return TrainingBatch(
@@ -149,7 +158,7 @@ def trainer(clock: FakeClock, home: Path, *, losses: list[float] | None = None, 
     return Trainer(
         stepper=stepper,
         batches=FakeBatches(),
-        validation=None if losses is None else OneValidation(),  # type: ignore[arg-type]
+        validate=None if losses is None else lambda: measure(stepper, OneValidation(), Workers.alone()),
         settings=TuneSettings.build(**options),
         folder=create_run("model", "lora", {}, "run"),
         export=lambda directory, *_: directory.mkdir(parents=True),

@@ -274,5 +274,5 @@ def test_grpo_is_its_own(normaliser: str, importance: str, beta: float, epsilon_
 
 def test_every_loss_that_a_run_can_train_is_held_against_it() -> None:
     assert set(OBJECTIVES) - {"sft"} == {
-        "dpo", "hinge", "ipo", "robust", "kto", "orpo", "cpo", "cpo_hinge", "cpo_ipo", "simpo",
+        "dpo", "hinge", "ipo", "robust", "kto", "orpo", "cpo", "cpo_hinge", "cpo_ipo", "simpo", "grpo",
     }  # fmt: skip

@@ -195,7 +195,7 @@ class TrainingRun:
                 folder=self.folder,
                 control=self.control,
                 packs=self._packs(),
-                make_caches=lambda segments: packed_caches(loaded.network, self.config, segments),
+                make_caches=lambda *placing: row_caches(loaded.network, self.config, *placing),
             )
         training = self._planner(data, reference.training if reference else None)
         validation = (

@@ -68,6 +68,8 @@ def _scalars(writer: Any, values: dict[str, float], step: int) -> None:
 
 def _write(event: TuneEvent, log: Callable[[dict[str, float], int], object]) -> None:
     if isinstance(event, Stepped):
-        log({f"train/{curve}": float(getattr(event, curve)) for curve in _CURVES}, event.step)
+        curves = {curve: float(getattr(event, curve)) for curve in _CURVES} | event.metrics
+        log({f"train/{curve}": value for curve, value in curves.items()}, event.step)
     elif isinstance(event, Validated):
-        log({"validation/loss": event.loss}, event.step)
+        curves = {"loss": event.loss} | event.metrics
+        log({f"validation/{curve}": value for curve, value in curves.items()}, event.step)

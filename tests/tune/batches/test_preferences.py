@@ -82,6 +82,34 @@ def test_packed_rows_have_the_gradient_of_single_rows(loss: str, kind: str) -> N
         assert far(got.metrics, expected.metrics) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["dpo", "orpo", "kto"])
+def test_machines_that_share_batches_have_the_gradient_of_one(loss: str) -> None:
+    objective = make_objective(ObjectiveSettings(loss=loss))
+    data = make_judged([row[:2] for row in PAIRS], VOCAB) if loss == "kto" else make_pairs(PAIRS, VOCAB)
+    network = make_network("llama-tied")
+    network.train()
+    stepper = Stepper(
+        network, Optimizer(OptimizerSettings()), objective, chunk=16, compiled=False,
+        make_caches=lambda *placing: row_caches(network, {"model_type": "llama"}, *placing),
+    )  # fmt: skip
+    reference = make_reference(data) if objective.needs_reference else None
+    batcher = BatchPlanner(
+        data,
+        128,
+        packing=True,
+        sharing=True,
+        world=2,
+        imitates_prompts=objective.imitates_prompts,
+        reference=reference,
+    )
+    plans = [*batcher.epoch(0)]
+    together = step_gradients(stepper, batcher, plans)
+    shares = step_gradients(stepper, batcher, [plan.shard(rank, 2) for plan in plans for rank in range(2)])
+    assert shares.denominator.item() == together.denominator.item() == len(data)
+    assert far(shares.tree, together.tree) < 1e-5
+
+
 def test_a_mismatched_answer_is_one_to_another_question() -> None:
     data = make_judged([(4, 3), (5, 2), (4, 6)], VOCAB)
     rows = [row.sequences[0] for row in data]

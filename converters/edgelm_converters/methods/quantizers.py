@@ -16,6 +16,7 @@ from edgelm.quant.matrix.formats import Packed, searched
 from edgelm.quant.matrix.rounding import vector_rounding
 from edgelm.quant.matrix.search import DISCRETE, QUICK
 from edgelm.zoo.tree import flat_parameters
+from edgelm_converters.methods.expected_inputs import expected_importance
 from edgelm_converters.targets.mlx.plan import OutputPlan
 from edgelm_converters.targets.mlx.weights import SLICES_AHEAD, input_rows
 
@@ -67,9 +68,12 @@ def search_scales(plan: OutputPlan, path: str) -> Iterator[Packed]:
 
 
 def search_grids(plan: OutputPlan, path: str) -> Iterator[Packed]:
-    """Search as well for the grids that weights lie on which the source has quantized."""
+    """Search as well for the grids that quantized weights lie on; columns are weighed where other weights tell their inputs."""
+    importance, at = expected_importance(plan, path), 0
     for rows in input_rows(plan, f"{path}.weight"):
-        yield searched(rows, plan.quantize[path], effort=DISCRETE)
+        own = importance if importance is None or importance.ndim == 1 else importance[at : at + len(rows)]
+        at += len(rows)
+        yield searched(rows, plan.quantize[path], own, DISCRETE)
 
 
 def _streams() -> tuple[mx.Stream | mx.ThreadLocalStream, ...]:

@@ -13,6 +13,7 @@ from edgelm_converters.sources.gguf.families.common import (
     experts,
     router,
 )
+from edgelm_converters.sources.gguf.families.dense.granite import SHARED
 from edgelm_converters.sources.gguf.families.family import Config, GGUFFamily, Reading
 from edgelm_converters.sources.gguf.families.hybrid.mixers import (
     attends,
@@ -22,7 +23,6 @@ from edgelm_converters.sources.gguf.families.hybrid.mixers import (
 )
 from edgelm_converters.sources.gguf.families.lengths import Lengths, Tensors
 from edgelm_converters.sources.gguf.families.rows import permuted
-from edgelm_converters.sources.gguf.families.rule import merged, same
 from edgelm_converters.sources.gguf.metadata import Keys
 
 BLOCK = (
@@ -32,13 +32,7 @@ BLOCK = (
     *FEED_FORWARD,
     *router("block_sparse_moe.router.layer.weight"),
     *experts("block_sparse_moe.switch_mlp"),
-    merged(
-        "shared_mlp.input_linear.weight",
-        ("shared_gate_up", "hidden"),
-        ("ffn_gate_shexp.weight", ("shared", "hidden")),
-        ("ffn_up_shexp.weight", ("shared", "hidden")),
-    ),
-    same("ffn_down_shexp.weight", "shared_mlp.output_linear.weight", "hidden", "shared"),
+    *SHARED,
 )
 
 

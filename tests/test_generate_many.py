@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import write_checkpoint
+from lora_adapters import write_lora
 
 from edgelm.api import Model, load
-from edgelm.errors import EngineError, OptionError, PromptError
+from edgelm.errors import EngineError, NotFoundError, OptionError, PromptError, UnsupportedError
+from edgelm.model.load import load as load_network
 from edgelm.progress import Progress
 
 
@@ -42,6 +45,39 @@ def test_a_bad_prompt_is_its_own_result(model: Model, rows: int | None) -> None:
     assert isinstance(found[1].error, OptionError)
     assert isinstance(found[2].error, PromptError)
     assert [len(found[at].completion.tokens) for at in (0, 3)] == [4, 2]
+
+
+def test_each_prompt_may_name_its_adapters(tmp_path: Path) -> None:
+    """One that was made for another model is the failure of its prompt alone; what is on the model stays as it is set."""
+    write_checkpoint(tmp_path / "tiny", "llama")
+    network = load_network(tmp_path / "tiny").network
+    one = write_lora(tmp_path / "one", network, size=1.0)
+    foreign = write_lora(tmp_path / "foreign", network, base="other", base_sha256="0" * 64)
+    prompts = [
+        {"prompt": "the water", "adapter": name} for name in (str(one), f"{one}=0.25", str(foreign), "none")
+    ]
+    with load(tmp_path / "tiny") as tiny:
+        base = tiny.generate("the water", max_tokens=6).tokens
+        found = {each.index: each for each in tiny.generate_many(["the water", *prompts], max_tokens=6)}
+        assert found[0].completion.tokens == base
+        said = [found[at].completion.tokens for at in (1, 2)]
+        assert len({base, *said}) == 3
+        assert isinstance(found[3].error, UnsupportedError)
+        assert isinstance(found[4].error, NotFoundError)
+        assert [
+            tiny.generate("the water", max_tokens=6, **each).tokens for each in settings_of(prompts[:2])
+        ] == said
+        with pytest.raises(UnsupportedError, match="trained on other"):
+            tiny.generate("the water", adapter=foreign)
+        chat = tiny.load_chat(tiny.chat(adapter=f"{one}=0.25", max_tokens=6).save(tmp_path / "chat.json"))
+        assert [str(use) for use in chat.options.adapters or ()] == ["one=0.25"]
+        tiny.add_adapter(one, 0.25)
+        assert tiny.generate("the water", max_tokens=6).tokens == said[1]
+        assert tiny.generate("the water", max_tokens=6, adapter=[]).tokens == base
+
+
+def settings_of(prompts: list[dict[str, str]]) -> list[Any]:
+    return [{"adapter": prompt["adapter"]} for prompt in prompts]
 
 
 def test_bad_settings_of_all_are_refused_at_once(model: Model) -> None:

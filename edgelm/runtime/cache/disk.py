@@ -75,6 +75,8 @@ class DiskCache:
         self._budget_bytes = budget_bytes
         self.smallest = smallest
         self._files: dict[str, Path] = {}
+        self._variants: dict[str, str] = {}
+        """Name of each file that has been looked into → its variant: a file never changes."""
 
     def index(self, variant: str) -> list[tuple[tuple[int, ...], FileSpan]]:
         """Return all tokens up to the end of each stretch, those that others build on first."""
@@ -182,8 +184,11 @@ class DiskCache:
     def _header(self, name: str, variant: str) -> _Stretch | None:
         """What the file says of itself, if it is of this model and kind."""
         path = self._files[name]
+        if self._variants.get(name, variant) != variant:
+            return None
         try:
             said = read_metadata(path)
+            self._variants[name] = said["variant"]
             if (said["format"], said["key"], said["variant"]) != (_FORMAT, self._key, variant):
                 return None
             tokens = tuple(int(token) for token in json.loads(said["tokens"]))

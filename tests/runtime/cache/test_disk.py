@@ -111,6 +111,19 @@ def test_another_model_or_adapter_finds_nothing(network: Any, tmp_path: Path) ->
     assert known(pool_of(network, tmp_path, key="other"), network, [*TEXT, 1]) == 0
 
 
+def test_another_variant_looks_into_no_file_twice(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each adapter that a request names asks the disk once, while others wait."""
+    persist(pool_of(network, tmp_path), network, TEXT, variant="adapter")
+    pool = pool_of(network, tmp_path)
+    assert pool.match("", TEXT).length == 0
+    monkeypatch.setattr("edgelm.runtime.cache.disk.read_metadata", None)
+    assert pool.match("other", TEXT).length == 0
+    monkeypatch.undo()
+    assert pool.match("adapter", TEXT).length == len(TEXT)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -43,7 +43,7 @@ COMMANDS = (
     CommandEntry("chats", "list, search, print, export and remove saved chats"),
     CommandEntry("personas", "keep system prompts and sampling under names"),
     CommandEntry("generate", "answer a file of prompts, many at once"),
-    CommandEntry("serve", "serve models to editors, agents and scripts over OpenAI's API"),
+    CommandEntry("serve", "serve models to editors, agents and scripts over the APIs they know"),
     CommandEntry("launch", "start a coding agent on a model of this machine"),
     CommandEntry("models", "list, inspect, download and remove models"),
     CommandEntry("data", "check training data, and see what of it is trained"),

@@ -17,6 +17,7 @@ from edgelm.launch import agents, background, users
 from edgelm.launch.asking import state_of
 from edgelm.launch.records import RunningServer, running_servers
 from edgelm.launch.running import require_installed, run_agent
+from edgelm.server.extra import require_extra
 
 EXAMPLES = (
     "edgelm launch claude",
@@ -137,6 +138,7 @@ def _answers(server: RunningServer) -> bool:
 
 
 def _started(source: str, arguments: argparse.Namespace) -> RunningServer:
+    require_extra()
     say(f"starting a server with {source}; its log is {background.log_file()}")
     return background.start(_serve_arguments(source, arguments))
 

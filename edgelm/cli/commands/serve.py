@@ -9,6 +9,7 @@ from edgelm.cli.parsing.loading_flags import add_loading_flags
 from edgelm.cli.parsing.model_flags import MODEL_HELP
 from edgelm.cli.servers import print_servers, start_server, stop_servers
 from edgelm.cli.show.output import say
+from edgelm.server.extra import require_extra
 from edgelm.server.settings import ServerSettings
 
 EXAMPLES = ("edgelm serve smollm2-135m-instruct-4bit", "edgelm serve --port 8081")
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.background:
         start_server(arguments)
         return
+    require_extra()
     from edgelm.server.run import serve
 
     names = {item.name for item in dataclasses.fields(ServerSettings)}
@@ -72,4 +74,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _say_ready(address: str) -> None:
-    say(f"serving at {address}/v1 (OpenAI's API); Ctrl-C ends it")
+    say(f"serving at {address}/v1 (OpenAI's API; Anthropic's and Ollama's at {address}); Ctrl-C ends it")

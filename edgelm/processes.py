@@ -57,7 +57,7 @@ def _own_beginning(pid: int) -> str:
 
 
 def _beginning(pid: int) -> str:
-    """When a process began, as the system writes it: no two processes of one number share it."""
+    """Return when a process began, as the system writes it: no two processes of one number share it."""
     if sys.platform == "linux":
         fields = _stat(pid).rpartition(")")[2].split()
         boot = _read(Path("/proc/sys/kernel/random/boot_id"))

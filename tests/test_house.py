@@ -114,6 +114,24 @@ def test_docstrings_say_what_is_done() -> None:
     assert not faults, "\n".join(faults)
 
 
+# What a clause of circumstances begins with, beside the words of `PHRASE`.
+CIRCUMSTANCE = re.compile(r"(beside|if|like|until|when|where)\b", re.IGNORECASE)
+
+
+@pytest.mark.slow
+def test_no_function_is_told_of_by_half_a_sentence() -> None:
+    """Also of private functions and of properties: "As it stands." leaves out what is done, and "Where it is." what it is."""
+    faults = [
+        f"{path}:{node.lineno} {node.name} {words!r}"
+        for path, text in sources()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (words := (ast.get_docstring(node) or "").split("\n\n")[0])
+        and (PHRASE.match(words) or CIRCUMSTANCE.match(words))
+    ]
+    assert not faults, "\n".join(faults)
+
+
 @pytest.mark.slow
 def test_hidden_files_are_never_data() -> None:
     """A glob that begins with a star takes the `._model.safetensors` of a Mac's disk, too: `[!.]*` does not."""

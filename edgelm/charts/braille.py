@@ -147,7 +147,7 @@ def _legend(shown: Sequence[Series], is_log: bool) -> list[Span]:
 
 
 def _cut(line: Sequence[Span], width: int) -> list[Span]:
-    """As much of a line as `width` columns of a terminal hold."""
+    """Return as much of a line as `width` columns of a terminal hold."""
     from rich.cells import cell_len, set_cell_size
 
     kept: list[Span] = []

@@ -59,7 +59,7 @@ class ChatModel(Protocol):
 
     @property
     def directory(self) -> Path | None:
-        """Where its files are; None for a model without any."""
+        """The folder of its files; None for a model without any."""
 
     @property
     def context_length(self) -> int | None:

@@ -55,7 +55,7 @@ class RunningServer:
 
     @property
     def file(self) -> Path:
-        """Where it is written down."""
+        """The file that it is written to."""
         return paths.servers() / f"{self.mark}.{self.port}.json"
 
     def serves(self, model: str) -> bool:

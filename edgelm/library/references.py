@@ -58,7 +58,7 @@ def built_on(directory: Path) -> list[str]:
 
 
 def _known_identity(directory: Path) -> str | None:
-    """Without hashing gigabytes: of models whose manifest lists the hashes."""
+    """Return a model's identity without hashing gigabytes: None where its manifest lists no hashes."""
     manifest = _manifest(directory)
     return identity_of(manifest.weights_sha256) if manifest and manifest.weights_sha256 else None
 

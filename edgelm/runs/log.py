@@ -81,7 +81,7 @@ class RunLog:
 
     @property
     def created(self) -> datetime:
-        """When the run was made."""
+        """The time at which the run was made."""
         try:
             return datetime.fromisoformat(str(self.config.get("created"))).astimezone(UTC)
         except ValueError:  # made by an edgelm that did not write it down

@@ -99,7 +99,7 @@ class AloneRun:
         mx.clear_cache()
 
     def _snapshot_places(self, known: int) -> set[int]:
-        """Where a later prompt may part from this one: ends of messages, a little before the end, the end."""
+        """List where a later prompt may part from this one: ends of messages, a little before the end, the end."""
         if not self._live.needs_snapshots:
             return set()
         ids, stops = self._active.ids, self._active.request.stop_tokens

@@ -51,7 +51,7 @@ def _said(sentence: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """At the end of a word, where there is one."""
+    """Cut at the end of a word, where there is one."""
     text = text.rstrip(" .:,;")
     if len(text) <= _LENGTH:
         return text

@@ -111,7 +111,7 @@ def _directory(model: Any) -> str | Path:
 
 
 def _source(data: Any) -> str:
-    """Where the examples lie."""
+    """Return where the examples lie; those in memory are written to a file first."""
     if isinstance(data, str | Path) and str(data):
         return str(data)
     if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
@@ -196,7 +196,7 @@ def _run(session: TrainingRun, on_event: Callable[[TuneEvent], None]) -> TuneRes
 
 
 def _events(session: TrainingRun, cancel: threading.Event) -> Iterator[TuneEvent]:
-    """On the thread: whoever stops listening stops the run, with a checkpoint."""
+    """Yield the run's events on its thread: whoever stops listening stops the run, with a checkpoint."""
     for event in session.events():
         if cancel.is_set():
             session.control.give("stop")

@@ -120,7 +120,7 @@ def _is_head(head: Head, hidden: mx.array, logits: mx.array, is_loaded: bool) ->
 
 
 def _same(logits: mx.array, expected: mx.array) -> bool:
-    """Up to rounding: a GPU may fuse the two graphs differently."""
+    """Tell whether two logits are the same up to rounding: a GPU may fuse the two graphs differently."""
     return bool(mx.allclose(logits, expected, rtol=1e-2, atol=1e-2).item())
 
 

@@ -108,7 +108,7 @@ def output_name(origin: SourceOrigin, config: dict[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without anything that a path could be made of: names and modes come from files nobody vouches for."""
+    """Leave out all that a path could be made of: names and modes come from files nobody vouches for."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.")
 
 

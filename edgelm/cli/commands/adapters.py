@@ -191,7 +191,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
 
 
 def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
-    """Where a result goes, which must not be there yet."""
+    """Return the folder that a result goes to, and refuse one that is there already."""
     from edgelm.library.names import place
 
     target = place(library, name=arguments.name, output=arguments.output, default=default)

@@ -188,7 +188,7 @@ def weights_bytes(sizes: Mapping[str, int]) -> int:
 
 
 def _brief(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is shown on its own, and what `--json` and `--svg` are for: hundreds of modules."""
+    """Leave out what is shown on its own, and what `--json` and `--svg` are for: hundreds of modules."""
     brief = {key: value for key, value in receipt.items() if key != "quality"}
     if isinstance(brief.get("calibration"), Mapping):
         brief["calibration"] = {k: v for k, v in brief["calibration"].items() if k != "modules"}

@@ -193,7 +193,7 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 
 def _show_curves(curves: dict[str, list[tuple[int, float]]], arguments: argparse.Namespace) -> None:
-    """As text, as wide as the terminal; with `--json` the points."""
+    """Print the curves as text, as wide as the terminal; with `--json` their points."""
     if arguments.json:
         print_json(curves)
         return

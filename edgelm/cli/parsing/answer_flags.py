@@ -91,7 +91,7 @@ def say_recommended(model: ChatModel, said: dict[str, Any]) -> None:
 
 
 def _limit(text: str) -> int | str:
-    """So many tokens, or no limit.
+    """Read a number of tokens, or no limit.
 
     Raises:
         OptionError: neither.

@@ -112,7 +112,7 @@ class TextAnswer:
         self._write(dim(text, sys.stdout) if self._colour and channel == "thinking" else text)
 
     def _show_result(self, result: ToolResult) -> None:
-        """On stderr, as the question was: stdout holds what the model says."""
+        """Print a tool's result on stderr, as the question was: stdout holds what the model says."""
         self._end_line()
         text = result.text.rstrip("\n").translate(_CONTROLS)
         say(dim(f"{result.name} → {text}", sys.stderr) if self._colour else f"{result.name} → {text}")

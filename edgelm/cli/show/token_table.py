@@ -38,6 +38,6 @@ def _numbers(logprob: float | None) -> tuple[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """In quotes, control characters escaped: what a model writes must not steer the terminal."""
+    """Put a token in quotes, control characters escaped: what a model writes must not steer the terminal."""
     shown = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown) + '"'

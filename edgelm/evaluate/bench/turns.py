@@ -82,7 +82,7 @@ def _sides(rig: Rig, history: list[int], root: Path) -> Sides:
 
 
 def _engine(rig: Rig, root: Path) -> Engine:
-    """As a process that begins: nothing in memory, what was written on the disk."""
+    """Start an engine as a new process does: nothing is in memory, what was written is on the disk."""
     from edgelm.zoo.caches.maker import layer_maker
 
     loaded = rig.ready.loaded

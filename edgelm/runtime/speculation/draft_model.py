@@ -126,7 +126,7 @@ class DraftModel:
 
 
 def _fit(logits: mx.array, vocab_size: int) -> mx.array:
-    """As many columns as the large model has: embeddings of one vocabulary are padded to different sizes."""
+    """Give logits as many columns as the large model has: embeddings of one vocabulary are padded to different sizes."""
     missing = vocab_size - logits.shape[-1]
     if missing > 0:
         return mx.pad(logits, [(0, 0), (0, missing)], constant_values=mx.array(-mx.inf))

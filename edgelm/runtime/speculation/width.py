@@ -16,7 +16,7 @@ _ROWS = 32
 
 
 def most_guesses(machine: Device, heads: int | None, key_heads: int | None) -> int:
-    """Beside the token that they follow; 0 where not even one may be checked.
+    """Return how many guesses a step may check beside the token that they follow; 0 where not even one.
 
     Args:
         heads: of queries, in one layer; None where it is not known.

@@ -125,7 +125,7 @@ def _as_parsed(parsed: Any) -> Call:
 
 
 def _listed(tools: Tools) -> list[dict[str, Any]] | None:
-    """As mlx-lm's readers take them: definitions inside `function`."""
+    """Return the tools as mlx-lm's readers take them: definitions inside `function`."""
     if not tools:
         return None
     return [

@@ -52,7 +52,7 @@ def _padding(lengths: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _cut(padding: np.ndarray, buckets: int) -> list[int]:
-    """Where each bucket ends."""
+    """Return where each bucket ends, so that the least is padded."""
     cost, choices = padding[0], []
     for _ in range(buckets - 1):
         total = cost[:, None] + padding

@@ -50,7 +50,7 @@ def count_weights(
 
 
 def _bits_of(layer: str, config: Mapping[str, Any], weight: TensorInfo, scales: TensorInfo) -> int:
-    """As the config says of the layer; else of the default width or group the one that the shapes leave possible."""
+    """Return the layer's bits by the config; else by the default width or group, whichever the shapes leave possible."""
     default = config.get("quantization")
     default = default if isinstance(default, dict) else {}
     own = default.get(layer)

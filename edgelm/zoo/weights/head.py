@@ -125,7 +125,7 @@ def _said(config: Config) -> bool | None:
 
 
 def _is_tied(config: Config) -> bool:
-    """As said, or as transformers takes it where nothing is said."""
+    """Tell whether the head is tied, as said, or as transformers takes it where nothing is said."""
     said = _said(config)
     if said is not None:
         return said

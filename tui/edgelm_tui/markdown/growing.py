@@ -129,6 +129,6 @@ def _fences_of(block: Block) -> int:
 
 
 def _whole_rows(tail: str) -> str:
-    """Without the row that is being written, where the tail is a table: its columns move only once a row."""
+    """Leave out the row that is being written, where the tail is a table: its columns move only once a row."""
     before, found, last = tail.rpartition("\n")
     return before + found if last.lstrip().startswith("|") and before.lstrip().startswith("|") else tail

@@ -134,7 +134,7 @@ def _hint(report: Report) -> str:
 
 
 def _check_rows(train: str, validation: str | None) -> Report:
-    """Without a model: what can be said without its tokenizer."""
+    """Check without a model what can be said without its tokenizer."""
     from edgelm.tune.data.prepare import read_all
 
     return read_all(train, validation).report

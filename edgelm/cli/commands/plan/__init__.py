@@ -118,7 +118,7 @@ def _bandwidth(device: Device, *, is_simulated: bool) -> Bandwidth:
 def _plans(
     model: Described, device: Device, bandwidth: Bandwidth, arguments: argparse.Namespace, *, is_ahead: bool
 ) -> list[InferencePlan]:
-    """As asked, or as stored and, where that would help, at other widths."""
+    """Price the model as asked; else as stored and, where that would help, at other widths."""
     from edgelm.pricing.fit import decode_roof_tokens_per_s, price, trace
     from edgelm.pricing.weight_bytes import bits_per_weight, is_quantized, quantize_headers
 
@@ -172,7 +172,7 @@ def _lines(plan: InferencePlan, device: Device, bandwidth: Bandwidth) -> list[tu
 
 
 def _size_text(model: Described) -> str:
-    """On the disk, as `edgelm models` says it."""
+    """Return the model's size on the disk, as `edgelm models` says it."""
     weights = f"weights {format_bytes(model.weights_bytes)}"
     return weights if model.size_bytes is None else f"{format_bytes(model.size_bytes)}, of which {weights}"
 

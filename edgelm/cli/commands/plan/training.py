@@ -88,7 +88,7 @@ def _read_data(file: str, model: Described) -> Dataset:
 def _epoch_seconds(
     plan: TunePlan, settings: TuneSettings, data: Dataset | None, *, is_here: bool
 ) -> float | None:
-    """From this machine's measured rates; another's are not known before a step has run there."""
+    """Estimate an epoch by this machine's measured rates; another's are not known before a step has run there."""
     if data is None or not is_here:
         return None
     from edgelm.pricing.machine_rates import measure_rates

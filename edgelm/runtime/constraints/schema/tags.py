@@ -45,7 +45,7 @@ def _followed(case: Any, root: Mapping[str, Any], resolve: Any) -> Any:
 
 
 def _require_in(case: Any, tag: str | None, root: Mapping[str, Any], resolve: Any, depth: int = 0) -> None:
-    """In a case, or in the cases of a union that is one."""
+    """Require the tag in a case, or in the cases of a union that is one."""
     case = _followed(case, root, resolve)
     _require(case, tag)
     for key in ("oneOf", "anyOf") if isinstance(case, Mapping) and depth < 8 else ():

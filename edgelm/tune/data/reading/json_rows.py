@@ -108,7 +108,7 @@ def _decode(text: str, at: int, name: str) -> tuple[Any, int]:
 
 
 def _list_inside(text: str, at: int) -> int | None:
-    """Where the list begins that is the only list of objects in the object at `at`, if that is the whole text.
+    """Find where the only list of objects begins in the object at `at`, if that is the whole text.
 
     An object of one row (which has lists of its own: its messages) has the row's keys beside it.
     """

@@ -176,7 +176,7 @@ class _Memory:
         )
 
     def _write_into(self, name: str, candidates: list[str]) -> str | None:
-        """Into the first candidate, or anew."""
+        """Write into the first candidate's buffer and return that candidate; without one, write anew."""
         if not candidates:
             self._write(name)
             return None

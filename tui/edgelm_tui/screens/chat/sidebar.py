@@ -159,7 +159,7 @@ def _row(session: ChatHead, is_open: bool) -> Option:
 
 
 def _title(session: ChatHead) -> str:
-    """On one line; that it is a branch or a copy comes first, where a long title does not hide it."""
+    """Return the title on one line; that it is a branch or a copy comes first, where a long title does not hide it."""
     title = " ".join(session.title.split())
     for ending in (" (branch)", " (copy)"):
         if title.endswith(ending):

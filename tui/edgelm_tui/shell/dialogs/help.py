@@ -97,7 +97,7 @@ def keys_of(active: Iterable[ActiveBinding], others: Iterable[Binding]) -> list[
 
 
 def _fitting(keys: str) -> str:
-    """As many of the keys as there is room for."""
+    """Return as many of the keys as there is room for."""
     shown = keys.split(" ")
     while len(shown) > 1 and len(" ".join(shown)) > _KEYS:
         shown.pop()

@@ -120,7 +120,7 @@ def _refuse_unread(source: PackedSource) -> None:
 
 
 def _online(said: Any) -> list[str]:
-    """Where transforms act that are not in the weights already."""
+    """List where transforms act that are not in the weights already."""
     schemes = said.get("config_groups") if isinstance(said, dict) else None
     uses = [
         use

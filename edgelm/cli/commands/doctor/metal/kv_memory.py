@@ -91,7 +91,7 @@ def _peak(directory: Path, kv_bits: int | None, tokens: int) -> CachePeak:
 
 
 def _chunk(config: dict[str, object], tokens: int) -> int:
-    """As the engine takes it."""
+    """Return how many of `tokens` the engine reads at once."""
     from edgelm import device
     from edgelm.pricing.chunks import chunks_for
     from edgelm.pricing.shapes import attention_heads

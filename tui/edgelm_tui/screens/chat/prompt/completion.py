@@ -98,7 +98,7 @@ def _unquoted(typed: str) -> str:
 
 
 def _mention(name: str) -> str:
-    """As it stands in a prompt."""
+    """Return a file's name as it stands in a prompt."""
     return f"@{_said(name)}"
 
 

@@ -73,6 +73,13 @@ def children_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _collector_comes_back() -> Iterator[None]:
+    """What the command line switches off until the app is drawn is on for the tests that follow."""
+    yield
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
 def no_terminal_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are as wide as they want: what a test prints does not depend on the terminal around it."""
     monkeypatch.delenv("COLUMNS", raising=False)

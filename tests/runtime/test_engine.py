@@ -320,7 +320,7 @@ def test_a_constraint_holds(any_network: Any, drive: Callable[..., Any], samplin
 
 def test_variants_do_not_share_a_cache(network: Any, drive: Callable[..., Any]) -> None:
     acting = Acting()
-    driver = drive(network, variants=Mock(acting=acting))
+    driver = drive(network, variants=Mock(acting=acting, variant_of=lambda _: acting.default))
     driver.run([*PROMPT] * 4)
     acting.default = Variant("with adapter")
     driver.run([*PROMPT] * 4)

@@ -47,6 +47,7 @@ def test_a_bad_prompt_is_its_own_result(model: Model, rows: int | None) -> None:
     assert [len(found[at].completion.tokens) for at in (0, 3)] == [4, 2]
 
 
+@pytest.mark.slow
 def test_each_prompt_may_name_its_adapters(tmp_path: Path) -> None:
     """One that was made for another model is the failure of its prompt alone; what is on the model stays as it is set."""
     write_checkpoint(tmp_path / "tiny", "llama")

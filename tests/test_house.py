@@ -142,6 +142,7 @@ def test_hidden_files_are_never_data() -> None:
     assert [glob for glob in starred if not glob[1].startswith(fine)] == []
 
 
+@pytest.mark.slow
 def test_notes_on_values_have_a_subject() -> None:
     fragments = [
         f"{path}:{node.lineno} {node.value.value!r}"

@@ -25,6 +25,7 @@ def test_the_same_data_gives_the_same_svg(tmp_path: Path) -> None:
     assert first != draw(tmp_path / "c.svg", label="validation")
 
 
+@pytest.mark.slow
 def test_a_png(tmp_path: Path) -> None:
     assert draw(tmp_path / "a.png").startswith(b"\x89PNG")
 

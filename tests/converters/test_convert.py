@@ -168,6 +168,7 @@ def test_slices_of_rows_quantize_to_the_same_codes(
     assert_same(tensors(whole.directory), tensors(sliced.directory))
 
 
+@pytest.mark.slow
 def test_experts_are_stacked_and_quantized(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "source", "mixtral")
     made = convert(tmp_path / "source", tmp_path / "out", bits=8, group_size=32)
@@ -273,6 +274,7 @@ def pack_as_awq(source: Path, method: str) -> dict[str, np.ndarray]:
     return meant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["awq", "gptq"])
 def test_awq_and_gptq_weights_are_imported(method: str, source: Path, tmp_path: Path) -> None:
     meant = pack_as_awq(source, method)

@@ -105,6 +105,7 @@ def test_streams_with_the_fast_detokenizer(pair: tuple[Any, Any, Path], corpus: 
     assert detokenizer.text.lower() == corpus[0].lower()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=40))
 def test_any_text_as_meta(meta_pair: tuple[Any, Any], text: str) -> None:

@@ -56,6 +56,7 @@ def test_rows_and_their_lines(name: str, text: str, expected: list[int], tmp_pat
     assert lines(path) == expected
 
 
+@pytest.mark.slow
 def test_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet

@@ -237,8 +237,9 @@ class Engine:
     def step(self) -> None:
         """Go on with those who are served, and write a little of what was computed for several to the disk."""
         self.scheduler.step()
-        with self._as_disk_allows():
-            self.scheduler.write_some()
+        if self.scheduler.has_unwritten:
+            with self._as_disk_allows():
+                self.scheduler.write_some()
 
     @contextmanager
     def _as_disk_allows(self) -> Iterator[None]:

@@ -152,14 +152,18 @@ class Scheduler:
         if self._rows is not None:
             self._rows.persist()
 
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether something is to be written while requests share steps."""
+        return self._rows is not None and self._rows.has_unwritten
+
     def write_some(self) -> None:
         """Write a little of it while they go on.
 
         Raises:
             OutputError: the disk refuses.
         """
-        if self._rows is not None:
-            self._rows.write_some()
+        self._rows_now().write_some()
 
     def _end_cancelled(self) -> None:
         """End those who wait and are no longer wanted."""

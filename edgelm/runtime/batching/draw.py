@@ -54,29 +54,35 @@ class Drawer:
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, Group] = {}
+        self._seating: _Seating | None = None
 
     def draw(self, logits: mx.array, replies: Sequence[ActiveRequest]) -> Draw:
         """Draw from logits `[B, V]`, each row by its reply's own settings, seed and constraint; lazily."""
-        if all(reply.is_plain for reply in replies):
-            self.clear()
+        seating = self._seating
+        if (
+            seating is None or seating.replies != replies
+        ):  # the same from step to step, until somebody comes or leaves
+            seating = self._seating = self._seat(replies, logits.shape[-1])
+        if not seating.groups:
             ids = mx.argmax(logits, axis=-1)
-            return Draw(ids, (Step(ids),), tuple((0, row) for row in range(len(replies))))
-        groups = self._seat(replies, logits.shape[-1])
-        row_of = {id(reply): row for row, reply in enumerate(replies)}
-        rows = [[row_of[id(member)] for member in group.members] for group in groups]
-        steps = tuple(group.draw(_rows_of(logits, at)) for group, at in zip(groups, rows, strict=True))
-        place = {row: (step, at) for step, part in enumerate(rows) for at, row in enumerate(part)}
+            return Draw(ids, (Step(ids),), seating.places)
+        steps = tuple(
+            group.draw(_rows_of(logits, rows))
+            for group, rows in zip(seating.groups, seating.rows, strict=True)
+        )
         ids = mx.concatenate([step.ids for step in steps]) if len(steps) > 1 else steps[0].ids
-        order = [row for part in rows for row in part]
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return Draw(_rows_of(ids, back), steps, tuple(place[row] for row in range(len(replies))))
+        return Draw(_rows_of(ids, seating.back), steps, seating.places)
 
     def clear(self) -> None:
         """Forget all replies."""
         self._groups.clear()
+        self._seating = None
 
-    def _seat(self, replies: Sequence[ActiveRequest], columns: int) -> list[Group]:
+    def _seat(self, replies: Sequence[ActiveRequest], columns: int) -> _Seating:
         """Put every reply in its group; groups that nobody is left in go."""
+        if all(reply.is_plain for reply in replies):
+            self._groups.clear()
+            return _Seating(list(replies), (), (), tuple((0, row) for row in range(len(replies))), ())
         together: dict[Hashable, list[ActiveRequest]] = {}
         for reply in replies:
             together.setdefault(group_key(reply.request), []).append(reply)
@@ -86,7 +92,27 @@ class Drawer:
         }
         for key, members in together.items():
             self._groups[key].seat(members)
-        return list(self._groups.values())
+        groups = tuple(self._groups.values())
+        row_of = {id(reply): row for row, reply in enumerate(replies)}
+        rows = tuple(tuple(row_of[id(member)] for member in group.members) for group in groups)
+        place = {row: (step, at) for step, part in enumerate(rows) for at, row in enumerate(part)}
+        order = [row for part in rows for row in part]
+        back = tuple(sorted(range(len(order)), key=order.__getitem__))
+        return _Seating(list(replies), groups, rows, tuple(place[row] for row in range(len(replies))), back)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seating:
+    """Who is drawn with whom."""
+
+    replies: list[ActiveRequest]
+    groups: tuple[Group, ...]
+    """None where every reply takes the likeliest token as the network gives it."""
+    rows: tuple[tuple[int, ...], ...]
+    """Of each group, the rows of its members."""
+    places: tuple[tuple[int, int], ...]
+    back: tuple[int, ...]
+    """Where the token of each reply is among those of all groups."""
 
 
 def _rows_of(array: mx.array, rows: Sequence[int]) -> mx.array:

@@ -144,22 +144,25 @@ class Rows:
         if not self.served:
             self._bank.write_all()
 
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether something is to be written, and nobody waits for a prompt already."""
+        return self._bank.has_unwritten and self._joining is None
+
     def write_some(self) -> None:
-        """Write a little of that while others run, unless they wait for a prompt already.
+        """Write a little of that while others run.
 
         Raises:
             OutputError: the disk refuses.
         """
-        if self._bank.has_unwritten and self._joining is None:
-            self._bank.write_some()
+        self._bank.write_some()
 
     def step(self, queue: deque[ActiveRequest]) -> None:
         """Compute a chunk of the prompts of those who join from `queue`, and give everybody who runs a token."""
         try:
             self._end_cancelled()
-            if (
-                self._drawn or not self.active
-            ):  # else those who run would wait for a chunk and for a second one
+            # Those who run and have no token under way would wait for a chunk, and for a second one.
+            if self._drawn or not self.active:
                 self._admit(queue)
             if self._joining is not None:
                 self._joining.start()
@@ -284,7 +287,8 @@ class Rows:
         """Put the tokens after logits `[B, V]` under way."""
         for active in self.active:
             try:
-                active.allowed(logits.shape[-1])
+                if active.is_constrained:
+                    active.allowed(logits.shape[-1])
             except Exception as error:  # noqa: BLE001 - the end of this request; the others go on
                 active.fail(error)
         staying = [row for row, active in enumerate(self.active) if not active.is_over]
@@ -300,15 +304,19 @@ class Rows:
 
     def _inputs(self, drawn: Draw | None) -> mx.array:
         """`[B]`: the tokens under way, and the last one of each that has just joined."""
-        joined = self.active[len(drawn.ids) if drawn else 0 :]
+        joined = self.active[len(drawn.places) if drawn else 0 :]
+        if drawn and not joined:
+            return drawn.ids
         last = mx.array([active.ids[-1] for active in joined], dtype=mx.uint32)
         return mx.concatenate([drawn.ids, last]) if drawn else last
 
     def _has_room(self) -> bool:
         """Whether the next step fits; where it does not, `_make_room` asks for no less, and so sends somebody away."""
         served = self.served
-        longest = max(active.length_in(2) for active in served)  # one under way, one to come
-        return self._budget.holds(len(served), longest)
+        longest = max([len(active.ids) for active in served]) + 2  # one under way, one to come
+        return self._budget.holds(len(served), longest) or self._budget.holds(
+            len(served), max(active.length_in(2) for active in served)
+        )
 
     def _deal(
         self, tokens: list[Token], *, is_fed: bool, scores: Sequence[Sequence[float] | None]

@@ -8,11 +8,12 @@ computing a part of one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgelm.runtime.cache.live import WORTH_KEEPING
-from edgelm.runtime.cache.pool import Pool
+from edgelm.runtime.cache.pool import Pool, common_prefix
 from edgelm.runtime.runner import Layers
+from edgelm.runtime.sequence import ActiveRequest
 
 _STRETCH_TOKENS = 512
 """Written at once while others wait."""
@@ -52,6 +53,17 @@ class Bank:
         """Give the pool what `layers` hold of `tokens`; waits for the device."""
         self._pool.store(variant, tokens, layers)
         self.note(variant, tokens)
+
+    def most_shared(self, newcomer: ActiveRequest, running: Sequence[ActiveRequest]) -> int | None:
+        """Return which of those who run has computed most of what one who comes begins with; None if the pool has as much."""
+        if not self._pool.cuts_anywhere or not running:
+            return None
+        wanted, variant = newcomer.keys[:-1], newcomer.variant.key
+        shared = [common_prefix(each.keys, wanted) if each.variant.key == variant else 0 for each in running]
+        most = max(shared)
+        return (
+            shared.index(most) if most - self._pool.match(variant, wanted).length >= WORTH_KEEPING else None
+        )
 
     def note(self, variant: str, tokens: list[int]) -> None:
         """Have what the pool knows of `tokens` written."""

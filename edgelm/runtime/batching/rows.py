@@ -28,8 +28,7 @@ from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.joining import Joining
 from edgelm.runtime.batching.mates import before_a_loner, mates
 from edgelm.runtime.batching.shared_prefixes import SharedPrefixes
-from edgelm.runtime.cache.live import WORTH_KEEPING
-from edgelm.runtime.cache.pool import Pool, common_prefix
+from edgelm.runtime.cache.pool import Pool
 from edgelm.runtime.events import Token
 from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.runtime.sequence import ActiveRequest
@@ -206,7 +205,9 @@ class Rows:
             if free < min(max(1, most // 4), len(waiting)):
                 return
             self._bank.store()
-            self._share_running(waiting[0])
+            if (row := self._bank.most_shared(waiting[0], self.active)) is not None:
+                tokens = self._fed(row)
+                self._bank.put(waiting[0].variant.key, tokens, self._cache.extract(row, len(tokens)))
             padding = self.at(0) if self.active else SPREAD_TOKENS
             group = mates(waiting, free, self._rest_tokens, self.fits, most_padding=padding)
             if not group:
@@ -234,19 +235,6 @@ class Rows:
             self.active += staying
         if joining.layers is not None or not rows:
             self._joining = None
-
-    def _share_running(self, newcomer: ActiveRequest) -> None:
-        """Put what a running request has in common with one that comes into the pool, where it is not known there."""
-        wanted, variant = newcomer.keys[:-1], newcomer.variant.key
-        known = self._prefixes.known(variant, newcomer.keys)
-        shared = [
-            common_prefix(active.keys, wanted) if active.variant.key == variant else 0
-            for active in self.active
-        ]
-        if self._pool.cuts_anywhere and max(shared, default=0) - known >= WORTH_KEEPING:
-            row = shared.index(max(shared))
-            tokens = self._fed(row)
-            self._bank.put(variant, tokens, self._cache.extract(row, len(tokens)))
 
     def _fed(self, row: int) -> list[int]:
         """What the caches of a running request hold; its last token only where the one after it is under way."""

@@ -315,6 +315,7 @@ def test_a_failure_between_two_requests_leaves_an_engine_that_works(
 def test_what_ended_under_an_adapter_is_kept_for_it_alone(network: Any, bench: Callable[..., Any]) -> None:
     """Also where the adapter changes before the pool has got it."""
     variants = Mock(acting=Acting())
+    variants.variant_of = lambda uses: variants.acting.default
     variants.acting.default = Variant("one")
     engine = bench(network, context_length=None).engine(vocab_size=300, variants=variants)
     short = add(engine, Request(draw(50, 1), max_tokens=5))

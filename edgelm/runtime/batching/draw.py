@@ -109,7 +109,7 @@ class _Seating:
     groups: tuple[Group, ...]
     """None where every reply takes the likeliest token as the network gives it."""
     rows: tuple[tuple[int, ...], ...]
-    """Of each group, the rows of its members."""
+    """The rows of the members of each group."""
     places: tuple[tuple[int, int], ...]
     back: tuple[int, ...]
     """Where the token of each reply is among those of all groups."""

@@ -192,8 +192,6 @@ class TuneSettings:
 
     def __post_init__(self) -> None:
         if self.objective.loss == "grpo":
-            if not self.rollouts.reward:
-                raise OptionError("grpo is given no reward", hint="see docs/rewards.md", settings=("reward",))
             if self.loop.accumulate > 1:
                 raise OptionError(
                     f"accumulate is {self.loop.accumulate}, but a step of grpo is as many answers as are drawn for it",

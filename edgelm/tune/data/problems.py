@@ -83,8 +83,13 @@ class Report:
         """Problems by sort, most first."""
         return dict(Counter(problem.sort for problem in self.problems).most_common())
 
-    def require_clean(self) -> None:
+    def require_clean(
+        self, hint: str = "edgelm data check FILE --model MODEL lists them all; mend or remove these rows"
+    ) -> None:
         """Refuse data with errors.
+
+        Args:
+            hint: what to do next.
 
         Raises:
             FormatError: naming the first rows; `edgelm data check` lists all.
@@ -97,5 +102,5 @@ class Report:
         bad_rows = len({problem.origin for problem in errors})
         raise FormatError(
             f"{bad_rows:,} of {count(self.rows, 'row')} cannot be trained:\n{listed}{more}",
-            hint="edgelm data check FILE --model MODEL lists them all; mend or remove these rows",
+            hint=hint,
         )

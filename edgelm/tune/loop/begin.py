@@ -131,9 +131,10 @@ def _questions(
     with read_rewards(settings.rollouts.reward) as rewards:
         read = read_questions(source, tokenizer, rewards, longest=longest)
         other = read_questions(validation, tokenizer, rewards, longest=longest) if validation else None
-    read.report.require_clean()
-    if other is not None:
-        other.report.require_clean()
+    hint = "docs/reinforcement.md says what rows that are answered and rewarded look like"
+    for part in (read, other):
+        if part is not None:
+            part.report.require_clean(hint)
     share = 0.0 if other else request.hold_out
     trained, held = split_questions(read.rows, share, settings.loop.seed)
     held = other.rows if other else held

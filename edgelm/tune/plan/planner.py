@@ -118,6 +118,8 @@ class TunePlanner:
         """Return the batches that could take most: with the most positions, and with the longest lanes."""
         loop, objective = settings.loop, make_objective(settings.objective)
         packs = loop.packing and can_pack(self._config)
+        if objective.data_kind == "rollout":
+            return [self._rollout_shape(settings, packs)]
         if self._data is None:
             longest = min(MAX_PACK_TOKENS, context_length(self._config) or MAX_PACK_TOKENS)
             length = min(loop.batch_tokens, longest)
@@ -129,8 +131,6 @@ class TunePlanner:
                     lanes, length, packs, places=2 * lanes if objective.data_kind != "sft" and packs else 0
                 )
             ]
-        if objective.data_kind == "rollout":
-            return [self._rollout_shape(settings, packs)]
         batcher = BatchPlanner(
             self._data, loop.batch_tokens, loop.seed, packing=packs, sharing=can_share(self._config)
         )

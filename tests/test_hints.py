@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = {
     # Names that `check_name` let through, Hub ids, and words of our own.
     "repo", "listing.repo", "chosen", "folder.name", "self.name", "session.folder.name", "DEMO", "other", "_one(other)", "kind",
-    "stopped.hint",
+    "stopped.hint", "server.address", "server.pid",
     "' '.join(map(str, numbers))",  # of chats
 }  # fmt: skip
 

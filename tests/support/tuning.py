@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ class Zygote:
         if kill_after is not None:
             self._read_events(kill_after)
             time.sleep(delay_s)
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
         said = self._read()
         return {**said, **self._read()} if "error" in said else said
 

@@ -21,7 +21,7 @@ from edgelm.tune.step.shared_prompt import row_caches
 from edgelm.tune.step.stepper import Gradients, Stepper
 
 PAIRS = [(5, 6, 4), (3, 2, 8), (7, 5, 5), (4, 9, 3), (6, 1, 2)]
-PREFERENCES = [name for name in OBJECTIVES if name != "sft"]
+PREFERENCES = [name for name in OBJECTIVES if name not in ("sft", "grpo")]  # of rows that files hold
 
 
 def step_gradients(stepper: Stepper, batcher: BatchPlanner, plans: list[BatchPlan]) -> Gradients:

@@ -48,7 +48,7 @@ def test_kills_while_answers_are_drawn_judged_and_trained(
     rng = random.Random(5)
     for _ in range(KILLS):
         # After an event, and a part of a second later: in the middle of a round, of judging, or of a step.
-        said = zygote.train(disturbed, asked, kill_after=rng.randint(0, 3), delay_s=rng.uniform(0, 0.4))
+        said = zygote.train(disturbed, asked, kill_after=rng.randint(0, 2), delay_s=rng.uniform(0, 0.4))
         if said["status"] == 0:
             break
     assert zygote.train(disturbed, asked) == {"status": 0}

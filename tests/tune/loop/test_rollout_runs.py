@@ -55,15 +55,13 @@ def steps(events: list[TuneEvent]) -> list[Stepped]:
 
 
 def test_a_run_learns_what_is_rewarded(inputs: Path) -> None:
-    events = run(
-        asked(
-            inputs, steps=14, validate_every=7, answer_tokens=4, group_size=16, rank=16, schedule="constant"
-        )
-    )
+    """At a rate that other machines' last bits do not turn into luck: 0.45 becomes 0.69 here, and 0.58 with another seed."""
+    changes = {"learning_rate": 0.01, "steps": 24, "validate_every": 12, "schedule": "constant"}
+    events = run(asked(inputs, answer_tokens=4, group_size=16, rank=16, **changes))
     rewards = [event.metrics["reward"] for event in steps(events)]
-    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.05
+    assert np.mean(rewards[-6:]) > np.mean(rewards[:6]) + 0.08
     held_out = [event for event in events if isinstance(event, Validated)]
-    assert [event.step for event in held_out] == [0, 7, 14]
+    assert [event.step for event in held_out] == [0, 12, 24]
     assert held_out[0].loss == -held_out[0].metrics["reward"]
     assert held_out[-1].best_loss < held_out[0].loss - 0.1
     assert len(held_out[0].answers) == 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.adapters.files import Adapter
+from edgelm.adapters.files import REWARD, Adapter
 from edgelm.errors import UnsupportedError
 from edgelm.library.identity import weights_identity
 from edgelm.library.licence import licence_of
@@ -72,8 +72,31 @@ def parent_of(adapter: Adapter, relation: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def check_writes(adapter: Adapter) -> None:
+    """Refuse an adapter that scores answers where one is wanted that writes them.
+
+    Raises:
+        UnsupportedError: it is a reward model.
+    """
+    if adapter.config.task == REWARD:
+        raise UnsupportedError(
+            f"{adapter.directory} is a reward model: it scores answers and writes none",
+            hint="leave it out, or take an adapter that was trained to answer",
+        )
+
+
 def check_base(adapter: Adapter, model: Path) -> None:
-    """Refuse an adapter that was trained on other weights than those in `model`.
+    """Refuse an adapter that was trained on other weights than those in `model`, or that is a reward model.
+
+    Raises:
+        UnsupportedError: it was. An adapter that does not say passes.
+    """
+    check_writes(adapter)
+    check_weights(adapter, model)
+
+
+def check_weights(adapter: Adapter, model: Path) -> None:
+    """Refuse an adapter, whatever it does, that was trained on other weights than those in `model`.
 
     Raises:
         UnsupportedError: it was. An adapter that does not say passes.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgelm.adapters.base import AdapterBase
-from edgelm.adapters.files import AdapterConfig, write_adapter
+from edgelm.adapters.files import REWARD, AdapterConfig, write_adapter
+from edgelm.adapters.scoring.head import SCORE_WEIGHT
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory
 from edgelm.library.manifest import Manifest
@@ -40,14 +41,24 @@ class AdapterMethod(Protocol):
 
 
 def export_adapter(
-    directory: Path, parameters: Any, settings: AdapterMethod, base: AdapterBase, receipt: dict[str, Any]
+    directory: Path,
+    parameters: Any,
+    settings: AdapterMethod,
+    base: AdapterBase,
+    receipt: dict[str, Any],
+    *,
+    template_sha256: str | None = None,
 ) -> None:
-    """Write a new directory, whole or not at all.
+    """Write a new directory, whole or not at all; weights with a scalar head among them are a reward model's.
+
+    Args:
+        template_sha256: of the template that a reward model reads answers in.
 
     Raises:
         OutputError: it exists, or the disk refuses.
     """
     flat = flat_arrays(parameters)
+    score = {name: flat.pop(name) for name in (SCORE_WEIGHT,) if name in flat}
     config = AdapterConfig(
         kind={"rslora": "lora"}.get(settings.method, settings.method),
         rank=rank_of(flat),
@@ -58,15 +69,22 @@ def export_adapter(
         base_sha256=base.sha256,
         base=base.source,
         num_layers=base.num_layers,
+        task=REWARD if score else None,
+        template_sha256=template_sha256 if score else None,
     )
     parent = base.as_parent()
     manifest = Manifest(
         source=base.source,
         kind="adapter",
         licence=base.licence,
-        recipe={"method": settings.method, "rank": config.rank, "scale": config.scale},
+        recipe={
+            "method": settings.method,
+            "rank": config.rank,
+            "scale": config.scale,
+            **({"task": REWARD} if score else {}),
+        },
         receipt=receipt,
         parents=[parent],
     )
     with atomic_directory(directory) as partial:
-        write_adapter(partial, config, uniform(flat, settings.scale_of, config.scale), manifest)
+        write_adapter(partial, config, uniform(flat, settings.scale_of, config.scale), manifest, score)

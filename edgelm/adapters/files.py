@@ -26,6 +26,10 @@ from edgelm.zoo.lora import LEAVES
 from edgelm.zoo.weights.stored_array import load_safetensors
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+SCORE = "score.safetensors"
+"""The scalar head of a reward model, beside the two (`edgelm.adapters.scoring`)."""
+REWARD = "reward"
+"""The task of an adapter that scores answers."""
 
 _SHARDED = (
     "adapter_model.safetensors.index.json",
@@ -52,11 +56,23 @@ class AdapterConfig:
     base: str | None = None
     """The base's name."""
     num_layers: int = -1
+    task: str | None = None
+    """REWARD for an adapter that scores answers; None for one that writes them."""
+    template_sha256: str | None = None
+    """`template_identity` of the tokenizer; of reward models."""
+    score_sha256: str | None = None
+    """The SHA-256 of the head's file; of reward models."""
 
     def to_json(self, modules: list[str]) -> dict[str, Any]:
         """Return the content of `adapter_config.json`; stock mlx-lm finds `modules` by their whole path."""
         parameters = {"rank": self.rank, "scale": self.scale, "dropout": self.dropout, "keys": modules}
-        own = {"base_sha256": self.base_sha256, "method": self.method, "alpha": self.alpha}
+        own: dict[str, Any] = {
+            "base_sha256": self.base_sha256, "method": self.method, "alpha": self.alpha,
+        }  # fmt: skip
+        if self.task is not None:
+            own |= {
+                "task": self.task, "template_sha256": self.template_sha256, "score_sha256": self.score_sha256,
+            }  # fmt: skip
         return {
             "fine_tune_type": self.kind,
             "model": self.base,
@@ -144,19 +160,32 @@ def _parse(said: Mapping[str, Any], path: Path) -> AdapterConfig:
         base_sha256=own.get("base_sha256"),
         base=said.get("model"),
         num_layers=int(said.get("num_layers") or -1),
+        task=own.get("task"),
+        template_sha256=own.get("template_sha256"),
+        score_sha256=own.get("score_sha256"),
     )
 
 
 def write_adapter(
-    directory: Path, config: AdapterConfig, tensors: Mapping[str, mx.array], manifest: Manifest
+    directory: Path,
+    config: AdapterConfig,
+    tensors: Mapping[str, mx.array],
+    manifest: Manifest,
+    score: Mapping[str, mx.array] | None = None,
 ) -> None:
     """Fill an existing directory; whole or not is the caller's business (`edgelm.atomic`).
+
+    Args:
+        score: the tensors of a reward model's head.
 
     Raises:
         OutputError: the disk refuses.
     """
     modules = sorted({path.rpartition(".")[0] for path in tensors})
     save_tensors(directory / WEIGHTS, tensors)
+    if score:
+        save_tensors(directory / SCORE, score)
+        config = dataclasses.replace(config, score_sha256=file_sha256(directory / SCORE))
     with disk_errors(directory):
         text = json.dumps(config.to_json(modules), indent=2)
         (directory / CONFIG).write_text(text + "\n", encoding="utf-8")

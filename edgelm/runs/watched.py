@@ -15,6 +15,8 @@ _SHOWN = {
     "desirable_reward": ("good", "{:+.3f}"),
     "undesirable_reward": ("bad", "{:+.3f}"),
     "reward": ("reward", "{:.3f}"),
+    "chosen_reward": ("chosen", "{:+.3f}"),
+    "rejected_reward": ("rejected", "{:+.3f}"),
     "reward_spread": ("spread", "{:.3f}"),
     "alike": ("groups alike", "{:.0%}"),
     "answer_tokens": ("answers of", "{:.0f} tokens"),

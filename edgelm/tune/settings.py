@@ -213,7 +213,7 @@ class TuneSettings:
         if self.optimizer.learning_rate is not None:
             return self.optimizer.learning_rate
         rate, is_full = DEFAULT_LEARNING_RATES[self.optimizer.optimizer], self.method.method == "full"
-        if self.objective.loss != "sft":
+        if self.objective.loss not in ("sft", "reward"):
             preferred = PREFERENCE_RATES["full" if is_full else "adapter"]
             return rate / DEFAULT_LEARNING_RATES["adamw"] * preferred
         return rate / 10 if is_full else rate

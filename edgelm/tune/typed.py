@@ -37,6 +37,7 @@ class TuneOptions(TypedDict, total=False):
     gamma: float | None
     desirable_weight: float | None
     undesirable_weight: float | None
+    center_rewards: float | None
     normaliser: Literal["grpo", "dapo", "dr_grpo"] | None
     epsilon: float | None
     epsilon_high: float | None

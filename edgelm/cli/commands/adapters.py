@@ -201,6 +201,7 @@ def _target(arguments: argparse.Namespace, library: Path, default: str) -> Path:
 
 def _merge(arguments: argparse.Namespace) -> None:
     from edgelm import paths
+    from edgelm.adapters.base import check_writes
     from edgelm.adapters.files import read_adapter
     from edgelm.adapters.find import parse_use
     from edgelm.adapters.merge import merge
@@ -208,6 +209,8 @@ def _merge(arguments: argparse.Namespace) -> None:
 
     uses = [parse_use(text) for text in arguments.adapters]
     pairs = [(read_adapter(use.directory), use.weight) for use in uses]
+    for adapter, _ in pairs:
+        check_writes(adapter)
     settings = MergeSettings.from_flags(arguments)
     target = _target(arguments, paths.adapters(), "-".join([*(use.name for use in uses), settings.method]))
     report = merge(pairs, target, settings)

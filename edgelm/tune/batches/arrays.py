@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelm.tune.data.rows import Example
-from edgelm.tune.objectives.objective import IMITATED, REFERENCE
+from edgelm.tune.objectives.objective import IMITATED, MARGIN, REFERENCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,6 +41,8 @@ class PlacedSequence:
     """[targets]."""
     is_imitated: bool = False
     """Whether all its targets are, its prompt's too."""
+    margin: float = 0.0
+    """By how much it is to score above the rejected answer."""
     shared: int | None = None
     """How many of its first positions it shares with the sequence beside it; None if it is one that shares nothing."""
     is_second: bool = False
@@ -99,6 +101,8 @@ def lay_out(
                 first = begin
             if placed.reference is not None:
                 filled[REFERENCE][lane, here][weights[lane, here] > 0] = placed.reference
+            if placed.margin:
+                filled[MARGIN][lane, here] = placed.margin
             if placed.is_imitated:
                 filled[IMITATED][lane, here] = 1
     return LaidOut(inputs, targets, weights, segments, sequences, lengths, branches, copies, shifts, filled)

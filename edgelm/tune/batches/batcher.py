@@ -29,7 +29,7 @@ from edgelm.tune.batches.buckets import bucket_of, choose_lengths, lanes_of, rou
 from edgelm.tune.batches.packing import choose_layout, make_packs
 from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.data.rows import Judged, Pair, Row
-from edgelm.tune.objectives.objective import IMITATED, REFERENCE
+from edgelm.tune.objectives.objective import IMITATED, MARGIN, REFERENCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -150,7 +150,8 @@ class BatchPlanner:
         self._world = world
         self._imitates_prompts = imitates_prompts
         self._reference = reference
-        self._columns = [*([REFERENCE] if reference else []), *([IMITATED] if imitates_prompts else [])]
+        named = {REFERENCE: reference, IMITATED: imitates_prompts, MARGIN: _has_margins(dataset)}
+        self._columns = [name for name, is_there in named.items() if is_there]
         self._per_lane = 2 if dataset.kind == "preference" else 1
         self._is_shared = sharing and dataset.kind == "preference"
         self._sizes = _sizes(dataset)
@@ -277,11 +278,12 @@ class BatchPlanner:
         return [dataclasses.replace(part, shared=size, is_second=at > 0) for at, part in enumerate(parts)]
 
     def _sequence(self, row: int, part: int, place: int) -> PlacedSequence:
-        example = self._dataset.rows[row].sequences[part]
+        whole = self._dataset.rows[row]
         number = row * self._per_lane + part
         reference = self._reference.answers[number] if self._reference else None
         imitated = part == 0 and self._imitates_prompts
-        return PlacedSequence(example, number, place, reference, imitated)
+        margin = whole.margin if part == 0 and isinstance(whole, Pair) else 0.0
+        return PlacedSequence(whole.sequences[part], number, place, reference, imitated, margin)
 
     def _mismatched(self, plan: BatchPlan) -> list[list[PlacedSequence]]:
         numbers = itertools.count()
@@ -369,6 +371,10 @@ class BatchPlanner:
         labels = np.zeros(self._places(plan), np.bool_)
         labels[: len(rows)] = [isinstance(row, Judged) and row.is_desirable for row in rows]
         return labels
+
+
+def _has_margins(dataset: Dataset) -> bool:
+    return any(isinstance(row, Pair) and row.margin for row in dataset.rows)
 
 
 def _sizes(dataset: Dataset) -> list[int]:

@@ -80,4 +80,6 @@ class Dataset(Sequence[Row]):
 def _label(row: Row) -> bytes:
     if isinstance(row, Judged):
         return b"desirable" if row.is_desirable else b"undesirable"
-    return b"pair" if isinstance(row, Pair) else b"row"
+    if isinstance(row, Pair):
+        return f"pair {row.margin!r}".encode() if row.margin else b"pair"
+    return b"row"

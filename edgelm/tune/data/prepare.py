@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from edgelm.tune.data.reading.readers import read_rows
 from edgelm.tune.data.reading.written import Written
 from edgelm.tune.data.records import Record
 from edgelm.tune.data.rows import Row
+from edgelm.tune.data.scored import scored
 from edgelm.tune.data.settings import DataSettings
 from edgelm.tune.data.split import split_by_prompt
 
@@ -129,6 +130,7 @@ def prepare(
     validation: str | None = None,
     hold_out: float = 0.0,
     seed: int = 0,
+    is_scored: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Prepared:
     """Read, check and encode training data.
@@ -140,6 +142,7 @@ def prepare(
         validation: another file, to measure on.
         hold_out: without one, the share of the prompts that is kept out of training for that; 0 keeps none.
         seed: decides which.
+        is_scored: pairs are to train the scores of their answers (see `scored`), not the answers.
 
     Raises:
         NotFoundError, FormatError, UnsupportedError, NetworkError: a file that cannot be read at all.
@@ -151,29 +154,39 @@ def prepare(
     if validation is None and hold_out and train:
         train, held = split_by_prompt(train, train, hold_out, seed)
     report = parts.report
-    trained = _encode(train, tokenizer, settings, report, on_progress, "Reading examples")
-    measured = _encode(held, tokenizer, settings, report, on_progress, "Reading validation") if held else None
+    encoding = _Encoding(tokenizer, settings, is_scored, report, on_progress)
+    trained = encoding.dataset(train, "Reading examples")
+    measured = encoding.dataset(held, "Reading validation") if held else None
     return Prepared(trained, measured, report)
 
 
-def _encode(
-    records: Sequence[Record],
-    tokenizer: Any,
-    settings: DataSettings,
-    report: Report,
-    on_progress: OnProgress,
-    task: str,
-) -> Dataset:
-    encoder, rule = RowEncoder(tokenizer, settings), LengthRule(settings)
-    rows: list[Row] = []
-    on_progress(Progress(task, 0, len(records), "rows"))
-    for done, record in enumerate(records, start=1):
-        encoded, problems = encoder.encode(record)
-        report.extend(problems)
-        for row in encoded:
-            kept, problem = rule.apply(row, record)
-            rows += kept
-            report.extend([problem] if problem else [])
-        if done % _REPORT_EVERY == 0 or done == len(records):
-            on_progress(Progress(task, done, len(records), "rows"))
-    return Dataset(tuple(rows), records[0].kind if records else "sft", rule.changes)
+@dataclass(frozen=True)
+class _Encoding:
+    """How records become rows."""
+
+    tokenizer: Any
+    settings: DataSettings
+    is_scored: bool
+    report: Report
+    on_progress: OnProgress
+
+    def dataset(self, records: Sequence[Record], task: str) -> Dataset:
+        encoder, rule = RowEncoder(self.tokenizer, self.settings), LengthRule(self.settings)
+        rows: list[Row] = []
+        self.on_progress(Progress(task, 0, len(records), "rows"))
+        for done, record in enumerate(records, start=1):
+            encoded, problems = encoder.encode(record)
+            self.report.extend(problems)
+            for row in encoded:
+                kept, problem = rule.apply(row, record)
+                self.report.extend([problem] if problem else [])
+                rows += self._taken(kept, record)
+            if done % _REPORT_EVERY == 0 or done == len(records):
+                self.on_progress(Progress(task, done, len(records), "rows"))
+        return Dataset(tuple(rows), records[0].kind if records else "sft", rule.changes)
+
+    def _taken(self, rows: Sequence[Row], record: Record) -> Iterator[Row]:
+        for row in rows:
+            taken, problem = scored(row, record) if self.is_scored else (row, None)
+            self.report.extend([problem] if problem else [])
+            yield taken

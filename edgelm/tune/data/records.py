@@ -87,6 +87,8 @@ class PreferenceRecord:
     tools: Tools
     origin: RowOrigin
     kind: Kind = "preference"
+    margin: float = 0.0
+    """By how much the chosen answer is to score above the rejected one, for reward models; NaN where that cannot be read."""
 
     @property
     def prompt_key(self) -> str:

@@ -57,11 +57,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one prompt. Both sequences begin with the same prompt; only the answers are `trained`."""
+    """Two answers to one prompt. Both sequences begin with the same prompt; only the answers are `trained`,
+    or what follows their last token where they are scored.
+    """
 
     chosen: Example
     rejected: Example
     origin: RowOrigin
+    margin: float = 0.0
+    """By how much the chosen answer is to score above the rejected one, for reward models."""
 
     @property
     def size(self) -> int:
@@ -77,8 +81,11 @@ class Pair:
     def shared_size(self) -> int:
         """Positions that both answers have before them, but for the last, whose target is of the answer."""
         size = min(self.chosen.prompt_size, self.rejected.prompt_size)
-        is_same = self.chosen.tokens[:size] == self.rejected.tokens[:size]
-        return max(0, size - 1) if is_same else 0
+        chosen, rejected = self.chosen.tokens[:size], self.rejected.tokens[:size]
+        if chosen == rejected:
+            return max(0, size - 1)
+        # Of answers that are scored the prompt is all that comes before their last token.
+        return next(at for at, (one, other) in enumerate(zip(chosen, rejected, strict=True)) if one != other)
 
     @property
     def target_count(self) -> int:

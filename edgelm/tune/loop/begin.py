@@ -87,7 +87,8 @@ _ROWS = {
 
 def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared, workers: Workers) -> None:
     loss = request.settings.objective.loss
-    wanted = make_objective(request.settings.objective).data_kind
+    objective = make_objective(request.settings.objective)
+    wanted = objective.data_kind
     if data.train.kind != wanted:
         what, hint = _ROWS[wanted]
         raise UnsupportedError(
@@ -95,11 +96,22 @@ def _check_kind(request: TuneRequest, config: dict[str, Any], data: Prepared, wo
         )
     if wanted == "rollout":
         _check_rollouts(request, workers)
+    if objective.scores_answers:
+        _check_scores(request)
     # On the CPU a quantized base is unpacked, and training it would even work; its result would fit no other machine.
     if request.settings.method.method == "full" and config.get("quantization"):
         raise UnsupportedError(
             f"{request.model.name} is quantized, and quantized weights cannot be trained themselves",
             hint="--method lora trains an adapter on them; edgelm convert --mode none keeps weights trainable",
+        )
+
+
+def _check_scores(request: TuneRequest) -> None:
+    if "head" in request.settings.method.targets:
+        raise OptionError(
+            f"targets is {','.join(request.settings.method.targets)}, and a reward model has no use for the output head",
+            hint="leave head out: its own scalar head is trained in any case",
+            settings=("targets",),
         )
 
 
@@ -198,6 +210,7 @@ def _inputs(request: TuneRequest, on_progress: OnProgress) -> tuple[dict[str, An
         validation=validation,
         hold_out=0.0 if validation else request.hold_out,
         seed=request.settings.loop.seed,
+        is_scored=make_objective(request.settings.objective).scores_answers,
         on_progress=on_progress,
     )
     data.report.require_clean()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import mlx.core as mx
 from edgelm import paths
 from edgelm.adapters.base import AdapterBase
 from edgelm.adapters.export import export_adapter
+from edgelm.adapters.scoring.head import install_score
 from edgelm.atomic import atomic_directory
 from edgelm.errors import (
     EdgeLMError,
@@ -34,6 +35,7 @@ from edgelm.rewards.registry import read_rewards
 from edgelm.runs.control import RunControl
 from edgelm.runs.events import Aborted, RunEnded, Started, TuneEvent
 from edgelm.runs.folder import RunFolder, remove_directory
+from edgelm.text.template_identity import template_identity
 from edgelm.tune.batches.arrays import ReferenceValues
 from edgelm.tune.batches.batcher import BatchPlanner
 from edgelm.tune.data.dataset import Dataset
@@ -79,6 +81,8 @@ class TrainingRun:
     """Stands for the machine in `--pause-on`."""
     is_new: bool = False
     """Whether there is nothing to keep of it if its first event never comes."""
+    _template: str | None = field(default=None, init=False)
+    """The identity of the model's chat template."""
 
     def events(self) -> Generator[TuneEvent, None, None]:
         """Train; every event is kept in the run's log as well.
@@ -135,6 +139,9 @@ class TrainingRun:
                     return
             mx.random.seed(loop.seed)
             make_trainable(loaded.network, request.settings.method)
+            if self._objective.scores_answers:
+                install_score(loaded.network)
+            self._template = template_identity(loaded.tokenizer)
             trainer = self._trainer(loaded, told.plan if told else None, phase, rewards)
             kept = checkpoints(self.folder.checkpoints)
             if kept:
@@ -222,7 +229,10 @@ class TrainingRun:
             make_caches=lambda *placing: row_caches(loaded.network, self.config, *placing),
         )
         validation = self.data.validation
-        prompts = choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train)
+        says = bool(request.answer_tokens) and not self._objective.scores_answers
+        prompts = (
+            choose_prompts(request.prompts, loaded.tokenizer, validation or self.data.train) if says else ()
+        )
         course = self._course(loaded, stepper, reference, rewards)
         return Trainer(
             stepper=stepper,
@@ -232,7 +242,7 @@ class TrainingRun:
             folder=self.folder,
             export=self._export,
             publish=self._publish,
-            say=PromptAnswers(loaded, prompts if request.answer_tokens else (), request.answer_tokens),
+            say=PromptAnswers(loaded, prompts, request.answer_tokens),
             name_row=lambda row: str(self.data.train[row].origin),
             control=self.control,
             power_policy=PowerPolicy(loop.pause_on, self.look),
@@ -253,7 +263,14 @@ class TrainingRun:
             "data_sha256": self.data.train.sha256,
             "validation_loss": position.best_loss if position.best_step == position.step else None,
         }
-        export_adapter(directory, parameters, self.request.settings.method, self.base, receipt)
+        export_adapter(
+            directory,
+            parameters,
+            self.request.settings.method,
+            self.base,
+            receipt,
+            template_sha256=self._template,
+        )
 
     def _publish(self, adapter: Path) -> Path:
         """Copy a finished adapter to where it was asked for; of a run that is resumed after its end, again."""

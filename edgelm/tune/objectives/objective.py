@@ -32,6 +32,9 @@ ADVANTAGES = "advantages"
 OLD = "old"
 """The column that holds the log-probabilities of the targets when they were sampled, for policy gradients."""
 
+MARGIN = "margin"
+"""The column that holds, at the targets of a chosen answer, by how much it is to score above the rejected one."""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetBatch:
@@ -87,6 +90,9 @@ class Objective(Protocol):
     """Whether it reads log-probabilities under a reference model."""
     has_totals: bool = False
     """Whether `totals` says something."""
+    scores_answers: bool = False
+    """Whether what it sees of a target is no log-probability but the score that a scalar head gives there: each answer has one,
+    at its last token."""
     imitates_prompts: bool = False
     """Whether the column `imitated` has to mark the tokens of chosen answers with those of their prompts."""
 

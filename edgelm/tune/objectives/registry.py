@@ -16,6 +16,7 @@ OBJECTIVES: Mapping[str, str] = {
     "cpo_hinge": "preference.cpo.CPOHinge",
     "cpo_ipo": "preference.cpo.CPOIPO",
     "simpo": "preference.cpo.SimPO",
+    "reward": "preference.reward.RewardLoss",
     "grpo": "grpo.grpo_of",
 }
 """Name → module of this package and what makes the loss in it, of `ObjectiveSettings`."""

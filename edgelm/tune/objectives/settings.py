@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BETA = 0.1
 """TRL's default for every loss of preferences."""
-_PAIRS = tuple(name for name in OBJECTIVES if name not in ("sft", "kto", "grpo"))
+_PAIRS = tuple(name for name in OBJECTIVES if name not in ("sft", "kto", "reward", "grpo"))
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     "beta": (*_PAIRS, "kto", "grpo"),
     "label_smoothing": ("dpo", "robust", "cpo", "simpo"),
@@ -24,6 +24,7 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     "gamma": ("simpo",),
     "desirable_weight": ("kto",),
     "undesirable_weight": ("kto",),
+    "center_rewards": ("reward",),
     "normaliser": ("grpo",),
     "epsilon": ("grpo",),
     "epsilon_high": ("grpo",),
@@ -46,7 +47,7 @@ class ObjectiveSettings(Options):
     loss: str = option(
         "sft",
         "what is learnt: sft imitates the answers; kto learns from verdicts, grpo from rewards of answers that it draws, "
-        "the others from pairs of answers",
+        "the others from pairs of answers, reward to score them",
         choices=tuple(OBJECTIVES),
     )
     beta: float | None = option(
@@ -66,6 +67,9 @@ class ObjectiveSettings(Options):
     gamma: float = option(0.5, "the margin that simpo asks for", ge=0)
     desirable_weight: float = option(1.0, "weight of desirable answers (kto)", ge=0)
     undesirable_weight: float = option(1.0, "weight of undesirable answers (kto)", ge=0)
+    center_rewards: float = option(
+        0.0, "weight of keeping the scores of a reward model near 0 (reward); 0.01 is usual", ge=0
+    )
     normaliser: str = option(
         "dapo",
         "what grpo divides by: each answer's tokens (grpo), all tokens (dapo), the longest possible answer (dr_grpo)",

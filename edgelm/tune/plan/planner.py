@@ -128,7 +128,11 @@ class TunePlanner:
                 lanes = round_up(lanes, 2)
             return [
                 BatchShape(
-                    lanes, length, packs, places=2 * lanes if objective.data_kind != "sft" and packs else 0
+                    lanes,
+                    length,
+                    packs,
+                    0.0 if objective.scores_answers else 1.0,
+                    places=2 * lanes if objective.data_kind != "sft" and packs else 0,
                 )
             ]
         batcher = BatchPlanner(

@@ -21,6 +21,7 @@ from edgelm.errors import FormatError
 from edgelm.tune.batches.batcher import TrainingBatch
 from edgelm.tune.objectives.objective import REFERENCE, MismatchedAnswers, Objective
 from edgelm.tune.objectives.supervised import Supervised
+from edgelm.tune.step.answer_scores import AnswerScores
 from edgelm.tune.step.batch_arrays import GRANULE, arrays_of, targets_of
 from edgelm.tune.step.head import find_head
 from edgelm.tune.step.optimizer import Optimizer, Tree
@@ -30,6 +31,7 @@ from edgelm.tune.step.target_logits import (
     TargetLogits,
     objective_loss,
     objective_sums,
+    target_hidden,
     target_logits,
 )
 from edgelm.zoo.tree import flat_arrays, flat_trainable
@@ -111,7 +113,8 @@ class Stepper:
         self._objective = objective or Supervised()
         self._make_caches = make_caches
         self._chunk = chunk
-        self._head = find_head(network, is_traced=is_traced) if chunk else None
+        is_cut = chunk or self._objective.scores_answers
+        self._head = find_head(network, is_traced=is_traced) if is_cut else None
         self.parameters: Tree = _trainable(network)
         self.state: Tree = optimizer.start(self.parameters)
         if not is_traced:
@@ -237,6 +240,10 @@ class Stepper:
         return objective_sums(self._objective, self._logits(arrays), targets_of(arrays))
 
     def _logits(self, arrays: dict[str, mx.array]) -> TargetLogits:
+        if self._objective.scores_answers:
+            assert self._head is not None
+            hidden = target_hidden(self._head, arrays, self._make_caches)
+            return AnswerScores(self._network.score(hidden))
         return target_logits(self._network, self._head, arrays, self._chunk, self._make_caches)
 
     def updated(

@@ -109,15 +109,24 @@ def target_logits(
     make_caches: MakeCaches | None,
 ) -> TargetLogits:
     """Run the network, or its body where its head can be taken apart, on the arrays of a batch (see `batch_arrays`)."""
-    inputs, positions, targets = arrays["inputs"], arrays["positions"], arrays["targets"]
-    caches = None
-    if "segments" in arrays:
-        if make_caches is None:
-            raise ValueError("a packed batch needs make_caches")
-        caches = make_caches(*_placing(arrays))
+    targets = arrays["targets"]
     if head is None:
-        return WholeLogits(_at(network(inputs, cache=caches), positions), targets)
-    return ChunkedLogits(head, _at(head.hidden(inputs, caches), positions), targets, chunk)
+        caches = _caches(arrays, make_caches)
+        return WholeLogits(_at(network(arrays["inputs"], cache=caches), arrays["positions"]), targets)
+    return ChunkedLogits(head, target_hidden(head, arrays, make_caches), targets, chunk)
+
+
+def target_hidden(head: TrainedHead, arrays: dict[str, mx.array], make_caches: MakeCaches | None) -> mx.array:
+    """Run the body of a network on the arrays of a batch; returns the hidden states `[N, D]` at its targets."""
+    return _at(head.hidden(arrays["inputs"], _caches(arrays, make_caches)), arrays["positions"])
+
+
+def _caches(arrays: dict[str, mx.array], make_caches: MakeCaches | None) -> Any:
+    if "segments" not in arrays:
+        return None
+    if make_caches is None:
+        raise ValueError("a packed batch needs make_caches")
+    return make_caches(*_placing(arrays))
 
 
 def _placing(arrays: dict[str, mx.array]) -> list[mx.array]:

@@ -56,3 +56,22 @@ def test_sigkills_at_random_moments(zygote: Zygote, loss: str, tmp_path: Path) -
         assert left_by(home) == expected, f"run {number}"
         assert not list((home / "runs" / "run" / "reference").rglob("*.partial*"))
         shutil.rmtree(home)
+
+
+def test_sigkills_of_a_reward_model_in_training(zygote: Zygote, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model", num_hidden_layers=2)
+    asked = request(tmp_path / "model", write_pairs(tmp_path / "rows.jsonl"), loss="reward")
+
+    def left(home: Path) -> tuple[bytes, bytes]:
+        adapter = home / "adapters" / "run"
+        return (adapter / "adapters.safetensors").read_bytes(), (adapter / "score.safetensors").read_bytes()
+
+    assert zygote.train(tmp_path / "undisturbed", asked) == {"status": 0}
+    expected = left(tmp_path / "undisturbed")
+    moments = random.Random(3)
+    for number in range(3):
+        home = tmp_path / str(number)
+        for _ in range(2):
+            zygote.train(home, asked, kill_after=moments.randint(1, EVENTS // 2))
+        assert zygote.train(home, asked) == {"status": 0}
+        assert left(home) == expected, f"run {number}"

@@ -15,7 +15,7 @@ import pytest
 from fixed_logits import FixedLogits, value_and_slopes
 
 from edgelm.tune.objectives.grpo import GRPO, GRPOSettings
-from edgelm.tune.objectives.objective import ADVANTAGES, OLD, MismatchedAnswers, TargetBatch
+from edgelm.tune.objectives.objective import ADVANTAGES, MARGIN, OLD, MismatchedAnswers, TargetBatch
 from edgelm.tune.objectives.registry import OBJECTIVES
 from edgelm.tune.objectives.settings import ObjectiveSettings, make_objective
 
@@ -272,7 +272,35 @@ def test_grpo_is_its_own(normaliser: str, importance: str, beta: float, epsilon_
     assert not got_slopes[:, :2].any()
 
 
+@pytest.mark.parametrize("center", [0.0, 0.01, 0.7])
+@pytest.mark.parametrize("margins", [None, [0.0, 1.5, -0.25]])
+def test_reward_is_its_own(center: float, margins: list[float] | None) -> None:
+    from trl.trainer.reward_trainer import RewardTrainer
+
+    given = np.array([0.3, -1.2, 2.5, 0.9, -0.4, 2.5], np.float32)
+    scores = torch.tensor(given, requires_grad=True)
+    trainer = stub(RewardTrainer, args=SimpleNamespace(center_rewards_coefficient=center or None))
+    inputs: dict[str, Any] = {"attention_mask": torch.ones(6, 4, dtype=torch.long)}
+    if margins is not None:
+        inputs["margin"] = torch.tensor(margins)
+    model = lambda **_: SimpleNamespace(logits=scores[:, None])  # noqa: E731
+    loss = RewardTrainer.compute_loss(trainer, model, inputs)
+    (slopes,) = torch.autograd.grad(loss, [scores])
+    objective = make_objective(ObjectiveSettings(loss="reward", center_rewards=center))
+    columns = {} if margins is None else {MARGIN: mx.array([*margins, 0, 0, 0])}
+    batch = TargetBatch(mx.ones(6), mx.arange(6), 6, columns=columns)
+    value = objective(mx.array(given), None, batch)
+    assert value.loss.item() / 3 == pytest.approx(loss.item(), rel=NEAR)
+    np.testing.assert_allclose(np.array(value.slopes) / 3, slopes.numpy(), rtol=NEAR, atol=NEAR)
+    theirs = {name: values[0] for name, values in trainer._metrics["train"].items()}
+    mean = np.array(value.metrics["reward"])
+    assert mean[0] / mean[1] == pytest.approx(theirs["mean_reward"], rel=NEAR)
+    for name in ("accuracy", "margin"):
+        assert value.metrics[name].item() / 3 == pytest.approx(theirs[name], rel=NEAR)
+
+
 def test_every_loss_that_a_run_can_train_is_held_against_it() -> None:
     assert set(OBJECTIVES) - {"sft"} == {
         "dpo", "hinge", "ipo", "robust", "kto", "orpo", "cpo", "cpo_hinge", "cpo_ipo", "simpo", "grpo",
+        "reward",
     }  # fmt: skip

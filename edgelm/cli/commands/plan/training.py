@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, model: Described, device: Device) -> None
     from edgelm.tune.settings import TuneSettings
 
     settings = TuneSettings.build(**{name: getattr(arguments, name) for name in _FLAGS})
-    data = _read_data(arguments.data, model) if arguments.data else None
+    data = _read_data(arguments.data, model, settings) if arguments.data else None
     planner = TunePlanner(model.config, model.headers, model.directory, device, data)
     plan = planner.plan(settings)
     proposal = planner.propose(settings) if plan.verdict == "does not fit" else None
@@ -73,14 +73,16 @@ def run(arguments: argparse.Namespace, model: Described, device: Device) -> None
         print(line)
 
 
-def _read_data(file: str, model: Described) -> Dataset:
+def _read_data(file: str, model: Described, settings: TuneSettings) -> Dataset:
     from edgelm.model.load import load_tokenizer
     from edgelm.tune.data.prepare import prepare
     from edgelm.tune.data.reading.sources import find_sources
+    from edgelm.tune.objectives.settings import make_objective
 
     tokenizer = load_tokenizer(model.directory, model.config)
     with progress_bars() as on_progress:
-        prepared = prepare(find_sources(file).train, tokenizer, on_progress=on_progress)
+        is_scored = make_objective(settings.objective).scores_answers
+        prepared = prepare(find_sources(file).train, tokenizer, is_scored=is_scored, on_progress=on_progress)
     prepared.report.require_clean()
     return prepared.train
 

@@ -3,7 +3,7 @@
     messages                        a chat (OpenAI, mlx-lm); `tools` beside it
     conversations                   ShareGPT: `from` and `value`; `system` and `tools` beside it
     chosen, rejected                a preference; `prompt` beside it, or the turns that both begin with, also as transcripts
-                                    of `Human:` and `Assistant:`
+                                    of `Human:` and `Assistant:`; `margin` for reward models
     prompt, completion, label       a judgement (KTO)
     prompt, completion              a completion; of messages, a chat
     instruction, output             Alpaca; `input`, `system` and `history` beside it
@@ -14,6 +14,7 @@ Each row is told by itself: one file may mix formats, but not kinds of training.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -130,7 +131,22 @@ def _preference(row: Mapping[str, Any], origin: RowOrigin) -> PreferenceRecord:
     _check_answer(rejected, "rejected")
     if chosen == rejected:
         raise RowError("rejected", "the same as chosen, which teaches nothing", "no target")
-    return PreferenceRecord(prompt, chosen, rejected, read_tools(row.get("tools")), origin)
+    margin = _read_margin(row.get("margin"))
+    return PreferenceRecord(prompt, chosen, rejected, read_tools(row.get("tools")), origin, margin=margin)
+
+
+def _read_margin(value: Any) -> float:
+    """Read by how much chosen is to score above rejected; 0 where nothing is said, NaN where that is no finite number.
+
+    Only reward models ask: another loss does not mind what a column of this name holds.
+    """
+    if value is None or value == "":
+        return 0.0
+    try:
+        margin = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return margin if math.isfinite(margin) else math.nan
 
 
 def _is_transcript(value: Any) -> bool:

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
+from edgelm.adapters.scoring.head import install_score
 from edgelm.errors import UnsupportedError
 from edgelm.tune.batches.batcher import SharedPositions, TrainingBatch
 from edgelm.tune.objectives.objective import ADVANTAGES, IMITATED, OLD, REFERENCE, Objective
@@ -70,6 +71,8 @@ def trace_step(network: Any, config: dict[str, Any], settings: TuneSettings, sha
     """
     make_trainable(network, settings.method, is_traced=True)
     objective = make_objective(settings.objective)
+    if objective.scores_answers:
+        install_score(network, is_traced=True)
     stepper = Stepper(
         network,
         Optimizer(settings.optimizer),

@@ -141,6 +141,8 @@ class Residents:
         """Wait until `name` is loaded. The load goes on when who asked for it has gone: others may wait for it too."""
         if name not in self._loading:
             directory = await asyncio.to_thread(self._find, name)
+            if name in self._loaded:  # another's load began and ended while this one looked for the folder
+                return
             if name not in self._loading:
                 task = self._loading[name] = asyncio.create_task(self._bring(name, directory))
                 task.add_done_callback(lambda done: self._has_come(name, done))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,34 @@ def test_askers_of_one_model_share_it() -> None:
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(ask() for _ in range(5)))
+        assert memory.loads == ["a"]
+        await models.close()
+        assert not memory.inside
+
+    asyncio.run(run())
+
+
+def test_a_folder_that_is_found_late_is_not_loaded_again() -> None:
+    """One asker's look at the disk ends when another's load has already ended."""
+
+    async def run() -> None:
+        memory = Memory(2)
+        models = residents(memory)
+        found, looks = models.named.find, list[str]()
+        late = threading.Event()
+
+        def find(name: str, adapters: Sequence[str] = ()) -> Any:
+            looks.append(name)
+            if len(looks) == 4:  # each asker looks twice; the second one's last look waits
+                assert late.wait(60)
+            return found(name, adapters)
+
+        async def ask() -> None:
+            async with models.use("a"):
+                late.set()
+
+        models.named.find = find  # type: ignore[method-assign]
+        await asyncio.gather(ask(), ask())
         assert memory.loads == ["a"]
         await models.close()
         assert not memory.inside

@@ -353,6 +353,7 @@ def load(
     kv_dtype: str | None = None,
     max_context: int | None = None,
     wire: bool = True,
+    compile_steps: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Model:
     """Load a model, ready to generate.
@@ -364,10 +365,10 @@ def load(
         check_fit: refuse a model, or later a prompt, that would not fit in memory.
         draft: a smaller model with the same vocabulary that guesses ahead; the text is the same.
         disk_cache: keep computed prompts on the disk, so that a chat reopens at once in another process.
-        kv_bits: 8 or 4 quantizes the KV cache of full attention.
-        kv_dtype: "float16" or "bfloat16" keeps it in that type.
+        kv_bits, kv_dtype: 8 or 4 quantizes the KV cache of full attention; "float16" or "bfloat16" keeps it in that type.
         max_context: keep the first 4 and the last tokens in the cache, so many in all.
         wire: let macOS keep a model that nearly fills the memory from being paged out.
+        compile_steps: compile the step that requests share, where a small network keeps its host busier than its device.
         on_progress: called while a Hub id is downloaded.
 
     Raises:
@@ -378,10 +379,9 @@ def load(
     check_name("model", model)
     check_name("draft", "none" if draft is None else draft)
     check_dtype(dtype)
-    check_flags(check_fit=check_fit, disk_cache=disk_cache, wire=wire)
+    check_flags(check_fit=check_fit, disk_cache=disk_cache, wire=wire, compile_steps=compile_steps)
     check_callable("on_progress", on_progress)
-    uses = tuple(parse_use(str(text)) for text in adapters)
-    directory = find_model(str(model), on_progress)
+    uses, directory = tuple(parse_use(str(text)) for text in adapters), find_model(str(model), on_progress)
     check_uses(uses, directory)
     options = RuntimeOptions(
         adapters=uses,
@@ -391,6 +391,7 @@ def load(
         draft=None if draft is None else find_model(str(draft), on_progress),
         disk_cache=disk_cache,
         wire=wire,
+        compile_steps=compile_steps,
     )
     return Model(directory, options)
 

@@ -61,6 +61,8 @@ class RuntimeOptions:
     """Keep computed prompts on the disk, for the next process."""
     wire: bool = True
     """Keep a model near the limit of memory from being paged out."""
+    compile_steps: bool = False
+    """Compile the step that several requests share. Its kernels take seconds the first time on a machine: for long work."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def assemble(directory: Path, options: RuntimeOptions, stop: threading.Event | N
         prefill_chunk=chunks,
         memory=memory if options.check_fit else None,
         most_guesses=most_guesses(machine, attention_heads(loaded.config), key_heads(loaded.config)),
-        sharing=Sharing(loaded, make_layers, memory),
+        sharing=Sharing(loaded, make_layers, memory, compile_steps=options.compile_steps),
         variants=loaded.adapters,
     )
     return Ready(loaded, engine)

@@ -187,6 +187,7 @@ class Engine:
             mixes=self._sharing.mixes,
             pads=batching == "prompts",
             chunks=self._sharing.chunks(),
+            compiles=self._sharing.compiles(),
         )
 
     @contextmanager

@@ -48,6 +48,8 @@ class ActiveRequest:
         variant: Variant = _BASE,
     ) -> None:
         self.request = request
+        self.is_constrained = request.constraint is not None
+        """Whether a token must be known before the next can be chosen."""
         self.variant = variant
         self.cancel = cancel
         self.most_rows = most_rows
@@ -102,11 +104,6 @@ class ActiveRequest:
         """Whether its next token is the likeliest, and nothing more is asked of it."""
         asks_more = self.request.logprobs is not None or self.request.scored or self.is_constrained
         return not asks_more and self.request.sampling.is_plain
-
-    @property
-    def is_constrained(self) -> bool:
-        """Whether a token must be known before the next can be chosen."""
-        return self.request.constraint is not None
 
     def constraint(self, columns: int) -> Constraint | None:
         """Return what limits its tokens, made for logits with `columns` columns; None where nothing does."""
@@ -171,7 +168,7 @@ class ActiveRequest:
         """Return whether nothing follows the tokens so far: they are complete, as many as may come, or no longer wanted."""
         if self._constraint is not None and self._constraint.is_over:
             self._reason = "stop"
-        elif self.left == 0:
+        elif self.budget is not None and len(self.tokens) >= self.budget:
             self._reason = "length"
         else:
             return self.cancel.is_set()

@@ -112,7 +112,7 @@ def residents_of(
             if directory.name in named and named[directory.name] != directory:
                 raise OptionError(f"two models are called {directory.name!r}, expected different names")
             named[directory.name] = directory
-    given = {"disk_cache": True, **model_settings}
+    given = {"disk_cache": True, "compile_steps": True, **model_settings}
 
     def loaded(directory: Path) -> Model:
         return load(directory, **given)

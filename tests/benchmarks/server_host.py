@@ -26,7 +26,7 @@ def edgelm(model: str, prompts: list[list[int]], most_tokens: int, *, is_sampled
     from edgelm.runtime.requests import Request
     from edgelm.runtime.sampling.settings import Sampling
 
-    ready = assemble(Path(model), RuntimeOptions())
+    ready = assemble(Path(model), RuntimeOptions(compile_steps=True))  # as `edgelm serve` does
     actives = []
     for seed, prompt in enumerate(prompts):
         sampling = Sampling(temperature=0.8, top_p=0.95, seed=seed) if is_sampled else Sampling()

@@ -30,7 +30,8 @@ def write_chat_model(directory: Path, family: str = "chatml", **config: Any) -> 
 @contextmanager
 def served(*models: Path, **settings: Any) -> Iterator[str]:
     """The address of a server of `models`."""
-    model_settings = {"disk_cache": False, **settings.pop("model_settings", {})}
+    # A compiled step gives the same tokens, and has kernels to compile first: test_compiled_step.py is where it is tested.
+    model_settings = {"disk_cache": False, "compile_steps": False, **settings.pop("model_settings", {})}
     app = asgi_app(*models, model_settings=model_settings, **settings)
     config = uvicorn.Config(
         app,

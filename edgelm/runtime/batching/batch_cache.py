@@ -17,10 +17,12 @@ import mlx.core as mx
 
 from edgelm.adapters.acting.variant import Variant
 from edgelm.pricing.chunks import Chunks, ChunkSizes
+from edgelm.runtime.batching.compiled_step import CompiledStep
 from edgelm.runtime.prefill import Chunk, Underway, finish
 from edgelm.runtime.runner import Layers, ModelRunner
 from edgelm.zoo.caches.batch import extract_row
 from edgelm.zoo.caches.leaves import arrays_of, leaves_of
+from edgelm.zoo.caches.step_view import take_steps
 
 Work = Generator[Chunk, None, Layers]
 """Computes sequences chunk by chunk, and comes to their caches."""
@@ -39,15 +41,29 @@ class BatchCache:
         runner: calls the network.
         pads: whether it computes prompts of several lengths together.
         chunks: tokens computed at once, over all sequences.
+        compiled_after: steps of the same sequences after which theirs is compiled, where their caches allow it and no
+            adapters act; None is never.
     """
 
-    def __init__(self, runner: ModelRunner, *, pads: bool, chunks: ChunkSizes = CHUNKS) -> None:
+    def __init__(
+        self,
+        runner: ModelRunner,
+        *,
+        pads: bool,
+        chunks: ChunkSizes = CHUNKS,
+        compiled_after: int | None = None,
+    ) -> None:
         self._runner = runner
         self._pads = pads
         self._chunks = chunks
         self._layers: Layers = []
         self._variants: list[Variant] = []
         self._stepper = runner
+        self._compiled_after = compiled_after
+        self._compiled: CompiledStep | None = None
+        self._settled_steps = 0
+        self.compiled_steps = 0
+        """How many steps were compiled ones."""
 
     def join(
         self,
@@ -87,7 +103,19 @@ class BatchCache:
 
     def step(self, ids: mx.array) -> mx.array:
         """Feed one token of each sequence, `[B]`; the logits of what follows, `[B, V]`, not yet computed."""
+        if self._compiled_after is not None:
+            self._settle(self._compiled_after)
+        if self._compiled is not None and (logits := self._compiled.logits(ids, self._layers)) is not None:
+            self.compiled_steps += 1
+            return logits
         return self._stepper.step(ids, self._layers)
+
+    def _settle(self, after: int) -> None:
+        """Count the steps of these sequences, and have theirs compiled once there are enough."""
+        self._settled_steps += 1
+        acts = any(variant.acting for variant in self._variants)
+        if self._settled_steps == after + 1 and not acts and take_steps(self._layers):
+            self._compiled = CompiledStep(self._stepper)
 
     def extract(self, row: int, tokens: int) -> Layers:
         """Return caches of one sequence alone, copied; their computation is started and not waited for.
@@ -110,6 +138,7 @@ class BatchCache:
     def _turn_to(self, variants: list[Variant]) -> None:
         self._variants = variants
         self._stepper = self._runner.of(variants)
+        self._compiled, self._settled_steps = None, 0
 
     def _separate(
         self, rests: Sequence[Sequence[int]], starts: Sequence[Layers], variants: Sequence[Variant]

@@ -28,8 +28,8 @@ class Draw:
 
     def start(self) -> None:
         """Begin to compute; returns at once."""
-        arrays = [array for step in self.steps for array in step.arrays]
-        mx.async_eval([self.ids, *arrays])  # type: ignore[no-untyped-call]
+        arrays = [array for step in self.steps for array in step.arrays if array is not self.ids]
+        mx.async_eval(self.ids, *arrays)  # type: ignore[no-untyped-call]
 
     def read(self) -> list[Token]:
         """Wait for them."""
@@ -39,6 +39,8 @@ class Draw:
     def read_scores(self) -> list[list[float] | None]:
         """Return the scores of each sequence's token, which has been read; None where none were asked for."""
         pairs = [step.read_scores() for step in self.steps]
+        if not any(pairs):
+            return [None] * len(self.places)
         return [None if (known := pairs[step]) is None else known[row] for step, row in self.places]
 
     def keep(self, rows: Sequence[int]) -> Draw:

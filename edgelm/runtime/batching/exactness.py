@@ -10,6 +10,7 @@ Shapes: B sequences, S steps, V vocab.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ Batching = Literal["prompts", "tokens", "none"]
 _LENGTHS = (40, 3)  # windows up to this, which tiny networks have, are wrapped too
 _MIXED_LENGTHS = (9, 7)
 _STEPS = 3
+_HOST_SHARE = 0.4
+"""From this part of a step on, compiling is worth a try: the host of 135M parameters on a CPU takes 0.1 to 0.3 of it."""
 # Of the logits' standard deviation. A padding token taken for text moves them by about one; the order of
 # additions by 1e-5 in float32 and by a few hundredths in half precision.
 _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
@@ -46,6 +49,22 @@ def find_batching(network: Any, make_layers: MakeLayers, vocab_size: int) -> Bat
     if _agree(expected, _together(runner, make_layers, prompts, pads=True)):
         return "prompts"
     return "tokens" if _agree(expected, _together(runner, make_layers, prompts, pads=False)) else "none"
+
+
+def compiles(network: Any, make_layers: MakeLayers, vocab_size: int, *, pads: bool) -> bool:
+    """Return whether a compiled step (`compiled_step.py`) gives the logits of one that is not, and may be worth it.
+
+    It is where the host takes a good part of a step's time: elsewhere fused kernels save nothing. The first time on a machine
+    they are compiled meanwhile, which takes seconds on a CPU.
+    """
+    drawn = random.Random(0)
+    prompts = [[drawn.randrange(vocab_size) for _ in range(length + _STEPS)] for length in _LENGTHS]
+    runner = ModelRunner(network)
+    shares: list[float] = []
+    expected = _together(runner, make_layers, prompts, pads=pads, host_shares=shares)
+    if expected is None or max(shares) < _HOST_SHARE:
+        return False
+    return _agree(expected, _together(runner, make_layers, prompts, pads=pads, is_compiled=True))
 
 
 def mixes_variants(
@@ -96,19 +115,35 @@ def _together(
     *,
     pads: bool,
     variants: Sequence[Variant] = (),
+    is_compiled: bool = False,
+    host_shares: list[float] | None = None,
 ) -> mx.array | None:
-    """Logits `[S, B, V]` of the last tokens of each; None where the network cannot."""
-    together = BatchCache(runner, pads=pads)
+    """Logits `[S, B, V]` of the last tokens of each; None where the network cannot.
+
+    Args:
+        is_compiled: with compiled steps; None too where there were none.
+        host_shares: gets, for each step, which part of its time its host took.
+    """
+    together = BatchCache(runner, pads=pads, compiled_after=0 if is_compiled else None)
     try:
         beginnings = [prompt[:-_STEPS] for prompt in prompts]
         together.join(beginnings, [make_layers() for _ in prompts], _never, variants)
         last = zip(*(prompt[-_STEPS:] for prompt in prompts), strict=True)
-        logits = mx.stack([together.step(mx.array(ids)) for ids in last])
+        steps = []
+        for ids in last:
+            began, began_host = time.perf_counter(), time.thread_time()
+            steps.append(together.step(mx.array(ids)))
+            mx.async_eval(steps[-1])  # type: ignore[no-untyped-call]
+            host_s = time.thread_time() - began_host
+            if host_shares is not None:
+                mx.eval(steps[-1])
+                host_shares.append(host_s / (time.perf_counter() - began))
+        logits = mx.stack(steps)
         mx.eval(logits)
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError, EngineError):
         # Whatever an architecture that expects one sequence stumbles over.
         return None
-    return logits
+    return None if is_compiled and not together.compiled_steps else logits
 
 
 def _agree(expected: mx.array, found: mx.array | None) -> bool:

@@ -24,6 +24,7 @@ from edgelm.pricing.batch_budget import Budget
 from edgelm.pricing.chunks import Chunks
 from edgelm.runtime.batching.bank import Bank
 from edgelm.runtime.batching.batch_cache import CHUNKS, SPREAD_TOKENS, BatchCache
+from edgelm.runtime.batching.compiled_step import SETTLED_STEPS
 from edgelm.runtime.batching.draw import Draw, Drawer
 from edgelm.runtime.batching.joining import Joining
 from edgelm.runtime.batching.mates import before_a_loner, mates
@@ -49,6 +50,7 @@ class Rows:
         mixes: whether rows of a variant may run beside rows of others, asked when they would.
         pads: whether prompts may be computed together, see `exactness`.
         chunks: prompt tokens computed at once, over all of them.
+        compiles: whether their step may be compiled once they have stayed the same for a while.
     """
 
     def __init__(
@@ -60,10 +62,13 @@ class Rows:
         mixes: Callable[[Variant], bool],
         pads: bool,
         chunks: Chunks = CHUNKS,
+        compiles: bool = False,
     ) -> None:
         self.active: list[ActiveRequest] = []
         self._chunks, self._chunks_beside = chunks, chunks.beside_streams()
-        self._cache = BatchCache(runner, pads=pads, chunks=self)
+        self._cache = BatchCache(
+            runner, pads=pads, chunks=self, compiled_after=SETTLED_STEPS if compiles else None
+        )
         self._pool = pool
         self._prefixes = SharedPrefixes(runner, pool, self)
         self._joining: Joining | None = None
@@ -187,7 +192,7 @@ class Rows:
         for row, active in enumerate(self.active):
             if active.cancel.is_set():
                 self._end(row, is_fed=row < running)
-        self._keep([row for row, active in enumerate(self.active) if not active.is_over])
+        self._keep(self._staying())
         if self._joining is not None:
             self._joining.end_cancelled()
             if not self._joining.is_wanted:
@@ -274,12 +279,12 @@ class Rows:
     def _choose(self, logits: mx.array) -> None:
         """Put the tokens after logits `[B, V]` under way."""
         for active in self.active:
-            try:
-                if active.is_constrained:
+            if active.is_constrained:
+                try:
                     active.allowed(logits.shape[-1])
-            except Exception as error:  # noqa: BLE001 - the end of this request; the others go on
-                active.fail(error)
-        staying = [row for row, active in enumerate(self.active) if not active.is_over]
+                except Exception as error:  # noqa: BLE001 - the end of this request; the others go on
+                    active.fail(error)
+        staying = self._staying()
         if len(staying) < len(self.active):
             logits = logits[mx.array(staying)] if staying else logits
             self._keep(staying)
@@ -324,7 +329,7 @@ class Rows:
                 continue
             if is_last:
                 self._end(row, is_fed=is_fed)
-        staying = [row for row, active in enumerate(self.active) if not active.is_over]
+        staying = self._staying()
         self._most_rows = min(self._budget.rows, self._most_rows + len(self.active) - len(staying))
         return staying
 
@@ -334,6 +339,10 @@ class Rows:
         active.finish()
         tokens = list(active.keys if is_fed else active.keys[:-1])
         self._bank.add(active.variant.key, tokens, lambda: self._cache.extract(row, len(tokens)))
+
+    def _staying(self) -> list[int]:
+        """The rows that are not over."""
+        return [row for row, active in enumerate(self.active) if not active.is_over]
 
     def _keep(self, rows: list[int]) -> None:
         if len(rows) == len(self.active):

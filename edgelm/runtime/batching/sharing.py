@@ -16,7 +16,7 @@ from edgelm.pricing.fit import DEFAULT_CONTEXT_TOKENS
 from edgelm.pricing.memory_plan import MemoryPlan
 from edgelm.pricing.shapes import attention_heads
 from edgelm.runtime.batching.batch_cache import CHUNKS
-from edgelm.runtime.batching.exactness import Batching, find_batching, mixes_variants
+from edgelm.runtime.batching.exactness import Batching, compiles, find_batching, mixes_variants
 from edgelm.zoo.caches.leaves import MakeLayers
 
 
@@ -26,9 +26,14 @@ class Sharing:
     Args:
         make_layers: makes the network's caches, of the engine's kind.
         memory: what its caches take.
+        compile_steps: whether rows that stay together may have their step compiled.
     """
 
-    def __init__(self, loaded: LoadedModel, make_layers: MakeLayers, memory: MemoryPlan) -> None:
+    def __init__(
+        self, loaded: LoadedModel, make_layers: MakeLayers, memory: MemoryPlan, *, compile_steps: bool = False
+    ) -> None:
+        self._compile_steps = compile_steps
+        self._compiles: bool | None = None
         self._loaded = loaded
         self._make_layers = make_layers
         self._memory = memory
@@ -43,6 +48,16 @@ class Sharing:
             self._batching = find_batching(self._loaded.network, self._make_layers, self._loaded.vocab_size)
             log.logger.info("%s computes together: %s", self._loaded.name, self._batching)
         return self._batching
+
+    def compiles(self) -> bool:
+        """Return whether the step of rows may be compiled; tried on the network the first time, if it was asked for."""
+        if self._compiles is None:
+            batching = self.batching() if self._compile_steps else "none"
+            self._compiles = batching != "none" and compiles(
+                self._loaded.network, self._make_layers, self._loaded.vocab_size, pads=batching == "prompts"
+            )
+            log.logger.info("%s compiles its steps: %s", self._loaded.name, self._compiles)
+        return self._compiles
 
     def mixes(self, variant: Variant) -> bool:
         """Return whether rows of a variant may run beside others; tried the first time that adapters of its modules might."""

@@ -67,6 +67,9 @@ class Step:
         Arrays are read whole and indexed in Python: an index of MLX is a new operation, and one that is built now waits
         behind the step that has been started meanwhile.
         """
+        if self.logprobs is None and self.scores is None:
+            plain: Any = self.ids.tolist()
+            return list(map(Token, plain))
         mx.eval(self.arrays)
         ids: Any = self.ids.tolist()
         if self.logprobs is None:

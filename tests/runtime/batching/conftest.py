@@ -65,11 +65,12 @@ class Plan:
 class FixedSharing:
     """So many rows and bytes, however many the machine could take."""
 
-    def __init__(self, batching: Batching, budget: Budget) -> None:
+    def __init__(self, batching: Batching, budget: Budget, *, compiles: bool = False) -> None:
         self.batching = lambda: batching
         self.budget = lambda: budget
         self.chunks = lambda: CHUNKS
         self.mixes = lambda _: True
+        self.compiles = lambda: compiles
 
 
 class Running:

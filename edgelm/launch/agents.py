@@ -3,7 +3,7 @@
 | agent | source |
 |---|---|
 | claude | https://code.claude.com/docs/en/env-vars, …/llm-gateway |
-| codex | https://developers.openai.com/codex/config-advanced (model_providers, -c) |
+| codex | https://developers.openai.com/codex/config-advanced (model_providers, -c), …/config-reference (web_search) |
 | opencode | https://opencode.ai/docs/config (OPENCODE_CONFIG_CONTENT), …/docs/providers (OpenAI-compatible) |
 | aider | https://aider.chat/docs/llms/openai-compat.html |
 | goose | https://goose-docs.ai/docs/guides/environment-variables |
@@ -99,6 +99,8 @@ def _codex(to: ModelAddress) -> AgentCall:
         "model_providers.edgelm.base_url": to.openai,
         "model_providers.edgelm.wire_api": "responses",
         "model_providers.edgelm.env_key": KEY_OF_CODEX,
+        # OpenAI runs that tool; Codex offers it to every provider unless it is told not to.
+        "web_search": "disabled",
     }
     # Values are TOML; a string of JSON is one.
     flags = [word for name, value in settings.items() for word in ("-c", f"{name}={json.dumps(value)}")]

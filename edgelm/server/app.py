@@ -115,7 +115,19 @@ OWN = Api(
     (),
     [
         *LISTING,
-        Endpoint("GET", "/health", _health, "Say that the server runs; needs no key.", refusals=()),
+        Endpoint(
+            "GET",
+            "/health",
+            _health,
+            "Say that the server runs; needs no key.",
+            result={
+                "type": "object",
+                "properties": {"status": {"enum": ["ok", "stopping", "stalled"]}},
+                "required": ["status"],
+            },
+            refusals=(),
+            others={503: "The server is about to end, or a model of it stands still."},
+        ),
         Endpoint("GET", "/metrics", _metrics, "Count, for Prometheus.", media=METRICS, refusals=(401,)),
         Endpoint("GET", "/openapi.json", _openapi, "Describe every endpoint.", refusals=(401,)),
     ],

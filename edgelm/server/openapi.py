@@ -75,5 +75,6 @@ def _answers(api: Api, endpoint: Endpoint) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{api.name}Error"}}}
     return {
         "200": {"description": "The answer.", "content": content},
+        **{str(status): {"description": why, "content": content} for status, why in endpoint.others.items()},
         **{str(status): {"description": REFUSALS[status], "content": error} for status in endpoint.refusals},
     }

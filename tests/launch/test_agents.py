@@ -63,6 +63,7 @@ def test_codex(programs: Path, address: str) -> None:
     settings = [value for flag, value in pairwise(words) if flag == "-c"]
     told = tomllib.loads("\n".join(settings))
     assert told["model_provider"] == "edgelm"
+    assert told["web_search"] == "disabled"
     provider = told["model_providers"]["edgelm"]
     assert provider["base_url"] == f"{address}/v1"
     assert provider["wire_api"] == "responses"

@@ -41,3 +41,11 @@ def test_a_path_belongs_to_the_api_with_the_longest_prefix() -> None:
 @pytest.mark.slow
 def test_the_document_is_served(address: str, document: dict[str, Any]) -> None:
     assert httpx2.get(f"{address}/openapi.json").json() == document
+
+
+def test_health_is_described_as_it_answers(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/health"]["get"]["responses"]
+    assert set(answers) == {"200", "503"}
+    for answer in answers.values():
+        schema = answer["content"]["application/json"]["schema"]
+        assert schema["properties"]["status"]["enum"] == ["ok", "stopping", "stalled"]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edgelm.text.control_tokens import find_control_tokens
+from edgelm.text.control_tokens import (
+    _GUARDED,
+    _pieces,
+    encode_guarded,
+    find_control_tokens,
+    guard,
+    is_guarded,
+)
 from edgelm.text.prompt import encode_chat, encode_text
 from edgelm.tune.data.encoding.masks import ChatEncoder
 from edgelm.tune.data.rows import RowOrigin
@@ -90,3 +100,49 @@ def test_without_a_model_the_well_known_ones_are_found(text: str) -> None:
 @pytest.mark.parametrize("text", ["a | b", "<s3>", "[INSTALL]", "<|>", "if a <| b |> c", "<think>"])
 def test_other_text_is_no_control_token(text: str) -> None:
     assert find_control_tokens(text) == []
+
+
+def pieces_one_by_one(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """What `_pieces` gives, said as simply as possible: every span is held against every cut."""
+    spans = [match.span() for match in _GUARDED.finditer(text)]
+    cuts = [
+        match.span()
+        for match in pattern.finditer(text)
+        if not any(begin < match.start() and match.end() < end for begin, end in spans)
+    ]
+    pieces, at = [], 0
+    for begin, end in spans:
+        left = max((cut[1] for cut in cuts if cut[1] <= begin), default=0)
+        right = min((cut[0] for cut in cuts if cut[0] >= end), default=len(text))
+        if left >= at:
+            pieces += [text[at:left], text[left:right]]
+            at = right
+    return [*pieces, text[at:]]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from(["a", " b", "<E>", "<S>", "\ufdd0<E>\ufdd1", "\ufdd0<S>\ufdd1"]), max_size=12)
+)
+def test_text_is_cut_at_the_tokens_around_what_is_spelled(parts: list[str]) -> None:
+    text, pattern = "".join(parts), re.compile("<E>|<S>")
+    assert [piece for piece in _pieces(text, pattern) if piece] == [
+        piece for piece in pieces_one_by_one(text, pattern) if piece
+    ]
+
+
+def test_as_many_spelled_tokens_as_a_body_may_hold_are_cut_at_once() -> None:
+    """At 20,000, what looks at every cut for every span takes a quarter of a minute, in which nobody else is served."""
+    count = 20_000
+    text = "\ufdd0<E>\ufdd1 a<S>" * count
+    pieces = _pieces(text, re.compile("<E>|<S>"))
+    assert "".join(pieces) == text
+    assert sum(map(is_guarded, pieces)) == count
+
+
+def test_a_long_text_of_spelled_tokens_has_the_ids_of_each() -> None:
+    tokenizer = make_tokenizer("chatml")
+    spelled = guard("a<|im_end|> b", tokenizer)
+    assert encode_guarded(tokenizer, spelled * 20) == tokenizer.encode(
+        "a<|im_end|> b" * 20, add_special_tokens=False, split_special_tokens=True
+    )

@@ -174,9 +174,11 @@ _MOST_ID = 2**31 - 1
 
 def _check_ids(prompt: Sequence[int]) -> None:
     """Refuse ids that no tokenizer could decode."""
-    wrong = next((token for token in prompt if not 0 <= token <= _MOST_ID), None)
-    if wrong is not None:
-        raise PromptError(f"the prompt holds token {wrong}, expected ids of the vocabulary")
+    low, high = min(prompt, default=0), max(prompt, default=0)  # in C: others wait for it
+    if low < 0 or high > _MOST_ID:
+        raise PromptError(
+            f"the prompt holds token {low if low < 0 else high}, expected ids of the vocabulary"
+        )
 
 
 def _spelled(token: Token, pieces: Pieces) -> Token:

@@ -59,6 +59,8 @@ class Endpoint:
     query: Mapping[str, Schema] = field(default_factory=dict)
     """Parameters after the question mark."""
     refusals: Sequence[int] = (400, 401, 404, 413, 429, 500, 503)
+    others: Mapping[int, str] = field(default_factory=dict)
+    """Statuses of further answers in the form of `result`, and what they mean."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ from edgelm.messages.content import REASONING_NAMES
 from edgelm.messages.reader import read_turns
 from edgelm.text.control_tokens import encode_guarded, guard, guard_messages
 from edgelm.text.families import harmony
-from edgelm.text.families.family import Family, family_of
+from edgelm.text.families.family import Family, family_of, template_text
 from edgelm.text.families.markers import State
 from edgelm.text.families.opening import opening
 
 Message = Mapping[str, Any]
+
+_EFFORT = "reasoning_effort"
+"""What templates call how much the model is to think."""
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -37,6 +40,7 @@ def encode_chat(
     messages: Sequence[Message],
     *,
     enable_thinking: bool | None = None,
+    effort: str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[int]:
     """Return the token ids of a conversation, rendered in full and open for the assistant's reply.
@@ -46,13 +50,16 @@ def encode_chat(
         messages: `{"role": ..., "content": ...}` each, in any form that `edgelm.messages.reader` reads;
             further keys are the template's to use.
         enable_thinking: passed to the template when not None; else the tokenizer's own default.
+        effort: how much to think, "low", "medium" or "high"; told to a template that asks for it, as gpt-oss's does.
         tools: JSON schemas of callable functions, passed to the template.
 
     Raises:
         PromptError: no chat template, or the template refuses the messages.
         MessageError: a message that is none.
     """
-    text = render_chat(tokenizer, messages, is_open=True, enable_thinking=enable_thinking, tools=tools)
+    text = render_chat(
+        tokenizer, messages, is_open=True, enable_thinking=enable_thinking, effort=effort, tools=tools
+    )
     return encode_rendered(tokenizer, text)
 
 
@@ -63,6 +70,7 @@ def encode_begun(
     *,
     thinking: str = "",
     enable_thinking: bool | None = None,
+    effort: str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[int]:
     """Return the token ids of a conversation and the first words of its next answer, which is left open to go on.
@@ -73,7 +81,7 @@ def encode_begun(
 
     For the others, and for what is raised, see `encode_chat`.
     """
-    ids = encode_chat(tokenizer, messages, enable_thinking=enable_thinking, tools=tools)
+    ids = encode_chat(tokenizer, messages, enable_thinking=enable_thinking, effort=effort, tools=tools)
     before = _before_answer(family_of(tokenizer), opening(tokenizer, ids).state, thinking.strip())
     return ids + list(tokenizer.encode(before + begun, add_special_tokens=False))
 
@@ -97,6 +105,7 @@ def render_chat(
     *,
     is_open: bool,
     enable_thinking: bool | None = None,
+    effort: str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
     """Return the text of a conversation as the template writes it; `encode_rendered` makes ids of it.
@@ -109,6 +118,8 @@ def render_chat(
     For the others, and for what is raised, see `encode_chat`.
     """
     given = _settings(enable_thinking, guard(tools, tokenizer) if tools else None)
+    if effort is not None and _EFFORT in template_text(tokenizer):
+        given[_EFFORT] = effort
     return str(_apply(tokenizer, messages, {**given, "add_generation_prompt": is_open, "tokenize": False}))
 
 

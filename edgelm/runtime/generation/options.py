@@ -44,6 +44,9 @@ class GenerationOptions(Options):
     enable_thinking: bool | None = option(
         None, "let the model think before it answers, or not; None is the model's default"
     )
+    thinking_budget: int | None = option(
+        None, "end the thinking after so many tokens, where it is told apart; None is without a bound", ge=1
+    )
     grammar: Grammar | None = None
     """What the answer must match: see `changed` for how to name it."""
     adapters: tuple[AdapterUse, ...] | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgelm.errors import PromptError
+from edgelm.runtime.constraints.budget import bounded
 from edgelm.runtime.constraints.constraint import MakeConstraint
 from edgelm.runtime.constraints.make import constraint_maker
 from edgelm.runtime.events import ChatEvent, EngineEvent, Finished, Text, Token
@@ -195,7 +196,10 @@ def _text(text: str) -> Iterator[Text]:
 def _constraint(
     tokenizer: Any, prompt: Sequence[int], options: GenerationOptions, stop_tokens: frozenset[int]
 ) -> MakeConstraint | None:
-    if options.grammar is None:
-        return None
-    may_think = options.enable_thinking is not False
-    return constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
+    make = None
+    if options.grammar is not None:
+        may_think = options.enable_thinking is not False
+        make = constraint_maker(options.grammar, tokenizer, prompt, stop_tokens, may_think=may_think)
+    if options.thinking_budget is not None:
+        make = bounded(make, tokenizer, prompt, options.thinking_budget)
+    return make

@@ -48,3 +48,4 @@ class GenerationSettings(ReplySettings, total=False):
     """How a reply is made; see `GenerationOptions`."""
 
     enable_thinking: bool | None
+    thinking_budget: int | None

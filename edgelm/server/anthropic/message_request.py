@@ -42,7 +42,7 @@ class JsonFormat(BaseModel):
 
 
 class OutputConfig(BaseModel):
-    """What the answer is like. `effort` and `task_budget` are wishes, which no model here was taught."""
+    """What the answer is like. `effort` is told to a model whose template asks for it, `task_budget` is a wish."""
 
     format: JsonFormat | None = None
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
@@ -118,7 +118,10 @@ class CountRequest(RequestBody):
         """Return the settings of `GenerationOptions.changed` that were given."""
         if self.thinking is None:
             return {}
-        return {"enable_thinking": self.thinking.type != "disabled"}
+        bound = (
+            {} if self.thinking.budget_tokens is None else {"thinking_budget": self.thinking.budget_tokens}
+        )
+        return {"enable_thinking": self.thinking.type != "disabled", **bound}
 
     def options(self, defaults: GenerationOptions) -> GenerationOptions:
         """Return how the answer is made.
@@ -148,6 +151,7 @@ class CountRequest(RequestBody):
             self.options(model.defaults),
             self.definitions,
             goes_on=ends_open(self.messages),
+            effort=None if self.output_config is None else self.output_config.effort,
         )
 
 

@@ -14,7 +14,7 @@ _CARRIES = "edgelm.thinking."
 
 
 class ThinkingConfig(BaseModel):
-    """The field `thinking` of a request. A budget is not counted: `max_tokens` ends thinking and answer together."""
+    """The field `thinking` of a request."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=1024)] | None = None

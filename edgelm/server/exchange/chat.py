@@ -14,6 +14,13 @@ from edgelm.server.replies import ReplyTask
 from edgelm.text.families.family import family_of
 from edgelm.text.prompt import encode_begun, encode_chat, require_tool_support
 
+_EFFORTS = {
+    **dict.fromkeys(("none", "minimal", "low"), "low"),
+    "medium": "medium",
+    **dict.fromkeys(("high", "xhigh", "max"), "high"),
+}
+"""What templates are told: the three words that families were taught."""
+
 Definitions = Sequence[Mapping[str, Any]]
 """Tools in the form that chat templates read, which is OpenAI's."""
 
@@ -60,11 +67,13 @@ def chat_task(
     tools: Definitions,
     *,
     goes_on: bool = False,
+    effort: str | None = None,
 ) -> ReplyTask:
     """Return the prompt and the settings of one answer; renders and encodes, which takes time.
 
     Args:
         goes_on: the last message is the beginning of the answer, which is to go on from there.
+        effort: how much the model is to think, in any API's words; told to those whose template asks for it.
 
     Raises:
         PromptError, MessageError, UnsupportedError: the request cannot be met by this model.
@@ -72,13 +81,19 @@ def chat_task(
     if tools:
         require_tool_support(model.tokenizer)
     thinks = options.enable_thinking if family_of(model.tokenizer).can_think else None
-    read = read_messages(list(messages))
+    read, told = read_messages(list(messages)), _EFFORTS.get(effort or "")
     if goes_on:
         begun = read.pop()
         thought = begun.get("reasoning_content", "")
         ids = encode_begun(
-            model.tokenizer, read, begun["content"], thinking=thought, enable_thinking=thinks, tools=tools
+            model.tokenizer,
+            read,
+            begun["content"],
+            thinking=thought,
+            enable_thinking=thinks,
+            effort=told,
+            tools=tools,
         )
     else:
-        ids = encode_chat(model.tokenizer, read, enable_thinking=thinks, tools=tools)
+        ids = encode_chat(model.tokenizer, read, enable_thinking=thinks, effort=told, tools=tools)
     return ReplyTask(ids, options, list(tools) or None)

@@ -61,4 +61,4 @@ class OllamaChatRequest(OllamaRequest):
             raise refusal(
                 "messages", "ends with an assistant's, and an answer of a given form has no such beginning"
             )
-        return chat_task(model, messages, options, tools, goes_on=goes_on)
+        return chat_task(model, messages, options, tools, goes_on=goes_on, effort=self.effort)

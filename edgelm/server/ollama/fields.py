@@ -66,6 +66,11 @@ class OllamaRequest(RequestBody):
             settings["enable_thinking"] = bool(self.think)
         return changed(defaults, settings | answer_form(None, self._schema(), "format", tools))
 
+    @property
+    def effort(self) -> str | None:
+        """How much the model is to think, where a word says so."""
+        return self.think if isinstance(self.think, str) else None
+
     def check_thinking(self, model: Model) -> None:
         """Refuse thinking of a model that was not taught it, as Ollama does.
 

@@ -49,4 +49,5 @@ class OllamaGenerateRequest(OllamaRequest):
             return ReplyTask(encode_text(model.tokenizer, self.prompt or ""), options)
         self.check_thinking(model)
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return chat_task(model, [*system, {"role": "user", "content": self.prompt}], options, ())
+        messages = [*system, {"role": "user", "content": self.prompt}]
+        return chat_task(model, messages, options, (), effort=self.effort)

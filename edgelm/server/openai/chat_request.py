@@ -147,4 +147,5 @@ class ChatRequest(CommonFields):
         Raises:
             RequestError, PromptError, MessageError, UnsupportedError: the request cannot be met by this model.
         """
-        return chat_task(model, self.messages, self.options(model.defaults), self.definitions)
+        options = self.options(model.defaults)
+        return chat_task(model, self.messages, options, self.definitions, effort=self.reasoning_effort)

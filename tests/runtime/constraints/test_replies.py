@@ -128,3 +128,11 @@ def test_a_vocabulary_is_made_once(tokenizer: Any) -> None:
 def test_a_grammar_is_equal_to_its_like() -> None:
     assert Grammar.from_regex("a") == Grammar.from_regex("a")
     assert Grammar.from_regex("a") != Grammar.from_lark("start: /a/")
+
+
+@pytest.mark.parametrize("settings", [{}, {"regex": LETTERS}, {"temperature": 1.0, "seed": 3}])
+def test_thinking_ends_with_its_budget(settings: dict[str, Any], ask: Ask) -> None:
+    reply = ask("Hi<think>", thinking_budget=7, max_tokens=60, **settings)
+    assert reply.usage.thinking_tokens == 7 + 1  # and its mark
+    assert reply.usage.completion_tokens > 8
+    assert ask("Hi<think>", max_tokens=60, greedy=True).usage.thinking_tokens > 30  # without a bound

@@ -10,6 +10,7 @@ from anthropic.types import MessageCountTokensParams, message_create_params
 from anthropic.types.beta import message_count_tokens_params as beta_count
 from anthropic.types.beta import message_create_params as beta_create
 
+from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.server.anthropic.message_request import PASSED_OVER, CountRequest, MessageRequest
 
 HEADERS = {"betas"}
@@ -40,3 +41,11 @@ def test_what_is_passed_over_is_a_field_that_nothing_else_reads() -> None:
     assert set(PASSED_OVER) <= set(MessageRequest.model_fields)
     assert set(PASSED_OVER).isdisjoint(MessageRequest.unsupported)
     assert all(PASSED_OVER.values())
+
+
+def test_a_budget_of_thinking_bounds_it() -> None:
+    asked: Any = {"model": "m", "max_tokens": 3000, "messages": [{"role": "user", "content": "x"}]}
+    bounded = MessageRequest(**asked, thinking={"type": "enabled", "budget_tokens": 1024})
+    assert bounded.options(GenerationOptions()).thinking_budget == 1024
+    for thinking in (None, {"type": "adaptive"}, {"type": "disabled"}):
+        assert MessageRequest(**asked, thinking=thinking).options(GenerationOptions()).thinking_budget is None

@@ -47,14 +47,17 @@ class ItemHistory:
         if not messages:
             raise refusal("input", "is missing, expected text or items")
         options = asked.options(model.defaults, tools)
-        task = chat_task(model, messages, options, tools.definitions)
+        effort = asked.reasoning.effort if asked.reasoning is not None else None
+
+        def task_of(kept: list[Message]) -> ReplyTask:
+            return chat_task(model, kept, options, tools.definitions, effort=effort)
+
+        task = task_of(messages)
         most = model.context_length
         if asked.truncation != "auto" or most is None or len(task.ids) < most:
             return task
         room = min(options.max_tokens or most, most // 4)
-        return _shortened(
-            messages, lambda kept: chat_task(model, kept, options, tools.definitions), most - room
-        )
+        return _shortened(messages, task_of, most - room)
 
 
 def _shortened(

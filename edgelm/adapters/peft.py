@@ -22,7 +22,16 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from edgelm.adapters.base import AdapterBase, parent_of
-from edgelm.adapters.files import Adapter, AdapterConfig, refuse_shards, save_tensors, write_adapter
+from edgelm.adapters.files import (
+    REWARD,
+    Adapter,
+    AdapterConfig,
+    refuse_shards,
+    save_tensors,
+    write_adapter,
+)
+from edgelm.adapters.scoring.files import read_score
+from edgelm.adapters.scoring.head import SCORE_WEIGHT
 from edgelm.adapters.uniform import rank_of, uniform
 from edgelm.atomic import atomic_directory, disk_errors
 from edgelm.errors import FormatError, NotFoundError, UnsupportedError
@@ -37,6 +46,8 @@ from edgelm.zoo.weights.stored_array import load_safetensors
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
 _HEAD = "lm_head"
+_SCORES, _SCORE = "SEQ_CLS", "score"
+"""The task of adapters that score, and the module that they keep whole."""
 
 _REFUSED = (
     "modules_to_save", "lora_bias", "fan_in_fan_out", "use_qalora", "use_bdlora", "target_parameters",
@@ -67,6 +78,8 @@ class PeftConfig:
     is_rslora: bool
     is_dora: bool
     alphas: Mapping[str, float]
+    is_scorer: bool = False
+    """Whether it is trained for `AutoModelForSequenceClassification`, with its head among the tensors."""
 
     @classmethod
     def read(cls, path: Path) -> PeftConfig:
@@ -74,8 +87,9 @@ class PeftConfig:
         said = read_json(path)
         if said.get("peft_type") != "LORA":
             raise UnsupportedError(f"{path}: peft_type is {said.get('peft_type')!r}, expected LORA")
+        is_scorer = said.get("task_type") == _SCORES
         for key in _REFUSED:
-            if said.get(key):
+            if said.get(key) and not (is_scorer and key == "modules_to_save" and _SCORE in said[key]):
                 raise UnsupportedError(f"{path}: {key} is {said[key]!r}, which mlx-lm's adapters cannot hold")
         if said.get("bias", "none") != "none":
             raise UnsupportedError(f"{path}: bias is {said['bias']!r}, which mlx-lm's adapters cannot hold")
@@ -92,6 +106,7 @@ class PeftConfig:
                 is_rslora=bool(said.get("use_rslora")),
                 is_dora=bool(said.get("use_dora")),
                 alphas={str(pattern): float(alpha) for pattern, alpha in alphas.items()},
+                is_scorer=is_scorer,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{path} has no usable r and lora_alpha: {error}") from error
@@ -103,8 +118,13 @@ class PeftConfig:
         return float(alpha / (rank**0.5 if self.is_rslora else rank))
 
 
-def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> Path:
-    """Make an adapter of the model in `model` from the PEFT adapter in `source`.
+def import_peft(
+    source: Path, target: Path, model: Path, base: AdapterBase, *, template_sha256: str | None = None
+) -> Path:
+    """Make an adapter of the model in `model` from the PEFT adapter in `source`; one of SEQ_CLS becomes a reward model.
+
+    Args:
+        template_sha256: of the template that a reward model reads answers in.
 
     Raises:
         NotFoundError, FormatError: `source` is none, or does not fit the model.
@@ -117,6 +137,7 @@ def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> P
             raise NotFoundError(f"{source / name} does not exist, so {source} is no PEFT adapter")
     said = PeftConfig.read(source / CONFIG)
     loaded = load_safetensors(source / WEIGHTS)
+    score = _taken_score(loaded, source) if said.is_scorer else {}
     config = configs.normalise_config(configs.read_config(model))
     tensors = _renamed(loaded, source, build_network(config, model), config)
     ranks = {
@@ -133,6 +154,8 @@ def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> P
         base_sha256=base.sha256,
         base=base.source,
         num_layers=base.num_layers,
+        task=REWARD if score else None,
+        template_sha256=template_sha256 if score else None,
     )
     manifest = Manifest(
         source=os.path.normpath(source.absolute()),
@@ -143,8 +166,21 @@ def import_peft(source: Path, target: Path, model: Path, base: AdapterBase) -> P
         parents=[base.as_parent()],
     )
     with atomic_directory(target) as directory:
-        write_adapter(directory, made, even, manifest)
+        write_adapter(directory, made, even, manifest, score)
     return target
+
+
+def _taken_score(loaded: dict[str, mx.array], source: Path) -> dict[str, mx.array]:
+    """Take the head of a scorer out of `loaded`."""
+    name = f"{_PREFIX}{SCORE_WEIGHT}"
+    # PEFT lists both names of heads, of which a network has one.
+    weight = loaded.pop(name, None)
+    if weight is None or weight.ndim != 2 or weight.shape[0] != 1:
+        shape = "none" if weight is None else tuple(weight.shape)
+        raise UnsupportedError(
+            f"{source / WEIGHTS}: {name} has the shape {shape}, expected (1, hidden size): a head of one label"
+        )
+    return {SCORE_WEIGHT: weight.astype(mx.float32)}
 
 
 def _renamed(
@@ -252,6 +288,8 @@ def export_peft(adapter: Adapter, target: Path, model: Path) -> Path:
             if path == embedding:
                 other = "B" if own == "lora_a" else "A"
                 tensors[f"{_PREFIX}{_HEAD}.lora_{other}.weight"] = value
+    if adapter.config.task == REWARD:
+        tensors[f"{_PREFIX}{SCORE_WEIGHT}"] = read_score(adapter)
     with atomic_directory(target) as directory:
         save_tensors(directory / WEIGHTS, tensors)
         with disk_errors(directory):
@@ -273,7 +311,7 @@ def _peft_config(adapter: Adapter, *, ties: bool) -> dict[str, Any]:
     is_rslora = config.method == "rslora"
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": _SCORES if config.task == REWARD else "CAUSAL_LM",
         "base_model_name_or_path": config.base,
         "r": rank,
         "lora_alpha": config.scale * (rank**0.5 if is_rslora else rank),
@@ -286,7 +324,7 @@ def _peft_config(adapter: Adapter, *, ties: bool) -> dict[str, Any]:
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "modules_to_save": None,
+        "modules_to_save": [_SCORE] if config.task == REWARD else None,
         "ensure_weight_tying": ties,
     }
 

@@ -61,6 +61,11 @@ class AdapterStack:
         """Tells what the network computes now from what it computes with other adapters or weights."""
         return self.acting.default.key
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the network is as it was loaded: nothing was put on it, and no request has borrowed anything."""
+        return not self._adapters and not self._stacked
+
     def add(self, adapter: Adapter, *, name: str | None = None, weight: float = 1.0) -> str:
         """Put an adapter on the network; returns its name.
 

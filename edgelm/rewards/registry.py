@@ -68,21 +68,27 @@ NAMED: Mapping[str, tuple[Callable[[str], Reward], str]] = {
 """Every reward that has a name: how it is made of its argument, and what it is, in words."""
 
 
-def read_rewards(texts: Sequence[str], *, log: Path | None = None) -> Rewards:
+def read_rewards(
+    texts: Sequence[str],
+    *,
+    log: Path | None = None,
+    more: Mapping[str, Callable[[str], Reward]] | None = None,
+) -> Rewards:
     """Make the weighted sum of the rewards that are written in `texts`.
 
     Args:
         log: where the output of a file's function goes.
+        more: further rewards by name, which make one of an argument: those that need a model are known further up.
 
     Raises:
         OptionError: none, or one that cannot be read.
         NotFoundError, FormatError, RewardError: a file that is missing, or is not what it has to be.
     """
     if not texts:
-        raise OptionError("no reward is named", hint=_hint(), settings=("reward",))
+        raise OptionError("no reward is named", hint=_hint(more or {}), settings=("reward",))
     made: list[WeightedReward] = []
     try:
-        made.extend(_weighted(text, log) for text in texts)
+        made.extend(_weighted(text, log, more or {}) for text in texts)
     except BaseException:
         for each in made:
             each.reward.close()
@@ -90,15 +96,17 @@ def read_rewards(texts: Sequence[str], *, log: Path | None = None) -> Rewards:
     return Rewards(made)
 
 
-def _weighted(text: str, log: Path | None) -> WeightedReward:
+def _weighted(text: str, log: Path | None, more: Mapping[str, Callable[[str], Reward]]) -> WeightedReward:
     weight = 1.0
     if (found := _WEIGHT.fullmatch(text)) is not None:
         weight, text = float(found[1]), found[2]
     if (file := _FILE.fullmatch(text)) is not None:
         return WeightedReward(weight, FileReward(Path(file[1]).expanduser(), file[2], log=log))
     name, _, argument = text.partition(":")
+    if name in more:
+        return WeightedReward(weight, more[name](argument))
     if name not in NAMED:
-        raise OptionError(f"the reward is {text!r}, which is none", hint=_hint(), settings=("reward",))
+        raise OptionError(f"the reward is {text!r}, which is none", hint=_hint(more), settings=("reward",))
     return WeightedReward(weight, NAMED[name][0](argument))
 
 
@@ -116,5 +124,5 @@ def _misread(name: str, argument: str, form: str) -> OptionError:
     return OptionError(f"the reward {name} is given {argument!r}, expected {form}", settings=("reward",))
 
 
-def _hint() -> str:
-    return f"rewards are {', '.join(NAMED)}, or FILE.py:name for a function of your own"
+def _hint(more: Mapping[str, Callable[[str], Reward]]) -> str:
+    return f"rewards are {', '.join([*NAMED, *more])}, or FILE.py:name for a function of your own"

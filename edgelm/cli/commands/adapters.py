@@ -227,15 +227,25 @@ def _import(arguments: argparse.Namespace) -> None:
     from edgelm.adapters.base import describe_base
     from edgelm.adapters.peft import import_peft
     from edgelm.library.models import default_name
+    from edgelm.model.load import load_tokenizer
+    from edgelm.text.template_identity import template_identity
+    from edgelm.zoo.configs.normalise import normalise_config, read_config
 
     target = _target(arguments, paths.adapters(), default_name(arguments.source.absolute().name))
     model = found_model(arguments.model)
-    made = import_peft(arguments.source, target, model, describe_base(model))
+    config = normalise_config(read_config(model))
+    made = import_peft(
+        arguments.source,
+        target,
+        model,
+        describe_base(model),
+        template_sha256=template_identity(load_tokenizer(model, config)),
+    )
     print_json({"adapter": made}) if arguments.json else print(*labelled({"adapter": made}))
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from edgelm.adapters.base import check_base
+    from edgelm.adapters.base import check_weights
     from edgelm.adapters.files import read_adapter
     from edgelm.adapters.find import find_adapter
     from edgelm.adapters.peft import export_peft
@@ -243,6 +253,6 @@ def _export(arguments: argparse.Namespace) -> None:
     refuse_existing(arguments.output)
     adapter = read_adapter(find_adapter(arguments.adapter))
     model = found_model(arguments.model or adapter.config.base or "")
-    check_base(adapter, model)
+    check_weights(adapter, model)
     made = export_peft(adapter, arguments.output, model)
     print_json({"adapter": made}) if arguments.json else print(*labelled({"adapter": made}))

@@ -23,7 +23,6 @@ from edgelm.errors import (
 from edgelm.library.names import check_name
 from edgelm.model.load import load_tokenizer
 from edgelm.progress import OnProgress, ignore_progress
-from edgelm.rewards.registry import read_rewards
 from edgelm.runs.control import RunControl
 from edgelm.runs.folder import RunFolder, create_run
 from edgelm.tune.data.prepare import Prepared, prepare
@@ -32,6 +31,7 @@ from edgelm.tune.loop.training_run import TrainingRun
 from edgelm.tune.loop.workers import Workers
 from edgelm.tune.objectives.settings import make_objective
 from edgelm.tune.request import TuneRequest
+from edgelm.tune.reward_model.named import read_all_rewards
 from edgelm.tune.rollouts.asked_data import AskedData, split_questions
 from edgelm.tune.rollouts.questions import read_questions
 from edgelm.tune.step.methods import chosen_modules
@@ -140,7 +140,7 @@ def _questions(
             f"rollout_tokens is {settings.objective.rollout_tokens}, and the model's context {context}",
             settings=("rollout_tokens",),
         )
-    with read_rewards(settings.rollouts.reward) as rewards:
+    with read_all_rewards(settings.rollouts.reward) as rewards:
         read = read_questions(source, tokenizer, rewards, longest=longest)
         other = read_questions(validation, tokenizer, rewards, longest=longest) if validation else None
     hint = "docs/reinforcement.md says what rows that are answered and rewarded look like"

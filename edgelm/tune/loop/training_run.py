@@ -5,6 +5,7 @@ It is made by `edgelm.tune.loop.begin`. Everything runs on the calling thread, w
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -31,7 +32,6 @@ from edgelm.machine.gpu.watchdog import watchdog_error
 from edgelm.machine.power import kept_awake
 from edgelm.model.load import LoadedModel, load
 from edgelm.rewards.combined import Rewards
-from edgelm.rewards.registry import read_rewards
 from edgelm.runs.control import RunControl
 from edgelm.runs.events import Aborted, RunEnded, Started, TuneEvent
 from edgelm.runs.folder import RunFolder, remove_directory
@@ -54,6 +54,8 @@ from edgelm.tune.plan.planner import TunePlan
 from edgelm.tune.position import Position
 from edgelm.tune.reference.scorer import Scorer
 from edgelm.tune.request import TuneRequest
+from edgelm.tune.reward_model.named import read_all_rewards
+from edgelm.tune.reward_model.shared import sharing_copy
 from edgelm.tune.rollouts.asked_data import AskedData
 from edgelm.tune.step.methods import make_trainable
 from edgelm.tune.step.optimizer import Optimizer
@@ -129,7 +131,7 @@ class TrainingRun:
         layers = loaded.network.layers
         recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
         with recomputing, training_threads(self.config), _mlx_errors(), ExitStack() as stack:
-            rewards = stack.enter_context(self._rewards())
+            rewards = stack.enter_context(self._rewards(loaded))
             phase = self._reference_phase(loaded)
             if phase is not None:
                 with self.control.signals(is_shared=self.workers.size > 1):
@@ -163,10 +165,14 @@ class TrainingRun:
             self.data, scorer, self._planner, self.folder, self.base, self.workers, self.control
         )
 
-    def _rewards(self) -> Rewards:
-        """What answers are worth; none where a run draws none."""
+    def _rewards(self, loaded: LoadedModel) -> Rewards:
+        """What answers are worth; none where a run draws none. A reward model of the same base uses the weights there are."""
         texts = self.request.settings.rollouts.reward
-        return read_rewards(texts, log=self.folder.path / "rewards.log") if texts else Rewards(())
+        if not texts:
+            return Rewards(())
+        # Before anything is put into the network that is trained.
+        base = dataclasses.replace(loaded, network=sharing_copy(loaded.network))
+        return read_all_rewards(texts, log=self.folder.path / "rewards.log", beside=lambda: base)
 
     @cached_property
     def _objective(self) -> Objective:

@@ -17,6 +17,7 @@ from edgelm.tune.data.dataset import Dataset
 from edgelm.tune.plan.planner import TunePlan, TunePlanner
 from edgelm.tune.position import Position
 from edgelm.tune.request import TuneRequest
+from edgelm.tune.reward_model.named import reward_models_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ def forecast(request: TuneRequest, config: Mapping[str, Any], data: Dataset) -> 
         FitError: it takes more memory than is safe, with settings that would fit.
     """
     described = describe_model(str(request.model))
-    planner = TunePlanner(dict(config), described.headers, request.model, device.detect(), data)
+    machine = device.detect()
+    beside = reward_models_bytes(request.settings.rollouts.reward, request.model, machine)
+    planner = TunePlanner(dict(config), described.headers, request.model, machine, data, beside_bytes=beside)
     try:
         plan = planner.require_fit(request.settings)
     except UnsupportedError as error:

@@ -98,6 +98,7 @@ class TunePlanner:
         directory: where config.json is.
         device: this machine, or a simulated one.
         data: what will be trained on, if it is known: it decides the shapes of batches.
+        beside_bytes: of the weights of other models that are in memory meanwhile.
     """
 
     def __init__(
@@ -107,7 +108,10 @@ class TunePlanner:
         directory: Path,
         device: devices.Device,
         data: Dataset | None = None,
+        *,
+        beside_bytes: int = 0,
     ) -> None:
+        self._beside_bytes = beside_bytes
         self._config = config
         self._headers = headers
         self._directory = directory
@@ -204,12 +208,12 @@ class TunePlanner:
         step = trace_step(network, self._config, settings, shape)
         # While batches are added up, the sum so far is kept beside the next gradient.
         summed = step.trainable_bytes if settings.loop.accumulate > 1 else 0
-        peak = find_peak(step.graph).peak_bytes + summed
+        peak = find_peak(step.graph).peak_bytes + summed + self._beside_bytes
         budget = devices.memory_budget_bytes(self._device)
         return TunePlan(
             settings=settings,
             shape=shape,
-            weights_bytes=step.weights_bytes,
+            weights_bytes=step.weights_bytes + self._beside_bytes,
             trainable_count=step.trainable_count,
             trainable_bytes=step.trainable_bytes,
             optimizer_bytes=step.optimizer_bytes,

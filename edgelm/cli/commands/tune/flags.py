@@ -74,7 +74,7 @@ def _add_rollouts(group: Any) -> None:
 
     group.add_argument(
         "--reward", action="append", metavar="REWARD",
-        help="what answers are worth, as exact:final, 0.2*length:10-60 or FILE.py:name (repeatable; docs/rewards.md)",
+        help="what answers are worth, as exact:final, 0.2*length:10-60, model:NAME, FILE.py:name (repeatable; docs/rewards.md)",
     )  # fmt: skip
     RolloutSettings.add_flags(group)
 

@@ -51,6 +51,7 @@ COMMANDS = (
     CommandEntry("tune", "teach a model from examples"),
     CommandEntry("runs", "list, compare, plot and delete training runs"),
     CommandEntry("adapters", "list, fuse, merge and exchange what was trained"),
+    CommandEntry("export", "write a model as a GGUF file for llama.cpp, Ollama and LM Studio"),
     CommandEntry("bench", "measure prefill and decode at several depths"),
     CommandEntry("eval", "measure perplexity, the distance to another model, and lm-eval tasks"),
     CommandEntry("quantize", "compare ways to quantize a model: size against loss"),

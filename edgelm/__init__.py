@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from edgelm.runtime.events import Alternative as Alternative
     from edgelm.runtime.events import Finished as Finished
     from edgelm.runtime.events import HistoryRewritten as HistoryRewritten
+    from edgelm.runtime.events import OtherAnswer as OtherAnswer
+    from edgelm.runtime.events import Picked as Picked
     from edgelm.runtime.events import Prefill as Prefill
     from edgelm.runtime.events import Text as Text
     from edgelm.runtime.events import Token as Token
@@ -72,7 +74,7 @@ _NAMES_IN = {
     "edgelm.runtime.chat.chat": ("Chat",),
     "edgelm.runtime.constraints.grammar": ("Grammar",),
     "edgelm.runtime.events": (
-        "Alternative", "Finished", "HistoryRewritten", "Prefill", "Text", "Token", "ToolCall", "Usage",
+        "Alternative", "Finished", "HistoryRewritten", "OtherAnswer", "Picked", "Prefill", "Text", "Token", "ToolCall", "Usage",
     ),
     "edgelm.runtime.generation.completion": ("Completion",),
     "edgelm.runtime.generation.options": ("GenerationOptions",),
@@ -106,7 +108,9 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "OptionError",
+    "OtherAnswer",
     "OutputError",
+    "Picked",
     "Prefill",
     "Progress",
     "PromptError",

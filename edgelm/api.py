@@ -21,9 +21,7 @@ from typing import Any, Unpack
 from edgelm.adapters.base import check_base
 from edgelm.adapters.files import read_adapter
 from edgelm.adapters.find import check_uses, find_adapter, parse_use
-from edgelm.errors import EdgeLMError
 from edgelm.library import models as library
-from edgelm.machine.power import kept_awake
 from edgelm.options import check_callable, check_type
 from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.arguments import check_dtype, check_flags, check_name, check_weight, several_names
@@ -39,12 +37,14 @@ from edgelm.runtime.generation.typed import GenerationSettings, ReplySettings
 from edgelm.runtime.job import Job
 from edgelm.runtime.many.foreign import without_foreign
 from edgelm.runtime.many.options import BatchOptions
-from edgelm.runtime.many.prompts import AnyPrompt, Task, read_prompts, token_ids
-from edgelm.runtime.many.results import BatchEvent, BatchResult
+from edgelm.runtime.many.prompts import AnyPrompt, read_prompts, token_ids
+from edgelm.runtime.many.results import BatchResult
 from edgelm.runtime.worker import EngineThread
 from edgelm.text.prompt import encode_text, require_tool_support
 from edgelm.text.tools.tool import as_tools
 from edgelm.tune.api import TuneResult, tune
+from edgelm.tune.reward_model.best_of import BestOf, refuse_several
+from edgelm.tune.reward_model.many import batch_results
 from edgelm.tune.typed import TuneArguments
 from edgelm.zoo.caches.settings import CacheSettings
 
@@ -82,7 +82,7 @@ class Model:
     def generate(self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]) -> Completion:
         """Continue `prompt` and wait for the whole answer. For settings and errors see `events`."""
         options = self.defaults.changed(**settings)
-        return collect(self._run(self._ids(prompt), options), options.grammar)
+        return collect(self._reply(prompt, options), options.grammar)
 
     def stream(
         self, prompt: str | Sequence[int], **settings: Unpack[GenerationSettings]
@@ -109,7 +109,16 @@ class Model:
             UnsupportedError, NotFoundError: a schema that cannot be enforced; an adapter of another base, or none.
             EngineError: the model is closed, or MLX failed.
         """
-        return self._run(self._ids(prompt), self.defaults.changed(**settings))
+        return self._reply(prompt, self.defaults.changed(**settings))
+
+    def _reply(
+        self, prompt: str | Sequence[int], options: GenerationOptions
+    ) -> Generator[ChatEvent, None, None]:
+        ids = self._ids(prompt)
+        if options.best_of == 1:
+            return self._run(ids, options)
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(ids)
+        return BestOf(ids, text, options).events(self._thread, self.directory)
 
     def _ids(self, prompt: Any) -> list[int]:
         return encode_text(self.tokenizer, prompt) if isinstance(prompt, str) else token_ids(prompt)
@@ -199,6 +208,9 @@ class Model:
             lambda ids, options: self._run(ids, options, definitions),
             self.tokenizer,
             arun=lambda ids, options: self.areply(ids, options, definitions),
+            best=lambda ids, options, said: BestOf(ids, said, options, definitions).events(
+                self._thread, self.directory
+            ),
             model=self.name,
             system=system,
             options=options,
@@ -234,7 +246,8 @@ class Model:
         most = BatchOptions(rows=rows).rows
         check_callable("on_progress", on_progress)
         tasks, failures = read_prompts(prompts, options)
-        return self._run_many(*without_foreign(tasks, failures, self.directory), most, on_progress)
+        asked = without_foreign(tasks, failures, self.directory)
+        return batch_results(self._thread, self.directory, self.tokenizer, *asked, most, on_progress)
 
     @property
     def stalled_s(self) -> float:
@@ -315,6 +328,7 @@ class Model:
         self, ids: Sequence[int], options: GenerationOptions, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncGenerator[ChatEvent, None]:
         """Do what `aevents` does, with settings that are built already; calls are read by the definitions of `tools`."""
+        refuse_several(options, "an event loop")
         async with aclosing(self.areplies(AnswersWork(ids, options, tools))) as events:
             async for _, event in events:
                 yield event
@@ -322,23 +336,6 @@ class Model:
     def areplies(self, work: AnswersWork) -> AsyncGenerator[Numbered, None]:
         """Yield the events of several answers of one computation of the prompt, each with the number of its answer."""
         return work.aevents(self._thread, self.directory)
-
-    def _run_many(
-        self,
-        tasks: Sequence[Task],
-        failures: Sequence[tuple[int, EdgeLMError]],
-        rows: int | None,
-        on_progress: OnProgress,
-    ) -> Generator[BatchResult, None, None]:
-        for index, error in failures:
-            yield BatchResult(index, error=error)
-        job: Job[BatchEvent] = self._thread.share(lambda ready, cancel: ready.many(tasks, cancel, rows=rows))
-        with kept_awake(), closing(job.events()) as events:
-            for event in events:
-                if isinstance(event, BatchResult):
-                    yield event
-                else:
-                    on_progress(event.as_progress(already_done=len(failures)))
 
 
 def load(

@@ -81,7 +81,7 @@ def check_writes(adapter: Adapter) -> None:
     if adapter.config.task == REWARD:
         raise UnsupportedError(
             f"{adapter.directory} is a reward model: it scores answers and writes none",
-            hint="leave it out, or take an adapter that was trained to answer",
+            hint=f"--best-of 4 --judge-by model:{adapter.name} has it choose among the answers of a model",
         )
 
 

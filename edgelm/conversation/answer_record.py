@@ -11,7 +11,7 @@ from edgelm.store.chats import Chats
 
 if TYPE_CHECKING:
     from edgelm.runtime.chat.tool_loop import ToolEvent
-    from edgelm.runtime.events import ToolCall, Usage
+    from edgelm.runtime.events import OtherAnswer, ToolCall, Usage
 
 _ENDINGS: Mapping[str, State] = {"stop": "complete", "length": "length"}
 
@@ -47,6 +47,7 @@ class AnswerRecord:
         self.is_unwritten = False
         self.result_count = 0
         self._last_result: int | None = None
+        self._others: tuple[OtherAnswer, ...] = ()
 
     def hear(self, event: ToolEvent) -> None:
         """Note what happens in the answer.
@@ -56,7 +57,7 @@ class AnswerRecord:
         """
         # Not before the first answer: the runtime's package prepares the processor for MLX, which takes a while.
         from edgelm.runtime.chat.tool_loop import ToolResult
-        from edgelm.runtime.events import Finished, Text, ToolCall
+        from edgelm.runtime.events import Finished, Picked, Text, ToolCall
 
         if self._last_result is not None and not isinstance(event, ToolResult):
             self._begin_next(self._last_result)
@@ -70,6 +71,8 @@ class AnswerRecord:
             case ToolCall():
                 self.tool_calls.append(_saved_call(event))
                 self.is_unwritten = True
+            case Picked():
+                self._others = event.others
             case Finished(reason, usage):
                 self.usage = usage
                 self.state = _ENDINGS.get(reason, "stopped")
@@ -112,6 +115,27 @@ class AnswerRecord:
         self.write()
         usage = dataclasses.asdict(self.usage) if self.usage else {}
         self._chats.finish(self.message_id, self.state, usage=usage)
+        self._keep_others()
+
+    def _keep_others(self) -> None:
+        """Put the answers that were drawn and not chosen beside this one, which stays the one that is shown."""
+        others, self._others = self._others, ()
+        message = self._chats.message(self.message_id) if others else None
+        if message is None:
+            return
+        for other in reversed(others):  # so that the next best stands nearest
+            self._chats.add(
+                self.session_id,
+                message.parent_id,
+                "assistant",
+                other.text,
+                thinking=other.thinking,
+                state=_ENDINGS.get(other.reason, "stopped"),
+                model=message.model,
+                adapter=message.adapter,
+                made_under=message.made_under,
+            )
+        self._chats.show(self.message_id)
 
     def over(self, message: Message) -> Message:
         """Return the saved message as it was heard, whether that is written down or not."""

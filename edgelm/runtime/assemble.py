@@ -71,6 +71,8 @@ class Ready:
 
     loaded: LoadedModel
     engine: Engine
+    kept: dict[Path, Any] = field(default_factory=dict)
+    """What rooms above keep on this thread beside the model; gone with it."""
 
     @property
     def voice(self) -> Voice:

@@ -58,6 +58,28 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherAnswer:
+    """An answer that was drawn and not chosen."""
+
+    text: str
+    score: float | None
+    """What it was judged to be worth; None where no judge said."""
+    thinking: str = ""
+    reason: FinishReason = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Several answers were drawn and judged; the pieces that follow are those of the best."""
+
+    number: int
+    """Which of them, from 0 in the order of their seeds."""
+    score: float | None
+    others: tuple[OtherAnswer, ...]
+    """The best of them first."""
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryRewritten:
     """The model's template renders earlier turns otherwise than they were computed; said once in a chat.
 
@@ -128,4 +150,4 @@ class Finished:
 
 
 EngineEvent = Prefill | Token | Finished
-ChatEvent = HistoryRewritten | Prefill | Token | Text | ToolCall | Finished
+ChatEvent = HistoryRewritten | Prefill | Picked | Token | Text | ToolCall | Finished

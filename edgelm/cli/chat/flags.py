@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelm.cli.parsing.answer_flags import add_form, add_limits, add_logprobs, add_sampling
+from edgelm.cli.parsing.answer_flags import add_best_of, add_form, add_limits, add_logprobs, add_sampling
 from edgelm.cli.parsing.model_flags import add_dtype
 
 
@@ -47,6 +47,7 @@ def _add_conversation(parser: argparse.ArgumentParser) -> None:
         help="go on with a saved chat: the latest, or the one that /sessions lists under ID",
     )
     add_limits(parser)
+    add_best_of(parser)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

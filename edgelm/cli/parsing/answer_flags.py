@@ -46,6 +46,22 @@ def add_logprobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_best_of(parser: argparse.ArgumentParser) -> None:
+    """Declare how many answers are drawn, and what tells the best of them."""
+    parser.add_argument(
+        "--best-of",
+        type=int,
+        metavar="N",
+        help="draw N answers from one computation of the prompt and keep the best, as --judge-by tells it",
+    )
+    parser.add_argument(
+        "--judge-by",
+        action="append",
+        metavar="REWARD",
+        help="what the best is by: model:NAME, length:10-60, FILE.py:name, … (repeatable; docs/rewards.md)",
+    )
+
+
 def add_form(group: argparse._ArgumentGroup) -> None:
     """Declare the form of an answer, of which one may be given; `form.form_of_answer` reads it."""
     form = group.add_mutually_exclusive_group()
@@ -74,7 +90,7 @@ def said_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
     said = {
         name: getattr(arguments, name, None)
-        for name in (*Sampling.__dataclass_fields__, "max_tokens", "logprobs")
+        for name in (*Sampling.__dataclass_fields__, "max_tokens", "logprobs", "best_of", "judge_by")
     }
     found = {name: None if value == UNLIMITED else value for name, value in said.items() if value is not None}
     return found | ({"greedy": True} if getattr(arguments, "greedy", False) else {})

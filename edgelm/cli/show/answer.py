@@ -13,7 +13,7 @@ from typing import Any
 from edgelm.cli.show.output import ERASE_LINE, dim, is_terminal, print_json, say
 from edgelm.cli.show.token_table import print_tokens
 from edgelm.runtime.chat.tool_loop import ToolEvent, ToolResult
-from edgelm.runtime.events import Finished, HistoryRewritten, Prefill, Text, Token, Usage
+from edgelm.runtime.events import Finished, HistoryRewritten, Picked, Prefill, Text, Token, Usage
 from edgelm.text.segments import Channel, ToolCall
 from edgelm.units import count
 
@@ -59,6 +59,8 @@ class TextAnswer:
                         )
                     case Prefill():
                         self._show_prefill(event)
+                    case Picked():
+                        self._say_choice(event)
                     case Text():
                         self._show_text(event.text, event.channel)
                     case Token():
@@ -76,6 +78,12 @@ class TextAnswer:
             if self._tokens:
                 print_tokens(self._tokens)
         return finished
+
+    def _say_choice(self, chosen: Picked) -> None:
+        """Say how good the best answer was found next to the others; no answer has begun yet."""
+        self._erase_prefill()
+        line = describe_choice(chosen)
+        say(dim(line, sys.stderr) if self._colour else line)
 
     def _show_prefill(self, event: Prefill) -> None:
         if event.total - event.cached < _PREFILL_WORTH_SHOWING:
@@ -159,6 +167,14 @@ def show_usage(finished: Finished, *, plain: bool = False) -> None:
     if finished.reason == "length":
         text += " · cut off at the token limit"
     say(text if plain else dim(text, sys.stderr))
+
+
+def describe_choice(chosen: Picked) -> str:
+    """Say `"best of 4: scored 1.2; the others 0.7, 0.3, -0.1"`."""
+    others = ", ".join("nothing" if other.score is None else f"{other.score:.3g}" for other in chosen.others)
+    if chosen.score is None:
+        return f"the first of {len(chosen.others) + 1}: no judge said anything of them"
+    return f"best of {len(chosen.others) + 1}: scored {chosen.score:.3g}; the others {others}"
 
 
 def describe_usage(usage: Usage) -> str:

@@ -20,6 +20,7 @@ from edgelm.messages.reader import read_turns
 from edgelm.options import check_callable, check_type
 from edgelm.runtime.chat.file import write_chat
 from edgelm.runtime.chat.history import RenderedHistory
+from edgelm.runtime.chat.reply import UNREAD, reply_message
 from edgelm.runtime.chat.tool_loop import Approve, ToolEvent, ToolResult, tool_events
 from edgelm.runtime.events import ChatEvent, HistoryRewritten, Text
 from edgelm.runtime.generation.completion import Collector, Completion, collect
@@ -33,9 +34,12 @@ Run = Callable[[Sequence[int], GenerationOptions], Generator[ChatEvent, None, No
 """Generates from a prompt's ids: `generate_text` on the engine thread."""
 AsyncRun = Callable[[Sequence[int], GenerationOptions], AsyncGenerator[ChatEvent, None]]
 """The same in an event loop."""
+BestRun = Callable[
+    [Sequence[int], GenerationOptions, Sequence[Mapping[str, Any]]], Generator[ChatEvent, None, None]
+]
+"""The same of several answers, which are judged by the messages before them."""
 _CALL_ID = "call{:05}"
 """Nine letters and digits: Mistral's templates refuse any other id."""
-_UNREAD = "unread_calls"
 
 
 class Chat:
@@ -52,6 +56,7 @@ class Chat:
         messages: earlier turns to go on from.
         plain: for base models: join the messages as plain text instead of using a chat template.
         arun: as `run`, for `asend`, `astream` and `aevents`.
+        best: as `run`, for settings that ask for the best of several answers; it is told the messages too.
         model: the model's name, for files.
 
     Raises:
@@ -70,13 +75,14 @@ class Chat:
         messages: Iterable[Mapping[str, Any]] = (),
         plain: bool = False,
         arun: AsyncRun | None = None,
+        best: BestRun | None = None,
         model: str | None = None,
     ) -> None:
         check_type("system", system, str, NoneType)
         check_type("enable_thinking", enable_thinking, bool, NoneType)
         self.system = system
         self.model = model
-        self._arun = arun
+        self._arun, self._best = arun, best
         self.options = options or GenerationOptions()
         self.enable_thinking = enable_thinking
         self._run = run
@@ -183,10 +189,17 @@ class Chat:
         """Do what `events` does, with settings that are built already."""
         with self._turn(text, options) as turn:
             yield from turn.opening
-            with closing(self._run(turn.prompt, options)) as events:
+            with closing(self._replying(turn, options)) as events:
                 for event in events:
                     turn.collector.add(event)
                     yield event
+
+    def _replying(self, turn: _OpenTurn, options: GenerationOptions) -> Generator[ChatEvent, None, None]:
+        if options.best_of == 1:
+            return self._run(turn.prompt, options)
+        if self._best is None:
+            raise EngineError("this chat was not made for several answers", hint="make it with model.chat()")
+        return self._best(turn.prompt, options, turn.messages)
 
     async def asend(self, text: str | None = None, **settings: Unpack[GenerationSettings]) -> Completion:
         """Do what `send` does, in an event loop; cancelling the task stops the model and keeps what came as a partial reply."""
@@ -229,12 +242,14 @@ class Chat:
         if self._is_busy:
             raise EngineError("the previous reply is still under way", hint="close its stream first")
         said = self._said(text)
-        prompt = self._encode([*self._messages, *said], options.enable_thinking)
+        messages = [*self._messages, *said]
+        prompt = self._encode(messages, options.enable_thinking)
         rewritten = self._history.compare(prompt, (self.system, options.enable_thinking))
         collector = Collector()
         self._is_busy = True
         try:
-            yield _OpenTurn(prompt, collector, [rewritten] if rewritten is not None else [])
+            opening = [rewritten] if rewritten is not None else []
+            yield _OpenTurn(prompt, collector, opening, self._shown(messages))
         except (GeneratorExit, KeyboardInterrupt, asyncio.CancelledError):
             self._commit(said, collector)
             raise
@@ -336,9 +351,13 @@ class Chat:
             raise OptionError("there is nothing to reply to, expected a message")
         return []
 
-    def _encode(self, turns: list[dict[str, Any]], enable_thinking: bool | None) -> list[int]:
+    def _shown(self, turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages as the template sees them, the system prompt first."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        shown = [{k: v for k, v in turn.items() if k not in ("partial", _UNREAD)} for turn in system + turns]
+        return [{k: v for k, v in turn.items() if k not in ("partial", UNREAD)} for turn in system + turns]
+
+    def _encode(self, turns: list[dict[str, Any]], enable_thinking: bool | None) -> list[int]:
+        shown = self._shown(turns)
         if self._plain:
             return encode_text(self._tokenizer, "".join(f"{turn['content']}\n" for turn in shown))
         tools = [tool.definition for tool in self._tools.values()]
@@ -347,7 +366,7 @@ class Chat:
     def _commit(self, said: list[dict[str, Any]], collector: Collector) -> None:
         """Put the turn into the history; a reply stopped before its first word leaves none."""
         self._history.replied(collector.finished.tokens if collector.finished else ())
-        reply = _reply(collector)
+        reply = reply_message(collector)
         if reply is None:
             return
         earlier = sum(len(message.get("tool_calls", ())) for message in self._messages)
@@ -363,26 +382,4 @@ class _OpenTurn:
     prompt: list[int]
     collector: Collector
     opening: list[HistoryRewritten]
-
-
-def _reply(collector: Collector) -> dict[str, Any] | None:
-    finished = collector.finished
-    is_partial = finished is None or finished.reason == "cancelled"
-    reply: dict[str, Any] = {"role": "assistant", "content": collector.text()}
-    if thinking := collector.text("thinking").strip():
-        reply["reasoning_content"] = thinking
-    calls = [
-        {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
-        for call in collector.tool_calls
-        if call.error is None
-    ]
-    if calls:
-        reply["tool_calls"] = calls
-    unread = [
-        {"text": call.text, "error": call.error} for call in collector.tool_calls if call.error is not None
-    ]
-    if unread:
-        reply[_UNREAD] = unread
-    if not is_partial:
-        return reply
-    return {**reply, "partial": True} if len(reply) > 2 or reply["content"] else None
+    messages: list[dict[str, Any]]

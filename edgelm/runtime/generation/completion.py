@@ -8,7 +8,16 @@ from typing import Any
 
 from edgelm.errors import EngineError, FormatError, OptionError
 from edgelm.runtime.constraints.grammar import Grammar
-from edgelm.runtime.events import ChatEvent, Finished, FinishReason, Text, Token, Usage
+from edgelm.runtime.events import (
+    ChatEvent,
+    Finished,
+    FinishReason,
+    OtherAnswer,
+    Picked,
+    Text,
+    Token,
+    Usage,
+)
 from edgelm.text.segments import ToolCall
 
 
@@ -29,6 +38,10 @@ class Completion:
     """One for each of `tokens`, where log-probabilities were asked for."""
     grammar: Grammar | None = None
     """What the answer was held to."""
+    score: float | None = None
+    """What it was judged to be worth, where it is the best of several."""
+    others: tuple[OtherAnswer, ...] = ()
+    """Those that it is the best of, the best of them first."""
 
     @property
     def parsed(self) -> Any:
@@ -58,6 +71,7 @@ class Collector:
         self._tokens: list[Token] = []
         self.tool_calls: list[ToolCall] = []
         self.finished: Finished | None = None
+        self._chosen: Picked | None = None
 
     def add(self, event: ChatEvent) -> None:
         """Take note of `event`."""
@@ -70,6 +84,8 @@ class Collector:
                 self.tool_calls.append(event)
             case Finished():
                 self.finished = event
+            case Picked():
+                self._chosen = event
 
     def text(self, channel: str = "answer") -> str:
         """Return what has come in one channel so far."""
@@ -93,6 +109,8 @@ class Collector:
             tool_calls=tuple(self.tool_calls),
             logprobs=tuple(self._tokens),
             grammar=self._grammar,
+            score=self._chosen.score if self._chosen else None,
+            others=self._chosen.others if self._chosen else (),
         )
 
 

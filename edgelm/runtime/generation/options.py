@@ -47,6 +47,11 @@ class GenerationOptions(Options):
     thinking_budget: int | None = option(
         None, "end the thinking after so many tokens, where it is told apart; None is without a bound", ge=1
     )
+    best_of: int = option(
+        1, "answers to draw from one computation of the prompt, of which the best is kept", ge=1, le=64
+    )
+    judge_by: tuple[str, ...] = ()
+    """What tells the best of them: rewards, as `model:NAME` or `length:10-60`; one or several, which are added up."""
     grammar: Grammar | None = None
     """What the answer must match: see `changed` for how to name it."""
     adapters: tuple[AdapterUse, ...] | None = None
@@ -63,6 +68,7 @@ class GenerationOptions(Options):
                 f"adapters is {self.adapters!r}, expected uses of adapters", hint="say adapter=NAME"
             )
         object.__setattr__(self, "stop", as_stops(self.stop))
+        object.__setattr__(self, "judge_by", _judges(self.judge_by, self.best_of))
 
     def changed(self, **settings: Any) -> Self:
         """Return a copy with some settings changed; those of `Sampling` may be named directly.
@@ -104,6 +110,23 @@ def _likeliest(greedy: Any, base: Any, drawn: dict[str, Any]) -> Sampling:
     if not sampling.is_greedy:
         raise OptionError(f"greedy and temperature {sampling.temperature:g} are given, expected one of them")
     return sampling
+
+
+def _judges(said: Any, best_of: int) -> tuple[str, ...]:
+    """Read what answers are judged by, which goes with several answers alone."""
+    judges = (said,) if isinstance(said, str) else tuple(said) if isinstance(said, list | tuple) else None
+    if judges is None or not all(isinstance(judge, str) and judge for judge in judges):
+        raise OptionError(
+            f"judge_by is {said!r}, expected a reward such as model:NAME or length:10-60",
+            settings=("judge_by",),
+        )
+    if (best_of > 1) != bool(judges):
+        raise OptionError(
+            f"best_of is {best_of} and judge_by is {', '.join(judges) or 'not given'}, expected both or neither",
+            hint="model:NAME is a reward model, length:10-60 a rule",
+            settings=("best_of", "judge_by"),
+        )
+    return judges
 
 
 def _uses(said: Any) -> tuple[AdapterUse, ...] | None:

@@ -38,6 +38,8 @@ class ReplySettings(SamplingSettings, total=False):
     logprobs: int | None
     speculation: bool
     stop: str | Sequence[str]
+    best_of: int
+    judge_by: str | Sequence[str]
     adapter: str | Path | Sequence[str | Path] | None
     schema: Mapping[str, Any] | str | bool | type[Any] | None
     regex: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 
 from edgelm.device import Device
@@ -11,7 +11,7 @@ from edgelm.pricing.weight_bytes import price_weights
 from edgelm.rewards.combined import Rewards
 from edgelm.rewards.registry import read_rewards
 from edgelm.rewards.reward import Reward
-from edgelm.tune.reward_model.model import find_reward_adapter
+from edgelm.tune.reward_model.model import RewardModel, find_reward_adapter
 from edgelm.tune.reward_model.reward import model_reward
 from edgelm.zoo.configs.normalise import normalise_config, read_config
 from edgelm.zoo.weights.files import read_headers
@@ -22,17 +22,21 @@ def read_all_rewards(
     *,
     log: Path | None = None,
     beside: Callable[[], LoadedModel | None] = lambda: None,
+    loaded: MutableMapping[Path, RewardModel] | None = None,
 ) -> Rewards:
     """Make the weighted sum of the rewards that are written in `texts`; no model is loaded before it scores.
 
     Args:
         log: where the output of a file's function goes.
         beside: gives the model that is loaded already, when a reward needs one.
+        loaded: keeps reward models, by the directory of their adapter, for the next time.
 
     Raises:
         OptionError, NotFoundError, FormatError, RewardError, UnsupportedError: see `read_rewards` and `find_reward_adapter`.
     """
-    return read_rewards(texts, log=log, more={"model": lambda argument: model_reward(argument, beside)})
+    return read_rewards(
+        texts, log=log, more={"model": lambda argument: model_reward(argument, beside, loaded)}
+    )
 
 
 def reward_models_bytes(texts: Sequence[str], model: Path, device: Device) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import OptionError
@@ -17,12 +18,18 @@ class ModelReward(Reward):
     Args:
         found: the reward model on the disk.
         beside: gives the model that is loaded already, when the reward model is loaded; see `RewardModel.load`.
+        loaded: keeps reward models for the next time; None keeps this one until `close`.
     """
 
-    def __init__(self, found: RewardAdapter, beside: Callable[[], LoadedModel | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        found: RewardAdapter,
+        beside: Callable[[], LoadedModel | None] = lambda: None,
+        loaded: MutableMapping[Path, RewardModel] | None = None,
+    ) -> None:
         self.name = f"model-{found.name}"
         self._found, self._beside = found, beside
-        self._model: RewardModel | None = None
+        self._loaded = {} if loaded is None else loaded
 
     def score(self, answers: Sequence[JudgedAnswer]) -> list[float | None]:
         """Return the score of each answer.
@@ -31,16 +38,21 @@ class ModelReward(Reward):
             RewardError: an answer cannot be read.
             FormatError, UnsupportedError, FitError: the reward model cannot be loaded.
         """
-        if self._model is None:
-            self._model = RewardModel.load(self._found, beside=self._beside())
-        return [*self._model.scores([_conversation(answer) for answer in answers])]
+        key = self._found.adapter.directory.resolve()
+        if key not in self._loaded:
+            self._loaded[key] = RewardModel.load(self._found, beside=self._beside())
+        return [*self._loaded[key].scores([_conversation(answer) for answer in answers])]
 
     def close(self) -> None:
-        """Let the model go."""
-        self._model = None
+        """Let the model go, unless it is kept."""
+        self._loaded = {}
 
 
-def model_reward(argument: str, beside: Callable[[], LoadedModel | None] = lambda: None) -> Reward:
+def model_reward(
+    argument: str,
+    beside: Callable[[], LoadedModel | None] = lambda: None,
+    loaded: MutableMapping[Path, RewardModel] | None = None,
+) -> Reward:
     """Make the reward of `model:ARGUMENT`. For what is raised see `find_reward_adapter`.
 
     Raises:
@@ -48,7 +60,7 @@ def model_reward(argument: str, beside: Callable[[], LoadedModel | None] = lambd
     """
     if not argument:
         raise OptionError("the reward model is given no name, expected model:NAME", settings=("reward",))
-    return ModelReward(find_reward_adapter(argument), beside)
+    return ModelReward(find_reward_adapter(argument), beside, loaded)
 
 
 def _conversation(answer: JudgedAnswer) -> list[Mapping[str, Any]]:

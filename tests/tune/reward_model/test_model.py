@@ -6,14 +6,12 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from checkpoints import write_checkpoint
 from rollouts import GRPO, write_questions
-from tuning import request, run, write_pairs
+from tuning import request
 
 from edgelm import device
 from edgelm.adapters.base import describe_base
@@ -40,18 +38,6 @@ CONVERSATIONS = [
     for n in range(3)
     for answer in (f"the water number {n} boils", f"number {n} is cold", "")
 ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A home with the reward model `judge`, of a base beside it."""
-    place = tmp_path_factory.mktemp("judged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGELM_HOME", str(place / "home"))
-        write_checkpoint(place / "model", num_hidden_layers=2)
-        data = write_pairs(place / "pairs.jsonl")
-        run(request(place / "model", data, name="judge", loss="reward", dropout=0.0, steps=8))
-        yield place
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.parsing.answer_flags import (
+    add_best_of,
     add_form,
     add_limits,
     add_logprobs,
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--system", metavar="TEXT|@FILE", help="the system prompt of messages that have none")
     add_limits(parser)
+    add_best_of(parser)
     add_logprobs(parser)
     add_adapter(parser)
     add_dtype(parser)

@@ -87,7 +87,10 @@ def answer_row(row: PromptRow, result: BatchResult, run_id: str) -> dict[str, An
             "thinking": completion.thinking,
             "tool_calls": [dataclasses.asdict(call) for call in completion.tool_calls],
             "logprobs": [dataclasses.asdict(token) for token in completion.logprobs],
+            "others": [dataclasses.asdict(other) for other in completion.others],
         }
+        if completion.score is not None:
+            answer["score"] = completion.score
         answer |= {name: value for name, value in more.items() if value}
     if row.meta is not None:
         answer["meta"] = row.meta

@@ -48,12 +48,17 @@ class Rewards:
             where: names the row.
 
         Raises:
-            FormatError: it lacks it.
+            FormatError: it lacks it, or has it empty, or of a kind that the reward cannot use.
         """
         for each in self._rewards:
             for name in each.reward.columns:
-                if columns.get(name) is None:
-                    raise FormatError(f"{where} has no {name!r}, which the reward {each.reward.name} reads")
+                value = columns.get(name)
+                if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+                    lack = "no" if value is None else "an empty"
+                    raise FormatError(
+                        f"{where} has {lack} {name!r}, which the reward {each.reward.name} reads"
+                    )
+            each.reward.check_row(columns, where)
 
     def scores(self, answers: Sequence[JudgedAnswer]) -> RewardScores:
         """Return what each answer is worth by every reward, and in all.

@@ -37,6 +37,14 @@ class Reward(Protocol):
         """
         ...
 
+    def check_row(self, columns: Mapping[str, Any], where: str) -> None:
+        """Refuse a row, which `where` names, whose fields are there and yet cannot be used; most rewards use any.
+
+        Raises:
+            FormatError: as it says.
+        """
+        return
+
     def close(self) -> None:
         """Let go of processes; most have none."""
         return

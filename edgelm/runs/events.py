@@ -101,6 +101,8 @@ class Validated:
     answers: tuple[SampleAnswer, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     """As those of a step."""
+    warnings: tuple[str, ...] = ()
+    """What they give reason to look at."""
 
 
 @dataclass(frozen=True, slots=True)

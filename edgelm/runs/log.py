@@ -272,6 +272,8 @@ class RunLog:
                 self.first_loss = _number(event["loss"])
             best = " (best so far)" if event.get("best_step") == step else ""
             self._say(event, f"validation loss {event['loss']:.4f}{best}")
+        for warning in event.get("warnings", ()):
+            self._say(event, str(warning))
         self.answers += [
             (step, str(answer.get("prompt")), str(answer.get("text")))
             for answer in event.get("answers") or ()

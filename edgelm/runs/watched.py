@@ -32,6 +32,10 @@ _COLLAPSED = -0.5
 """Nats a token that chosen answers have lost next to the reference: each is then less than two thirds as likely."""
 
 
+CHOSEN_TOKEN_LOG_PROB = "chosen_token_log_prob"
+"""The log-probability of chosen answers, in nats a token, of losses that have no reference to compare it with."""
+
+
 def watched_facts(metrics: Mapping[str, object]) -> list[str]:
     """List what is watched: `["margin +0.213", "right 88%"]`."""
     return [
@@ -47,7 +51,23 @@ def watched_warnings(metrics: Mapping[str, float]) -> Iterator[str]:
         yield "no group has answers of different reward: this step teaches nothing; prompts may be too hard, or too easy"
     gained = metrics.get("chosen_gain", 0.0)
     if gained < _COLLAPSED:
+        holding = (
+            "--sft-weight holds them"
+            if CHOSEN_TOKEN_LOG_PROB in metrics
+            else "a higher --beta or --sft-weight holds them"
+        )
         yield (
             f"the answers to prefer have lost {-gained:.2f} nats a token: they are unlearnt as well;"
-            " a lower --learning-rate, a higher --beta or --sft-weight holds them"
+            f" a lower --learning-rate, {holding}"
         )
+
+
+def with_chosen_gain(metrics: Mapping[str, float], first: float | None) -> dict[str, float]:
+    """Add how much chosen answers that are held out have gained on `first`, what they had before the first step.
+
+    Where a loss has a reference, that says it already; without the one or the other nothing is added.
+    """
+    now = metrics.get(CHOSEN_TOKEN_LOG_PROB)
+    if now is None or first is None:
+        return dict(metrics)
+    return {**metrics, "chosen_gain": now - first}

@@ -28,3 +28,5 @@ class Position:
     """Validations since the best."""
     is_validated: bool = False
     """Whether the loss before the first step was measured."""
+    first_chosen: float | None = None
+    """What held-out answers to prefer had before the first step, in nats a token; None where a reference says it."""

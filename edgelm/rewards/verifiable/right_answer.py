@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from edgelm.errors import FormatError
 from edgelm.rewards.final_answer import final_answer, final_number
 from edgelm.rewards.reward import JudgedAnswer, Reward
 
@@ -53,6 +55,14 @@ class NumericReward(Reward):
     def score(self, answers: Sequence[JudgedAnswer]) -> list[float | None]:
         """Return 1 or 0 for each answer; None where the row has no number to compare with."""
         return [self._one(each) for each in answers]
+
+    def check_row(self, columns: Mapping[str, Any], where: str) -> None:
+        """Refuse a row whose right answer has no number: nothing could ever be right."""
+        right = str(columns[ANSWER])
+        if final_number(right) is None:
+            raise FormatError(
+                f"{where} has {right[:60]!r} as {ANSWER!r}, expected a number for the reward {self.name}"
+            )
 
     def _one(self, each: JudgedAnswer) -> float | None:
         right = each.columns.get(ANSWER)

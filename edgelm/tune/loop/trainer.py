@@ -33,7 +33,7 @@ from edgelm.runs.events import (
     Validated,
 )
 from edgelm.runs.folder import RunFolder, remove_directory
-from edgelm.runs.watched import watched_warnings
+from edgelm.runs.watched import CHOSEN_TOKEN_LOG_PROB, watched_warnings, with_chosen_gain
 from edgelm.tune.batches.batcher import BatchPlan
 from edgelm.tune.loop.checkpoint import TrainingCheckpoint, best_step_of, checkpoints, save_checkpoint
 from edgelm.tune.loop.measuring import Batches, HeldOut, find_totals
@@ -103,6 +103,10 @@ class Trainer:
         """Go on from a checkpoint."""
         self.position = checkpoint.position
         self.stepper.restore(checkpoint.parameters, checkpoint.optimizer)
+
+    def spend(self, seconds: float) -> None:
+        """Count what went before the first step, of the time that was asked for."""
+        self.position.elapsed_s += seconds
 
     def begin(self) -> None:
         """Fix the number of steps, where it does not depend on time; again is a no-op."""
@@ -306,6 +310,9 @@ class Trainer:
         position, began = self.position, self._tick()
         found = self.validate()
         answers = self.say() if self.workers.is_first else ()
+        if not position.is_validated:
+            position.first_chosen = found.metrics.get(CHOSEN_TOKEN_LOG_PROB)
+        metrics = with_chosen_gain(found.metrics, position.first_chosen)
         self._note_validation(found.loss)
         self._spend()
         self._length.measured_validation(self._tick() - began)
@@ -319,7 +326,8 @@ class Trainer:
             found.tokens,
             position.elapsed_s,
             answers,
-            found.metrics,
+            metrics,
+            tuple(watched_warnings(metrics)),
         )
 
     def _note_validation(self, loss: float) -> None:

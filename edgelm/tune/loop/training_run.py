@@ -64,6 +64,7 @@ from edgelm.tune.step.recompute import recomputed
 from edgelm.tune.step.shared_prompt import can_share, row_caches
 from edgelm.tune.step.stepper import Stepper
 from edgelm.tune.step.threads import training_threads
+from edgelm.units import format_seconds
 from edgelm.zoo.tree import flat_arrays
 
 
@@ -132,13 +133,15 @@ class TrainingRun:
         recomputing = recomputed(layers) if loop.grad_checkpoint else nullcontext()
         with recomputing, training_threads(self.config), _mlx_errors(), ExitStack() as stack:
             rewards = stack.enter_context(self._rewards(loaded))
-            phase = self._reference_phase(loaded)
+            phase, asked_at = self._reference_phase(loaded), passed_s()
             if phase is not None:
                 with self.control.signals(is_shared=self.workers.size > 1):
                     yield from phase.events()
                 if phase.is_stopped:
                     yield _stopped_before_a_step()
                     return
+            reference_s = passed_s() - asked_at
+            self._require_time(reference_s)
             mx.random.seed(loop.seed)
             make_trainable(loaded.network, request.settings.method)
             if self._objective.scores_answers:
@@ -148,9 +151,20 @@ class TrainingRun:
             kept = checkpoints(self.folder.checkpoints)
             if kept:
                 trainer.restore(load_checkpoint(kept[-1]))
+            elif phase is not None:
+                trainer.spend(reference_s)
             yield self._started(trainer, told)
             with self.control.signals(is_shared=self.workers.size > 1):
                 yield from trainer.events()
+
+    def _require_time(self, reference_s: float) -> None:
+        """Refuse to end without a step because the reference took all the time that was asked for."""
+        for_s = self.request.settings.loop.for_s
+        if self.workers.agree(for_s is not None and reference_s >= for_s):
+            raise EngineError(
+                f"asking the model as it is took {format_seconds(reference_s)}, and the run was to take {for_s:g} s in all",
+                hint=f"its answer is kept: edgelm tune --resume {self.folder.name} has all the time for training",
+            )
 
     def _reference_phase(self, loaded: LoadedModel) -> ReferencePhase | None:
         """What there is to do before adapters are put into the network, which is its own reference until then."""

@@ -7,7 +7,8 @@ question              text, as GSM8K has it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgelm.tune.data.reading.written import Written
 from edgelm.tune.data.rows import RowOrigin
 
 _ASKING = ("prompt", "messages", "question")
+_ANSWERED = ("completion", "chosen", "rejected", "response", "output", "label")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ class QuestionFile:
 
 
 def read_questions(
-    source: str, tokenizer: Any, rewards: Rewards, *, longest: int | None = None
+    source: str, tokenizer: Any | None, rewards: Rewards, *, longest: int | None = None
 ) -> QuestionFile:
     """Read every row of a file or Hub dataset.
 
     Args:
+        tokenizer: of the model that answers; None leaves every question's `ids` empty.
         rewards: what they read of a row has to be there.
         longest: most tokens of a prompt; None is without limit.
 
@@ -67,6 +70,7 @@ def read_questions(
             continue
         try:
             read.rows.append(_question(row, tokenizer, rewards, longest))
+            read.report.formats["question"] += 1
         except MessageError as error:
             sort = error.sort if isinstance(error, RowError) else "field"
             read.report.problems.append(Problem(row.origin, error.field, error.reason, sort))
@@ -74,15 +78,39 @@ def read_questions(
             read.report.problems.append(Problem(row.origin, "", error.message, "field"))
     if not read.report.rows:
         raise FormatError(f"{source} holds no rows")
+    read.report.extend(_duplicates(read.rows))
     return read
 
 
-def _question(row: Written, tokenizer: Any, rewards: Rewards, longest: int | None) -> RewardedQuestion:
+def is_question(row: Written) -> bool:
+    """Tell whether a row asks and holds no answer: such rows can be rewarded, and not imitated."""
+    if isinstance(row.value.get("messages"), list):
+        last = row.value["messages"][-1:]
+        return bool(last) and isinstance(last[0], Mapping) and last[0].get("role") == "user"
+    asks = any(row.value.get(key) not in (None, "", []) for key in _ASKING)
+    return asks and not any(row.value.get(key) is not None for key in _ANSWERED)
+
+
+def _duplicates(rows: Sequence[RewardedQuestion]) -> Iterator[Problem]:
+    """Find rows that ask what an earlier one asks and are rewarded alike: they are answered twice as often."""
+    seen: dict[str, RowOrigin] = {}
+    for row in rows:
+        said = json.dumps([row.prompt, row.tools, row.columns], sort_keys=True, default=_plain)
+        first = seen.setdefault(said, row.origin)
+        if first != row.origin:
+            yield Problem(row.origin, "", f"the same as {first}", "duplicate", "warning")
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _question(row: Written, tokenizer: Any | None, rewards: Rewards, longest: int | None) -> RewardedQuestion:
     tools = tuple(read_tools(row.value.get("tools")))
     name, prompt = _asked(row.value)
     columns = {key: value for key, value in row.value.items() if key not in (name, "tools")}
     rewards.check_row(columns, "the row")
-    ids = encoded(tokenizer, prompt, tools)
+    ids = () if tokenizer is None else encoded(tokenizer, prompt, tools)
     if longest is not None and len(ids) > longest:
         raise RowError(name, f"{len(ids):,} tokens, expected at most {longest:,}", "too long")
     return RewardedQuestion(tuple(ids), prompt, columns, row.origin, tools)

@@ -185,3 +185,25 @@ def test_plan_of_training(data: Path, model: Path, capsys: pytest.CaptureFixture
 def test_flags_of_training_need_tune(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(model), "--rank", "4"]) == 2
     assert "--rank is about training\n\nhint: add --tune" in capsys.readouterr().err
+
+
+def test_rows_that_ask_alone_are_checked_for_rewards(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = write(
+        tmp_path / "asked.jsonl", *({"prompt": f"what is {n % 3}", "answer": str(n % 3)} for n in range(4))
+    )
+    assert main(["data", "check", str(asked)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"warning {asked}:4: the same as {asked}:1",
+        "4 rows: 4 question",
+        "  1 duplicate",
+        "train: 4 questions for --loss grpo, 3 of them different; for rewards: answer",
+    ]
+    assert main(["data", "check", str(asked), "--model", str(model), "--reward", "numeric", "--json"]) == 0
+    train = json.loads(capsys.readouterr().out)["train"]
+    assert train["prompts"] == 3
+    assert 0 < train["shortest"] <= train["longest"] < train["tokens"]
+    assert main(["data", "check", str(asked), "--reward", "tests"]) == 1
+    assert "has no 'tests', which the reward tests reads" in capsys.readouterr().out

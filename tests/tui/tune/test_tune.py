@@ -314,6 +314,39 @@ def test_preferences_are_watched_from_their_reference_to_a_collapse(home: Path) 
     assert "margin +0.250 · right 75%" in said
     assert "have lost 0.80 nats a token" in said
     assert any("have lost" in line for line in log.lines)
+    validated = {
+        "event": "validated",
+        "step": 3,
+        "loss": 0.4,
+        "best_loss": 0.4,
+        "best_step": 3,
+        "warnings": warnings,
+    }
+    log = RunLog(
+        write_run(home, "three", [{**step, "warnings": []}, validated])
+    )  # of a loss without a reference
+    log.read_on()
+    assert "have lost 0.80 nats a token" in describe(log).plain
+    assert any("have lost" in line for line in log.lines)
+
+
+def test_answers_that_are_drawn_and_rewarded_are_watched(home: Path) -> None:
+    metrics = {
+        "reward": 0.25,
+        "reward_spread": 0.4,
+        "alike": 1.0,
+        "answer_tokens": 18.4,
+        "entropy": 2.81,
+        "kl": 0.01,
+    }
+    step = {"event": "stepped", "step": 1, "loss": 0.1, "smoothed": 0.1, "metrics": metrics,
+            "warnings": list(watched_warnings(metrics))}  # fmt: skip
+    log = RunLog(write_run(home, "one", [step]))
+    log.read_on()
+    said = describe(log).plain
+    for text in ("reward 0.250", "spread 0.400", "answers of 18 tokens", "entropy 2.81", "kl 0.010"):
+        assert text in said
+    assert "no group has answers of different reward" in said
 
 
 async def test_list_and_header_show_the_same_loss(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from checkpoints import write_checkpoint
 from tuning import request, run, write_judged, write_pairs
 
-from edgelm.errors import FormatError
-from edgelm.runs.events import Referenced, RunEnded, Stepped, Validated
+from edgelm.errors import EngineError, FormatError
+from edgelm.runs import watched
+from edgelm.runs.events import Referenced, RunEnded, Stepped, Validated, from_json, to_json
 from edgelm.runs.folder import RunFolder
+from edgelm.tune.loop import training_run
 from edgelm.tune.loop.begin import begin, resume
 
 pytestmark = pytest.mark.slow
@@ -119,3 +122,49 @@ def test_a_reference_of_other_weights_is_refused(base: Path, home: Path, tmp_pat
         list(resume(RunFolder(session.folder.path)).events())
     path.unlink()
     assert isinstance(list(resume(RunFolder(session.folder.path)).events())[-1], RunEnded)
+
+
+def test_the_time_of_a_run_is_its_reference_too(
+    base: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = iter([0.0, 40.0, 0.0, 0.0])  # before and after the reference, which seems to take 40 s
+    monkeypatch.setattr(training_run, "passed_s", lambda: next(passed, 40.0))
+    data = write_pairs(tmp_path / "pairs.jsonl")
+    session = begin(request(base, data, loss="dpo", steps=None, for_s=30.0))
+    with pytest.raises(EngineError, match=r"took 40 s, and the run was to take 30 s in all") as told:
+        list(session.events())
+    assert "--resume run" in str(told.value.hint)
+    passed = iter([0.0, 10.0])
+    monkeypatch.setattr(training_run, "passed_s", lambda: next(passed, 10.0))
+    steps = of_kind(run(request(base, data, loss="dpo", name="counted", steps=2)), Stepped)
+    assert steps[0].elapsed_s >= 10
+
+
+def test_a_loss_without_a_reference_warns_of_a_collapse_by_what_is_held_out(
+    base: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched, "_COLLAPSED", -0.05)  # a random network has not much to lose
+    data = write_pairs(tmp_path / "pairs.jsonl")
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    swapped = tmp_path / "swapped.jsonl"  # what is held out prefers what training makes unlikely
+    swapped.write_text(
+        "".join(
+            json.dumps({**row, "chosen": row["rejected"], "rejected": row["chosen"]}) + "\n" for row in rows
+        )
+    )
+    settings: dict[str, Any] = {
+        "loss": "simpo",
+        "beta": 10.0,
+        "gamma": 20.0,
+        "dropout": 0.0,
+        "learning_rate": 0.05,
+    }
+    first, *others = of_kind(run(request(base, data, validation=str(swapped), **settings)), Validated)
+    assert first.metrics["chosen_gain"] == 0
+    for event in others:
+        lost = event.metrics["chosen_token_log_prob"] - first.metrics["chosen_token_log_prob"]
+        assert event.metrics["chosen_gain"] == pytest.approx(lost)
+        assert bool(event.warnings) == (lost < -0.05)
+    told = next(event for event in others if event.warnings)
+    assert f"have lost {-told.metrics['chosen_gain']:.2f} nats a token" in told.warnings[0]
+    assert from_json(to_json(told)) == told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tuning import Zygote, request
 from edgelm.tune.request import TuneRequest
 
 pytestmark = pytest.mark.fault
-KILLS = 10
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +44,17 @@ def weights(home: Path) -> bytes:
 def test_kills_while_answers_are_drawn_judged_and_trained(
     zygote: Zygote, asked: TuneRequest, tmp_path: Path
 ) -> None:
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "0"
     assert zygote.train(undisturbed, asked) == {"status": 0}
-    rng = random.Random(5)
-    for _ in range(KILLS):
+    rng, kills = random.Random(5), 0
+    while kills < KILLS:
         # After an event, and a part of a second later: in the middle of a round, of judging, or of a step.
-        said = zygote.train(disturbed, asked, kill_after=rng.randint(0, 2), delay_s=rng.uniform(0, 0.4))
-        if said["status"] == 0:
-            break
+        said = zygote.train(disturbed, asked, kill_after=rng.randint(0, 1), delay_s=rng.uniform(0, 0.4))
+        if said["status"] == 0:  # it was done before; the next kills are another run's
+            assert weights(disturbed) == weights(undisturbed)
+            disturbed = tmp_path / str(kills)
+            continue
+        assert said["status"] == -signal.SIGKILL
+        kills += 1
     assert zygote.train(disturbed, asked) == {"status": 0}
     assert weights(disturbed) == weights(undisturbed)

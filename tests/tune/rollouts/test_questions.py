@@ -74,3 +74,26 @@ def test_a_file_without_rows_is_refused(tokenizer: Any, tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text("\n")
     with read_rewards(["length:3"]) as rewards, pytest.raises(FormatError, match="holds no rows"):
         read_questions(str(tmp_path / "q.jsonl"), tokenizer, rewards)
+
+
+def test_duplicates_are_told_and_empty_or_wordless_answers_refused(tmp_path: Path) -> None:
+    source = written(
+        tmp_path / "q.jsonl",
+        {"prompt": "a", "answer": "2"},
+        {"prompt": "a", "answer": "2"},
+        {"prompt": "a", "answer": "3"},
+        {"prompt": "b", "answer": " "},
+        {"prompt": "c", "answer": "many"},
+    )
+    with read_rewards(["numeric"]) as rewards:
+        read = read_questions(source, None, rewards)
+    assert [row.ids for row in read.rows] == [(), (), ()]
+    told = {str(problem).split(".jsonl:", 1)[1] for problem in read.report.problems}
+    assert told == {
+        f"2: the same as {source}:1",
+        "4: the row has an empty 'answer', which the reward numeric reads",
+        "5: the row has 'many' as 'answer', expected a number for the reward numeric",
+    }
+    assert [problem.severity for problem in read.report.problems if problem.sort == "duplicate"] == [
+        "warning"
+    ]

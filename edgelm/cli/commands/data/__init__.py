@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.cli.commands.data.questions import check_questions, holds_questions, question_line
 from edgelm.cli.commands.data.trained_text import row_json, row_lines
 from edgelm.cli.parsing.actions import add_force, check_file
 from edgelm.cli.parsing.flags import refuse_together
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "edgelm data check examples.jsonl --model smollm2-135m-instruct-4bit",
+    "edgelm data check questions.jsonl --reward exact:final",
     "edgelm data show examples.jsonl --model smollm2-135m-instruct-4bit",
     "edgelm data split examples.jsonl --share 0.1",
 )
@@ -49,6 +51,13 @@ def _add_check(actions: Any) -> None:
     )
     check.add_argument(
         "--model", metavar="MODEL", help="also render rows by this model's template; no weights load"
+    )
+    check.add_argument(
+        "--reward",
+        action="append",
+        default=[],
+        metavar="REWARD",
+        help="rows are questions whose answers this judges (repeatable): is there what it reads?",
     )
     check.add_argument(
         "--all", action="store_true", help=f"list more than the first {_SHOWN_PROBLEMS} problems"
@@ -110,7 +119,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
     sources = find_sources(arguments.file)
     validation = arguments.validation or sources.validation
-    if arguments.model is None:
+    if arguments.reward or holds_questions(sources.train):
+        tokenizer = None if arguments.model is None else _tokenizer(arguments.model)
+        report, facts = check_questions(
+            sources.train, validation, tokenizer, arguments.reward, arguments.max_tokens
+        )
+    elif arguments.model is None:
         report, facts = _check_rows(sources.train, validation), {}
     else:
         prepared = _prepare(arguments, sources.train, validation)
@@ -227,6 +241,9 @@ def _print_report(report: Report, facts: dict[str, Any], *, show_all: bool) -> N
     for sort, many in report.counts.items():
         print(f"  {many:,} {sort}")
     for name, fact in facts.items():
+        if fact["kind"] == "rollout":
+            print(question_line(name, fact))
+            continue
         print(
             f"{name}: {count(fact['rows'], 'row')}, {count(fact['tokens'], 'token')}, of which"
             f" {fact['trained_tokens']:,} are trained;"

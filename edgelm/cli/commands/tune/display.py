@@ -86,6 +86,7 @@ def validation_lines(event: Validated) -> Iterator[str]:
     best = " (best so far)" if event.best_step == event.step and event.step else ""
     watched = "".join(f"  {fact}" for fact in watched_facts(event.metrics))
     yield f"step {event.step}  validation {event.loss:.4f}{watched}{best}"
+    yield from (f"  {warning}" for warning in event.warnings)
     for answer in event.answers:
         yield f"  {_short(answer.prompt)} → {_short(answer.text)}"
 

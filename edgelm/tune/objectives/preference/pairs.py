@@ -13,6 +13,7 @@ from abc import abstractmethod
 
 import mlx.core as mx
 
+from edgelm.runs.watched import CHOSEN_TOKEN_LOG_PROB
 from edgelm.tune.objectives.objective import (
     IMITATED,
     DataKind,
@@ -97,9 +98,11 @@ class PairLoss(Objective):
             "chosen_log_prob": (plain[0] * is_pair).sum(),
             "rejected_log_prob": (plain[1] * is_pair).sum(),
         }
+        tokens = (chosen_tokens * is_pair).sum()
         if self.needs_reference:
-            gained = (mx.split(scores, 2)[0] * is_pair).sum()
-            metrics["chosen_gain"] = mx.stack([gained, (chosen_tokens * is_pair).sum()])
+            metrics["chosen_gain"] = mx.stack([(mx.split(scores, 2)[0] * is_pair).sum(), tokens])
+        else:
+            metrics[CHOSEN_TOKEN_LOG_PROB] = mx.stack([(plain[0] * is_pair).sum(), tokens])
         return metrics
 
 

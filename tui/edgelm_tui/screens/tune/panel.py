@@ -52,9 +52,10 @@ def describe(log: RunLog) -> Content:
 
 
 def _warnings(log: RunLog) -> list[object]:
-    """List what the last step warned of."""
-    warnings = log.step.get("warnings", [])
-    return list(warnings) if isinstance(warnings, list) else []
+    """List what the last step and the last validation warned of; the step's words where both say the same."""
+    step, validation = (event.get("warnings") for event in (log.step, log.validated))
+    of_step = step if isinstance(step, list) else []
+    return of_step or (validation if isinstance(validation, list) else [])
 
 
 def _beginning(log: RunLog) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from edgelm.adapters.base import check_base
-from edgelm.adapters.files import read_adapter
+from edgelm.adapters.files import read_adapter, read_adapter_config
 from edgelm.adapters.find import check_uses, find_adapter, parse_use
 from edgelm.library import models as library
 from edgelm.options import check_callable, check_type
@@ -296,7 +296,8 @@ class Model:
         The run loads the model a second time. For settings and errors see `edgelm.tune.api.tune`.
         """
         result = tune(self.directory, data, **settings)
-        self.add_adapter(result.adapter)
+        if read_adapter_config(result.adapter).task is None:  # a reward model writes no answers
+            self.add_adapter(result.adapter)
         return result
 
     def stop(self) -> None:

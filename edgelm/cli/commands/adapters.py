@@ -112,6 +112,7 @@ def _facts(adapter: Adapter) -> dict[str, Any]:
     return {
         "name": adapter.name,
         "method": config.method,
+        "task": config.task or "answers",
         "rank": config.rank,
         "scale": config.scale,
         "modules": len(adapter.modules),
@@ -128,9 +129,17 @@ def _print_table(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> N
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "method", "rank", "base", "size", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        "name", "method", "task", "rank", "base", "size", box=None, pad_edge=False, header_style="bold"
+    )
     for facts in found:
-        cells = (facts["name"], facts["method"], str(facts["rank"]), facts["base"] or "not known")
+        cells = (
+            facts["name"],
+            facts["method"],
+            facts["task"],
+            str(facts["rank"]),
+            facts["base"] or "not known",
+        )
         table.add_row(*map(Text, cells), Text(format_bytes(facts["size_bytes"])))
     for facts in broken:
         table.add_row(Text(facts["name"]), Text(facts["problem"]))

@@ -137,3 +137,18 @@ def test_a_reward_model_as_adapter_of_a_chat_is_refused(
     monkeypatch.setattr("sys.stdin", None)
     assert main(["chat", str(home / "model"), "-p", "hi", "--adapter", "judge"]) == 1
     assert "is a reward model: it scores answers and writes none" in capsys.readouterr().err
+
+
+def test_a_loaded_model_that_trains_its_judge_stays_as_it_is(home: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (home / "pairs.jsonl").read_text().splitlines()]
+    with api.load(home / "model") as own:
+        result = own.tune(rows, loss="reward", steps=1, rank=2, name="own", answer_tokens=0, check_fit=False)
+        assert own.adapters == {}
+        best = own.generate(ASKED, judge_by=f"model:{result.run}", **DRAWN)
+    assert len(best.others) == 3
+
+
+def test_the_library_tells_who_answers_and_who_scores(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapters", "list", "--json"]) == 0
+    tasks = {each["name"]: each["task"] for each in json.loads(capsys.readouterr().out)}
+    assert tasks["judge"] == "reward"

@@ -166,6 +166,12 @@ def _show_result(session: TrainingRun, ended: Any) -> None:
         print(line)
     if ended.adapter is not None:
         where = ended.adapter if session.request.output else Path(ended.adapter).name
-        say(f"edgelm chat {shlex.quote(_name_of(session.request.model))} --adapter {shlex.quote(str(where))}")
+        scores = session.request.settings.objective.loss == "reward"
+        used = (
+            f"--best-of 4 --judge-by {shlex.quote(f'model:{where}')}"
+            if scores
+            else f"--adapter {shlex.quote(str(where))}"
+        )
+        say(f"edgelm chat {shlex.quote(_name_of(session.request.model))} {used}")
     if ended.adapter_step != ended.step:
         warn(f"the adapter is that of step {ended.adapter_step}, where the validation loss was lowest")

@@ -47,6 +47,8 @@ class RunLog:
     ended: dict[str, Any] = field(default_factory=dict)
     is_paused: bool = False
     curves: dict[str, Points] = field(default_factory=lambda: {name: [] for name in CURVES})
+    watched: dict[str, Points] = field(default_factory=dict)
+    """What the objective watches beside its loss, step by step, by its name."""
     """(step, value) by the name of the curve, in order; only finite values."""
     answers: list[tuple[int, str, str]] = field(default_factory=list)
     """Step, prompt, answer."""
@@ -245,6 +247,9 @@ class RunLog:
         at = event.get("step") or 0
         for name in CURVES:  # a run that was killed may have gone beyond its checkpoint
             self.curves[name] = [point for point in self.curves[name] if point[0] <= at]
+        self.watched = {
+            name: [point for point in points if point[0] <= at] for name, points in self.watched.items()
+        }
         facts = f"{count(int(event.get('rows') or 0), 'row')}, {event.get('validation_rows')} held out, {event.get('method')}"
         self._say(event, f"started: {facts}")
         for note in event.get("notes", ()):
@@ -257,6 +262,9 @@ class RunLog:
             self._say(event, str(warning))
         for name in _OF_STEPS:
             self._add_point(name, event, name)
+        for name, value in event.get("metrics", {}).items():
+            if math.isfinite(value):
+                self.watched.setdefault(name, []).append((int(event.get("step") or 0), float(value)))
 
     def _add_point(self, curve: str, event: dict[str, Any], name: str) -> None:
         value = _number(event.get(name))

@@ -45,6 +45,11 @@ def watched_facts(metrics: Mapping[str, object]) -> list[str]:
     ]
 
 
+def watched_name(name: str) -> tuple[str, str] | None:
+    """Return what a metric is called and how its values are written; None if it is not shown."""
+    return _SHOWN.get(name)
+
+
 def watched_warnings(metrics: Mapping[str, float]) -> Iterator[str]:
     """Say what has gone wrong though the loss falls: margins also grow where both answers become unlikely."""
     if metrics.get("alike") == 1:

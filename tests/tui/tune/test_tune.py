@@ -349,6 +349,25 @@ def test_answers_that_are_drawn_and_rewarded_are_watched(home: Path) -> None:
     assert "no group has answers of different reward" in said
 
 
+@pytest.mark.parametrize("size", [(140, 40), (80, 24)])
+async def test_what_is_watched_is_drawn_over_time(home: Path, size: tuple[int, int]) -> None:
+    watched = [
+        {**step, "metrics": {"reward": at / 100, "answer_tokens": 40.0 - at, "unknown": 1.0}}
+        for at, step in enumerate(steps(40))
+        if step["event"] == "stepped"
+    ]
+    write_run(home, "one", [*watched, DONE])
+    async with running(size=size) as it:
+        await training(it)
+        await it.until(lambda: "answers of" in it.screen_text and "▁" in it.screen_text, "drawn")
+        lines = it.screen_text.splitlines()
+        rises = next(line for line in lines if "reward" in line and "→" in line)
+        falls = next(line for line in lines if "answers of" in line and "→" in line)
+        assert rises.index("▁") < rises.index("█")
+        assert falls.index("█") < falls.index("▁")
+        assert "unknown" not in it.screen_text
+
+
 async def test_list_and_header_show_the_same_loss(home: Path) -> None:
     write_run(home, "one", [*steps(50), DONE])
     async with running(size=(140, 40)) as it:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgelm.charts.sparkline import sparkline
 from edgelm.cli.show.facts import labelled
 from edgelm.cli.show.output import error_console, is_terminal, say
 from edgelm.runs.watched import watched_facts
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _LINES = 20
 """Reports of steps, off a terminal."""
 _SHOWN_CHARS = 200
-_BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 60
 
 
@@ -217,15 +217,6 @@ class _Panel:
             f"{step.tokens_per_s:,.0f} token/s   rate {step.learning_rate:.2e}   gradient {step.grad_norm:.3f}"
             f"   memory {memory_text(step)}"
         )
-
-
-def sparkline(values: list[float]) -> str:
-    """Draw values as a row of bars."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
 def _short(text: str) -> str:

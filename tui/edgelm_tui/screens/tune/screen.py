@@ -26,6 +26,7 @@ from edgelm_tui.screens.tune.new_run_form import NewRunScreen, edgelm_command
 from edgelm_tui.screens.tune.own_run import OwnRun
 from edgelm_tui.screens.tune.panel import RunPanel
 from edgelm_tui.screens.tune.plot import Plot
+from edgelm_tui.screens.tune.watched_curves import WatchedCurves
 from edgelm_tui.services.services import Services
 from edgelm_tui.shell.dialogs.questions import Confirm
 from edgelm_tui.shell.mode_screen import ModeScreen
@@ -99,6 +100,7 @@ chats with the adapter, v shows it beside its base."""
                 with TabbedContent():
                     with TabPane("Curves", id="curves"):
                         yield Plot()
+                        yield WatchedCurves()
                     with TabPane("Rate", id="rates"):
                         yield Plot(id="rate_plot")
                     with TabPane("Log", id="lines"), VerticalScroll(id="log_scroll"):
@@ -181,6 +183,7 @@ chats with the adapter, v shows it beside its base."""
             return
         self._drawn = state
         self.query_one("#curves Plot", Plot).show(self._series(log))
+        self.query_one(WatchedCurves).show(log)
         self.query_one("#rate_plot", Plot).show(
             [Series("learning rate", log.curves["learning_rate"], "$text-accent")]
         )

@@ -22,6 +22,9 @@ from edgelm.version import __version__
 if TYPE_CHECKING:
     from edgelm.api import Model as Model
     from edgelm.api import load as load
+    from edgelm.arena.arena import Arena as Arena
+    from edgelm.arena.contestants import Contestant as Contestant
+    from edgelm.arena_api import arena as arena
     from edgelm.errors import EdgeLMError as EdgeLMError
     from edgelm.errors import EngineError as EngineError
     from edgelm.errors import FitError as FitError
@@ -65,6 +68,9 @@ if TYPE_CHECKING:
 
 _NAMES_IN = {
     "edgelm.api": ("Model", "load"),
+    "edgelm.arena.arena": ("Arena",),
+    "edgelm.arena.contestants": ("Contestant",),
+    "edgelm.arena_api": ("arena",),
     "edgelm.errors": (
         "EdgeLMError", "EngineError", "FitError", "FormatError", "Interrupted", "NetworkError", "NotFoundError",
         "OptionError", "OutputError", "PromptError", "RewardError", "UnsafeError", "UnsupportedError",
@@ -86,13 +92,16 @@ _NAMES_IN = {
     "edgelm.tune.api": ("TuneResult", "resume_tune", "tune"),
     "edgelm_converters.convert": ("Converted", "convert"),
 }  # fmt: skip
+_PACKAGES_TOO = ("arena", "tune")
 _HOMES = {name: home for home, names in _NAMES_IN.items() for name in names}
 
 __all__ = [
     "Alternative",
+    "Arena",
     "BatchResult",
     "Chat",
     "Completion",
+    "Contestant",
     "Converted",
     "EdgeLMError",
     "EngineError",
@@ -126,6 +135,7 @@ __all__ = [
     "UnsupportedError",
     "Usage",
     "__version__",
+    "arena",
     "asgi_app",
     "convert",
     "load",
@@ -139,9 +149,9 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgelm' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "tune":
+    if name in _PACKAGES_TOO:
         # The package of that name is reached through the function too: `import edgelm.tune.api as api` looks there.
-        value.__dict__ = vars(sys.modules["edgelm.tune"])
+        value.__dict__ = vars(sys.modules[f"edgelm.{name}"])
     globals()[name] = value
     return value
 
@@ -151,7 +161,7 @@ def __dir__() -> list[str]:
 
 
 class _Facade(types.ModuleType):
-    """Keeps `edgelm.tune` the function: importing anything of the package of that name would put the package there."""
+    """Keeps `edgelm.tune` and `edgelm.arena` functions: importing anything of a package of that name would put it there."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _HOMES and isinstance(value, types.ModuleType)):

@@ -54,6 +54,7 @@ COMMANDS = (
     CommandEntry("export", "write a model as a GGUF file for llama.cpp, Ollama and LM Studio"),
     CommandEntry("bench", "measure prefill and decode at several depths"),
     CommandEntry("eval", "measure perplexity, the distance to another model, and lm-eval tasks"),
+    CommandEntry("arena", "compare answers blind, and say with intervals which model is better"),
     CommandEntry("quantize", "compare ways to quantize a model: size against loss"),
     CommandEntry("completion", "let a shell complete commands, flags and names"),
     CommandEntry("doctor", "report what this machine is and what it lacks"),

@@ -27,6 +27,8 @@ class Parser(argparse.ArgumentParser):
         self._words: list[str] = []
         self.passes_on = False
         """Whether words behind `--` are another program's: they become the namespace's `passed_on`."""
+        self.action_unsaid: str | None = None
+        """The action that is meant where words are given and the first of them is none."""
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does; what is given besides is one line of error."""
@@ -39,6 +41,7 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does. The namespace has `flags_given`, by setting, and `parser`, the one of the chosen action."""
         self._words = list(sys.argv[1:] if args is None else args)
         passed_on = self._take_passed_on()
+        self._say_action()
         for action in self._actions:
             if isinstance(action, OnOffOrWord):
                 self._words = action.joined(self._words)
@@ -50,6 +53,15 @@ class Parser(argparse.ArgumentParser):
         if self.passes_on:
             found.passed_on = passed_on
         return found, rest
+
+    def _say_action(self) -> None:
+        given = [word for word in self._words if not word.startswith("-")]
+        if self.action_unsaid and given and given[0] not in self._action_names():
+            self._words.insert(0, self.action_unsaid)
+
+    def _action_names(self) -> list[str]:
+        choices = (a.choices or () for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        return [name for names in choices for name in names]
 
     def _take_passed_on(self) -> list[str]:
         if not self.passes_on or "--" not in self._words:

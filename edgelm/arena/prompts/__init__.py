@@ -1,0 +1,1 @@
+"""What contestants are asked: shipped sets, files, and one's own chats."""

@@ -19,6 +19,7 @@ from edgelm.errors import NotFoundError, OptionError
 from edgelm.options import check_names
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.sampling.settings import Sampling
+from edgelm.units import count
 
 _ALIASES = {"temp": "temperature", "thinking": "enable_thinking"}
 _WORDS = {"on": True, "off": False, "true": True, "false": False}
@@ -105,7 +106,10 @@ def contestants_of(given: Sequence[Contestant | str]) -> list[Contestant]:
     """
     found = [each if isinstance(each, Contestant) else Contestant.parse(each) for each in given]
     if len(found) < 2:
-        raise OptionError(f"{len(found)} contestants, expected two or more", hint="edgelm arena MODEL MODEL")
+        raise OptionError(
+            f"{count(len(found), 'contestant', 'contestants')}, expected two or more",
+            hint="edgelm arena MODEL MODEL",
+        )
     names: set[str] = set()
     distinct = []
     for each in found:

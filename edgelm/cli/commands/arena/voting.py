@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edgelm.cli.commands.arena.keys import END, Read, key_reader
-from edgelm.cli.show.output import console, dim, say
+from edgelm.cli.show.output import console, dim, is_terminal, say
 from edgelm.units import count
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _show(match: BlindMatch, ballot: Ballot) -> None:
             to.print(Text(head + _clean(str(message.get("content") or "")), style="bold"))
     to.print()
     answers = [Text(_clean(match.first)), Text(_clean(match.second))]
-    if to.width >= _WIDE:
+    if to.width >= _WIDE and is_terminal(sys.stdout):
         table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 2))
         for label in "AB":
             table.add_column(label, ratio=1, overflow="fold")

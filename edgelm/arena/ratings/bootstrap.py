@@ -16,7 +16,7 @@ _AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedStrengths:
     """Parameters and how they vary.
 
     Attributes:
@@ -50,7 +50,7 @@ class Fitted:
         return value, value - reach, value + reach
 
 
-def bootstrapped(design: Design, seed: int, rounds: int = ROUNDS) -> Fitted:
+def bootstrapped(design: Design, seed: int, rounds: int = ROUNDS) -> FittedStrengths:
     """Fit `design` to all votes and to `rounds` samples of its prompts, seeded."""
     prompts = int(design.prompt.max()) + 1
     rng = np.random.default_rng(seed)
@@ -60,4 +60,4 @@ def bootstrapped(design: Design, seed: int, rounds: int = ROUNDS) -> Fitted:
         for at in range(0, rounds, _AT_ONCE)
     ]
     theta = fit(design)[0]
-    return Fitted(theta, np.concatenate(drawn), covariance(design, theta), prompts)
+    return FittedStrengths(theta, np.concatenate(drawn), covariance(design, theta), prompts)

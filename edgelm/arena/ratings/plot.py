@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edgelm.arena.ratings.standings import Entry, Standings
+from edgelm.arena.ratings.standings import RatingEntry, Standings
 from edgelm.charts import chart
 
 
@@ -16,7 +16,7 @@ def plot(standings: Standings, path: Path) -> None:
         OptionError: `path` ends otherwise.
         OutputError: it cannot be written.
     """
-    rows: list[Entry | None] = []
+    rows: list[RatingEntry | None] = []
     for pool in standings.pools:
         rows += [None, *pool] if rows else [*pool]
     title = f"Ratings from {standings.votes} votes, {standings.confidence:.0%} intervals"

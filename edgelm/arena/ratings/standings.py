@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edgelm.arena.ratings.bootstrap import ROUNDS, Fitted, bootstrapped
+from edgelm.arena.ratings.bootstrap import ROUNDS, FittedStrengths, bootstrapped
 from edgelm.arena.ratings.bradley_terry import Design
 from edgelm.arena.ratings.connected import one_sided, pools
 from edgelm.arena.ratings.two import CONFIDENCE, decided, evidence, sign_test, votes_needed, wilson
@@ -25,7 +25,7 @@ MOST_VOTES_SAID = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RatingEntry:
     """A contestant's rating, and its interval, in Elo's points about the mean of its pool."""
 
     contestant: str
@@ -80,7 +80,7 @@ class Standings:
         votes: how many count; repeats and identical answers do not.
     """
 
-    pools: tuple[tuple[Entry, ...], ...]
+    pools: tuple[tuple[RatingEntry, ...], ...]
     pairs: tuple[PairStanding, ...]
     effects: tuple[Effect, ...]
     votes: int
@@ -159,12 +159,12 @@ def _ranked(
     pool: tuple[str, ...],
     names: tuple[str, ...],
     votes: list[Vote],
-    fitted: Fitted | None,
+    fitted: FittedStrengths | None,
     confidence: float,
-) -> tuple[Entry, ...]:
+) -> tuple[RatingEntry, ...]:
     """The entries of a pool, best first. A pool of one, or without votes, has no interval but everything."""
     if fitted is None or len(pool) == 1:
-        return tuple(Entry(each, BASE_RATING, -math.inf, math.inf, 0, False) for each in pool)
+        return tuple(RatingEntry(each, BASE_RATING, -math.inf, math.inf, 0, False) for each in pool)
     unbounded = set(one_sided(names, votes))
     entries = []
     for each in pool:
@@ -174,12 +174,12 @@ def _ranked(
         interval = fitted.interval(contrast, confidence, one_sided=each in unbounded)
         rating, low, high = (BASE_RATING + POINTS_PER_NAT * value for value in interval)
         asked = sum(each in (vote.first, vote.second) for vote in votes)
-        entries.append(Entry(each, rating, low, high, asked, each in unbounded))
+        entries.append(RatingEntry(each, rating, low, high, asked, each in unbounded))
     return tuple(sorted(entries, key=lambda entry: -entry.rating))
 
 
 def _effects(
-    labels: Sequence[str], contestants: int, fitted: Fitted | None, confidence: float
+    labels: Sequence[str], contestants: int, fitted: FittedStrengths | None, confidence: float
 ) -> tuple[Effect, ...]:
     if fitted is None:
         return ()

@@ -11,7 +11,7 @@ from edgelm.cli.show.output import console, print_json, say
 from edgelm.units import count, format_seconds
 
 if TYPE_CHECKING:
-    from edgelm.arena.ratings.standings import Entry, PairStanding, Standings
+    from edgelm.arena.ratings.standings import PairStanding, RatingEntry, Standings
     from edgelm.arena.tally import Tallied
 
 
@@ -77,7 +77,7 @@ def _of_votes(tallied: Tallied) -> list[str]:
     return lines
 
 
-def _entry(entry: Entry) -> tuple[str, ...]:
+def _entry(entry: RatingEntry) -> tuple[str, ...]:
     if math.isinf(entry.low):
         return entry.contestant, "not known", str(entry.votes)
     bound = ", one end is the prior's" if entry.one_sided else ""

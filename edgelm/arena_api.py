@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelm.api import load
+from edgelm.api import find_model, load
 from edgelm.arena.arena import MAX_TOKENS, Arena
 from edgelm.arena.contestants import Contestant
 from edgelm.options import check_callable
@@ -40,11 +40,13 @@ def arena(
         EdgeLMError: about a model, an adapter or the prompts.
     """
     check_callable("on_progress", on_progress)
-    begun = Arena.create(
-        contestants, prompts, name=name, seed=seed, max_tokens=max_tokens, on_progress=on_progress
-    )
+
+    def find(text: str) -> Path:
+        return find_model(text, on_progress)
+
+    begun = Arena.create(contestants, prompts, find=find, name=name, seed=seed, max_tokens=max_tokens)
     try:
-        begun.answer(load, on_progress, rows=rows)
+        begun.answer(find, load, on_progress, rows=rows)
     except BaseException:
         begun.close()
         raise

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from edgelm.arena.answering.ahead import Load, Unanswered, answer_all
-from edgelm.arena.answering.origin import Entrant
+from edgelm.arena.answering.origin import Entrant, Find
 from edgelm.arena.arena_store import ArenaStore
 from edgelm.arena.ballot import Ballot
 from edgelm.arena.contestants import Contestant, contestants_of
@@ -16,7 +16,6 @@ from edgelm.arena.prompts.prompts import read_prompts
 from edgelm.arena.records import PERSON, RoundHead
 from edgelm.arena.training import Kind, TrainingRows, training_rows
 from edgelm.errors import OptionError
-from edgelm.library.names import check_name
 from edgelm.options import check_type
 from edgelm.progress import OnProgress, ignore_progress
 
@@ -45,11 +44,11 @@ class Arena:
         contestants: Sequence[Contestant | str],
         prompts: str | Path | Iterable[str | Sequence[Mapping[str, Any]]],
         *,
+        find: Find,
         name: str | None = None,
         seed: int = 0,
         max_tokens: int = MAX_TOKENS,
         database: Path | None = None,
-        on_progress: OnProgress = ignore_progress,
     ) -> Self:
         """Begin an arena; nothing is answered yet. Models and adapters are found first, and nothing is kept if one is not.
 
@@ -64,10 +63,10 @@ class Arena:
         found = contestants_of(contestants)
         asked = read_prompts(prompts)
         for each in found:
-            Entrant.of(each, on_progress).options(seed=seed, max_tokens=max_tokens)
+            Entrant.of(each, find).options(seed=seed, max_tokens=max_tokens)
         store = ArenaStore(database)
         try:
-            named = _free_name(store, found) if name is None else check_name(name)
+            named = _free_name(store, found) if name is None else _checked(name)
             return cls(store, store.create(named, found, asked, seed=seed, max_tokens=max_tokens))
         except BaseException:
             store.close()
@@ -103,7 +102,7 @@ class Arena:
         return bool(self._store.matches(self.head))
 
     def answer(
-        self, load: Load, on_progress: OnProgress = ignore_progress, *, rows: int | None = None
+        self, find: Find, load: Load, on_progress: OnProgress = ignore_progress, *, rows: int | None = None
     ) -> list[Unanswered]:
         """Make the answers that are missing and then the matches; goes on where it was ended.
 
@@ -115,7 +114,7 @@ class Arena:
         """
         if self.is_laid_out:
             return []
-        failed = answer_all(self._store, self.head, load, on_progress, rows=rows)
+        failed = answer_all(self._store, self.head, find, load, on_progress, rows=rows)
         slots = self._store.slots(self.head)
         texts = self._store.answers({slot.answer for slot in slots})
         names = [each.name for each in self.contestants]
@@ -198,6 +197,14 @@ def arenas(database: Path | None = None) -> list[RoundHead]:
     """List all arenas, the latest first."""
     with ArenaStore(database) as store:
         return store.rounds()
+
+
+def _checked(name: str) -> str:
+    """A name that can be said on a command line and printed."""
+    check_type("name", name, str)
+    if not name.isprintable() or not name.strip() or name.startswith("-") or len(name) > 100:
+        raise OptionError(f"name is {name!r}, expected up to 100 letters, digits and signs, no dash first")
+    return name
 
 
 def _free_name(store: ArenaStore, contestants: Sequence[Contestant]) -> str:

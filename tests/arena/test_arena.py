@@ -16,6 +16,7 @@ import pytest
 from arena_answers import RuleModel, make_arena, says_all, write_named_model
 
 from edgelm import paths
+from edgelm.api import find_model
 from edgelm.arena.arena import Arena
 from edgelm.arena.arena_store import ArenaStore
 from edgelm.arena.contestants import Contestant, contestants_of
@@ -89,8 +90,10 @@ def test_an_answer_that_is_stored_is_not_made_again(home: Path) -> None:
 def test_adapters_and_settings_share_one_load_of_their_base(home: Path) -> None:
     write_named_model(home, "base")
     log: list[Any] = []
-    with Arena.create(["base", "warm=base,temp=1", "base,temp=0"], ["a", "b"], name="one") as arena:
-        arena.answer(lambda directory: RuleModel(directory, says_all, log))
+    with Arena.create(
+        ["base", "warm=base,temp=1", "base,temp=0"], ["a", "b"], find=find_model, name="one"
+    ) as arena:
+        arena.answer(find_model, lambda directory: RuleModel(directory, says_all, log))
         assert [said for _, said in log].count("closed") == 1
         assert len(log) == 5, "two contestants of equal settings share their answers"
         tallied = arena.tally()
@@ -101,7 +104,9 @@ def test_adapters_and_settings_share_one_load_of_their_base(home: Path) -> None:
 def test_answers_go_on_where_they_were_ended(home: Path) -> None:
     for name in ("left", "right-one"):
         write_named_model(home, name)
-    arena = Arena.create(["left", "right-one"], [f"question {at}" for at in range(5)], name="trial")
+    arena = Arena.create(
+        ["left", "right-one"], [f"question {at}" for at in range(5)], find=find_model, name="trial"
+    )
 
     class Ended(RuleModel):
         def generate_many(self, prompts: Any, **named: Any) -> Any:
@@ -111,13 +116,13 @@ def test_answers_go_on_where_they_were_ended(home: Path) -> None:
                     raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        arena.answer(lambda directory: Ended(directory, says_all, []))
+        arena.answer(find_model, lambda directory: Ended(directory, says_all, []))
     with pytest.raises(OptionError, match="not answered yet"):
         arena.ballot()
     arena.close()
     log: list[Any] = []
     with Arena.open("trial") as again:
-        again.answer(lambda directory: RuleModel(directory, says_all, log))
+        again.answer(find_model, lambda directory: RuleModel(directory, says_all, log))
         assert [name for name, said in log if said != "closed"].count("left") == 2
         assert again.ballot().progress.total == 5
 
@@ -234,13 +239,13 @@ def test_a_contestant_that_was_deleted_is_in_the_report_by_name(home: Path) -> N
         (home / "models/left").rmdir()
         assert arena.tally().contestants == ("left", "right-one")
         assert arena.ballot().next()
-        assert arena.answer(lambda directory: pytest.fail("nothing is loaded")) == []
+        assert arena.answer(find_model, lambda directory: pytest.fail("nothing is loaded")) == []
 
 
 def test_what_is_missing_is_told_before_anything_is_kept(home: Path) -> None:
     write_named_model(home, "left")
     with pytest.raises(NotFoundError, match="gone"):
-        Arena.create(["left", "./gone"], ["a"])
+        Arena.create(["left", "./gone"], ["a"], find=find_model)
     with pytest.raises(NotFoundError, match="no arena yet"):
         Arena.open()
     make_arena(home, prompts=2).close()

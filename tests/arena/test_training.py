@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from arena_answers import RuleModel, make_arena, says_all, write_named_model
 
+from edgelm.api import find_model
 from edgelm.arena.arena import Arena
 from edgelm.errors import OptionError
 from edgelm.tune.data.prepare import read_records
@@ -70,7 +71,7 @@ def test_rows_keep_the_system_prompt_and_pairs_under_two_are_none(home: Path, tm
     with Arena.create(
         [f"left,system={system}", "right-one"], ["question 0", "question 1"], name="t"
     ) as arena:
-        arena.answer(lambda directory: RuleModel(directory, says_all, []))
+        arena.answer(find_model, lambda directory: RuleModel(directory, says_all, []))
         vote_by(arena, {})
         assert arena.training_rows("preferences").different_prompts == 2
         good = [row for row in arena.training_rows("labels").training if row["label"]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from edgelm.api import find_model
 from edgelm.arena.arena import Arena
 from edgelm.arena.contestants import Contestant
 from edgelm.errors import PromptError
@@ -71,7 +72,7 @@ def make_arena(
         if not (home / "models" / each).exists():
             write_named_model(home, each)
     asked = [f"question {at}" for at in range(prompts)]
-    arena = Arena.create([Contestant(each) for each in names], asked, name=name, seed=seed)
+    arena = Arena.create([Contestant(each) for each in names], asked, find=find_model, name=name, seed=seed)
     used: list[Any] = [] if log is None else log
-    arena.answer(lambda directory: RuleModel(directory, rule, used))
+    arena.answer(find_model, lambda directory: RuleModel(directory, rule, used))
     return arena

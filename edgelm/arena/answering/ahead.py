@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgelm.arena.answering.origin import Entrant, Origin, origin_of
+from edgelm.arena.answering.origin import Entrant, Find, Origin, origin_of
 from edgelm.arena.arena_store import ArenaStore
 from edgelm.arena.records import ArenaPrompt, RoundHead, Standing
 from edgelm.errors import EdgeLMError
@@ -57,6 +57,7 @@ class _Wanted:
 def answer_all(
     store: ArenaStore,
     arena: RoundHead,
+    find: Find,
     load: Load,
     on_progress: OnProgress,
     *,
@@ -65,6 +66,7 @@ def answer_all(
     """Make every answer of an arena that is missing; returns what could not be made.
 
     Args:
+        find: called for each contestant of whom answers are missing.
         load: called once for each base of which answers are missing.
         rows: answers at once; None is what the machine can take.
 
@@ -79,7 +81,7 @@ def answer_all(
         missing = [asked for asked in prompts if (name, asked.id) not in there]
         if not missing:  # its model may be gone
             continue
-        entrant = Entrant.of(standing.contestant)
+        entrant = Entrant.of(standing.contestant, find)
         for asked in missing:
             origin = origin_of(entrant, asked.messages, seed=arena.seed, max_tokens=arena.max_tokens)
             wanted.append(_Wanted(standing, asked, entrant, origin))

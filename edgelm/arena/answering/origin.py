@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,12 @@ from edgelm.adapters.find import find_uses
 from edgelm.adapters.use import AdapterUse
 from edgelm.arena.contestants import Contestant
 from edgelm.json_files import read_json
-from edgelm.library.models import obtain
-from edgelm.progress import OnProgress, ignore_progress
 from edgelm.runtime.generation.options import GenerationOptions
 from edgelm.runtime.generation.recommended import default_options, recommended
 from edgelm.zoo.weights.fingerprint import adapter_fingerprint, fingerprint
+
+Find = Callable[[str], Path]
+"""Finds the directory of a model by its name; `edgelm.api.find_model` does."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Entrant:
     adapters: tuple[AdapterUse, ...]
 
     @classmethod
-    def of(cls, contestant: Contestant, on_progress: OnProgress = ignore_progress) -> Entrant:
-        """Find a contestant's model and adapter; a Hub id is pulled.
+    def of(cls, contestant: Contestant, find: Find) -> Entrant:
+        """Find a contestant's model and adapter.
 
         Raises:
             NotFoundError, FormatError, UnsupportedError, NetworkError: about the model or the adapter.
         """
-        directory = obtain(contestant.model, on_progress)
+        directory = find(contestant.model)
         given = [contestant.adapter] if contestant.adapter else []
         return cls(contestant, directory, find_uses(given, directory))
 

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 def begin(arguments: argparse.Namespace) -> None:
     """Begin an arena, answer it, and vote where there is a terminal."""
+    from edgelm.api import find_model
     from edgelm.arena.arena import Arena
 
     with progress_bars() as on_progress:
         arena = Arena.create(
             arguments.contestants,
             arguments.prompts,
+            find=lambda text: find_model(text, on_progress),
             name=arguments.name,
             seed=arguments.seed,
             max_tokens=arguments.max_tokens,
-            on_progress=on_progress,
         )
     with arena:
         say(f"arena {arena.name}; edgelm arena resume {arena.name} goes on if this is ended")
@@ -48,10 +49,12 @@ def go_on(arguments: argparse.Namespace) -> None:
 
 
 def _answer(arena: Arena, arguments: argparse.Namespace) -> None:
-    from edgelm.api import load
+    from edgelm.api import find_model, load
 
     with progress_bars() as on_progress:
-        failed = arena.answer(load, on_progress, rows=arguments.rows)
+        failed = arena.answer(
+            lambda text: find_model(text, on_progress), load, on_progress, rows=arguments.rows
+        )
     for each in failed[:3]:
         # Which contestant it was would tell who is missing, not which side anybody is on.
         warn(f"{each.contestant} could not answer a prompt: {each.error.message}")

@@ -69,7 +69,7 @@ def test_rows_keep_the_system_prompt_and_pairs_under_two_are_none(home: Path, tm
     system = tmp_path / "system.txt"
     system.write_text("Be brief.")
     with Arena.create(
-        [f"left,system={system}", "right-one"], ["question 0", "question 1"], name="t"
+        [f"left,system={system}", "right-one"], ["question 0", "question 1"], find=find_model, name="t"
     ) as arena:
         arena.answer(find_model, lambda directory: RuleModel(directory, says_all, []))
         vote_by(arena, {})

@@ -6,7 +6,8 @@
 Both sides train the same LoRA (rank 8, the last 16 layers) on the same pairs in float32 with the same BLAS: prompts (median 60
 tokens) with two answers (median 80 each, lognormal). mlx-lm-lora runs its own `train_dpo` with batches of 4 pairs and a second
 model as reference; edgelm its own batches of as many positions as 4 pairs have, and its reference, which is computed before:
-that time is counted in full, as of a run of one epoch. Each side runs in a process of its own, taking turns. The
+that time is counted in full, as of a run of one epoch. The pairs of a few steps are not those of the other side's, so a pair
+counts by its tokens: one of the mean length as 1. Each side runs in a process of its own, taking turns. The
 first steps, which compile, are not counted.
 """
 
@@ -37,6 +38,11 @@ def make_rows(vocab: int) -> list[tuple[list[int], list[int], list[int]]]:
         return [*map(int, random.integers(3, vocab, size))]
 
     return [(tokens(60, 0.6), tokens(80, 0.6), tokens(80, 0.6)) for _ in range(PAIRS)]
+
+
+def pair_tokens(rows: list[tuple[list[int], list[int], list[int]]]) -> np.ndarray[Any, Any]:
+    """The tokens of each pair, its prompt counted with both answers."""
+    return np.array([2 * len(prompt) + len(chosen) + len(rejected) for prompt, chosen, rejected in rows])
 
 
 class _Pairs:
@@ -73,14 +79,18 @@ def run_mlx_lm_lora(model: str, steps: int, warm: int) -> None:
     )
     meter = Meter(warm)
     batches = dpo_trainer.iterate_dpo_batches
+    mean, pairs = pair_tokens(make_rows(vocab)).mean(), 0.0
     np.random.seed(SEED)
 
     def watched(**options: Any) -> Any:
+        nonlocal pairs
         if meter.step or meter.is_begun:  # it takes a new iterator for every step
-            meter.end(BATCH_PAIRS)
+            meter.end(pairs)
         meter.is_begun = True
+        batch = next(batches(**options))
+        pairs = sum(np.count_nonzero(np.array(side)) for side in batch[:2]) / mean  # padding is 0
         meter.begin()
-        yield next(batches(**options))
+        yield batch
 
     meter.is_begun = False
     dpo_trainer.iterate_dpo_batches = watched
@@ -126,6 +136,8 @@ def run_edgelm(model: str, steps: int, warm: int) -> None:
     plans = planner.epoch(0)[:steps]
     make_caches = lambda *placing: row_caches(network, config, *placing)  # noqa: E731
     meter = Meter(warm)
+    sizes = pair_tokens(make_rows(vocab))
+    shares = sizes / sizes.mean()
     mx.reset_peak_memory()
     with training_threads(config):
         scorer = Scorer(network, chunk=LoopSettings().loss_chunk, make_caches=make_caches)
@@ -133,7 +145,7 @@ def run_edgelm(model: str, steps: int, warm: int) -> None:
         for plan in plans:
             scoring.begin()
             scorer.log_probs(planner.load(plan))
-            scoring.end(len(plan.rows))
+            scoring.end(shares[[*plan.rows]].sum())
         mx.clear_cache()
         make_trainable(
             network, MethodSettings(rank=8, alpha=160, layers=f"-{min(LAYERS, len(network.layers))}")
@@ -143,7 +155,7 @@ def run_edgelm(model: str, steps: int, warm: int) -> None:
         for plan in plans:
             meter.begin()
             stepper.update(stepper.gradients(planner.load(plan)), 1e-5)
-            meter.end(len(plan.rows))
+            meter.end(shares[[*plan.rows]].sum())
     meter.seconds += scoring.seconds
     meter.cpu_s += scoring.cpu_s
     report(meter)

@@ -65,13 +65,13 @@ class Meter:
 
     def __init__(self, warm: int) -> None:
         self.warm = warm
-        self.tokens, self.seconds, self.cpu_s, self.step = 0, 0.0, 0.0, 0
+        self.tokens, self.seconds, self.cpu_s, self.step = 0.0, 0.0, 0.0, 0
         self.begin()
 
     def begin(self) -> None:
         self._began, self._cpu_began = time.perf_counter(), time.process_time()
 
-    def end(self, tokens: int) -> None:
+    def end(self, tokens: float) -> None:
         self.step += 1
         if self.step > self.warm:
             self.tokens += tokens

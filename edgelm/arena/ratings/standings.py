@@ -125,8 +125,8 @@ def rate(
         votes: in any order, repeats and identical answers among them.
         contestants: those to be rated, in the order wanted for those alike; none are those of the votes.
         covariates: "length", "markdown": held level, so that strengths are those of answers as long, and as marked up.
-        planned: how many matches of a pair were settled before the first vote; a pair that has as many is judged by the exact
-            sign test, others by a test that may be looked at on the way.
+        planned: how many matches of a pair were settled before the first vote: the exact sign test judges when they are in, and
+            nothing is said before. None, or more votes than planned: a test judges that may be looked at after each.
         seed: of the bootstrap.
         rounds: of the bootstrap.
         confidence: of all intervals.
@@ -194,9 +194,12 @@ def _pair(
 ) -> PairStanding:
     tally = Tally.of(votes, contestant, rival)
     wins, losses = tally.wins, tally.losses
-    settled = planned is not None and tally.asked + tally.identical >= planned
+    judged = tally.asked + tally.identical
+    settled = judged == planned
     low, high = wilson(wins, tally.decisive, confidence)
-    told = decided(wins, losses, settled=settled, confidence=confidence)
+    # Before the plan is complete nothing is said: a verdict then and another in the end would be wrong more often than one.
+    on_the_way = planned is not None and judged < planned
+    told = not on_the_way and decided(wins, losses, settled=settled, confidence=confidence)
     more = None if told else _more_votes(tally, confidence)
     return PairStanding(
         contestant, rival, tally, wins / tally.decisive if tally.decisive else None, low, high,
@@ -216,7 +219,7 @@ def _more_votes(tally: Tally, confidence: float) -> int | None:
     """Judged matches that tell a gap of the size seen, at 80 % power; the rate is drawn to a half by one vote on each side."""
     if not tally.decisive:
         return None
-    needed = votes_needed((tally.wins + 1) / (tally.decisive + 2), confidence=confidence)
+    needed = votes_needed((tally.wins + 1) / (tally.decisive + 2), confidence=confidence, exact=True)
     if needed is None:
         return None
     more = math.ceil(max(1, needed - tally.decisive) * tally.asked / tally.decisive)

@@ -30,10 +30,16 @@ def sign_test(wins: int, losses: int) -> float:
     return float(min(1.0, 2 * tail / 2**decisive))
 
 
-def votes_needed(win_rate: float, power: float = POWER, confidence: float = CONFIDENCE) -> int | None:
+def votes_needed(
+    win_rate: float, power: float = POWER, confidence: float = CONFIDENCE, *, exact: bool = False
+) -> int | None:
     """Return how many decisive votes tell a win rate from a half; None where it is a half.
 
-    n = ((z_{1-α/2} ½ + z_power √(p(1-p))) / (p - ½))², the sample size of a test of one proportion.
+    n = ((z_{1-α/2} ½ + z_power √(p(1-p))) / (p - ½))², the sample size of a normal test of one proportion.
+
+    Args:
+        exact: ask for what `sign_test` needs, which counts whole votes and finds the gap less often at that n (71 of 100 times
+            at 29 votes): with the continuity correction n/4 (1 + √(1 + 2/(n |p - ½|)))² (Fleiss, Levin and Paik 2003).
     """
     gap = abs(win_rate - 0.5)
     if gap < 1e-9:
@@ -42,7 +48,19 @@ def votes_needed(win_rate: float, power: float = POWER, confidence: float = CONF
     reached = normal.inv_cdf((1 + confidence) / 2) * 0.5 + normal.inv_cdf(power) * math.sqrt(
         win_rate * (1 - win_rate)
     )
-    return math.ceil((reached / gap) ** 2)
+    votes = (reached / gap) ** 2
+    if exact:
+        votes *= (1 + math.sqrt(1 + 2 / (votes * gap))) ** 2 / 4
+    return math.ceil(votes)
+
+
+def power_of(win_rate: float, votes: int, confidence: float = CONFIDENCE) -> float:
+    """Return how often `sign_test` finds a win rate with so many decisive votes, exactly."""
+    return sum(
+        math.comb(votes, wins) * win_rate**wins * (1 - win_rate) ** (votes - wins)
+        for wins in range(votes + 1)
+        if sign_test(wins, votes - wins) <= 1 - confidence
+    )
 
 
 def evidence(wins: int, losses: int) -> float:
@@ -57,8 +75,11 @@ def evidence(wins: int, losses: int) -> float:
 def decided(wins: int, losses: int, *, settled: bool, confidence: float = CONFIDENCE) -> bool:
     """Say whether votes tell that one is better.
 
+    One of both tests has to be chosen beforehand: whoever looks by the second on the way and asks the first in the end is wrong
+    in up to 7 of 100 cases instead of 5.
+
     Args:
-        settled: whether the number of votes had been settled beforehand and is reached; else they were looked at on the way,
+        settled: whether the number of votes had been settled beforehand and is reached; else they may be looked at after each,
             where a test at 5 % would be wrong far more often than that.
     """
     if settled:

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from edgelm.arena.ratings.two import decided, evidence, sign_test, votes_needed, wilson
+from edgelm.arena.ratings.two import decided, evidence, power_of, sign_test, votes_needed, wilson
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,15 @@ from edgelm.arena.ratings.two import decided, evidence, sign_test, votes_needed,
 def test_votes_needed_are_those_of_the_table(win_rate: float, votes: int) -> None:
     assert votes_needed(win_rate) == votes_needed(1 - win_rate) == votes
     assert votes_needed(0.5) is None
+
+
+@pytest.mark.parametrize("win_rate", [0.8, 0.75, 0.7, 0.65, 0.6])
+def test_votes_that_the_exact_test_needs(win_rate: float) -> None:
+    """Power is a saw over the number of votes, so it is near what was asked for, never far below."""
+    votes = votes_needed(win_rate, exact=True)
+    assert votes is not None
+    assert 0.77 < power_of(win_rate, votes) < 0.86
+    assert power_of(0.5, votes) <= 0.05
 
 
 def test_wilsons_interval() -> None:

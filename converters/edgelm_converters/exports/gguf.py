@@ -175,7 +175,9 @@ def _metadata(model: _Model, scratch: Path, name: str) -> tuple[dict[str, Any], 
         checkpoint.write_tokenizer(folder)
     published = PublishedTokenizer.load(folder, model.source.config, source)
     rows = model.agreed.lengths["vocab"]
-    said = tokenizer_metadata(published, model.family.architecture, rows, _ends(model), SAMPLES, source)
+    said = tokenizer_metadata(
+        published, model.family.architecture, rows, _ends(model), _padding(model), SAMPLES, source
+    )
     weights: Counter[Kind] = Counter()
     for tensor in model.stored:
         weights[tensor.kind] += math.prod(tensor.shape)
@@ -198,6 +200,11 @@ def _ends(model: _Model) -> list[int]:
         if said is not None and said != []:
             return [index for index in (said if isinstance(said, list) else [said]) if isinstance(index, int)]
     return []
+
+
+def _padding(model: _Model) -> int | None:
+    said = model.settings.get("pad_token_id")
+    return said if isinstance(said, int) and said >= 0 else None
 
 
 def _check_room(parts: Sequence[Part], path: Path) -> None:

@@ -112,6 +112,9 @@ def _phi3(settings: ModelSettings, keys: Offered) -> None:
         "original_max_position_embeddings", default=settings.size("max_position_embeddings")
     )
     keys["rope.scaling.original_context_length"] = original
+    keys["attention.sliding_window"] = settings.get(
+        "sliding_window", default=0
+    )  # llama.cpp tells Phi 4 by it
     if settings.rope_kind == "longrope":
         scale = settings.size("max_position_embeddings") / original
         keys["rope.scaling.attn_factor"] = (
@@ -189,6 +192,8 @@ def _lfm2(settings: ModelSettings, keys: Offered) -> None:
     types = settings.get("layer_types", default=[])
     _with_attention_at(keys, settings.kv_heads, [each == "full_attention" for each in types])
     keys["shortconv.l_cache"] = settings.size("conv_L_cache")
+    if settings.get("moe_intermediate_size") is not None:
+        keys["expert_gating_func"] = 2  # a sigmoid, in the code of both
     width = settings.get("block_ff_dim", *FEED_FORWARD)
     if settings.get("block_auto_adjust_ff_dim") and settings.get("moe_intermediate_size") is None:
         # As mlx-lm and transformers compute it.
@@ -207,6 +212,18 @@ def _delta_net(settings: ModelSettings, keys: Offered) -> None:
         "ssm.inner_size": settings.size("linear_value_head_dim") * settings.size("linear_num_value_heads"),
         "full_attention_interval": settings.get("full_attention_interval", default=4),
     }
+
+
+def _qwen35(settings: ModelSettings, keys: Offered) -> None:
+    _delta_net(settings, keys)
+    period = keys["full_attention_interval"]
+    types = settings.get("layer_types", default=[])
+    recurrent = [each == "linear_attention" for each in types] or [
+        bool((layer + 1) % period) for layer in range(settings.layers)
+    ]
+    keys["attention.recurrent_layers"] = recurrent
+    # Three parts of a position, which are one number for text; the sections of all published ones.
+    keys.setdefault("rope.dimension_sections", [11, 11, 10, 0])
 
 
 def _minimax(settings: ModelSettings, keys: Offered) -> None:
@@ -247,8 +264,8 @@ SPECIAL: Mapping[str, Special] = {
     "minimax-m2": _minimax,
     "mistral3": _mistral3,
     "phi3": _phi3,
-    "qwen35": _delta_net,
-    "qwen35moe": _delta_net,
+    "qwen35": _qwen35,
+    "qwen35moe": _qwen35,
     "qwen3next": _delta_net,
 }
 

@@ -34,6 +34,7 @@ def tokenizer_metadata(
     architecture: str,
     rows: int,
     ends: Sequence[int],
+    padding: int | None,
     samples: Sequence[str],
     source: str,
 ) -> TokenizerMetadata:
@@ -42,6 +43,7 @@ def tokenizer_metadata(
     Args:
         rows: of the embedding.
         ends: ids that end an answer, as the model's configs have them.
+        padding: the config's id of padding, for a tokenizer that names none.
         samples: texts on which a pre-tokenizer is told by what it does.
 
     Raises:
@@ -69,6 +71,8 @@ def tokenizer_metadata(
             for left, right in published.merges
         ]
     values |= _roles(published, tokens, types, ends, rows)
+    if padding is not None and padding < rows:
+        values.setdefault(f"{GGML}padding_token_id", padding)
     beyond = sum(index >= rows for index in (*published.model["vocab"].values(), *published.added))
     if beyond:
         notes.append(f"{beyond} tokens have no row of the embedding, and were left out")

@@ -116,7 +116,7 @@ def _hold(told: Mapping[str, Any], config: Mapping[str, Any], family: GGUFFamily
 def _unsaid(source: str, family: GGUFFamily, name: str, ours: Any, theirs: Any) -> UnsupportedError:
     return UnsupportedError(
         f"{source} has {name} {str(ours)[:80]}, and a {family.architecture} GGUF of it can only mean {str(theirs)[:80]}",
-        hint="edgelm export --hf keeps every setting",
+        hint="a file without it would compute something else; edgelm itself runs the model as it is",
     )
 
 

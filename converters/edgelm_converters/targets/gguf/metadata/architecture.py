@@ -49,7 +49,7 @@ def family_of(config: Mapping[str, Any], names: Mapping[str, Any], source: str) 
     if kind in _UNWRITTEN:
         raise UnsupportedError(
             f"{source} is of the architecture {kind!r}, which edgelm reads as GGUF and does not write yet",
-            hint="edgelm export --hf writes every architecture",
+            hint="docs/export.md lists what is written as GGUF",
         )
     for each in (kind, outer):
         if each in _OTHERS:
@@ -60,7 +60,7 @@ def family_of(config: Mapping[str, Any], names: Mapping[str, Any], source: str) 
                 return _versioned(variant, settings)
     raise UnsupportedError(
         f"{source} is of the architecture {outer!r}, of which edgelm writes no GGUF",
-        hint="docs/gguf.md lists those that it reads and writes; edgelm export --hf writes every one",
+        hint="docs/gguf.md lists those that it reads and writes",
     )
 
 

@@ -54,7 +54,7 @@ def check_agreement(
         raise UnsupportedError(
             f"the tokenizer of {source} cannot be said in GGUF: {others[0][:60]!r} would be encoded otherwise"
             f" ({len(others)} of {len(samples)} samples)",
-            hint="edgelm export --hf writes the tokenizer as it is",
+            hint="llama.cpp would cut text otherwise than the model was trained on; edgelm itself runs it as it is",
         )
     if found:
         return (

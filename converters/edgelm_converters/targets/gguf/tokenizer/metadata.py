@@ -87,7 +87,7 @@ def _kind(published: PublishedTokenizer, architecture: str, source: str) -> str:
         return "gemma4" if architecture == "gemma4" else "llama"
     raise UnsupportedError(
         f"the tokenizer of {source} is {said} without byte-level tokens or byte fallback, expected BPE with one of them",
-        hint="edgelm export --hf writes the tokenizer as it is",
+        hint="llama.cpp would cut text otherwise than the model was trained on; edgelm itself runs it as it is",
     )
 
 

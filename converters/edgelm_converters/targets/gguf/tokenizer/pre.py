@@ -56,7 +56,7 @@ def pre_tokenizer_name(
             return candidate, False
     raise UnsupportedError(
         f"no pre-tokenizer of llama.cpp's that edgelm knows splits text as the tokenizer of {source} does",
-        hint="edgelm export --hf writes the tokenizer as it is",
+        hint="llama.cpp would cut text otherwise than the model was trained on; edgelm itself runs it as it is",
     )
 
 

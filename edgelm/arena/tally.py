@@ -29,7 +29,7 @@ class Tallied:
         skipped: matches that were skipped.
         self_named: votes on answers of which one names itself.
         median_s: the median time of a vote, in seconds; None without votes.
-        planned: matches of each pair, the same for all; None where pairs differ.
+        planned: matches of each pair that were not skipped, the same for all; None where pairs differ.
     """
 
     contestants: tuple[str, ...]
@@ -65,7 +65,7 @@ def tally(store: ArenaStore, arena: RoundHead, voter: str = PERSON) -> Tallied:
     pairs = Counter(
         frozenset((match.first.contestant, match.second.contestant))
         for match in matches.values()
-        if match.repeats is None
+        if match.repeats is None and _choice(cast, match) != "skip"
     )
     return Tallied(
         contestants=tuple(each.contestant.name for each in store.contestants(arena)),

@@ -20,6 +20,7 @@ from edgelm.api import find_model
 from edgelm.arena.arena import Arena
 from edgelm.arena.arena_store import ArenaStore
 from edgelm.arena.contestants import Contestant, contestants_of
+from edgelm.arena.records import Choice
 from edgelm.arena.self_naming import names_itself
 from edgelm.errors import NotFoundError, OptionError, OutputError
 
@@ -152,6 +153,20 @@ def test_votes_come_back_by_name_and_repetitions_show_consistency(home: Path) ->
         assert standings.pair("left", "right-one").verdict == "left is better"
         tallied = arena.tally()
         assert (tallied.consistency.pairs, tallied.consistency.same, tallied.median_s) == (2, 2, 2.0)
+
+
+def test_what_was_skipped_holds_no_verdict_up(home: Path) -> None:
+    with make_arena(home, prompts=20) as arena:
+        ballot = arena.ballot()
+        verdicts = []
+        while (match := ballot.next()) is not None:
+            skipped = ballot.progress.done < 2
+            choice: Choice = "first" if "number 4" in match.first else "second"
+            ballot.vote(match.id, "skip" if skipped else choice)
+            if not skipped:
+                verdicts.append(arena.standings().pair("left", "right-one").verdict)
+        assert verdicts[-1] == "left is better"
+        assert set(verdicts[:16]) == {"not known yet"}
 
 
 def test_a_vote_is_taken_back_and_asked_again(home: Path) -> None:

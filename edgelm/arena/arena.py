@@ -20,8 +20,10 @@ from edgelm.options import check_type
 from edgelm.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
+    from edgelm.arena.ratings.consistency import Agreement
     from edgelm.arena.ratings.standings import Standings
     from edgelm.arena.tally import Tallied
+    from edgelm.judges.judge import Judge, JudgeRecord
 
 MAX_TOKENS = 512
 """The most tokens of an answer where nobody says otherwise: two of them are read for each vote."""
@@ -158,6 +160,36 @@ class Arena:
             planned=tallied.planned if len(tallied.contestants) == 2 else None,
             seed=self.head.seed,
         )
+
+    def judge(self, judge: Judge, on_progress: OnProgress = ignore_progress) -> JudgeRecord:
+        """Have a judge vote on what it has not voted on yet; its votes are those of the voter `judge.name`.
+
+        Raises:
+            OptionError: not everything is answered yet.
+            EdgeLMError: it cannot judge; votes so far stay.
+        """
+        from edgelm.arena.judging import judge_all
+
+        return judge_all(self.ballot(judge.name), judge, on_progress)
+
+    def voters(self) -> list[str]:
+        """List who has voted: judges by name, and "person"."""
+        return list(dict.fromkeys(cast.voter for cast in self._store.votes(self.head)))
+
+    def agreement(self, voter: str, other: str = PERSON) -> Agreement:
+        """Compare the votes of two voters on the matches that both judged."""
+        from edgelm.arena.ratings.consistency import agreement
+        from edgelm.arena.ratings.votes import Outcome
+
+        one, two = (
+            {
+                cast.match: Outcome(cast.outcome)
+                for cast in self._store.votes(self.head, voter=each)
+                if cast.outcome != "skip"
+            }
+            for each in (voter, other)
+        )
+        return agreement([(one[match], two[match]) for match in one if match in two])
 
     def training_rows(
         self,

@@ -71,6 +71,15 @@ class Ballot:
             self._shown_at = time.monotonic()
         return self._seen(self._matches[self._shown]) if self._shown else None
 
+    def remaining(self) -> list[BlindMatch]:
+        """List the matches that this voter has not voted on, repetitions left out, for who takes many at once."""
+        self._votes = self._standing()
+        return [
+            self._seen(match)
+            for match in self._matches.values()
+            if match.repeats is None and match.id not in self._votes
+        ]
+
     def vote(self, match: str, choice: Choice, *, took_s: float | None = None) -> bool:
         """Take a vote; False where another process has one of this voter on the match already, which stands.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgelm.cli.commands.arena.judging import judge
 from edgelm.cli.commands.arena.keeping import export, list_arenas, remove
 from edgelm.cli.commands.arena.making import begin, go_on
 from edgelm.cli.commands.arena.report import report
@@ -17,6 +18,7 @@ EXAMPLES = (
     "edgelm arena smollm2-135m-instruct-4bit smollm2-135m-instruct-8bit --prompts writing",
     "edgelm arena base=MODEL tuned=MODEL,adapter=poems --prompts my-prompts.txt --name poems",
     "edgelm arena vote poems",
+    "edgelm arena judge poems --by model:qwen3-4b-4bit",
     "edgelm arena report poems",
 )
 _NAME = "its name in the list (default: the latest)"
@@ -53,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     voting = add_action(actions, "vote", "vote, or go on voting", vote)
     voting.add_argument("name", nargs="?", metavar="NAME", help=_NAME)
     _add_voting(voting)
+    judging = add_action(actions, "judge", "have a model, a reward or chance vote, apart from you", judge)
+    judging.add_argument("name", nargs="?", metavar="NAME", help=_NAME)
+    _add_by(judging, "who judges", required=True)
+    judging.add_argument(
+        "--rubric", type=Path, metavar="FILE", help="what a model is told to judge by (default: edgelm's own)"
+    )
     said = add_action(actions, "report", "say what the votes tell, with intervals", report)
     said.add_argument("name", nargs="?", metavar="NAME", help=_NAME)
     said.add_argument(
@@ -62,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("length", "markdown"),
         help="hold it level between answers; may be given twice",
     )
+    _add_by(said, "whose votes (default: yours)")
     said.add_argument("--svg", type=Path, metavar="FILE", help="draw ratings and intervals to a new .svg")
     add_force(said)
     add_action(actions, "list", "list the arenas, the latest first", list_arenas, aliases=("ls",))
@@ -83,10 +92,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="put the rows of this share of the prompts into FILE's neighbour in .valid",
     )
+    _add_by(out, "whose votes (default: yours)")
     out.add_argument("--chats", action="store_true", help="with the ratings and corrections of saved chats")
     removing = add_action(actions, "remove", "delete one with its votes", remove, aliases=("rm", "delete"))
     removing.add_argument("name", metavar="NAME", help="its name in the list")
     add_yes(removing)
+
+
+def _add_by(parser: argparse.ArgumentParser, what: str, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--by",
+        required=required,
+        metavar="JUDGE",
+        help=f"{what}: model:NAME, reward:REWARD (as edgelm tune takes it) or random:SEED",
+    )
 
 
 def _add_making(parser: argparse.ArgumentParser) -> None:

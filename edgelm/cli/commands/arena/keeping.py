@@ -58,6 +58,7 @@ def _print(found: list[dict[str, Any]]) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write the votes of an arena as rows to train on."""
     from edgelm.arena.arena import Arena
+    from edgelm.arena.records import PERSON
     from edgelm.atomic import atomic_write, refuse_existing
 
     output = arguments.output.expanduser()
@@ -67,7 +68,9 @@ def export(arguments: argparse.Namespace) -> None:
         refuse_existing(file)
     besides = _of_chats(arguments.kind) if arguments.chats else []
     with Arena.open(arguments.name) as arena:
-        made = arena.training_rows(arguments.kind, validation=arguments.validation, besides=besides)
+        made = arena.training_rows(
+            arguments.kind, voter=arguments.by or PERSON, validation=arguments.validation, besides=besides
+        )
     if not made.training:
         raise OptionError(
             f"the votes on {arena.name} give no {arguments.kind} rows", hint=f"edgelm arena vote {arena.name}"

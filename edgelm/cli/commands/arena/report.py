@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.parsing.actions import check_file
 from edgelm.cli.show.output import console, print_json, say
+from edgelm.errors import OptionError
 from edgelm.units import count, format_seconds
 
 if TYPE_CHECKING:
@@ -18,15 +19,31 @@ if TYPE_CHECKING:
 def report(arguments: argparse.Namespace) -> None:
     """Say what the votes on an arena tell."""
     from edgelm.arena.arena import Arena
+    from edgelm.arena.records import PERSON
 
     check_file(arguments.svg, arguments)
     with Arena.open(arguments.name) as arena:
-        tallied = arena.tally()
-        standings = arena.standings(covariates=tuple(dict.fromkeys(arguments.control)))
+        voter = arguments.by or PERSON
+        if arguments.by and arguments.by not in arena.voters():
+            raise OptionError(
+                f"{arguments.by} has not voted on {arena.name}",
+                hint=f"edgelm arena judge {arena.name} --by {arguments.by}",
+            )
+        tallied = arena.tally(voter)
+        standings = arena.standings(voter, covariates=tuple(dict.fromkeys(arguments.control)))
+        others = {each: arena.agreement(each, voter) for each in arena.voters() if each != voter}
     if arguments.json:
-        print_json({"arena": arena.name, **standings.as_dict(), **tallied.as_dict()})
+        agreements = {each: found.as_dict() for each, found in others.items()}
+        said = {"arena": arena.name, "voter": voter, **standings.as_dict(), **tallied.as_dict()}
+        print_json({**said, "agreement": agreements})
     else:
         _print(arena.name, standings, tallied)
+        for each, found in others.items():
+            if found.pairs:
+                kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
+                print(
+                    f"agreement with {each}: {found.same} of {found.pairs}{kappa}, {found.reversed} reversed"
+                )
     if arguments.svg is not None:
         from edgelm.arena.ratings.plot import plot
 

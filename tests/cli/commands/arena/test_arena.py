@@ -139,3 +139,27 @@ def test_two_hundred_votes_by_single_keys_in_a_terminal(home: Path, terminal: Ca
     assert shell.wait() == 130, "Ctrl-C leaves, and the terminal is as it was"
     with Arena.open() as arena:
         assert arena.ballot().progress.done == 199
+
+
+def test_a_judge_votes_and_its_report_stands_apart(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_arena(home, prompts=6).close()
+    assert main(["arena", "report", "--by", "reward:length:2"]) == 2
+    assert "has not voted on trial" in capsys.readouterr().err
+    assert main(["arena", "judge", "--by", "reward:regex:number 4", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["judged"], said["unreadable"], said["flip_rate"]) == (6, 0, None)
+    assert main(["arena", "judge", "--by", "random:1"]) == 0
+    assert main(["arena", "report", "--by", "reward:regex:number 4"]) == 0
+    out = capsys.readouterr().out
+    assert "left is better" in out
+    assert "agreement with random:1: " in out
+    assert main(["arena", "report", "--json"]) == 0
+    mine = json.loads(capsys.readouterr().out)
+    assert (mine["voter"], mine["votes"]) == ("person", 0)
+    rows = tmp_path / "rows.jsonl"
+    assert main(["arena", "export", "--by", "reward:regex:number 4", "-o", str(rows)]) == 0
+    assert len(rows.read_text().splitlines()) == 6
+    assert main(["arena", "judge", "--by", "somebody"]) == 2
+    assert "expected model:NAME, reward:REWARD or random:SEED" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -138,7 +139,8 @@ class Arena:
         """
         if not self.is_laid_out:
             raise OptionError(
-                f"arena {self.name} is not answered yet", hint=f"edgelm arena resume {self.name} goes on"
+                f"arena {self.name} is not answered yet",
+                hint=f"edgelm arena resume {shlex.quote(self.name)} goes on",
             )
         return Ballot(self._store, self.head, voter)
 

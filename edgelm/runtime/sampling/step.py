@@ -68,6 +68,7 @@ class Step:
         behind the step that has been started meanwhile.
         """
         if self.logprobs is None and self.scores is None:
+            mx.eval(self.ids)
             plain: Any = self.ids.tolist()
             return list(map(Token, plain))
         mx.eval(self.arrays)

@@ -76,6 +76,7 @@ class _Fixed:
         self.batching = lambda: "prompts"
         self.budget = lambda: budget
         self.chunks = lambda: CHUNKS
+        self.compiles = lambda: False
         self.mixes = lambda _: mixes()
 
 

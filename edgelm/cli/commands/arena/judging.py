@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from edgelm.cli.parsing.texts import read_text
 from edgelm.cli.show.output import print_json, say, warn
@@ -43,4 +44,6 @@ def judge(arguments: argparse.Namespace) -> None:
         say(f"the other order changed {record.flip_rate:.0%} of its verdicts, which count as ties")
     if record.unreadable:
         warn(f"{record.unreadable} verdicts could not be read and count for nobody")
-    say(f"edgelm arena report {arena.name} --by {judge.name} says what its votes tell")
+    say(
+        f"edgelm arena report {shlex.quote(arena.name)} --by {shlex.quote(judge.name)} says what its votes tell"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -73,7 +74,8 @@ def export(arguments: argparse.Namespace) -> None:
         )
     if not made.training:
         raise OptionError(
-            f"the votes on {arena.name} give no {arguments.kind} rows", hint=f"edgelm arena vote {arena.name}"
+            f"the votes on {arena.name} give no {arguments.kind} rows",
+            hint=f"edgelm arena vote {shlex.quote(arena.name)}",
         )
     for file, rows in zip(files, (made.training, made.validation), strict=False):
         atomic_write(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ def begin(arguments: argparse.Namespace) -> None:
             max_tokens=arguments.max_tokens,
         )
     with arena:
-        say(f"arena {arena.name}; edgelm arena resume {arena.name} goes on if this is ended")
+        say(
+            f"arena {shlex.quote(arena.name)}; edgelm arena resume {shlex.quote(arena.name)} goes on if this is ended"
+        )
         _answer(arena, arguments)
         if sys.stdin.isatty() and sys.stdout.isatty() and not (arguments.no_vote or arguments.json):
             from edgelm.cli.commands.arena.voting import vote_on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from edgelm.cli.parsing.actions import check_file
@@ -27,7 +28,7 @@ def report(arguments: argparse.Namespace) -> None:
         if arguments.by and arguments.by not in arena.voters():
             raise OptionError(
                 f"{arguments.by} has not voted on {arena.name}",
-                hint=f"edgelm arena judge {arena.name} --by {arguments.by}",
+                hint=f"edgelm arena judge {shlex.quote(arena.name)} --by {shlex.quote(arguments.by)}",
             )
         tallied = arena.tally(voter)
         standings = arena.standings(voter, covariates=tuple(dict.fromkeys(arguments.control)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def vote_on(arena: Arena, *, reveal: bool) -> None:
     said = f"{done.done} of {count(done.total, 'match', 'matches')} voted on"
     print(f"\n{said}; edgelm arena report {arena.name} says what the votes tell")
     if not ended:
-        say(f"edgelm arena vote {arena.name} goes on")
+        say(f"edgelm arena vote {shlex.quote(arena.name)} goes on")
 
 
 def _ask(ballot: Ballot, read: Read, *, reveal: bool) -> bool:

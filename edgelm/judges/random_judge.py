@@ -9,7 +9,7 @@ from edgelm.judges.judge import AnswerPair, Verdict
 
 
 class RandomJudge:
-    """Prefers either answer by a seeded coin over their texts, whichever stands first.
+    """Prefers either answer by a seeded coin over their texts, whichever stands first; equal ones tie.
 
     Args:
         name: what it is called, as people write it.
@@ -27,6 +27,8 @@ class RandomJudge:
         """Do nothing: it holds nothing."""
 
     def _verdict(self, pair: AnswerPair) -> Verdict:
+        if pair.first == pair.second:
+            return Verdict("tie")
         texts = sorted((pair.first, pair.second))
         better = random.Random(repr((self._seed, list(pair.messages), texts))).choice(texts)
         return Verdict("first" if better == pair.first else "second")

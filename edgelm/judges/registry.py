@@ -30,6 +30,7 @@ def read_judge(
 
     Raises:
         OptionError: it is no judge, or a rubric for one that reads none.
+        UnsupportedError: a model without a chat template.
         EdgeLMError: about a model or a reward.
     """
     kind, _, argument = text.partition(":")
@@ -46,4 +47,9 @@ def read_judge(
             ) from None
     if kind == "reward":
         return RewardJudge(text, read_rewards([argument]))
-    return ModelJudge(text, load(argument), RUBRIC if rubric is None else rubric)
+    model = load(argument)
+    try:
+        return ModelJudge(text, model, RUBRIC if rubric is None else rubric)
+    except BaseException:
+        model.close()
+        raise

@@ -5,13 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from chat_templates import make_fast
 from checkpoints import write_checkpoint
 
 import edgelm
-from edgelm.errors import FormatError, OptionError, PromptError
+from edgelm.errors import (
+    EdgeLMError,
+    EngineError,
+    FitError,
+    FormatError,
+    OptionError,
+    PromptError,
+    UnsupportedError,
+)
+from edgelm.judges import model_judge
 from edgelm.judges.judge import AnswerPair, JudgeRecord, Verdict, agreed
 from edgelm.judges.model_judge import ModelJudge
 from edgelm.judges.registry import read_judge
@@ -27,7 +38,9 @@ Rule = Callable[[str, str], str | None]
 class Reading:
     """A model that is given what stands between the marks of its prompt; None has no room."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, no_room: EdgeLMError | None = None, *, chats: bool = True) -> None:
+        self.tokenizer = SimpleNamespace(has_chat_template=chats)
+        self.no_room = no_room or PromptError("no room")
         self.rule, self.prompts, self.closed = rule, list[Mapping[str, Any]](), False
 
     def generate_many(
@@ -36,12 +49,12 @@ class Reading:
         for index, prompt in reversed(list(enumerate(prompts))):  # results come in any order
             self.prompts.append(prompt)
             text = prompt["messages"][-1]["content"]
-            mark = re.match(r"\[(\w+) ", text)
+            mark = re.search(r"^\[(\w+) user\]$", text, re.MULTILINE)
             assert mark
             shown = re.findall(rf"\[{mark[1]} answer [AB]\]\n(.*?)\n\[{mark[1]} end\]", text, re.DOTALL)
             said = self.rule(*shown)
             if said is None:
-                yield BatchResult(index, error=PromptError("no room"))
+                yield BatchResult(index, error=self.no_room)
             else:
                 usage = Usage(1, 0, 1, 0.0, 0.0, 0.0, 0)
                 yield BatchResult(index, Completion(text=said, reason="stop", usage=usage))
@@ -76,6 +89,44 @@ def test_what_cannot_be_read_is_no_verdict(said: str | None) -> None:
     assert JudgeRecord.of([judged]) == JudgeRecord(1, 1, 0, 0)
 
 
+def test_a_memory_without_room_is_no_verdict_and_a_failure_is_an_error() -> None:
+    def judge(error: EdgeLMError) -> ModelJudge:
+        return ModelJudge("model:m", Reading(lambda one, other: None if one == "x" else "B", error))
+
+    pair = AnswerPair(QUESTION, "x", "y")
+    assert judge(FitError("no memory")).compare([pair])[0].preference is None
+    with pytest.raises(EngineError, match="Metal"):
+        judge(EngineError("Metal failed")).compare([pair])
+
+
+def test_a_model_that_was_ended_has_said_nothing() -> None:
+    class Ended(Reading):
+        def generate_many(
+            self, prompts: Iterable[Mapping[str, Any]], *, rows: int | None = None
+        ) -> Iterator[BatchResult]:
+            return iter([next(super().generate_many(prompts))])
+
+    with pytest.raises(EngineError, match="answered 1 of 2"):
+        ModelJudge("model:m", Ended(lambda one, other: "A")).compare([AnswerPair(QUESTION, "x", "y")])
+
+
+def test_equal_answers_tie_and_nobody_is_asked() -> None:
+    model = Reading(lambda one, other: "A" if one == "x" else "B")
+    pairs = [AnswerPair(QUESTION, *texts) for texts in (("z", "z"), ("y", "x"), ("z", "z"), ("x", "y"))]
+    judged = ModelJudge("model:m", model).compare(pairs)
+    assert [each.preference for each in judged] == ["tie", "second", "tie", "first"]
+    assert len(model.prompts) == 4
+    chance = read_judge("random:1", load=Reading, read_rewards=read_rewards)
+    assert [each.preference for each in chance.compare(pairs)][::2] == ["tie", "tie"]
+
+
+def test_a_model_that_does_not_chat_is_no_judge_and_is_let_go() -> None:
+    model = Reading(lambda one, other: "A", chats=False)
+    with pytest.raises(UnsupportedError, match="model:m has no chat template"):
+        read_judge("model:m", load=lambda name: model, read_rewards=read_rewards)
+    assert model.closed
+
+
 def test_both_orders_may_say_that_neither_is_good() -> None:
     assert agreed(("both_bad", "both_bad")).preference == "both_bad"
     assert agreed(("both_bad", "tie")).preference == "tie"
@@ -107,6 +158,28 @@ def test_a_network_is_held_to_a_verdict(tmp_path: Path) -> None:
     finally:
         judge.close()
     assert all(each.preference is not None and len(each.orders) == 2 for each in judged)
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_but_think_and_takes_no_system_prompt_is_held_to_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random network never ends its thinking; the bound does, and a verdict follows."""
+    tokenizer = make_fast("qwen3")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    write_checkpoint(tmp_path / "model", max_position_embeddings=4096, eos_token_id=tokenizer.eos_token_id)
+    tokenizer.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(model_judge, "_THINKING_TOKENS", 8)
+    judge = ModelJudge("model:tiny", edgelm.load(tmp_path / "model"))
+    try:
+        [judged] = judge.compare([AnswerPair(QUESTION, "four", "4")])
+    finally:
+        judge.close()
+    assert judged.preference is not None
 
 
 def test_rewards_judge_by_what_answers_are_worth() -> None:
@@ -146,6 +219,8 @@ def test_a_rubric_is_for_models() -> None:
     model = Reading(lambda one, other: "tie")
     judge = read_judge("model:m", load=lambda name: model, read_rewards=read_rewards, rubric="Be strict.")
     judge.compare([AnswerPair(QUESTION, "x", "y")])
-    assert model.prompts[0]["messages"][0] == {"role": "system", "content": "Be strict."}
+    [asked] = model.prompts[0]["messages"]
+    assert asked["role"] == "user"  # templates such as Gemma 2's refuse a system prompt
+    assert asked["content"].startswith("Be strict.\n\n[")
     judge.close()
     assert model.closed

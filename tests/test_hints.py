@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = {
     # Names that `check_name` let through, Hub ids, and words of our own.
-    "repo", "listing.repo", "chosen", "folder.name", "self.name", "session.folder.name", "self.folder.name", "DEMO", "other", "_one(other)", "kind",
+    "repo", "listing.repo", "chosen", "folder.name", "self.name", "session.folder.name", "self.folder.name",
+    "DEMO", "other", "_one(other)", "kind",
     "stopped.hint", "server.address", "server.pid",
     "' '.join(map(str, numbers))",  # of chats
     "used",  # flags whose values are quoted where they are put together

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from edgelm.arena.arena_store import new_id
@@ -42,7 +43,7 @@ def matches_of(
             first, second = pair if straight else pair[::-1]
             made.append(_match(first, second, names, texts))
     random.Random(f"order {arena.seed}").shuffle(made)
-    made = [_placed(match, float(at)) for at, match in enumerate(made)]
+    made = [replace(match, place=float(at)) for at, match in enumerate(made)]
     asked = [match for match in made if not match.identical]
     return [*made, *_repeats(arena, asked)]
 
@@ -57,12 +58,6 @@ def _match(first: Slot, second: Slot, names: Sequence[str], texts: Mapping[str, 
         place=0.0,
         identical=said[0] == said[1],
         names_itself=any(names_itself(text, names) for text in said),
-    )
-
-
-def _placed(match: MatchRecord, place: float) -> MatchRecord:
-    return MatchRecord(
-        match.id, match.first, match.second, match.repeats, place, match.identical, match.names_itself
     )
 
 

@@ -6,11 +6,12 @@ What to judge by stands in the message that asks: templates such as Gemma 2's re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from edgelm.errors import EngineError, FitError, PromptError, UnsupportedError
 from edgelm.judges.judge import AnswerPair, Preference, Verdict, agreed, swapped
+from edgelm.runtime.many.answering import Answering
 from edgelm.runtime.many.results import BatchResult
 
 RUBRIC = (
@@ -27,21 +28,11 @@ _THINKING_TOKENS = 1024
 """The most that is thought before a verdict, where a template lets its model do nothing else."""
 
 
-class AnsweringModel(Protocol):
-    """A loaded model, as `edgelm.Model` is one."""
+class AnsweringModel(Answering, Protocol):
+    """A loaded model that says whether it chats."""
 
     tokenizer: Any
     """What tells whether there is a chat template."""
-
-    def generate_many(
-        self, prompts: Iterable[Mapping[str, Any]], *, rows: int | None = None
-    ) -> Iterator[BatchResult]:
-        """Answer many prompts at once, each with settings of its own."""
-        ...
-
-    def close(self) -> None:
-        """Give the memory back."""
-        ...
 
 
 class ModelJudge:

@@ -5,33 +5,17 @@ Each answer is on the disk when it is whole, so a run that was ended goes on whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from edgelm.arena.answering.origin import Entrant, Find, Origin, origin_of
 from edgelm.arena.arena_store import ArenaStore
 from edgelm.arena.records import ArenaPrompt, RoundHead, Standing
 from edgelm.errors import EdgeLMError
 from edgelm.progress import OnProgress, Progress
-from edgelm.runtime.many.results import BatchResult
-
-
-class Answering(Protocol):
-    """A loaded model, as `edgelm.Model` is one."""
-
-    def generate_many(
-        self, prompts: Iterable[Mapping[str, Any]], *, rows: int | None = None
-    ) -> Iterator[BatchResult]:
-        """Answer many prompts at once, each with settings of its own."""
-        ...
-
-    def close(self) -> None:
-        """Give the memory back."""
-        ...
-
+from edgelm.runtime.many.answering import Answering
 
 Load = Callable[[Path], Answering]
 """Loads the model of a directory; `edgelm.load` is one."""

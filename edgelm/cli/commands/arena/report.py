@@ -25,14 +25,15 @@ def report(arguments: argparse.Namespace) -> None:
     check_file(arguments.svg, arguments)
     with Arena.open(arguments.name) as arena:
         voter = arguments.by or PERSON
-        if arguments.by and arguments.by not in arena.voters():
+        voters = arena.voters()
+        if arguments.by and arguments.by not in voters:
             raise OptionError(
                 f"{arguments.by} has not voted on {arena.name}",
                 hint=f"edgelm arena judge {shlex.quote(arena.name)} --by {shlex.quote(arguments.by)}",
             )
         tallied = arena.tally(voter)
         standings = arena.standings(voter, covariates=tuple(dict.fromkeys(arguments.control)))
-        others = {each: arena.agreement(each, voter) for each in arena.voters() if each != voter}
+        others = {each: arena.agreement(each, voter) for each in voters if each != voter}
     if arguments.json:
         agreements = {each: found.as_dict() for each, found in others.items()}
         said = {"arena": arena.name, "voter": voter, **standings.as_dict(), **tallied.as_dict()}
